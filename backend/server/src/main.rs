@@ -1,0 +1,2 @@
+//! Syndarix.
+fn main() {}

@@ -1,0 +1,1 @@
+//! syndarix-mcp-files.
