@@ -1,0 +1,127 @@
+import type { QueryClient, QueryKey } from "@tanstack/react-query";
+import { keys } from "./keys";
+import type { EventEnvelope, Page } from "./types";
+
+/**
+ * What an event does to the query cache. `effectsOf` is pure, so that the mapping is tested
+ * without a network; `LiveCache` applies effects, coalescing bursts into one refetch per key.
+ */
+
+export interface Effects {
+  invalidate: QueryKey[];
+  activity: boolean;
+  delta: { runId: string; text: string } | null;
+}
+
+/** Bursts of step events arrive within a few milliseconds; one refetch for all of them. */
+const COALESCE_MS = 250;
+/** Live activity kept in memory; older entries are fetched by scrolling. */
+export const ACTIVITY_MAX = 500;
+/** A streamed model answer is shown as it grows; its tail is what matters. */
+const DELTA_MAX_CHARS = 20_000;
+
+function text(value: unknown): string | null {
+  return typeof value === "string" && value !== "" ? value : null;
+}
+
+export function subjectOf(event: EventEnvelope): { kind: string; id: string } | null {
+  const [kind, id] = (event.subject ?? "").split("/");
+  return kind && id ? { kind, id } : null;
+}
+
+function idIn(event: EventEnvelope, kind: string): string | null {
+  const subject = subjectOf(event);
+  if (subject?.kind === kind) return subject.id;
+  return text(event.data?.[`${kind}_id`]);
+}
+
+export function effectsOf(event: EventEnvelope): Effects {
+  const p = event.project_id;
+  const family = event.type.split(".")[0] ?? "";
+  const storyId = idIn(event, "story");
+  const runId = idIn(event, "run");
+  if (event.type === "run.delta") {
+    const delta = text(event.data?.["text"]);
+    return { invalidate: [], activity: false, delta: runId && delta ? { runId, text: delta } : null };
+  }
+  const invalidate: QueryKey[] = [];
+  const story = () => {
+    invalidate.push(keys.stories(p));
+    invalidate.push(storyId ? keys.story(p, storyId) : keys.storyAll(p));
+  };
+  if (family === "story") {
+    story();
+    invalidate.push(keys.sprints(p), keys.project(p));
+  } else if (family === "run") {
+    if (runId) invalidate.push(keys.run(p, runId), keys.delta(runId));
+    invalidate.push(keys.runs(p), storyId ? keys.story(p, storyId) : keys.storyAll(p));
+    if (!/^run\.step_/.test(event.type)) invalidate.push(keys.agents(p));
+  } else if (family === "approval") {
+    const id = idIn(event, "approval");
+    invalidate.push(keys.approvals(), keys.project(p));
+    if (id) invalidate.push(keys.approval(p, id));
+    story();
+  } else if (family === "pr") {
+    const id = idIn(event, "pr") ?? text(event.data?.["pull_request_id"]);
+    if (id) invalidate.push(keys.pullRequest(p, id));
+    story();
+    invalidate.push(keys.approvals());
+  } else if (family === "agent") {
+    invalidate.push(keys.agents(p), keys.messages(p));
+  } else if (family === "sprint") {
+    invalidate.push(keys.sprints(p), keys.stories(p));
+  } else if (family === "cost") {
+    invalidate.push(keys.usage(p), keys.project(p), keys.projects());
+  } else if (family === "project" || family === "repository") {
+    invalidate.push(keys.project(p), keys.projects());
+  }
+  return { invalidate, activity: true, delta: null };
+}
+
+/** Newest first, no event twice, bounded. Returns the same array when nothing is new. */
+export function mergeActivity(known: EventEnvelope[], event: EventEnvelope): EventEnvelope[] {
+  const same = (other: EventEnvelope) =>
+    event.id !== undefined && event.id !== "" ? other.id === event.id : other.seq === event.seq && other.type === event.type;
+  if (known.some(same)) return known;
+  return [event, ...known].slice(0, ACTIVITY_MAX);
+}
+
+export class LiveCache {
+  private readonly pending = new Map<string, QueryKey>();
+  private timer: ReturnType<typeof setTimeout> | null = null;
+
+  constructor(private readonly client: QueryClient) {}
+
+  accept(event: EventEnvelope): void {
+    const effects = effectsOf(event);
+    if (effects.delta) this.appendDelta(effects.delta.runId, effects.delta.text);
+    if (effects.activity) this.prepend(event);
+    for (const key of effects.invalidate) this.pending.set(JSON.stringify(key), key);
+    if (this.pending.size > 0) this.timer ??= setTimeout(() => this.flush(), COALESCE_MS);
+  }
+
+  /** Everything may be stale: the stream could not be resumed. */
+  reset(): void {
+    void this.client.invalidateQueries();
+  }
+
+  private flush(): void {
+    this.timer = null;
+    const due = [...this.pending.values()];
+    this.pending.clear();
+    for (const queryKey of due) {
+      if (queryKey[0] === "delta") this.client.removeQueries({ queryKey });
+      else void this.client.invalidateQueries({ queryKey });
+    }
+  }
+
+  private appendDelta(runId: string, delta: string): void {
+    this.client.setQueryData<string>(keys.delta(runId), (known) => ((known ?? "") + delta).slice(-DELTA_MAX_CHARS));
+  }
+
+  private prepend(event: EventEnvelope): void {
+    this.client.setQueryData<Page<EventEnvelope>>(keys.liveActivity(event.project_id), (known) => ({
+      items: mergeActivity(known?.items ?? [], event),
+    }));
+  }
+}

@@ -1,0 +1,216 @@
+import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
+import { api, apiOrNull } from "./client";
+import { keys } from "./keys";
+import type * as T from "./types";
+
+/** Everything the UI reads, as query options; the only place that knows a GET path. */
+
+/** The stream invalidates what changes; polling is the net below it. */
+const SAFETY_POLL_MS = 60_000;
+const LIST_LIMIT = 100;
+const PAGE_LIMIT = 50;
+
+export const me = () =>
+  queryOptions({ queryKey: keys.me(), queryFn: ({ signal }) => api<T.Me>("/me", { signal }) });
+
+export const system = () =>
+  queryOptions({
+    queryKey: keys.system(),
+    queryFn: ({ signal }) => api<T.SystemInfo>("/system", { signal }),
+    refetchInterval: SAFETY_POLL_MS,
+  });
+
+export const projects = () =>
+  queryOptions({
+    queryKey: keys.projects(),
+    queryFn: async ({ signal }) => (await api<T.Page<T.Project>>("/projects", { signal, query: { limit: LIST_LIMIT } })).items,
+  });
+
+export const project = (p: string) =>
+  queryOptions({
+    queryKey: keys.project(p),
+    queryFn: ({ signal }) => api<T.Project>(`/projects/${p}`, { signal }),
+    refetchInterval: (query) => (query.state.data?.repository.state === "importing" ? 2_000 : false),
+  });
+
+export const members = (p: string) =>
+  queryOptions({
+    queryKey: keys.members(p),
+    queryFn: async ({ signal }) => (await api<T.Page<T.Member>>(`/projects/${p}/members`, { signal })).items,
+  });
+
+export const policy = (p: string) =>
+  queryOptions({
+    queryKey: keys.policy(p),
+    queryFn: ({ signal }) => api<T.Policy>(`/projects/${p}/policy`, { signal }),
+  });
+
+export const budget = (p: string) =>
+  queryOptions({
+    queryKey: keys.budget(p),
+    queryFn: ({ signal }) => apiOrNull<T.Budget>(`/projects/${p}/budget`, { signal }),
+  });
+
+export const sprints = (p: string) =>
+  queryOptions({
+    queryKey: keys.sprints(p),
+    queryFn: async ({ signal }) =>
+      (await api<T.Page<T.Sprint>>(`/projects/${p}/sprints`, { signal, query: { limit: LIST_LIMIT } })).items,
+  });
+
+export const stories = (p: string) =>
+  queryOptions({
+    queryKey: keys.stories(p),
+    queryFn: async ({ signal }) =>
+      (await api<T.Page<T.Story>>(`/projects/${p}/stories`, { signal, query: { limit: LIST_LIMIT } })).items,
+    refetchInterval: SAFETY_POLL_MS,
+  });
+
+export const story = (p: string, s: string) =>
+  queryOptions({
+    queryKey: [...keys.story(p, s), "self"],
+    queryFn: ({ signal }) => api<T.Story>(`/projects/${p}/stories/${s}`, { signal }),
+    refetchInterval: SAFETY_POLL_MS,
+  });
+
+export const storyAt = (p: string, s: string, version: number) =>
+  queryOptions({
+    queryKey: [...keys.story(p, s), "at", version],
+    queryFn: ({ signal }) => api<T.Story>(`/projects/${p}/stories/${s}`, { signal, query: { version } }),
+    staleTime: Number.POSITIVE_INFINITY,
+  });
+
+export const storyHistory = (p: string, s: string) =>
+  queryOptions({
+    queryKey: [...keys.story(p, s), "history"],
+    queryFn: async ({ signal }) => (await api<T.Page<T.HistoryItem>>(`/projects/${p}/stories/${s}/history`, { signal })).items,
+  });
+
+export const storyTimeline = (p: string, s: string) =>
+  queryOptions({
+    queryKey: [...keys.story(p, s), "timeline"],
+    queryFn: async ({ signal }) => (await api<T.Page<T.TimelineItem>>(`/projects/${p}/stories/${s}/timeline`, { signal })).items,
+  });
+
+export const storyChanges = (p: string, s: string) =>
+  queryOptions({
+    queryKey: [...keys.story(p, s), "changes"],
+    queryFn: ({ signal }) => apiOrNull<T.Diff>(`/projects/${p}/stories/${s}/changes`, { signal }),
+  });
+
+export const storyTests = (p: string, s: string) =>
+  queryOptions({
+    queryKey: [...keys.story(p, s), "tests"],
+    queryFn: async ({ signal }) => (await api<T.Page<T.TestRun>>(`/projects/${p}/stories/${s}/tests`, { signal })).items,
+  });
+
+export const pullRequest = (p: string, id: string) =>
+  queryOptions({
+    queryKey: keys.pullRequest(p, id),
+    queryFn: ({ signal }) => api<T.PullRequest>(`/projects/${p}/pull-requests/${id}`, { signal }),
+  });
+
+export const runsIn = (p: string, state?: string) =>
+  queryOptions({
+    queryKey: [...keys.runs(p), state ?? "all"],
+    queryFn: async ({ signal }) =>
+      (await api<T.Page<T.Run>>(`/projects/${p}/runs`, { signal, query: { state, limit: LIST_LIMIT } })).items,
+  });
+
+export const run = (p: string, r: string) =>
+  queryOptions({
+    queryKey: keys.run(p, r),
+    queryFn: ({ signal }) => api<T.RunDetail>(`/projects/${p}/runs/${r}`, { signal }),
+  });
+
+export const agents = (p: string) =>
+  queryOptions({
+    queryKey: keys.agents(p),
+    queryFn: async ({ signal }) => (await api<T.Page<T.Agent>>(`/projects/${p}/agents`, { signal })).items,
+  });
+
+export const agentTypes = (p?: string) =>
+  queryOptions({
+    queryKey: keys.agentTypes(p),
+    queryFn: async ({ signal }) => (await api<T.Page<T.AgentType>>("/agent-types", { signal, query: { project_id: p } })).items,
+  });
+
+export const messages = (p: string) =>
+  queryOptions({
+    queryKey: keys.messages(p),
+    queryFn: async ({ signal }) =>
+      (await api<T.Page<T.Message>>(`/projects/${p}/messages`, { signal, query: { limit: LIST_LIMIT } })).items,
+  });
+
+export interface ApprovalPage extends T.Page<T.Approval> {
+  unresolved: number;
+}
+
+export const approvals = (state: "pending" | "decided" | "all" = "pending") =>
+  queryOptions({
+    queryKey: [...keys.approvals(), state],
+    queryFn: ({ signal }) => api<ApprovalPage>("/approvals", { signal, query: { state, limit: LIST_LIMIT } }),
+    refetchInterval: SAFETY_POLL_MS,
+  });
+
+export const approval = (p: string, id: string) =>
+  queryOptions({
+    queryKey: keys.approval(p, id),
+    queryFn: ({ signal }) => api<T.ApprovalDetail>(`/projects/${p}/approvals/${id}`, { signal }),
+  });
+
+export interface EventPage {
+  items: T.EventEnvelope[];
+  head?: number;
+}
+
+/** Oldest first on the wire (`after` is exclusive); the newest page is asked for by its head. */
+export const events = (p: string) =>
+  infiniteQueryOptions({
+    queryKey: keys.events(p),
+    initialPageParam: null as number | null,
+    queryFn: async ({ signal, pageParam }) => {
+      const head = pageParam ?? (await api<EventPage>(`/projects/${p}/events`, { signal, query: { limit: 1 } })).head ?? 0;
+      const after = Math.max(0, head - PAGE_LIMIT);
+      const page = await api<EventPage>(`/projects/${p}/events`, { signal, query: { after, limit: head - after || 1 } });
+      return { items: page.items.toReversed(), after };
+    },
+    getNextPageParam: (last) => (last.after > 0 ? last.after : undefined),
+    staleTime: Number.POSITIVE_INFINITY,
+  });
+
+export type UsageGroup = "agent" | "model" | "day" | "story";
+
+export const usage = (p: string, groupBy: UsageGroup) =>
+  queryOptions({
+    queryKey: [...keys.usage(p), groupBy],
+    queryFn: ({ signal }) => api<T.Usage>(`/projects/${p}/usage`, { signal, query: { group_by: groupBy } }),
+  });
+
+export const usageCalls = (p: string) =>
+  queryOptions({
+    queryKey: [...keys.usage(p), "calls"],
+    queryFn: async ({ signal }) => (await api<T.Page<T.UsageCall>>(`/projects/${p}/usage/calls`, { signal, query: { limit: PAGE_LIMIT } })).items,
+  });
+
+export interface AuditFilter {
+  type?: string;
+  actor?: string;
+  q?: string;
+}
+
+export const audit = (p: string, filter: AuditFilter) =>
+  infiniteQueryOptions({
+    queryKey: [...keys.audit(p), filter],
+    initialPageParam: null as string | null,
+    queryFn: ({ signal, pageParam }) =>
+      api<T.AuditPage>(`/projects/${p}/audit`, { signal, query: { ...filter, cursor: pageParam, limit: PAGE_LIMIT } }),
+    getNextPageParam: (last) => last.next_cursor ?? undefined,
+  });
+
+export const deadJobs = () =>
+  queryOptions({
+    queryKey: [...keys.jobs(), "dead"],
+    queryFn: async ({ signal }) => (await api<T.Page<T.Job>>("/jobs", { signal, query: { state: "dead" } })).items,
+    retry: false,
+  });
