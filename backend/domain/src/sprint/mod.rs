@@ -1,0 +1,35 @@
+//! A sprint: planning -> active -> review -> done.
+//!
+//! Invariants: it starts with a goal, dates and at least one story; it ends only when every story is done or carried over.
+
+mod decide;
+mod evolve;
+#[cfg(test)]
+mod tests;
+mod types;
+
+pub use types::*;
+
+use crate::{
+    Timestamp,
+    machine::{Decision, Kind, Machine, Rejection},
+};
+
+impl Machine for Sprint {
+    const KIND: Kind = Kind::Sprint;
+    type Command = Command;
+    type Event = Event;
+    type Effect = Effect;
+
+    fn decide(state: Option<&Self>, command: &Command, now: Timestamp) -> Result<Decision<Self>, Rejection> {
+        decide::decide(state, command, now)
+    }
+
+    fn evolve(state: Option<Self>, event: &Event) -> Option<Self> {
+        evolve::evolve(state, event)
+    }
+
+    fn phase(&self) -> &'static str {
+        self.phase.name()
+    }
+}
