@@ -1,0 +1,228 @@
+//! Calls to the backend's REST API, with the caller's own token and nothing else.
+//!
+//! The token's audience names the backend too, so this is not a pass-through of a foreign token. Paths
+//! are lists of segments, so that a value chosen by a model can never become another path.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::StreamExt;
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use url::Url;
+
+use crate::{
+    failure::{FailureCode, ToolFailure},
+    token::Bearer,
+};
+
+/// Longest wait for one answer of the backend.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest wait for a connection to the backend.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Largest answer that is read, in bytes.
+const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
+/// Longest error sentence that is passed on to the model, in characters.
+const MAX_DETAIL_CHARS: usize = 500;
+
+/// The backend, as one caller sees it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct BackendClient {
+    http: reqwest::Client,
+    base: Url,
+    bearer: Bearer,
+    step_key: Option<Arc<str>>,
+    writes: Arc<AtomicU32>,
+}
+
+/// The part of RFC 9457 that is passed on.
+#[derive(Deserialize)]
+struct Problem {
+    title: Option<String>,
+    detail: Option<String>,
+    code: Option<String>,
+}
+
+/// The HTTP client that all calls share.
+pub(crate) fn http_client() -> Result<reqwest::Client, reqwest::Error> {
+    // The process may have chosen a TLS provider already; any is fine.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .timeout(TIMEOUT)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build()
+}
+
+impl BackendClient {
+    pub(crate) fn new(http: reqwest::Client, base: Url, bearer: Bearer) -> Self {
+        Self { http, base, bearer, step_key: None, writes: Arc::default() }
+    }
+
+    /// Makes writes carry `Idempotency-Key: <step>/<n>`, the same when the step is tried again.
+    pub(crate) fn with_step(mut self, step_key: Option<Arc<str>>, writes: Arc<AtomicU32>) -> Self {
+        self.step_key = step_key;
+        self.writes = writes;
+        self
+    }
+
+    /// `GET /<path...>?<query>`.
+    pub async fn get<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<T, ToolFailure> {
+        let mut url = self.url(path)?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.send(self.http.get(url)).await
+    }
+
+    /// `POST /<path...>` with a JSON body.
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &impl Serialize,
+    ) -> Result<T, ToolFailure> {
+        self.write(Method::POST, path, Some(body)).await
+    }
+
+    /// `PATCH /<path...>` with a JSON body.
+    pub async fn patch<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &impl Serialize,
+    ) -> Result<T, ToolFailure> {
+        self.write(Method::PATCH, path, Some(body)).await
+    }
+
+    /// `PUT /<path...>` with a JSON body.
+    pub async fn put<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &impl Serialize,
+    ) -> Result<T, ToolFailure> {
+        self.write(Method::PUT, path, Some(body)).await
+    }
+
+    /// `DELETE /<path...>`; an answer without a body reads as `null`.
+    pub async fn delete<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, ToolFailure> {
+        self.write(Method::DELETE, path, None::<&Value>).await
+    }
+
+    async fn write<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &[&str],
+        body: Option<&impl Serialize>,
+    ) -> Result<T, ToolFailure> {
+        let mut request = self.http.request(method, self.url(path)?);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        if let Some(step) = &self.step_key {
+            let n = self.writes.fetch_add(1, Ordering::Relaxed);
+            request = request.header("idempotency-key", format!("{step}/{n}"));
+        }
+        self.send(request).await
+    }
+
+    fn url(&self, path: &[&str]) -> Result<Url, ToolFailure> {
+        if path.iter().any(|segment| matches!(*segment, "" | "." | "..")) {
+            return Err(ToolFailure::invalid("An id is empty or made of dots."));
+        }
+        let mut url = self.base.clone();
+        match url.path_segments_mut() {
+            Ok(mut segments) => segments.pop_if_empty().extend(path),
+            Err(()) => return Err(ToolFailure::internal(&"the backend's URL cannot have a path")),
+        };
+        Ok(url)
+    }
+
+    async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ToolFailure> {
+        let answer = request.bearer_auth(self.bearer.reveal()).send().await.map_err(|fault| {
+            tracing::warn!(fault = %fault.without_url(), "the backend did not answer");
+            ToolFailure::unavailable("Syndarix did not answer; try again in a moment.")
+        })?;
+        let status = answer.status();
+        let bytes = read_bounded(answer).await?;
+        if !status.is_success() {
+            return Err(problem(status, &bytes));
+        }
+        let bytes: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
+        serde_json::from_slice(bytes).map_err(|fault| ToolFailure::internal(&fault))
+    }
+}
+
+async fn read_bounded(answer: Response) -> Result<Vec<u8>, ToolFailure> {
+    let mut bytes = Vec::new();
+    let mut stream = answer.bytes_stream();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|fault| {
+            tracing::warn!(fault = %fault.without_url(), "the backend's answer broke off");
+            ToolFailure::unavailable("Syndarix's answer broke off; try again in a moment.")
+        })?;
+        if bytes.len() + chunk.len() > MAX_ANSWER_BYTES {
+            return Err(ToolFailure::too_large("Syndarix's answer is too large; ask for less."));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+fn problem(status: StatusCode, body: &[u8]) -> ToolFailure {
+    let problem = serde_json::from_slice::<Problem>(body).ok();
+    let code = problem.as_ref().and_then(|p| p.code.clone());
+    let sentence = problem.and_then(|p| p.detail.or(p.title));
+    let (kind, fallback) = match status.as_u16() {
+        400 | 415 | 422 => (FailureCode::InvalidArgument, "Syndarix refused the arguments."),
+        401 | 403 => (FailureCode::Forbidden, "This agent may not do that."),
+        404 | 410 => (FailureCode::NotFound, "There is no such thing in this project."),
+        409 | 412 | 428 => (FailureCode::Conflict, "It changed or is in the wrong state; read it again."),
+        413 => (FailureCode::TooLarge, "The request is too large; send less."),
+        _ => (FailureCode::Unavailable, "Syndarix could not do it now; try again in a moment."),
+    };
+    // What the backend says about its own faults is for its log, not for a model.
+    let sentence = sentence.filter(|_| !status.is_server_error()).unwrap_or_else(|| fallback.to_owned());
+    let failure = ToolFailure::new(kind, sentence.chars().take(MAX_DETAIL_CHARS).collect::<String>());
+    match code {
+        Some(code) => failure.with_details(serde_json::json!({ "code": code, "status": status.as_u16() })),
+        None => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client() -> BackendClient {
+        let base = Url::parse("http://127.0.0.1:1/api/v1/").unwrap();
+        BackendClient::new(http_client().unwrap(), base, Bearer::new("t"))
+    }
+
+    #[test]
+    fn a_segment_cannot_become_another_path() {
+        assert!(client().url(&["issues", ".."]).is_err());
+        assert!(client().url(&["issues", ""]).is_err());
+        let url = client().url(&["issues", "a/../b?x=1#y"]).unwrap();
+        assert_eq!(url.as_str(), "http://127.0.0.1:1/api/v1/issues/a%2F..%2Fb%3Fx=1%23y");
+    }
+
+    #[test]
+    fn a_problem_becomes_a_sentence_with_its_code() {
+        let body = br#"{"title":"Conflict","detail":"The story moved on.","code":"story.version"}"#;
+        let failure = problem(StatusCode::CONFLICT, body);
+        assert_eq!(failure.code(), FailureCode::Conflict);
+        assert_eq!(failure.message(), "The story moved on.");
+        let fault = problem(StatusCode::INTERNAL_SERVER_ERROR, br#"{"detail":"relation missing"}"#);
+        assert!(!fault.message().contains("relation"));
+    }
+}
