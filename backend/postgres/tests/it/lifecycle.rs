@@ -1,0 +1,105 @@
+//! The ordinary life of a server.
+
+use crate::{Place, connect, count, processes, run, wait_gone};
+use sqlx::Executor;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
+use syndarix_postgres::{Source, Stopped, find_binaries};
+
+#[tokio::test]
+async fn a_server_starts_fresh_stops_cleanly_and_starts_again_with_its_data() {
+    let place = Place::new();
+    let began = Instant::now();
+    let server = place.start().await;
+    let fresh = began.elapsed();
+    run(
+        server.url(),
+        "create extension vector; create table t (v vector(3)); insert into t values ('[1,2,3]')",
+    )
+    .await;
+    assert!(server.healthy().await);
+    let pids = processes(server.pid(), server.url()).await;
+    assert_eq!(server.stop().await.unwrap(), Stopped::Clean);
+    wait_gone(&pids, Duration::ZERO).await;
+
+    let began = Instant::now();
+    let server = place.start().await;
+    assert!(began.elapsed() < fresh, "a warm start takes less than a fresh one");
+    assert_eq!(count(server.url()).await, 1);
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_server_is_reached_through_a_private_socket_and_not_over_tcp() {
+    let place = Place::new();
+    let server = place.start().await;
+    let mut connection = connect(server.url()).await;
+    let addresses: String =
+        sqlx::query_scalar("show listen_addresses").fetch_one(&mut connection).await.unwrap();
+    assert_eq!(addresses, "");
+    let fsync: String = sqlx::query_scalar("show fsync").fetch_one(&mut connection).await.unwrap();
+    assert_eq!(fsync, "on");
+    let run_dir = std::fs::read_dir(place.run_base()).unwrap().next().unwrap().unwrap();
+    assert_eq!(run_dir.metadata().unwrap().mode() & 0o777, 0o700);
+    server.stop().await.unwrap();
+    assert!(!run_dir.path().exists(), "a clean stop leaves no run directory");
+}
+
+#[tokio::test]
+async fn stopping_with_busy_clients_takes_little_time_and_leaves_no_process() {
+    let place = Place::new();
+    let server = place.start().await;
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        let mut client = connect(server.url()).await;
+        clients
+            .push(tokio::task::spawn(async move { client.execute("select pg_sleep(600)").await.is_err() }));
+    }
+    let mut in_transaction = connect(server.url()).await;
+    in_transaction.execute("begin; create table u (i int)").await.unwrap();
+    let pids = processes(server.pid(), server.url()).await;
+    let began = Instant::now();
+    assert_eq!(server.stop().await.unwrap(), Stopped::Clean);
+    assert!(began.elapsed() < Duration::from_secs(20));
+    wait_gone(&pids, Duration::ZERO).await;
+    for client in clients {
+        assert!(client.await.unwrap(), "the session was ended");
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_handle_ends_the_server_and_the_next_start_waits_for_that() {
+    let place = Place::new();
+    let server = place.start().await;
+    run(server.url(), "create table t as select generate_series(1, 10)").await;
+    let pid = server.pid();
+    drop(server);
+    let server = place.start().await;
+    assert_ne!(server.pid(), pid);
+    assert_eq!(count(server.url()).await, 10);
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_binaries_found_are_the_ones_in_use_and_bring_pg_dump() {
+    let place = Place::new();
+    let found = find_binaries(&place.options()).unwrap();
+    assert_ne!(found.source, Source::Explicit);
+    let server = place.start().await;
+    assert_eq!(server.binaries(), &found);
+    let dump = std::process::Command::new(found.bin_dir.join("pg_dump"))
+        .args(["--schema-only", "--dbname", server.url()])
+        .output()
+        .unwrap();
+    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_requested_stop_is_no_death() {
+    let place = Place::new();
+    let server = place.start().await;
+    let died = server.died();
+    server.stop().await.unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(200), died).await.is_err());
+}
