@@ -1,21 +1,16 @@
 //! With the feature `bundled`: refuses a wheel that `wheel.lock` does not pin for the target platform.
 
-#![expect(clippy::print_stdout, reason = "a build script speaks to cargo on its standard output")]
-
-use std::error::Error;
-
-fn main() -> Result<(), Box<dyn Error>> {
+#[cfg(not(feature = "bundled"))]
+fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    #[cfg(feature = "bundled")]
-    check_wheel()?;
-    Ok(())
 }
 
 #[cfg(feature = "bundled")]
-fn check_wheel() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     use sha2::Digest;
     use std::fmt::Write;
 
+    println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=SYNDARIX_PG_WHEEL");
     println!("cargo::rerun-if-changed=wheel.lock");
     let wheel = std::env::var_os("SYNDARIX_PG_WHEEL")

@@ -3,6 +3,7 @@
 use crate::Error;
 use crate::initdb::USER;
 use crate::run_dir::PORT;
+use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{ConnectOptions, Connection, Executor};
 use std::fmt::Write;
@@ -67,7 +68,7 @@ pub(crate) async fn ready(run_dir: &Path) -> Result<bool, Error> {
     match ask(run_dir, MAINTENANCE_DATABASE).await {
         Ok(()) => Ok(true),
         Err(source @ sqlx::Error::Database(_))
-            if source.as_database_error().and_then(|error| error.code()).as_deref()
+            if source.as_database_error().and_then(DatabaseError::code).as_deref()
                 != Some(CANNOT_CONNECT_NOW) =>
         {
             Err(Error::Database { what: "query the embedded PostgreSQL", source })

@@ -1,6 +1,6 @@
 //! What the caller decides about the embedded server, and the defaults of the platform.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Longest folder that leaves room for `/<16+1+16 hex>/.s.PGSQL.5432` in a socket address (103 bytes on macOS).
 const RUN_BASE_LIMIT: usize = 50;
@@ -62,15 +62,15 @@ impl EmbeddedOptions {
 
     /// The same with another home, for a second instance on one machine.
     #[must_use]
-    pub fn in_dir(mut self, data_dir: impl AsRef<Path>) -> Self {
-        self.data_dir = data_dir.as_ref().to_owned();
-        self
+    pub fn in_dir(self, data_dir: impl Into<PathBuf>) -> Self {
+        Self { data_dir: data_dir.into(), ..self }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     fn as_if(pairs: &[(&str, &str)]) -> EmbeddedOptions {
         EmbeddedOptions::platform_default(|name| {

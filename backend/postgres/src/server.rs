@@ -67,10 +67,9 @@ impl Server {
         let (tell, exit) = watch::channel(None);
         let log = log.to_owned();
         let watching = Guard::start(account, pid)
-            .map_err(|error| {
+            .inspect_err(|_| {
                 // Nothing runs in it yet, and without a guard it must not.
                 let _ = child.kill().and_then(|()| child.wait());
-                error
             })
             .and_then(|guard| {
                 thread::Builder::new().name("postgres-watch".into()).spawn(move || {

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+use tokio::task::JoinSet;
 
 #[tokio::test]
 async fn a_killed_server_is_noticed_and_starts_again_with_all_that_was_committed() {
@@ -16,7 +17,8 @@ async fn a_killed_server_is_noticed_and_starts_again_with_all_that_was_committed
         run(server.url(), "insert into t select generate_series(1, 1000)").await;
         let mut busy = connect(server.url()).await;
         // A backend in a long computation does not notice at once that its server has gone.
-        let busy = tokio::task::spawn(async move {
+        let mut sessions = JoinSet::new();
+        sessions.spawn(async move {
             busy.execute("select count(*) from generate_series(1, 20000000)").await.is_err()
         });
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -28,7 +30,7 @@ async fn a_killed_server_is_noticed_and_starts_again_with_all_that_was_committed
         drop(server);
         server = place.start().await;
         assert_eq!(count(server.url()).await, round * 1000);
-        let _ = busy.await;
+        sessions.join_all().await;
     }
     server.stop().await.unwrap();
 }

@@ -5,6 +5,7 @@ use sqlx::Executor;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 use syndarix_postgres::{Source, Stopped, find_binaries};
+use tokio::task::JoinSet;
 
 #[tokio::test]
 async fn a_server_starts_fresh_stops_cleanly_and_starts_again_with_its_data() {
@@ -49,11 +50,10 @@ async fn the_server_is_reached_through_a_private_socket_and_not_over_tcp() {
 async fn stopping_with_busy_clients_takes_little_time_and_leaves_no_process() {
     let place = Place::new();
     let server = place.start().await;
-    let mut clients = Vec::new();
+    let mut clients = JoinSet::new();
     for _ in 0..5 {
         let mut client = connect(server.url()).await;
-        clients
-            .push(tokio::task::spawn(async move { client.execute("select pg_sleep(600)").await.is_err() }));
+        clients.spawn(async move { client.execute("select pg_sleep(600)").await.is_err() });
     }
     let mut in_transaction = connect(server.url()).await;
     in_transaction.execute("begin; create table u (i int)").await.unwrap();
@@ -62,9 +62,7 @@ async fn stopping_with_busy_clients_takes_little_time_and_leaves_no_process() {
     assert_eq!(server.stop().await.unwrap(), Stopped::Clean);
     assert!(began.elapsed() < Duration::from_secs(20));
     wait_gone(&pids, Duration::ZERO).await;
-    for client in clients {
-        assert!(client.await.unwrap(), "the session was ended");
-    }
+    assert_eq!(clients.join_all().await, [true; 5], "every session was ended");
 }
 
 #[tokio::test]

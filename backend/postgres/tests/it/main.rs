@@ -1,5 +1,7 @@
 //! Real servers in temporary folders, run as whoever runs the tests: root steps down, anybody else does not.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail loudly")]
+
 mod kills;
 mod lifecycle;
 mod refusals;

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use syndarix_postgres::{Error, start};
+use tokio::task::JoinSet;
 
 #[tokio::test]
 async fn a_second_instance_on_the_same_data_is_refused_and_told_who_holds_it() {
@@ -19,10 +20,10 @@ async fn a_second_instance_on_the_same_data_is_refused_and_told_who_holds_it() {
 #[tokio::test]
 async fn of_many_starts_at_once_exactly_one_succeeds() {
     let place = Place::new();
-    let starts: Vec<_> = (0..6).map(|_| tokio::task::spawn(start(place.options()))).collect();
+    let starts: JoinSet<_> = (0..6).map(|_| start(place.options())).collect();
     let mut servers = Vec::new();
-    for attempt in starts {
-        match attempt.await.unwrap() {
+    for attempt in starts.join_all().await {
+        match attempt {
             Ok(server) => servers.push(server),
             Err(error) => assert!(matches!(error, Error::InUse { .. }), "{}", chain(&error)),
         }
