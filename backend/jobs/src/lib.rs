@@ -1,1 +1,46 @@
-//! syndarix-jobs.
+//! Durable jobs and timers on PostgreSQL.
+//!
+//! A job is enqueued in the caller's own transaction, claimed in batches, run under a lease with a fencing token,
+//! and finished only while that lease is held. Invariants this crate keeps, and its tests hold it to:
+//!
+//! - a job that was committed is run until it is done, cancelled or in the dead letters: none is lost;
+//! - a result is written only under the current fence: whoever lost the lease writes nothing;
+//! - effects written in one transaction with [`Lease::complete`] happen exactly once;
+//! - two jobs of one concurrency key never run at the same time, two jobs of one unique key are never live together;
+//! - a project with a long backlog does not keep another project waiting;
+//! - a timer fires once, late rather than never;
+//! - [`WorkerHandle::shutdown`] comes back within its deadline plus a fixed grace.
+//!
+//! All times are the database's clock. Nothing here sends NOTIFY: it serialises commits. The caller pokes [`Wake`]
+//! after its commit, and a jittered poll finds what nobody poked for.
+
+mod beat;
+mod claim;
+mod dead;
+mod enqueue;
+mod fetch;
+mod handler;
+mod leader;
+mod lease;
+mod maintain;
+mod rescue;
+mod settle;
+mod telemetry;
+mod timers;
+mod views;
+mod wake;
+mod worker;
+
+pub use claim::{Claim, Claimed, Cursor, claim, promote};
+pub use dead::{Redriven, purge, redrive};
+pub use enqueue::{Cancelled, EnqueueError, Enqueued, NewJob, Priority, cancel, enqueue, enqueue_many};
+pub use handler::{Handler, Job, Outcome, Registry};
+pub use leader::{Leadership, NotLeader, lead};
+pub use lease::{Lease, LeaseLost};
+pub use rescue::{Rescue, Rescued, rescue};
+pub use timers::{Fired, NewTimer, cancel_timers, fire_due, schedule_timer};
+pub use views::{
+    Attempt, DeadJob, Filter, JobRow, JobState, QueueStats, WorkerRow, list, list_dead, queue_stats, workers,
+};
+pub use wake::Wake;
+pub use worker::{Backoff, Drained, QueueConfig, Worker, WorkerConfig, WorkerHandle};

@@ -1,0 +1,53 @@
+//! Dead letters: kept until somebody drives them again or purges them.
+
+use sqlx::PgConnection;
+
+/// What became of a dead letter that was to be driven again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redriven {
+    /// It is ready again, under the same id, with all its attempts and its error chain.
+    Queued,
+    /// A live job has its unique key; the dead letter stays.
+    Duplicate,
+    /// No dead letter has this id.
+    NotFound,
+}
+
+/// Puts a dead letter back into its queue, in the caller's transaction.
+pub async fn redrive(conn: &mut PgConnection, job: i64) -> Result<Redriven, sqlx::Error> {
+    let found =
+        sqlx::query("select from job_dead where id = $1 for update").bind(job).fetch_optional(&mut *conn);
+    if found.await?.is_none() {
+        return Ok(Redriven::NotFound);
+    }
+    // The fence goes on from where it was: an attempt that outlived its burial must not match the new life.
+    let moved = sqlx::query(
+        "with put as (
+            insert into job (id, queue, project_id, kind, payload, priority, unique_key, concurrency_key,
+                             max_attempts, fence, errors, last_error, created_at)
+            select id, queue, project_id, kind, payload, priority, unique_key, concurrency_key,
+                   max_attempts, fence + 1, errors, reason, created_at
+              from job_dead where id = $1
+            on conflict (unique_key) where unique_key is not null do nothing
+            returning id
+         )
+         delete from job_dead using put where job_dead.id = put.id",
+    )
+    .bind(job)
+    .execute(conn)
+    .await?;
+    Ok(if moved.rows_affected() == 0 { Redriven::Duplicate } else { Redriven::Queued })
+}
+
+/// Gives a dead letter up for good; only a line in the history stays. False: no dead letter has this id.
+pub async fn purge(conn: &mut PgConnection, job: i64) -> Result<bool, sqlx::Error> {
+    let purged = sqlx::query(
+        "with gone as (delete from job_dead where id = $1 returning *)
+         insert into job_done (id, queue, project_id, kind, attempt, outcome)
+         select id, queue, project_id, kind, attempt, 'purged' from gone",
+    )
+    .bind(job)
+    .execute(conn)
+    .await?;
+    Ok(purged.rows_affected() > 0)
+}

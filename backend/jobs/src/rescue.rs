@@ -1,0 +1,135 @@
+//! Taking jobs over from workers that are gone.
+//!
+//! Two detectors. A free advisory lock beside a stale heartbeat says at once that the process died. A lease that
+//! ran out says it for networks that died without a word, and for claims whose worker never learnt of them.
+
+use std::time::Duration;
+
+use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
+
+use crate::settle;
+
+/// Jobs taken over in one transaction: bounds its locks; the next tick goes on.
+const RESCUED_PER_PASS: i64 = 500;
+
+/// Advisory lock that keeps the workers from rescuing all at once. Any number would do, all must use the same.
+const RESCUE_LOCK: i64 = 0x5379_6e4a_6f62_0001;
+
+/// Limits of a rescue.
+#[derive(Clone, Copy, Debug)]
+pub struct Rescue {
+    /// Heartbeat age from which a free lock means that the process is dead.
+    pub stale_after: Duration,
+    /// A job that loses more workers than this is likely what kills them: dead letters.
+    pub max_rescues: u16,
+}
+
+/// What a rescue did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rescued {
+    /// Queues that got a ready job.
+    pub queues: Vec<String>,
+    /// Jobs that are ready again.
+    pub revived: usize,
+    /// Jobs that went to the dead letters.
+    pub buried: usize,
+}
+
+#[derive(Debug, sqlx::FromRow)]
+struct Lost {
+    id: i64,
+    queue: String,
+    rescues: i32,
+    cancel_requested: bool,
+}
+
+/// Makes the jobs of dead workers ready again. Any worker may do it at any time; one does it at a time.
+pub async fn rescue(conn: &mut PgConnection, limits: Rescue) -> Result<Rescued, sqlx::Error> {
+    let mut transaction = conn.begin().await?;
+    let mine: bool = sqlx::query_scalar("select pg_try_advisory_xact_lock($1)")
+        .bind(RESCUE_LOCK)
+        .fetch_one(&mut *transaction)
+        .await?;
+    if !mine {
+        return Ok(Rescued::default());
+    }
+    let dead = dead_workers(&mut transaction, limits.stale_after).await?;
+    let lost = lost_jobs(&mut transaction, &dead).await?;
+    let rescued = take_over(&mut transaction, lost, limits.max_rescues).await?;
+    transaction.commit().await?;
+    Ok(rescued)
+}
+
+async fn dead_workers(conn: &mut PgConnection, stale_after: Duration) -> Result<Vec<Uuid>, sqlx::Error> {
+    // A server that started after the lock was taken has forgotten it: then a free lock proves nothing.
+    sqlx::query_scalar(
+        "with stale as materialized (
+            select incarnation, lock_key from worker
+             where last_seen < now() - make_interval(secs => $1) and lock_taken_at > pg_postmaster_start_time()
+               and exists (select from job where owner = incarnation)
+         )
+         select incarnation from stale where pg_try_advisory_xact_lock(lock_key)",
+    )
+    .bind(stale_after.as_secs_f64())
+    .fetch_all(conn)
+    .await
+}
+
+async fn lost_jobs(conn: &mut PgConnection, dead: &[Uuid]) -> Result<Vec<Lost>, sqlx::Error> {
+    sqlx::query_as(
+        "select id, queue, rescues, cancel_requested from job
+          where owner is not null and (lease_until < now() or owner = any($1))
+          order by id limit $2 for update skip locked",
+    )
+    .bind(dead)
+    .bind(RESCUED_PER_PASS)
+    .fetch_all(conn)
+    .await
+}
+
+async fn take_over(
+    conn: &mut PgConnection,
+    lost: Vec<Lost>,
+    max_rescues: u16,
+) -> Result<Rescued, sqlx::Error> {
+    let (mut cancelled, mut buried, mut revived, mut queues) = (vec![], vec![], vec![], vec![]);
+    for job in lost {
+        if job.cancel_requested {
+            cancelled.push(job.id);
+        } else if job.rescues >= i32::from(max_rescues) {
+            buried.push(job.id);
+        } else {
+            revived.push(job.id);
+            queues.push(job.queue);
+        }
+    }
+    if !cancelled.is_empty() {
+        settle::finish_as(conn, &cancelled, "cancelled").await?;
+    }
+    if !buried.is_empty() {
+        tracing::warn!(jobs = ?buried, "jobs that keep losing their worker go to the dead letters");
+        settle::note_error(conn, &buried, "worker lost").await?;
+        settle::bury(conn, &buried, "worker lost").await?;
+    }
+    if !revived.is_empty() {
+        tracing::warn!(jobs = ?revived, "jobs of a lost worker are ready again");
+        revive(conn, &revived).await?;
+    }
+    queues.sort_unstable();
+    queues.dedup();
+    Ok(Rescued { queues, revived: revived.len(), buried: buried.len() })
+}
+
+async fn revive(conn: &mut PgConnection, jobs: &[i64]) -> Result<(), sqlx::Error> {
+    crate::telemetry::rescued(u64::try_from(jobs.len()).unwrap_or(u64::MAX));
+    settle::note_error(conn, jobs, "worker lost").await?;
+    sqlx::query(
+        "update job set owner = null, lease_until = null, fence = fence + 1, rescues = rescues + 1, due = true
+          where id = any($1)",
+    )
+    .bind(jobs)
+    .execute(conn)
+    .await
+    .map(drop)
+}

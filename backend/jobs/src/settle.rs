@@ -1,0 +1,298 @@
+//! Writing the end of an attempt, under its lease.
+//!
+//! The finished ones of a batch go in one statement. Everything else locks the row, decides, and writes.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::{Connection, PgConnection};
+
+use crate::{Backoff, Lease};
+
+/// Longest error text kept, in bytes: a chain of causes fits, a dump does not.
+const MAX_REASON_BYTES: usize = 4 * 1024;
+
+/// Errors kept per job; the oldest go first.
+const MAX_ERRORS: i32 = 20;
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Done,
+    Retry {
+        after: Option<Duration>,
+        reason: String,
+    },
+    SnoozeUntil {
+        until: DateTime<Utc>,
+        reason: String,
+    },
+    SnoozeFor {
+        wait: Duration,
+        reason: String,
+    },
+    Fail {
+        reason: String,
+    },
+    /// Interrupted by a drain: ready again at once, as if it had not been claimed.
+    HandBack,
+}
+
+/// An attempt and its end.
+#[derive(Clone, Debug)]
+pub(crate) struct Settlement {
+    pub(crate) lease: Lease,
+    pub(crate) verdict: Verdict,
+}
+
+/// What a job's counters say at its end.
+#[derive(Clone, Copy, Debug, sqlx::FromRow)]
+struct Counters {
+    attempt: i32,
+    rescues: i32,
+    max_attempts: i32,
+    cancel_requested: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum When {
+    Unchanged,
+    In(Duration),
+    At(DateTime<Utc>),
+}
+
+/// What is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Step {
+    Finish { outcome: &'static str },
+    Bury { reason: String },
+    Release { when: When, refund: bool, error: Option<String>, note: Option<String> },
+}
+
+fn step(verdict: &Verdict, counters: Counters, backoff: &Backoff) -> Step {
+    let failures = counters.attempt.saturating_sub(counters.rescues);
+    let refund = |when, note| Step::Release { when, refund: true, error: None, note };
+    match verdict {
+        Verdict::Done => Step::Finish { outcome: "done" },
+        Verdict::Fail { reason } => Step::Bury { reason: reason.clone() },
+        _ if counters.cancel_requested => Step::Finish { outcome: "cancelled" },
+        Verdict::Retry { reason, .. } if failures >= counters.max_attempts => {
+            Step::Bury { reason: reason.clone() }
+        }
+        Verdict::Retry { after, reason } => Step::Release {
+            when: When::In(after.unwrap_or_else(|| backoff.delay(u32::try_from(failures).unwrap_or(1)))),
+            refund: false,
+            error: Some(reason.clone()),
+            note: None,
+        },
+        Verdict::SnoozeUntil { until, reason } => refund(When::At(*until), Some(reason.clone())),
+        Verdict::SnoozeFor { wait, reason } => refund(When::In(*wait), Some(reason.clone())),
+        Verdict::HandBack => refund(When::Unchanged, None),
+    }
+}
+
+/// Writes a batch of ends in one transaction. Those whose lease is lost write nothing.
+pub(crate) async fn settle(
+    conn: &mut PgConnection,
+    batch: &[Settlement],
+    backoff: &Backoff,
+) -> Result<(), sqlx::Error> {
+    let (done, others): (Vec<_>, Vec<_>) = batch.iter().partition(|end| end.verdict == Verdict::Done);
+    let mut transaction = conn.begin().await?;
+    if !done.is_empty() {
+        let leases: Vec<_> = done.iter().map(|end| end.lease).collect();
+        let finished = finish_leased(&mut transaction, &leases).await?;
+        crate::telemetry::finished(u64::try_from(finished.len()).unwrap_or(u64::MAX));
+        (finished.len()..leases.len()).for_each(|_| crate::telemetry::lease_lost());
+    }
+    for end in others {
+        settle_one(&mut transaction, end, backoff).await?;
+    }
+    transaction.commit().await
+}
+
+async fn settle_one(conn: &mut PgConnection, end: &Settlement, backoff: &Backoff) -> Result<(), sqlx::Error> {
+    let Lease { job, fence } = end.lease;
+    let counters: Option<Counters> = sqlx::query_as(
+        "select attempt, rescues, max_attempts, cancel_requested
+           from job where id = $1 and fence = $2 and owner is not null for update",
+    )
+    .bind(job)
+    .bind(fence)
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(counters) = counters else {
+        tracing::debug!(job, fence, "the lease was lost; the result of this attempt is dropped");
+        crate::telemetry::lease_lost();
+        return Ok(());
+    };
+    match step(&end.verdict, counters, backoff) {
+        Step::Finish { outcome } => finish_as(conn, &[job], outcome).await,
+        Step::Bury { reason } => {
+            tracing::warn!(job, %reason, "a job goes to the dead letters");
+            note_error(conn, &[job], &reason).await?;
+            bury(conn, &[job], &reason).await
+        }
+        Step::Release { when, refund, error, note } => {
+            if let Some(error) = error {
+                crate::telemetry::retried();
+                note_error(conn, &[job], &error).await?;
+            }
+            release(conn, job, &when, refund, note.as_deref()).await
+        }
+    }
+}
+
+/// Ends the jobs whose lease is still held, and returns their ids.
+pub(crate) async fn finish_leased(
+    conn: &mut PgConnection,
+    leases: &[Lease],
+) -> Result<Vec<i64>, sqlx::Error> {
+    sqlx::query_scalar(
+        "with gone as (
+            delete from job using unnest($1::bigint[], $2::bigint[]) as held (id, fence)
+             where job.id = held.id and job.fence = held.fence and job.owner is not null
+            returning job.*
+         )
+         insert into job_done (id, queue, project_id, kind, attempt, outcome)
+         select id, queue, project_id, kind, attempt, 'done' from gone
+         returning id",
+    )
+    .bind(leases.iter().map(|lease| lease.job).collect::<Vec<_>>())
+    .bind(leases.iter().map(|lease| lease.fence).collect::<Vec<_>>())
+    .fetch_all(conn)
+    .await
+}
+
+/// Ends jobs whose rows the caller has locked.
+pub(crate) async fn finish_as(
+    conn: &mut PgConnection,
+    jobs: &[i64],
+    outcome: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "with gone as (delete from job where id = any($1) returning *)
+         insert into job_done (id, queue, project_id, kind, attempt, outcome)
+         select id, queue, project_id, kind, attempt, $2 from gone",
+    )
+    .bind(jobs)
+    .bind(outcome)
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// Moves jobs whose rows the caller has locked to the dead letters.
+pub(crate) async fn bury(conn: &mut PgConnection, jobs: &[i64], reason: &str) -> Result<(), sqlx::Error> {
+    crate::telemetry::buried(u64::try_from(jobs.len()).unwrap_or(u64::MAX));
+    sqlx::query(
+        "with gone as (delete from job where id = any($1) returning *)
+         insert into job_dead (id, queue, project_id, kind, payload, priority, unique_key, concurrency_key,
+                               attempt, max_attempts, rescues, fence, reason, errors, created_at)
+         select id, queue, project_id, kind, payload, priority, unique_key, concurrency_key,
+                attempt, max_attempts, rescues, fence, $2, errors, created_at from gone",
+    )
+    .bind(jobs)
+    .bind(storable(reason))
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// Adds an error to the chain of jobs whose rows the caller has locked.
+pub(crate) async fn note_error(
+    conn: &mut PgConnection,
+    jobs: &[i64],
+    error: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update job set last_error = $2,
+                errors = case when jsonb_array_length(errors) < $3 then errors else errors - 0 end
+                         || jsonb_build_object('attempt', attempt, 'at', now(), 'error', $2::text)
+          where id = any($1)",
+    )
+    .bind(jobs)
+    .bind(storable(error))
+    .bind(MAX_ERRORS)
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+async fn release(
+    conn: &mut PgConnection,
+    job: i64,
+    when: &When,
+    refund: bool,
+    note: Option<&str>,
+) -> Result<(), sqlx::Error> {
+    let (at, wait) = match when {
+        When::Unchanged => (None, None),
+        When::In(wait) => (None, Some(wait.as_secs_f64())),
+        When::At(at) => (Some(*at), None),
+    };
+    sqlx::query(
+        "update job
+            set owner = null, lease_until = null, fence = fence + 1, attempt = attempt - $2::bool::int,
+                run_at = coalesce($3, now() + make_interval(secs => $4), run_at),
+                due = coalesce(coalesce($3, now() + make_interval(secs => $4)) <= now(), true),
+                last_error = coalesce($5, last_error)
+          where id = $1",
+    )
+    .bind(job)
+    .bind(refund)
+    .bind(at)
+    .bind(wait)
+    .bind(note.map(storable))
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// PostgreSQL cannot store NUL in text, and a job's error must not grow without limit.
+fn storable(text: &str) -> String {
+    let mut text = text.replace('\0', "\u{fffd}");
+    if text.len() > MAX_REASON_BYTES {
+        let cut = (0..=MAX_REASON_BYTES).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(cut.unwrap_or(0));
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRESH: Counters = Counters { attempt: 1, rescues: 0, max_attempts: 1, cancel_requested: false };
+
+    fn retry() -> Verdict {
+        Verdict::Retry { after: Some(Duration::from_secs(3)), reason: "no".into() }
+    }
+
+    #[test]
+    fn the_last_failed_attempt_is_buried() {
+        assert_eq!(step(&retry(), FRESH, &Backoff::default()), Step::Bury { reason: "no".into() });
+    }
+
+    #[test]
+    fn a_lost_worker_does_not_use_up_an_attempt() {
+        let rescued = Counters { attempt: 2, rescues: 1, max_attempts: 2, ..FRESH };
+        assert!(matches!(step(&retry(), rescued, &Backoff::default()), Step::Release { refund: false, .. }));
+    }
+
+    #[test]
+    fn a_cancelled_job_is_not_tried_again_but_keeps_its_success() {
+        let cancelled = Counters { cancel_requested: true, max_attempts: 9, ..FRESH };
+        let backoff = Backoff::default();
+        assert_eq!(step(&retry(), cancelled, &backoff), Step::Finish { outcome: "cancelled" });
+        assert_eq!(step(&Verdict::HandBack, cancelled, &backoff), Step::Finish { outcome: "cancelled" });
+        assert_eq!(step(&Verdict::Done, cancelled, &backoff), Step::Finish { outcome: "done" });
+    }
+
+    #[test]
+    fn error_text_is_made_storable_and_bounded() {
+        assert_eq!(storable("a\0b"), "a\u{fffd}b");
+        assert!(storable(&"é".repeat(MAX_REASON_BYTES)).len() <= MAX_REASON_BYTES + '…'.len_utf8());
+    }
+}

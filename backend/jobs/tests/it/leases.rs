@@ -1,0 +1,123 @@
+//! Whoever lost the lease writes nothing.
+
+use std::time::Duration;
+
+use sqlx::{Acquire, PgPool};
+use syndarix_jobs::{Lease, LeaseLost, Rescue, rescue};
+
+use crate::harness::{claim, count, done, enqueue, expire, id, job, on_database};
+
+const RESCUE: Rescue = Rescue { stale_after: Duration::from_secs(4), max_rescues: 1_000 };
+
+async fn take_over(pool: &PgPool, from: uuid::Uuid) {
+    expire(pool, from).await;
+    let rescued = rescue(&mut pool.acquire().await.unwrap(), RESCUE).await.unwrap();
+    assert_eq!(rescued.revived, 1);
+}
+
+async fn complete_with_effect(pool: &PgPool, lease: Lease) -> Result<(), LeaseLost> {
+    let mut transaction = pool.begin().await?;
+    sqlx::query("insert into effect values ($1, $2)")
+        .bind(lease.job)
+        .bind(lease.fence)
+        .execute(&mut *transaction)
+        .await?;
+    lease.complete(&mut transaction).await?;
+    Ok(transaction.commit().await?)
+}
+
+#[test]
+fn a_job_enqueued_in_a_rolled_back_transaction_leaves_nothing() {
+    on_database(|pool| async move {
+        let mut transaction = pool.begin().await.unwrap();
+        syndarix_jobs::enqueue(&mut transaction, &job("mail")).await.unwrap();
+        transaction.rollback().await.unwrap();
+        assert_eq!(count(&pool, "select count(*) from job").await, 0);
+        assert!(claim(&pool, id(), 10).await.is_empty());
+    });
+}
+
+#[test]
+fn a_stale_lease_never_completes_in_200_tries() {
+    on_database(|pool| async move {
+        enqueue(&pool, &job("pay")).await;
+        let mut stale = Vec::new();
+        for _ in 0..200 {
+            let owner = id();
+            stale.push(claim(&pool, owner, 1).await.remove(0).1);
+            take_over(&pool, owner).await;
+        }
+        let (_, current) = claim(&pool, id(), 1).await.remove(0);
+        for lease in &stale {
+            let refused = complete_with_effect(&pool, *lease).await;
+            assert!(matches!(refused, Err(LeaseLost::Moved { .. })), "{lease:?} completed");
+            let mut conn = pool.acquire().await.unwrap();
+            assert!(matches!(lease.hold(&mut conn).await, Err(LeaseLost::Moved { .. })));
+        }
+        assert_eq!(count(&pool, "select count(*) from effect").await, 0);
+        complete_with_effect(&pool, current).await.unwrap();
+        assert_eq!((count(&pool, "select count(*) from effect").await, done(&pool).await), (1, 1));
+    });
+}
+
+#[test]
+fn two_completions_of_one_lease_have_one_effect() {
+    on_database(|pool| async move {
+        for _ in 0..20 {
+            enqueue(&pool, &job("pay")).await;
+            let (_, lease) = claim(&pool, id(), 1).await.remove(0);
+            let (one, two) =
+                tokio::join!(complete_with_effect(&pool, lease), complete_with_effect(&pool, lease));
+            assert!(one.is_ok() != two.is_ok());
+        }
+        assert_eq!((count(&pool, "select count(*) from effect").await, done(&pool).await), (20, 20));
+    });
+}
+
+#[test]
+fn a_completion_that_is_rolled_back_leaves_the_job_running() {
+    on_database(|pool| async move {
+        enqueue(&pool, &job("pay")).await;
+        let (_, lease) = claim(&pool, id(), 1).await.remove(0);
+        let mut conn = pool.acquire().await.unwrap();
+        let mut transaction = conn.begin().await.unwrap();
+        lease.complete(&mut transaction).await.unwrap();
+        transaction.rollback().await.unwrap();
+        lease.hold(&mut conn).await.unwrap();
+    });
+}
+
+#[test]
+fn a_held_lease_cannot_be_taken_over_until_its_transaction_ends() {
+    on_database(|pool| async move {
+        enqueue(&pool, &job("pay")).await;
+        let owner = id();
+        let (_, lease) = claim(&pool, owner, 1).await.remove(0);
+        expire(&pool, owner).await;
+        let mut transaction = pool.begin().await.unwrap();
+        lease.hold(&mut transaction).await.unwrap();
+        let rescued = rescue(&mut pool.acquire().await.unwrap(), RESCUE).await.unwrap();
+        assert_eq!(rescued.revived, 0);
+        lease.complete(&mut transaction).await.unwrap();
+        transaction.commit().await.unwrap();
+        assert_eq!(done(&pool).await, 1);
+    });
+}
+
+#[test]
+fn a_job_that_keeps_losing_its_worker_is_buried_with_its_history() {
+    on_database(|pool| async move {
+        let job = enqueue(&pool, &job("crash").with_attempts(1)).await;
+        let limits = Rescue { max_rescues: 2, ..RESCUE };
+        for _ in 0..3 {
+            let owner = id();
+            assert_eq!(claim(&pool, owner, 1).await.len(), 1);
+            expire(&pool, owner).await;
+            rescue(&mut pool.acquire().await.unwrap(), limits).await.unwrap();
+        }
+        let mut conn = pool.acquire().await.unwrap();
+        let dead = syndarix_jobs::list_dead(&mut conn, &syndarix_jobs::Filter::default()).await.unwrap();
+        assert_eq!((dead[0].id, dead[0].reason.as_str(), dead[0].attempt), (job, "worker lost", 3));
+        assert_eq!(dead[0].errors.iter().map(|error| error.attempt).collect::<Vec<_>>(), [1, 2, 3]);
+    });
+}

@@ -1,0 +1,35 @@
+//! What people see of the queues.
+
+use syndarix_jobs::{Filter, JobState, NewJob, list, queue_stats};
+
+use crate::harness::{claim, enqueue_all, id, job, on_database};
+
+#[test]
+fn stats_and_lists_show_every_state() {
+    on_database(|pool| async move {
+        let project = id();
+        let tomorrow = sqlx::query_scalar("select now() + interval '1 day'").fetch_one(&pool).await.unwrap();
+        enqueue_all(&pool, &[job("a"), job("b").for_project(project), job("c").not_before(tomorrow)]).await;
+        enqueue_all(&pool, &[NewJob::new("git", "d", serde_json::json!({}))]).await;
+        assert_eq!(claim(&pool, id(), 1).await.len(), 1);
+        let mut conn = pool.acquire().await.unwrap();
+        let stats = queue_stats(&mut conn).await.unwrap();
+        let counts: Vec<_> = stats
+            .iter()
+            .map(|queue| (queue.queue.as_str(), queue.ready, queue.delayed, queue.running))
+            .collect();
+        assert_eq!(counts, [("default", 1, 1, 1), ("git", 1, 0, 0)]);
+        assert!(stats.iter().all(|queue| queue.oldest_ready_seconds >= 0.0));
+
+        let running = Filter { state: Some(JobState::Running), ..Filter::default() };
+        assert_eq!(list(&mut conn, &running).await.unwrap().len(), 1);
+        let of_project =
+            list(&mut conn, &Filter { project: Some(project), ..Filter::default() }).await.unwrap();
+        assert_eq!(of_project.iter().map(|row| row.kind.as_str()).collect::<Vec<_>>(), ["b"]);
+        let first = list(&mut conn, &Filter { limit: Some(3), ..Filter::default() }).await.unwrap();
+        let rest = Filter { before: Some(first[2].id), limit: Some(3), ..Filter::default() };
+        assert_eq!(list(&mut conn, &rest).await.unwrap().len(), 1);
+        let json = serde_json::to_value(&first[0]).unwrap();
+        assert_eq!((json["state"].as_str(), json["priority"].as_str()), (Some("ready"), Some("normal")));
+    });
+}
