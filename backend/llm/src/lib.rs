@@ -1,1 +1,41 @@
-//! syndarix-llm.
+//! Calls to language models: one neutral vocabulary, an adapter per wire format, ordered failover, prices,
+//! and a scripted model endpoint for demonstrations and tests.
+//!
+//! This crate holds no database. Whoever uses it passes [`AttemptHooks`], in which it reserves budget before
+//! every attempt and records the outcome after it.
+//!
+//! Invariants:
+//! - every attempt that `before` admitted is reported to `after` exactly once, whatever came of it, unless the
+//!   future itself is dropped (then the reservation expires on the caller's side);
+//! - no attempt is repeated or moved to another deployment once content has been passed on;
+//! - an answer of the scripted endpoint is always marked `simulated`;
+//! - an unknown price is flagged and charged at the dearest known rates, never at zero;
+//! - every wait, body, line and count has a limit.
+
+mod assemble;
+mod breaker;
+mod error;
+mod gateway;
+pub mod inbound;
+mod price;
+mod provider;
+pub mod scripted;
+mod secret;
+mod sse;
+mod tokens;
+mod types;
+
+pub use assemble::Assembler;
+pub use breaker::{Breaker, BreakerPolicy};
+pub use error::{CallError, Cause, ErrorKind, ProviderError, RecordFailed, Refused, Skipped, TimeoutPhase};
+pub use gateway::{
+    AttemptHooks, AttemptIntent, AttemptOutcome, Gateway, GatewayPolicy, GroupError, ModelGroup, ModelGroups,
+};
+pub use price::{Cost, Price, PriceRow, PriceTable, PriceTableError, Rates};
+pub use provider::{
+    ClientError, DeltaStream, Deployment, Limits, Provider, ProviderKind, Wire, adapter, http_client,
+};
+pub use secret::Secret;
+pub use sse::{SseDecoder, SseEvent, SseTooLong};
+pub use tokens::{estimate_request, estimate_text};
+pub use types::{Block, ChatRequest, Completion, Delta, Message, Role, StopReason, ToolSpec, Usage};

@@ -1,0 +1,281 @@
+//! What can go wrong with one attempt, and with a whole call.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Longest provider message that is kept, in bytes: enough for a sentence, too little for a page of HTML.
+const MAX_MESSAGE: usize = 2_000;
+
+/// Which wait ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeoutPhase {
+    /// No connection.
+    Connect,
+    /// Connected, but no answer began.
+    FirstByte,
+    /// The answer stalled.
+    Idle,
+    /// The whole took too long.
+    Total,
+    /// The provider itself said that it ran out of time.
+    Upstream,
+}
+
+/// The class of a failure; it decides whether to retry, to fail over or to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ErrorKind {
+    /// Too many requests or tokens.
+    RateLimited {
+        /// The wait the provider asked for, in milliseconds.
+        retry_after_ms: Option<u64>,
+    },
+    /// The provider has no capacity at the moment.
+    Overloaded {
+        /// The wait the provider asked for, in milliseconds.
+        retry_after_ms: Option<u64>,
+    },
+    /// The provider failed.
+    ServerError,
+    /// A wait ran out.
+    Timeout {
+        /// Which one.
+        phase: TimeoutPhase,
+    },
+    /// No connection, or it broke before the answer was whole.
+    Connection,
+    /// The conversation does not fit the model.
+    ContextTooLong,
+    /// The provider finds the request wrong; another would too.
+    BadRequest,
+    /// The deployment's model or path does not exist there.
+    NotFound,
+    /// The key is missing, wrong, not allowed or out of credit.
+    Auth,
+    /// The answer breaks the wire format.
+    Malformed,
+    /// The answer is larger than the limit.
+    TooLarge,
+    /// The caller cancelled.
+    Cancelled,
+}
+
+impl ErrorKind {
+    /// The wait the provider asked for.
+    pub fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after_ms } | Self::Overloaded { retry_after_ms } => {
+                retry_after_ms.map(Duration::from_millis)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the same deployment may well answer if asked again soon.
+    pub fn is_transient(self) -> bool {
+        matches!(
+            self,
+            Self::RateLimited { .. } | Self::Overloaded { .. } | Self::ServerError | Self::Connection
+        )
+    }
+
+    /// Whether another deployment may answer where this one did not.
+    pub fn allows_failover(self) -> bool {
+        !matches!(self, Self::BadRequest | Self::Cancelled)
+    }
+
+    /// Whether this speaks against the deployment's health, not against the request.
+    pub fn is_unhealthy(self) -> bool {
+        self.is_transient()
+            || matches!(self, Self::Timeout { .. } | Self::Auth | Self::NotFound | Self::Malformed)
+    }
+}
+
+/// Why one attempt failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Error)]
+#[error("{kind:?}: {message}")]
+pub struct ProviderError {
+    /// The class.
+    #[serde(flatten)]
+    pub kind: ErrorKind,
+    /// The provider's words, or ours; bounded, without the key.
+    pub message: String,
+    /// The HTTP status, if one came.
+    pub status: Option<u16>,
+    /// Whether a scripted endpoint failed on purpose.
+    pub simulated: bool,
+    /// Whether the provider may charge for the attempt although it failed.
+    pub maybe_billed: bool,
+}
+
+impl ProviderError {
+    /// An error that no tokens were spent on, as far as one can know.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        let mut message = message.into();
+        if message.len() > MAX_MESSAGE {
+            let end = (0..=MAX_MESSAGE).rev().find(|&at| message.is_char_boundary(at)).unwrap_or(0);
+            message.truncate(end);
+            message.push_str(" ...");
+        }
+        Self { kind, message, status: None, simulated: false, maybe_billed: false }
+    }
+
+    /// The same with the HTTP status.
+    #[must_use]
+    pub fn with_status(mut self, status: u16) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    /// The same, marked as one that the provider may charge for.
+    #[must_use]
+    pub fn billed(mut self) -> Self {
+        self.maybe_billed = true;
+        self
+    }
+
+    /// The same, marked as coming from a scripted endpoint or not.
+    #[must_use]
+    pub fn with_simulated(mut self, simulated: bool) -> Self {
+        self.simulated = simulated;
+        self
+    }
+
+    pub(crate) fn cancelled() -> Self {
+        Self::new(ErrorKind::Cancelled, "the caller cancelled")
+    }
+
+    pub(crate) fn timeout(phase: TimeoutPhase, limit: Duration) -> Self {
+        Self::new(ErrorKind::Timeout { phase }, format!("nothing within {limit:?}"))
+    }
+
+    pub(crate) fn malformed(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Malformed, message).billed()
+    }
+}
+
+/// `before` does not admit the attempt: a budget is exhausted, the run is parked, the model is not allowed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Error)]
+#[error("refused ({code}): {reason}")]
+pub struct Refused {
+    /// Stable code for programs, such as `budget_exceeded`.
+    pub code: String,
+    /// The reason for people.
+    pub reason: String,
+}
+
+/// `after` could not store the outcome, so the answer may not be given out.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("the outcome of the attempt was not recorded: {0}")]
+pub struct RecordFailed(pub String);
+
+/// Why a deployment was passed over without an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Error)]
+#[serde(tag = "skipped", rename_all = "snake_case")]
+pub enum Skipped {
+    /// It failed too often of late.
+    #[error("cooling down for another {for_ms} ms")]
+    CoolingDown {
+        /// Until it is tried again, in milliseconds.
+        for_ms: u64,
+    },
+    /// The conversation was too long for a window at least as large.
+    #[error("its context window of {window} tokens is no larger than one that was too small")]
+    WindowTooSmall {
+        /// Its window in tokens.
+        window: u32,
+    },
+}
+
+/// What one deployment contributed to a failed call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Cause {
+    /// It was tried.
+    Failed {
+        /// The attempt's number within the call, from 1.
+        n: u32,
+        /// The deployment.
+        deployment: String,
+        /// What happened.
+        error: ProviderError,
+    },
+    /// It was not tried.
+    Skipped {
+        /// The deployment.
+        deployment: String,
+        /// Why not.
+        reason: Skipped,
+    },
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Failed { n, deployment, error } => write!(f, "#{n} {deployment}: {error}"),
+            Self::Skipped { deployment, reason } => write!(f, "{deployment}: {reason}"),
+        }
+    }
+}
+
+/// Why a whole call failed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum CallError {
+    /// `before` refused an attempt.
+    #[error("{refused}")]
+    Refused {
+        /// The reason.
+        refused: Refused,
+        /// Attempts that had failed by then.
+        causes: Vec<Cause>,
+    },
+    /// The caller cancelled.
+    #[error("the call was cancelled")]
+    Cancelled {
+        /// Attempts up to then, the cancelled one included.
+        causes: Vec<Cause>,
+    },
+    /// The last cause is one that no other deployment would answer either: a bad request, or content had
+    /// already been passed on.
+    #[error("the call cannot be continued: {}", list(.causes))]
+    Fatal {
+        /// All attempts in order.
+        causes: Vec<Cause>,
+    },
+    /// Every deployment of the group failed or was passed over.
+    #[error("no deployment of the group answered: {}", list(.causes))]
+    Exhausted {
+        /// All attempts in order.
+        causes: Vec<Cause>,
+        /// The shortest wait after which one of them is worth asking again, in milliseconds.
+        retry_after_ms: Option<u64>,
+    },
+    /// An outcome could not be recorded.
+    #[error("{failed}")]
+    NotRecorded {
+        /// The hook's error.
+        failed: RecordFailed,
+        /// Attempts that had failed by then.
+        causes: Vec<Cause>,
+    },
+}
+
+impl CallError {
+    /// Every attempt and every deployment passed over, in order.
+    pub fn causes(&self) -> &[Cause] {
+        match self {
+            Self::Refused { causes, .. }
+            | Self::Cancelled { causes }
+            | Self::Fatal { causes }
+            | Self::Exhausted { causes, .. }
+            | Self::NotRecorded { causes, .. } => causes,
+        }
+    }
+}
+
+fn list(causes: &[Cause]) -> String {
+    causes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}

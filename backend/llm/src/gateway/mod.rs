@@ -1,0 +1,180 @@
+//! One call over a chain of deployments: reserve, try, record, and only then the next.
+//!
+//! The loop keeps every cause in order. Failover and retry end with the first content passed on: what a person or
+//! a program has seen of an answer is never followed by the beginning of another.
+
+mod call;
+mod groups;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rand::Rng;
+use tokio_util::sync::CancellationToken;
+
+use crate::breaker::{Breaker, BreakerPolicy};
+use crate::error::{CallError, ProviderError, RecordFailed, Refused};
+use crate::price::{Cost, Price, PriceTable};
+use crate::provider::{Deployment, Provider, Wire, adapter};
+use crate::types::{ChatRequest, Completion, Delta, Usage};
+
+pub use groups::{GroupError, ModelGroup, ModelGroups};
+
+/// What is about to be tried.
+#[derive(Debug, Clone, Copy)]
+pub struct AttemptIntent<'a> {
+    /// The attempt's number within the call, from 1.
+    pub n: u32,
+    /// Whom it goes to.
+    pub deployment: &'a Deployment,
+    /// Upper bound of the prompt, in tokens.
+    pub estimated_input_tokens: u32,
+    /// The answer limit that is sent, in tokens.
+    pub max_output_tokens: u32,
+    /// The most it can cost, in micro-USD: what to reserve.
+    pub worst_case_cost_micro_usd: i64,
+    /// The rates behind it; unknown prices are flagged here.
+    pub price: Price,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy)]
+pub struct AttemptOutcome<'a> {
+    /// The attempt's number within the call, from 1.
+    pub n: u32,
+    /// Whom it went to.
+    pub deployment: &'a Deployment,
+    /// The answer or the failure.
+    pub result: Result<&'a Completion, &'a ProviderError>,
+    /// What was used, also by a failed attempt as far as the provider may charge for it.
+    pub usage: Usage,
+    /// What that costs: what to settle.
+    pub cost: Cost,
+    /// The rates behind it, to compute the cost again.
+    pub price: Price,
+    /// From sending to the end, in milliseconds.
+    pub latency_ms: u64,
+    /// From sending to the first content, in milliseconds.
+    pub first_content_ms: Option<u64>,
+    /// Whether a scripted endpoint answered.
+    pub simulated: bool,
+}
+
+/// What the caller does around every attempt.
+#[async_trait]
+pub trait AttemptHooks: Send + Sync {
+    /// Reserves the budget and records the intent, durably. A refusal stops the whole call.
+    async fn before(&self, intent: &AttemptIntent<'_>) -> Result<(), Refused>;
+
+    /// Settles and records the outcome, durably: the answer is given out only after this.
+    async fn after(&self, outcome: &AttemptOutcome<'_>) -> Result<(), RecordFailed>;
+
+    /// Sees the pieces of the answer as they come. Waiting here slows the stream down.
+    async fn delta(&self, _delta: &Delta) {}
+}
+
+/// How stubbornly to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GatewayPolicy {
+    /// Retries at one deployment after the first attempt, for transient failures only.
+    pub retries: u32,
+    /// The first pause between attempts; it doubles with each.
+    pub base_pause: Duration,
+    /// The longest pause, and the longest wait a provider may ask for before the next deployment is tried instead.
+    pub max_pause: Duration,
+    /// When to leave a deployment alone.
+    pub breaker: BreakerPolicy,
+}
+
+impl Default for GatewayPolicy {
+    fn default() -> Self {
+        Self {
+            retries: 2,
+            base_pause: Duration::from_millis(500),
+            max_pause: Duration::from_secs(20),
+            breaker: BreakerPolicy::default(),
+        }
+    }
+}
+
+impl GatewayPolicy {
+    /// The pause before the next attempt: what the provider asked for and up to a tenth more, or half to all of the
+    /// doubled base, so that callers that failed together do not come back together.
+    fn pause(&self, round: u32, asked: Option<Duration>) -> Duration {
+        let mut rng = rand::rng();
+        match asked {
+            Some(asked) => asked.mul_f64(rng.random_range(1.0..1.1)),
+            None => {
+                let doubled = self.base_pause.saturating_mul(2u32.saturating_pow(round)).min(self.max_pause);
+                doubled.mul_f64(rng.random_range(0.5..1.0))
+            }
+        }
+    }
+}
+
+/// Makes calls. One per process: it holds the breaker's state and the connections.
+pub struct Gateway {
+    openai: Arc<dyn Provider>,
+    anthropic: Arc<dyn Provider>,
+    prices: PriceTable,
+    breaker: Breaker,
+    policy: GatewayPolicy,
+}
+
+impl Gateway {
+    /// A gateway over HTTP; the client comes from [`crate::http_client`].
+    pub fn new(http: reqwest::Client, prices: PriceTable, policy: GatewayPolicy) -> Self {
+        let openai = adapter(Wire::OpenAi, http.clone());
+        let anthropic = adapter(Wire::Anthropic, http);
+        Self { openai, anthropic, prices, breaker: Breaker::new(policy.breaker), policy }
+    }
+
+    /// Asks the group's deployments in order until one answers.
+    ///
+    /// Errors: see [`CallError`]; each keeps what every attempt failed of.
+    pub async fn complete(
+        &self,
+        group: &ModelGroup,
+        request: &ChatRequest,
+        hooks: &dyn AttemptHooks,
+        cancel: &CancellationToken,
+    ) -> Result<Completion, CallError> {
+        call::Call::new(self, request, hooks, cancel).run(group).await
+    }
+
+    /// The price of a deployment's model for a prompt of so many tokens.
+    pub fn price(&self, deployment: &Deployment, prompt_tokens: u32) -> Price {
+        match deployment.prices {
+            Some(rates) => Price::Known(rates),
+            None => self.prices.price(deployment.vendor(), &deployment.model, prompt_tokens),
+        }
+    }
+
+    /// The price table's version, to be recorded with usage.
+    pub fn price_version(&self) -> &str {
+        &self.prices.version
+    }
+
+    fn provider(&self, deployment: &Deployment) -> &dyn Provider {
+        match deployment.provider.wire() {
+            Wire::OpenAi => &*self.openai,
+            Wire::Anthropic => &*self.anthropic,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_the_limit_and_never_undercut_what_was_asked() {
+        let policy = GatewayPolicy::default();
+        for round in 0..40 {
+            let pause = policy.pause(round, None);
+            assert!(pause >= policy.base_pause / 2 && pause <= policy.max_pause, "{pause:?}");
+            assert!(policy.pause(round, Some(Duration::from_secs(3))) >= Duration::from_secs(3));
+        }
+    }
+}

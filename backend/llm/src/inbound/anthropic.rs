@@ -1,0 +1,225 @@
+//! Anthropic messages, seen from the server.
+
+use serde_json::{Value, json};
+
+use super::{Inbound, Reply, WireError, list_of, plain_text, push, strings_of, text_of, tokens_of};
+use crate::provider::anthropic::REDACTED;
+use crate::types::{Block, ChatRequest, Delta, Role, StopReason, ToolSpec, Usage};
+
+pub(super) fn parse(body: &Value) -> Result<Inbound, WireError> {
+    let mut messages = Vec::new();
+    for message in list_of(body, "messages")? {
+        let role = match text_of(message, "role")? {
+            "user" => Role::User,
+            "assistant" => Role::Assistant,
+            other => return Err(WireError::new(format!("the role `{other}` is not supported"))),
+        };
+        let blocks = match message.get("content") {
+            Some(Value::String(text)) => vec![Block::text(text)],
+            Some(Value::Array(blocks)) => blocks.iter().map(parse_block).collect::<Result<_, _>>()?,
+            _ => return Err(WireError::new("`content` is neither a string nor a list")),
+        };
+        push(&mut messages, role, blocks);
+    }
+    let max = tokens_of(body, "max_tokens")?.ok_or_else(|| WireError::new("`max_tokens` is missing"))?;
+    Ok(Inbound {
+        model: text_of(body, "model")?.to_owned(),
+        stream: body.get("stream").and_then(Value::as_bool).unwrap_or(false),
+        include_usage: true,
+        request: ChatRequest {
+            system: plain_text(body.get("system").unwrap_or(&Value::Null))?,
+            messages,
+            tools: list_of(body, "tools")?.iter().map(parse_tool).collect::<Result<_, _>>()?,
+            max_output_tokens: max,
+            temperature: body.get("temperature").and_then(Value::as_f64),
+            stop: strings_of(body.get("stop_sequences"))?,
+        },
+    })
+}
+
+fn parse_block(block: &Value) -> Result<Block, WireError> {
+    let owned = |key| text_of(block, key).map(str::to_owned);
+    Ok(match text_of(block, "type")? {
+        "text" => Block::Text { text: owned("text")? },
+        "tool_use" => {
+            let input = block.get("input").filter(|input| input.is_object());
+            let input = input.ok_or_else(|| WireError::new("`input` of a tool_use is no object"))?.clone();
+            Block::ToolUse { id: owned("id")?, name: owned("name")?, input }
+        }
+        "tool_result" => Block::ToolResult {
+            tool_use_id: owned("tool_use_id")?,
+            content: plain_text(block.get("content").unwrap_or(&Value::Null))?,
+            is_error: block.get("is_error").and_then(Value::as_bool).unwrap_or(false),
+        },
+        "thinking" => {
+            Block::Thinking { text: owned("thinking")?, signature: Some(owned("signature")?), model: None }
+        }
+        "redacted_thinking" => {
+            let signature = Some(format!("{REDACTED}{}", text_of(block, "data")?));
+            Block::Thinking { text: String::new(), signature, model: None }
+        }
+        other => return Err(WireError::new(format!("content of type `{other}` is not supported"))),
+    })
+}
+
+fn parse_tool(tool: &Value) -> Result<ToolSpec, WireError> {
+    Ok(ToolSpec {
+        name: text_of(tool, "name")?.to_owned(),
+        description: tool.get("description").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        input_schema: tool.get("input_schema").cloned().unwrap_or_else(|| json!({"type": "object"})),
+    })
+}
+
+pub(super) fn reply(reply: &Reply) -> Value {
+    let content: Vec<Value> = reply.blocks.iter().filter_map(block).collect();
+    json!({
+        "id": reply.id, "type": "message", "role": "assistant", "model": reply.model, "content": content,
+        "stop_reason": stop_reason(&reply.stop), "stop_sequence": null, "usage": usage(&reply.usage),
+    })
+}
+
+fn block(block: &Block) -> Option<Value> {
+    Some(match block {
+        Block::Text { text } => json!({"type": "text", "text": text}),
+        Block::ToolUse { id, name, input } => {
+            json!({"type": "tool_use", "id": id, "name": name, "input": input})
+        }
+        // As malformed as it came: a string where the format wants an object.
+        Block::InvalidToolUse { id, name, raw, .. } => {
+            json!({"type": "tool_use", "id": id, "name": name, "input": raw})
+        }
+        Block::Thinking { text, signature, .. } => match signature
+            .as_ref()
+            .map(|s| (s, s.strip_prefix(REDACTED)))
+        {
+            Some((_, Some(data))) => json!({"type": "redacted_thinking", "data": data}),
+            Some((signature, None)) => json!({"type": "thinking", "thinking": text, "signature": signature}),
+            None => json!({"type": "thinking", "thinking": text, "signature": ""}),
+        },
+        Block::ToolResult { .. } => return None,
+    })
+}
+
+fn usage(usage: &Usage) -> Value {
+    json!({
+        "input_tokens": usage.input,
+        "cache_creation_input_tokens": usage.cache_write,
+        "cache_read_input_tokens": usage.cache_read,
+        "output_tokens": usage.output,
+    })
+}
+
+fn stop_reason(stop: &StopReason) -> &str {
+    match stop {
+        StopReason::EndTurn => "end_turn",
+        StopReason::ToolUse => "tool_use",
+        StopReason::MaxTokens => "max_tokens",
+        StopReason::StopSequence => "stop_sequence",
+        StopReason::Refusal => "refusal",
+        StopReason::Other(word) => word,
+    }
+}
+
+/// Writes events.
+#[derive(Debug)]
+pub struct Encoder {
+    id: String,
+    model: String,
+    usage: Usage,
+    stop: StopReason,
+    /// The neutral index of the open block, and how many blocks were opened.
+    open: Option<u32>,
+    opened: u32,
+}
+
+impl Encoder {
+    pub(super) fn new(head: &Reply) -> Self {
+        let (id, model, usage) = (head.id.clone(), head.model.clone(), head.usage);
+        Self { id, model, usage, stop: StopReason::EndTurn, open: None, opened: 0 }
+    }
+
+    pub(super) fn start(&self) -> String {
+        let mut message = reply(&Reply {
+            id: self.id.clone(),
+            model: self.model.clone(),
+            created: 0,
+            blocks: Vec::new(),
+            stop: StopReason::EndTurn,
+            usage: Usage { output: 1, ..self.usage },
+        });
+        message["stop_reason"] = Value::Null;
+        frame("message_start", &json!({"type": "message_start", "message": message}))
+    }
+
+    pub(super) fn delta(&mut self, delta: &Delta) -> String {
+        match delta {
+            Delta::Text { index, text } => {
+                let opening = self.open(*index, &json!({"type": "text", "text": ""}));
+                opening + &self.piece(&json!({"type": "text_delta", "text": text}))
+            }
+            Delta::Thinking { index, text } => {
+                let opening =
+                    self.open(*index, &json!({"type": "thinking", "thinking": "", "signature": ""}));
+                opening + &self.piece(&json!({"type": "thinking_delta", "thinking": text}))
+            }
+            Delta::Signature { index, signature } => match signature.strip_prefix(REDACTED) {
+                Some(data) => self.open(*index, &json!({"type": "redacted_thinking", "data": data})),
+                None => {
+                    let opening =
+                        self.open(*index, &json!({"type": "thinking", "thinking": "", "signature": ""}));
+                    opening + &self.piece(&json!({"type": "signature_delta", "signature": signature}))
+                }
+            },
+            Delta::ToolUse { index, id, name } => {
+                self.open(*index, &json!({"type": "tool_use", "id": id, "name": name, "input": {}}))
+            }
+            Delta::ToolInput { json, .. } => {
+                self.piece(&json!({"type": "input_json_delta", "partial_json": json}))
+            }
+            Delta::Usage { usage } => {
+                self.usage = *usage;
+                String::new()
+            }
+            Delta::Finished { stop } => {
+                self.stop = stop.clone();
+                String::new()
+            }
+            Delta::Started { .. } => String::new(),
+        }
+    }
+
+    pub(super) fn finish(&mut self) -> String {
+        let closing = self.close();
+        let delta = json!({"stop_reason": stop_reason(&self.stop), "stop_sequence": null});
+        let end = json!({"type": "message_delta", "delta": delta, "usage": usage(&self.usage)});
+        closing + &frame("message_delta", &end) + &frame("message_stop", &json!({"type": "message_stop"}))
+    }
+
+    /// Opens the block if it is not open yet; this format allows one at a time.
+    fn open(&mut self, index: u32, block: &Value) -> String {
+        if self.open == Some(index) {
+            return String::new();
+        }
+        let closing = self.close();
+        self.open = Some(index);
+        self.opened += 1;
+        let start = json!({"type": "content_block_start", "index": self.opened - 1, "content_block": block});
+        closing + &frame("content_block_start", &start)
+    }
+
+    fn close(&mut self) -> String {
+        if self.open.take().is_none() {
+            return String::new();
+        }
+        frame("content_block_stop", &json!({"type": "content_block_stop", "index": self.opened - 1}))
+    }
+
+    fn piece(&self, delta: &Value) -> String {
+        let index = self.opened.saturating_sub(1);
+        frame("content_block_delta", &json!({"type": "content_block_delta", "index": index, "delta": delta}))
+    }
+}
+
+fn frame(event: &str, data: &Value) -> String {
+    format!("event: {event}\ndata: {data}\n\n")
+}

@@ -1,0 +1,368 @@
+//! Anthropic messages.
+//!
+//! Reasoning goes back only with its signature and only to the model that made it. System prompt and the end of
+//! the conversation are marked for the provider's cache: an agent sends the same beginning with every step.
+
+use async_trait::async_trait;
+use reqwest::Client;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::openai::{INVALID_ARGUMENTS, MAX_CALLS};
+use super::transport::{Decoder, run, stream_error};
+use super::{DeltaStream, Deployment, Provider};
+use crate::error::ProviderError;
+use crate::sse::SseEvent;
+use crate::types::{Block, ChatRequest, Delta, Message, Role, StopReason, Usage};
+
+const VERSION: &str = "2023-06-01";
+/// Marks the signature that stands for a block whose reasoning the provider encrypted.
+pub(crate) const REDACTED: &str = "redacted_thinking:";
+
+/// The adapter.
+#[derive(Debug)]
+pub(crate) struct Anthropic {
+    http: Client,
+}
+
+impl Anthropic {
+    pub(crate) fn new(http: Client) -> Self {
+        Self { http }
+    }
+}
+
+#[async_trait]
+impl Provider for Anthropic {
+    async fn stream(
+        &self,
+        deployment: &Deployment,
+        request: &ChatRequest,
+        cancel: &CancellationToken,
+    ) -> Result<DeltaStream, ProviderError> {
+        let mut http = self
+            .http
+            .post(deployment.endpoint("messages"))
+            .header("anthropic-version", VERSION)
+            .json(&encode(deployment, request));
+        if let Some(key) = &deployment.api_key {
+            http = http.header("x-api-key", key.expose());
+        }
+        run(deployment, http, cancel, AnthropicDecoder::default()).await
+    }
+}
+
+/// The request's body.
+pub(crate) fn encode(deployment: &Deployment, request: &ChatRequest) -> Value {
+    let mut messages: Vec<Value> = Vec::new();
+    for message in &request.messages {
+        let content: Vec<Value> =
+            ordered(message).filter_map(|block| encode_block(block, &deployment.model)).collect();
+        // The API refuses an empty message, which is what is left of reasoning alone.
+        if !content.is_empty() {
+            messages.push(json!({"role": role(message.role), "content": content}));
+        }
+    }
+    if let Some(last) = messages.last_mut().and_then(|message| message["content"].as_array_mut()?.last_mut())
+    {
+        let is_thinking = matches!(last["type"].as_str(), Some("thinking" | "redacted_thinking"));
+        if !is_thinking {
+            last["cache_control"] = json!({"type": "ephemeral"});
+        }
+    }
+    let mut body = json!({
+        "model": deployment.model,
+        "messages": messages,
+        "max_tokens": deployment.max_output_for(request),
+        "stream": true,
+    });
+    if !request.system.is_empty() {
+        body["system"] =
+            json!([{"type": "text", "text": request.system, "cache_control": {"type": "ephemeral"}}]);
+    }
+    if !request.tools.is_empty() {
+        body["tools"] = request
+            .tools
+            .iter()
+            .map(|tool| json!({"name": tool.name, "description": tool.description, "input_schema": tool.input_schema}))
+            .collect();
+    }
+    if let Some(temperature) = request.temperature.filter(|_| deployment.accepts_temperature) {
+        body["temperature"] = json!(temperature);
+    }
+    if !request.stop.is_empty() {
+        body["stop_sequences"] = json!(request.stop);
+    }
+    body
+}
+
+/// Tool results first: the API wants them at the start of the message that follows the calls.
+fn ordered(message: &Message) -> impl Iterator<Item = &Block> {
+    let is_result = |block: &&Block| matches!(block, Block::ToolResult { .. });
+    message
+        .content
+        .iter()
+        .filter(is_result)
+        .chain(message.content.iter().filter(move |block| !is_result(block)))
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::User => "user",
+        Role::Assistant => "assistant",
+    }
+}
+
+fn encode_block(block: &Block, model: &str) -> Option<Value> {
+    Some(match block {
+        Block::Text { text } if text.is_empty() => return None,
+        Block::Text { text } => json!({"type": "text", "text": text}),
+        Block::ToolUse { id, name, input } => {
+            json!({"type": "tool_use", "id": id, "name": name, "input": input})
+        }
+        Block::InvalidToolUse { id, name, raw, .. } => {
+            json!({"type": "tool_use", "id": id, "name": name, "input": {INVALID_ARGUMENTS: raw}})
+        }
+        Block::ToolResult { tool_use_id, content, is_error } => {
+            json!({"type": "tool_result", "tool_use_id": tool_use_id, "content": content, "is_error": is_error})
+        }
+        Block::Thinking { text, signature, model: origin } => {
+            let signature =
+                signature.as_ref().filter(|_| origin.as_deref().is_none_or(|origin| origin == model))?;
+            match signature.strip_prefix(REDACTED) {
+                Some(data) => json!({"type": "redacted_thinking", "data": data}),
+                None => json!({"type": "thinking", "thinking": text, "signature": signature}),
+            }
+        }
+    })
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Event {
+    MessageStart {
+        message: Start,
+    },
+    ContentBlockStart {
+        index: u32,
+        content_block: BlockStart,
+    },
+    ContentBlockDelta {
+        index: u32,
+        delta: Piece,
+    },
+    ContentBlockStop {},
+    MessageDelta {
+        delta: Stop,
+        #[serde(default)]
+        usage: Option<WireUsage>,
+    },
+    MessageStop {},
+    Ping {},
+    Error {
+        error: Value,
+    },
+    #[serde(other)]
+    Unknown,
+}
+
+#[derive(Debug, Deserialize)]
+struct Start {
+    #[serde(default)]
+    model: String,
+    #[serde(default)]
+    usage: Option<WireUsage>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum BlockStart {
+    Text {
+        #[serde(default)]
+        text: String,
+    },
+    Thinking {
+        #[serde(default)]
+        thinking: String,
+    },
+    RedactedThinking {
+        data: String,
+    },
+    ToolUse {
+        id: String,
+        name: String,
+        #[serde(default)]
+        input: Value,
+    },
+    #[serde(other)]
+    Unknown,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Piece {
+    TextDelta {
+        text: String,
+    },
+    InputJsonDelta {
+        partial_json: String,
+    },
+    ThinkingDelta {
+        thinking: String,
+    },
+    SignatureDelta {
+        signature: String,
+    },
+    #[serde(other)]
+    Unknown,
+}
+
+#[derive(Debug, Deserialize)]
+struct Stop {
+    #[serde(default)]
+    stop_reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+struct WireUsage {
+    #[serde(default)]
+    input_tokens: Option<u64>,
+    #[serde(default)]
+    output_tokens: Option<u64>,
+    #[serde(default)]
+    cache_read_input_tokens: Option<u64>,
+    #[serde(default)]
+    cache_creation_input_tokens: Option<u64>,
+}
+
+impl WireUsage {
+    /// The later figures are cumulative and replace the earlier ones; adding them up would count twice.
+    fn update(&mut self, later: Self) {
+        self.input_tokens = later.input_tokens.or(self.input_tokens);
+        self.output_tokens = later.output_tokens.or(self.output_tokens);
+        self.cache_read_input_tokens = later.cache_read_input_tokens.or(self.cache_read_input_tokens);
+        self.cache_creation_input_tokens =
+            later.cache_creation_input_tokens.or(self.cache_creation_input_tokens);
+    }
+
+    fn usage(self) -> Usage {
+        let fit = |tokens: Option<u64>| u32::try_from(tokens.unwrap_or(0)).unwrap_or(u32::MAX);
+        Usage {
+            input: fit(self.input_tokens),
+            output: fit(self.output_tokens),
+            cache_read: fit(self.cache_read_input_tokens),
+            cache_write: fit(self.cache_creation_input_tokens),
+            ..Usage::default()
+        }
+    }
+}
+
+/// Reads the stream.
+#[derive(Debug, Default)]
+pub(crate) struct AnthropicDecoder {
+    usage: WireUsage,
+    stopped: bool,
+    done: bool,
+}
+
+impl Decoder for AnthropicDecoder {
+    fn event(&mut self, event: &SseEvent) -> Result<Vec<Delta>, ProviderError> {
+        if event.data.trim().is_empty() {
+            return Ok(Vec::new());
+        }
+        let event: Event = serde_json::from_str(&event.data)
+            .map_err(|error| ProviderError::malformed(format!("an event is not as it should be: {error}")))?;
+        Ok(match event {
+            Event::MessageStart { message } => {
+                let simulated = message.model.starts_with(crate::scripted::MODEL_PREFIX);
+                let mut deltas = vec![Delta::Started { model: message.model, simulated }];
+                deltas.extend(message.usage.map(|usage| self.usage(usage)));
+                deltas
+            }
+            Event::ContentBlockStart { index, content_block } => start(bounded(index)?, content_block),
+            Event::ContentBlockDelta { index, delta } => piece(bounded(index)?, delta).into_iter().collect(),
+            Event::MessageDelta { delta, usage } => {
+                let mut deltas: Vec<Delta> = usage.map(|usage| self.usage(usage)).into_iter().collect();
+                if let Some(reason) = delta.stop_reason.filter(|_| !self.stopped) {
+                    self.stopped = true;
+                    deltas.push(Delta::Finished { stop: stop_reason(reason) });
+                }
+                deltas
+            }
+            Event::MessageStop {} if self.stopped => {
+                self.done = true;
+                Vec::new()
+            }
+            Event::MessageStop {} => {
+                return Err(ProviderError::malformed("the message stops without a reason"));
+            }
+            Event::Error { error } => return Err(stream_error(&error)),
+            Event::ContentBlockStop {} | Event::Ping {} | Event::Unknown => Vec::new(),
+        })
+    }
+
+    fn is_done(&self) -> bool {
+        self.done
+    }
+
+    fn may_end(&self) -> bool {
+        self.stopped
+    }
+}
+
+impl AnthropicDecoder {
+    fn usage(&mut self, later: WireUsage) -> Delta {
+        self.usage.update(later);
+        Delta::Usage { usage: self.usage.usage() }
+    }
+}
+
+fn bounded(index: u32) -> Result<u32, ProviderError> {
+    if index < MAX_CALLS {
+        Ok(index)
+    } else {
+        Err(ProviderError::malformed(format!("block {index} is beyond {MAX_CALLS}")))
+    }
+}
+
+fn start(index: u32, block: BlockStart) -> Vec<Delta> {
+    match block {
+        BlockStart::Text { text } if text.is_empty() => Vec::new(),
+        BlockStart::Text { text } => vec![Delta::Text { index, text }],
+        BlockStart::Thinking { thinking } => vec![Delta::Thinking { index, text: thinking }],
+        BlockStart::RedactedThinking { data } => {
+            vec![Delta::Signature { index, signature: format!("{REDACTED}{data}") }]
+        }
+        BlockStart::ToolUse { id, name, input } => {
+            let mut deltas = vec![Delta::ToolUse { index, id, name }];
+            // Usually an empty object that the fragments fill; some compatible servers send it whole.
+            if input.as_object().is_some_and(|input| !input.is_empty()) {
+                deltas.push(Delta::ToolInput { index, json: input.to_string() });
+            }
+            deltas
+        }
+        BlockStart::Unknown => Vec::new(),
+    }
+}
+
+fn piece(index: u32, piece: Piece) -> Option<Delta> {
+    Some(match piece {
+        Piece::TextDelta { text } => Delta::Text { index, text },
+        Piece::InputJsonDelta { partial_json } if partial_json.is_empty() => return None,
+        Piece::InputJsonDelta { partial_json } => Delta::ToolInput { index, json: partial_json },
+        Piece::ThinkingDelta { thinking } => Delta::Thinking { index, text: thinking },
+        Piece::SignatureDelta { signature } => Delta::Signature { index, signature },
+        Piece::Unknown => return None,
+    })
+}
+
+fn stop_reason(reason: String) -> StopReason {
+    match reason.as_str() {
+        "end_turn" => StopReason::EndTurn,
+        "tool_use" => StopReason::ToolUse,
+        "max_tokens" | "model_context_window_exceeded" => StopReason::MaxTokens,
+        "stop_sequence" => StopReason::StopSequence,
+        "refusal" => StopReason::Refusal,
+        _ => StopReason::Other(reason),
+    }
+}

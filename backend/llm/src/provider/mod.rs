@@ -1,0 +1,203 @@
+//! Adapters: one per wire format, behind one trait.
+//!
+//! Invariants: every adapter streams; usage comes from the provider or is left out (never invented here);
+//! cancelling or dropping the stream closes the connection, which stops the provider.
+
+pub(crate) mod anthropic;
+pub(crate) mod openai;
+mod transport;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::error::ProviderError;
+use crate::price::Rates;
+use crate::secret::Secret;
+use crate::types::{ChatRequest, Delta};
+
+pub(crate) use transport::SIMULATED_HEADER;
+pub use transport::{ClientError, http_client};
+
+/// Who is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProviderKind {
+    /// OpenAI itself.
+    #[serde(rename = "openai")]
+    OpenAi,
+    /// Anthropic, or a server of its wire format.
+    Anthropic,
+    /// Google Gemini, over its OpenAI-compatible endpoint.
+    Gemini,
+    /// An Ollama server.
+    Ollama,
+    /// Any other server of the OpenAI chat completions format: vLLM, Groq, OpenRouter, ...
+    #[serde(rename = "openai_compatible")]
+    OpenAiCompatible,
+    /// The scripted endpoint of this crate; its answers are simulated whatever its headers say.
+    Scripted,
+}
+
+/// How a provider is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Wire {
+    /// `POST {base_url}/chat/completions`.
+    OpenAi,
+    /// `POST {base_url}/messages`.
+    Anthropic,
+}
+
+impl ProviderKind {
+    /// The wire format.
+    pub fn wire(self) -> Wire {
+        match self {
+            Self::Anthropic => Wire::Anthropic,
+            Self::OpenAi | Self::Gemini | Self::Ollama | Self::OpenAiCompatible | Self::Scripted => {
+                Wire::OpenAi
+            }
+        }
+    }
+
+    /// The name in usage rows and in the price table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::Ollama => "ollama",
+            Self::OpenAiCompatible => "openai_compatible",
+            Self::Scripted => "scripted",
+        }
+    }
+}
+
+impl fmt::Display for ProviderKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One model at one provider.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deployment {
+    /// Unique name; the breaker's state belongs to it.
+    pub name: String,
+    /// Who is called.
+    pub provider: ProviderKind,
+    /// The vendor's name for usage rows and prices where the kind does not say it, such as `groq`.
+    #[serde(default)]
+    pub vendor: Option<String>,
+    /// Up to and including the version, such as `https://api.openai.com/v1`.
+    pub base_url: Url,
+    /// The model's name at the provider.
+    pub model: String,
+    /// The key; none for servers that want none.
+    #[serde(default)]
+    pub api_key: Option<Secret>,
+    /// Prices that override the table's. Zeros say that the model costs nothing per token.
+    #[serde(default)]
+    pub prices: Option<Rates>,
+    /// Tokens that prompt and answer may have together.
+    pub context_window: u32,
+    /// Tokens that the answer may have.
+    pub max_output: u32,
+    /// Whether the model takes a temperature. Reasoning models refuse the whole request over one, so that it is
+    /// left out unless this says otherwise.
+    #[serde(default)]
+    pub accepts_temperature: bool,
+    /// Waits and sizes.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+impl Deployment {
+    /// The vendor's name in usage rows and in the price table.
+    pub fn vendor(&self) -> &str {
+        self.vendor.as_deref().unwrap_or(self.provider.as_str())
+    }
+
+    /// The answer limit that is sent: the request's, capped by the model's.
+    pub fn max_output_for(&self, request: &ChatRequest) -> u32 {
+        request.max_output_tokens.min(self.max_output)
+    }
+
+    pub(crate) fn endpoint(&self, path: &str) -> String {
+        format!("{}/{path}", self.base_url.as_str().trim_end_matches('/'))
+    }
+}
+
+/// How long to wait and how much to read, per attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// From sending the request to the first byte of the answer's body, connecting included, in milliseconds.
+    /// Reasoning models think for minutes before the first token, so that this is generous.
+    pub first_byte_ms: u64,
+    /// Between two chunks, in milliseconds. Providers send pings well within this.
+    pub idle_ms: u64,
+    /// The whole attempt, in milliseconds.
+    pub total_ms: u64,
+    /// The whole body, in bytes. The largest answers, 128k tokens as event stream, stay below 30 MB.
+    pub max_body_bytes: usize,
+    /// One event, in bytes: a whole tool call with a file in it may come as one.
+    pub max_event_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            first_byte_ms: 120_000,
+            idle_ms: 60_000,
+            total_ms: 900_000,
+            max_body_bytes: 64 << 20,
+            max_event_bytes: 8 << 20,
+        }
+    }
+}
+
+impl Limits {
+    pub(crate) fn first_byte(&self) -> Duration {
+        Duration::from_millis(self.first_byte_ms)
+    }
+
+    pub(crate) fn idle(&self) -> Duration {
+        Duration::from_millis(self.idle_ms)
+    }
+
+    pub(crate) fn total(&self) -> Duration {
+        Duration::from_millis(self.total_ms)
+    }
+}
+
+/// The pieces of an answer. It ends after [`Delta::Finished`] and the last usage, or with one error.
+pub type DeltaStream = BoxStream<'static, Result<Delta, ProviderError>>;
+
+/// A wire format.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// Asks the model; the answer comes in pieces.
+    ///
+    /// Errors: everything up to the response's headers. What happens later is an item of the stream.
+    async fn stream(
+        &self,
+        deployment: &Deployment,
+        request: &ChatRequest,
+        cancel: &CancellationToken,
+    ) -> Result<DeltaStream, ProviderError>;
+}
+
+/// The adapter of a wire format.
+pub fn adapter(wire: Wire, http: reqwest::Client) -> Arc<dyn Provider> {
+    match wire {
+        Wire::OpenAi => Arc::new(openai::OpenAi::new(http)),
+        Wire::Anthropic => Arc::new(anthropic::Anthropic::new(http)),
+    }
+}

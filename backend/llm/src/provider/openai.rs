@@ -1,0 +1,341 @@
+//! OpenAI chat completions, as OpenAI and many others serve it.
+//!
+//! What this format cannot say is handled so: reasoning is not sent back (the format has no place for it); a
+//! failed tool result is marked in its text; the arguments of an invalid call go back as an object that quotes
+//! them, since servers refuse a history that does not parse.
+
+use async_trait::async_trait;
+use reqwest::Client;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::transport::{Decoder, run, stream_error};
+use super::{DeltaStream, Deployment, Provider, ProviderKind};
+use crate::error::ProviderError;
+use crate::sse::SseEvent;
+use crate::types::{Block, ChatRequest, Delta, Message, Role, StopReason, Usage};
+
+/// Put before the text of a failed tool result.
+pub(crate) const TOOL_ERROR_MARK: &str = "[tool error] ";
+/// The key under which unparsable arguments go back to the model.
+pub(crate) const INVALID_ARGUMENTS: &str = "invalid_arguments";
+
+/// Blocks are numbered so that reasoning comes first, then text, then calls in the provider's order.
+const THINKING: u32 = 0;
+const TEXT: u32 = 1;
+const FIRST_CALL: u32 = 2;
+
+/// Most tool calls in one answer; a model that makes more is in a loop.
+pub(crate) const MAX_CALLS: u32 = 512;
+
+/// The adapter.
+#[derive(Debug)]
+pub(crate) struct OpenAi {
+    http: Client,
+}
+
+impl OpenAi {
+    pub(crate) fn new(http: Client) -> Self {
+        Self { http }
+    }
+}
+
+#[async_trait]
+impl Provider for OpenAi {
+    async fn stream(
+        &self,
+        deployment: &Deployment,
+        request: &ChatRequest,
+        cancel: &CancellationToken,
+    ) -> Result<DeltaStream, ProviderError> {
+        let mut http =
+            self.http.post(deployment.endpoint("chat/completions")).json(&encode(deployment, request));
+        if let Some(key) = &deployment.api_key {
+            http = http.bearer_auth(key.expose());
+        }
+        run(deployment, http, cancel, OpenAiDecoder::default()).await
+    }
+}
+
+/// The request's body.
+pub(crate) fn encode(deployment: &Deployment, request: &ChatRequest) -> Value {
+    let mut messages = Vec::new();
+    if !request.system.is_empty() {
+        messages.push(json!({"role": "system", "content": request.system}));
+    }
+    for message in &request.messages {
+        encode_message(message, &mut messages);
+    }
+    let mut body = json!({
+        "model": deployment.model,
+        "messages": messages,
+        "stream": true,
+        "stream_options": {"include_usage": true},
+    });
+    // OpenAI's reasoning models refuse the old name, most compatible servers know only the old one.
+    let limit =
+        if deployment.provider == ProviderKind::OpenAi { "max_completion_tokens" } else { "max_tokens" };
+    body[limit] = json!(deployment.max_output_for(request));
+    if !request.tools.is_empty() {
+        body["tools"] = request
+            .tools
+            .iter()
+            .map(|tool| {
+                json!({"type": "function", "function": {
+                    "name": tool.name, "description": tool.description, "parameters": tool.input_schema}})
+            })
+            .collect();
+    }
+    if let Some(temperature) = request.temperature.filter(|_| deployment.accepts_temperature) {
+        body["temperature"] = json!(temperature);
+    }
+    if !request.stop.is_empty() {
+        body["stop"] = json!(request.stop);
+    }
+    body
+}
+
+fn encode_message(message: &Message, out: &mut Vec<Value>) {
+    let mut text = String::new();
+    let mut calls = Vec::new();
+    for block in &message.content {
+        match block {
+            Block::Text { text: more } => text.push_str(more),
+            Block::ToolUse { id, name, input } => calls.push(call(id, name, input)),
+            Block::InvalidToolUse { id, name, raw, .. } => {
+                calls.push(call(id, name, &json!({INVALID_ARGUMENTS: raw})))
+            }
+            // Results stand before any text of the same message: they must follow the calls they answer.
+            Block::ToolResult { tool_use_id, content, is_error } => {
+                let mark = if *is_error { TOOL_ERROR_MARK } else { "" };
+                out.push(json!({"role": "tool", "tool_call_id": tool_use_id, "content": format!("{mark}{content}")}));
+            }
+            Block::Thinking { .. } => {}
+        }
+    }
+    let role = match message.role {
+        Role::User => "user",
+        Role::Assistant => "assistant",
+    };
+    if !calls.is_empty() {
+        let content = if text.is_empty() { Value::Null } else { json!(text) };
+        out.push(json!({"role": role, "content": content, "tool_calls": calls}));
+    } else if !text.is_empty() {
+        out.push(json!({"role": role, "content": text}));
+    }
+}
+
+fn call(id: &str, name: &str, input: &Value) -> Value {
+    json!({"id": id, "type": "function", "function": {"name": name, "arguments": input.to_string()}})
+}
+
+#[derive(Debug, Deserialize)]
+struct Chunk {
+    #[serde(default)]
+    model: Option<String>,
+    #[serde(default)]
+    choices: Vec<Choice>,
+    #[serde(default)]
+    usage: Option<WireUsage>,
+    #[serde(default)]
+    error: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Choice {
+    #[serde(default)]
+    index: u32,
+    #[serde(default)]
+    delta: Option<Piece>,
+    #[serde(default)]
+    finish_reason: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Piece {
+    #[serde(default)]
+    content: Option<String>,
+    #[serde(default)]
+    refusal: Option<String>,
+    // DeepSeek and vLLM say `reasoning_content`, Ollama and OpenRouter `reasoning`.
+    #[serde(default)]
+    reasoning_content: Option<String>,
+    #[serde(default)]
+    reasoning: Option<String>,
+    #[serde(default)]
+    tool_calls: Option<Vec<CallPiece>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct CallPiece {
+    #[serde(default)]
+    index: Option<u32>,
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    function: Option<FunctionPiece>,
+}
+
+#[derive(Debug, Deserialize)]
+struct FunctionPiece {
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    arguments: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct WireUsage {
+    #[serde(default)]
+    prompt_tokens: u64,
+    #[serde(default)]
+    completion_tokens: u64,
+    #[serde(default)]
+    prompt_tokens_details: Option<Details>,
+    #[serde(default)]
+    completion_tokens_details: Option<Details>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Details {
+    #[serde(default)]
+    cached_tokens: Option<u64>,
+    #[serde(default)]
+    reasoning_tokens: Option<u64>,
+}
+
+impl From<WireUsage> for Usage {
+    fn from(wire: WireUsage) -> Self {
+        let fit = |tokens: u64| u32::try_from(tokens).unwrap_or(u32::MAX);
+        let cached = wire.prompt_tokens_details.and_then(|details| details.cached_tokens).unwrap_or(0);
+        let reasoning =
+            wire.completion_tokens_details.and_then(|details| details.reasoning_tokens).unwrap_or(0);
+        // This format's prompt tokens include the cached ones; ours do not.
+        Self {
+            input: fit(wire.prompt_tokens.saturating_sub(cached)),
+            output: fit(wire.completion_tokens),
+            cache_read: fit(cached.min(wire.prompt_tokens)),
+            reasoning: fit(reasoning),
+            ..Self::default()
+        }
+    }
+}
+
+/// Reads the stream.
+#[derive(Debug, Default)]
+pub(crate) struct OpenAiDecoder {
+    model: Option<String>,
+    calls: Vec<u32>,
+    finished: bool,
+    done: bool,
+}
+
+impl Decoder for OpenAiDecoder {
+    fn event(&mut self, event: &SseEvent) -> Result<Vec<Delta>, ProviderError> {
+        let data = event.data.trim();
+        if data == "[DONE]" {
+            self.done = self.finished;
+            return if self.finished {
+                Ok(Vec::new())
+            } else {
+                Err(ProviderError::malformed("[DONE] before a finish reason"))
+            };
+        }
+        if data.is_empty() {
+            return Ok(Vec::new());
+        }
+        let chunk: Chunk = serde_json::from_str(data)
+            .map_err(|error| ProviderError::malformed(format!("a chunk is not as it should be: {error}")))?;
+        if let Some(error) = &chunk.error {
+            return Err(stream_error(error));
+        }
+        let mut deltas = Vec::new();
+        self.model(chunk.model, &mut deltas);
+        for choice in chunk.choices.into_iter().filter(|choice| choice.index == 0) {
+            if let Some(piece) = choice.delta {
+                self.piece(piece, &mut deltas)?;
+            }
+            if let Some(reason) = choice.finish_reason.filter(|reason| !self.finished && !reason.is_empty()) {
+                self.finished = true;
+                deltas.push(Delta::Finished { stop: stop_reason(reason) });
+            }
+        }
+        deltas.extend(chunk.usage.map(|usage| Delta::Usage { usage: usage.into() }));
+        Ok(deltas)
+    }
+
+    fn is_done(&self) -> bool {
+        self.done
+    }
+
+    fn may_end(&self) -> bool {
+        self.finished
+    }
+}
+
+impl OpenAiDecoder {
+    fn model(&mut self, model: Option<String>, deltas: &mut Vec<Delta>) {
+        if let Some(model) = model.filter(|model| self.model.is_none() && !model.is_empty()) {
+            let simulated = model.starts_with(crate::scripted::MODEL_PREFIX);
+            self.model = Some(model.clone());
+            deltas.push(Delta::Started { model, simulated });
+        }
+    }
+
+    fn piece(&mut self, piece: Piece, deltas: &mut Vec<Delta>) -> Result<(), ProviderError> {
+        let some = |text: Option<String>| text.filter(|text| !text.is_empty());
+        if let Some(text) = some(piece.reasoning_content).or_else(|| some(piece.reasoning)) {
+            deltas.push(Delta::Thinking { index: THINKING, text });
+        }
+        if let Some(text) = some(piece.content) {
+            deltas.push(Delta::Text { index: TEXT, text });
+        }
+        if let Some(text) = some(piece.refusal) {
+            deltas.push(Delta::Text { index: TEXT, text });
+        }
+        for (place, call) in piece.tool_calls.into_iter().flatten().enumerate() {
+            self.call(place, call, deltas)?;
+        }
+        Ok(())
+    }
+
+    fn call(&mut self, place: usize, call: CallPiece, deltas: &mut Vec<Delta>) -> Result<(), ProviderError> {
+        let place = u32::try_from(place).unwrap_or(u32::MAX);
+        let number = call.index.unwrap_or(place);
+        if number >= MAX_CALLS {
+            return Err(ProviderError::malformed(format!("tool call number {number} is beyond {MAX_CALLS}")));
+        }
+        let index = FIRST_CALL + number;
+        let (name, arguments) = call.function.map_or((None, None), |f| (f.name, f.arguments));
+        if !self.calls.contains(&number) {
+            let Some(name) = name.filter(|name| !name.is_empty()) else {
+                return Err(ProviderError::malformed("a tool call begins without a name"));
+            };
+            self.calls.push(number);
+            // Some compatible servers give no id; the result needs one to refer to.
+            let id = call.id.filter(|id| !id.is_empty()).unwrap_or_else(|| format!("call_{number}"));
+            deltas.push(Delta::ToolUse { index, id, name });
+        }
+        // The format says a string; some compatible servers send the object itself.
+        let json = match arguments {
+            Some(Value::String(text)) => text,
+            None | Some(Value::Null) => String::new(),
+            Some(object) => object.to_string(),
+        };
+        if !json.is_empty() {
+            deltas.push(Delta::ToolInput { index, json });
+        }
+        Ok(())
+    }
+}
+
+fn stop_reason(reason: String) -> StopReason {
+    match reason.as_str() {
+        "stop" => StopReason::EndTurn,
+        "length" => StopReason::MaxTokens,
+        "tool_calls" | "function_call" => StopReason::ToolUse,
+        "content_filter" => StopReason::Refusal,
+        _ => StopReason::Other(reason),
+    }
+}

@@ -1,0 +1,372 @@
+//! The HTTP below both adapters: send, classify what is refused, and read events within the limits.
+
+use std::pin::Pin;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures::{Stream, StreamExt};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
+use serde_json::Value;
+use thiserror::Error;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::{DeltaStream, Deployment, Limits};
+use crate::error::{ErrorKind, ProviderError, TimeoutPhase};
+use crate::sse::{SseDecoder, SseEvent};
+use crate::types::Delta;
+
+/// Set by the scripted endpoint on everything it answers.
+pub(crate) const SIMULATED_HEADER: &str = "x-syndarix-simulated";
+
+/// Longest error body that is read, in bytes: an explanation, not a page.
+const MAX_ERROR_BODY: usize = 64 << 10;
+
+/// Connecting takes a few round trips; a host that needs longer is down.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// The HTTP client cannot be built.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// The program did not install a TLS provider at its start.
+    #[error(
+        "no TLS provider is installed: call rustls::crypto::ring::default_provider().install_default() first"
+    )]
+    NoTlsProvider,
+    /// The client's own reason.
+    #[error("the HTTP client cannot be built")]
+    Build(#[from] reqwest::Error),
+}
+
+/// The client for calls to providers: no Nagle delay, no redirects (a key must not follow one), no total time-out
+/// (answers stream for minutes; the adapters hold the limits).
+pub fn http_client() -> Result<Client, ClientError> {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        return Err(ClientError::NoTlsProvider);
+    }
+    let client = Client::builder()
+        .tcp_nodelay(true)
+        .connect_timeout(CONNECT)
+        .pool_idle_timeout(Duration::from_secs(60))
+        .redirect(redirect::Policy::none())
+        .user_agent(concat!("syndarix/", env!("CARGO_PKG_VERSION")))
+        .build()?;
+    Ok(client)
+}
+
+/// Turns the events of one wire format into deltas. Pure, so that it can be tested without a network.
+pub(crate) trait Decoder: Send + 'static {
+    /// Takes one event.
+    fn event(&mut self, event: &SseEvent) -> Result<Vec<Delta>, ProviderError>;
+    /// Whether the answer is whole; what comes after is ignored.
+    fn is_done(&self) -> bool;
+    /// Whether the answer may count as whole when the body ends here.
+    fn may_end(&self) -> bool;
+}
+
+/// Sends the request and streams what the decoder makes of the answer.
+pub(crate) async fn run(
+    deployment: &Deployment,
+    request: RequestBuilder,
+    cancel: &CancellationToken,
+    decoder: impl Decoder,
+) -> Result<DeltaStream, ProviderError> {
+    let start = Instant::now();
+    let limits = deployment.limits;
+    let redact = |error: ProviderError| match &deployment.api_key {
+        Some(key) => ProviderError { message: key.redact_in(&error.message), ..error },
+        None => error,
+    };
+    let response = send(request, &limits, start, cancel).await.map_err(redact)?;
+    let simulated = is_simulated(response.headers());
+    if let Some(error) = refused(response.status()) {
+        let error = explain(error, response, start + limits.first_byte(), cancel).await;
+        return Err(redact(error.with_simulated(simulated)));
+    }
+    if !is_event_stream(response.headers()) {
+        let error = not_a_stream(response, start + limits.first_byte()).await;
+        return Err(redact(error.with_simulated(simulated)));
+    }
+    let bytes = Box::pin(response.bytes_stream());
+    let model = deployment.model.clone();
+    let key = deployment.api_key.clone();
+    let body = Body { bytes, limits, start, read: 0, cancel: cancel.clone() };
+    let deltas = decode(body, decoder, Delta::Started { model, simulated });
+    Ok(deltas
+        .map(move |item| {
+            // The header speaks for the whole answer: nothing in the body can take the label off.
+            let item = item.map(|delta| match delta {
+                Delta::Started { model, simulated: said } => {
+                    Delta::Started { model, simulated: said || simulated }
+                }
+                delta => delta,
+            });
+            item.map_err(|error| {
+                let message = key.as_ref().map(|key| key.redact_in(&error.message));
+                ProviderError { message: message.unwrap_or(error.message), simulated, ..error }
+            })
+        })
+        .boxed())
+}
+
+/// Whether the scripted endpoint answered. Header names compare without case by themselves.
+pub(crate) fn is_simulated(headers: &HeaderMap) -> bool {
+    headers
+        .get(SIMULATED_HEADER)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    // Some compatible servers forget the header; what they send is then judged as it is read.
+    kind.is_none_or(|kind| kind.to_ascii_lowercase().starts_with("text/event-stream"))
+}
+
+/// A success that is none: some gateways report an upstream's failure with status 200.
+async fn not_a_stream(response: Response, until: Instant) -> ProviderError {
+    let body = timeout_at(until, read_error(response)).await.unwrap_or_default();
+    match serde_json::from_slice::<Value>(&body).ok().and_then(|value| value.get("error").cloned()) {
+        Some(error) => stream_error(&error),
+        None => ProviderError::malformed("the answer is no event stream"),
+    }
+}
+
+async fn send(
+    request: RequestBuilder,
+    limits: &Limits,
+    start: Instant,
+    cancel: &CancellationToken,
+) -> Result<Response, ProviderError> {
+    let sent = tokio::select! {
+        biased;
+        () = cancel.cancelled() => return Err(ProviderError::cancelled().billed()),
+        sent = timeout_at(start + limits.first_byte().min(limits.total()), request.send()) => sent,
+    };
+    let Ok(sent) = sent else {
+        return Err(ProviderError::timeout(TimeoutPhase::FirstByte, limits.first_byte()).billed());
+    };
+    sent.map_err(|error| {
+        if error.is_connect() && error.is_timeout() {
+            return ProviderError::timeout(TimeoutPhase::Connect, CONNECT);
+        }
+        let connecting = error.is_connect() || error.is_builder();
+        let error = ProviderError::new(ErrorKind::Connection, chain(&error));
+        if connecting { error } else { error.billed() }
+    })
+}
+
+/// The error and what it wraps, without the address: a base URL may carry a token.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut words = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        match error.downcast_ref::<reqwest::Error>() {
+            Some(outer) if outer.is_connect() => words.push("cannot connect".to_owned()),
+            Some(_) => words.push("the exchange broke".to_owned()),
+            None => words.push(error.to_string()),
+        }
+        next = error.source();
+    }
+    words.dedup();
+    words.join(": ")
+}
+
+/// The class of a status that is not a success; its wait is filled in from the headers.
+fn refused(status: StatusCode) -> Option<ErrorKind> {
+    Some(match status.as_u16() {
+        200..=299 => return None,
+        401..=403 => ErrorKind::Auth,
+        404 | 405 | 410 | 300..=399 => ErrorKind::NotFound,
+        408 => ErrorKind::Timeout { phase: TimeoutPhase::Upstream },
+        413 => ErrorKind::ContextTooLong,
+        429 => ErrorKind::RateLimited { retry_after_ms: None },
+        503 | 529 => ErrorKind::Overloaded { retry_after_ms: None },
+        409 | 500..=599 => ErrorKind::ServerError,
+        _ => ErrorKind::BadRequest,
+    })
+}
+
+async fn explain(
+    kind: ErrorKind,
+    response: Response,
+    until: Instant,
+    cancel: &CancellationToken,
+) -> ProviderError {
+    let status = response.status().as_u16();
+    let wait = retry_after(response.headers(), SystemTime::now());
+    let body = tokio::select! {
+        biased;
+        () = cancel.cancelled() => Vec::new(),
+        body = timeout_at(until, read_error(response)) => body.unwrap_or_default(),
+    };
+    let (message, code) = words_of(&body);
+    let kind = match kind {
+        ErrorKind::RateLimited { .. } if is_quota(&code, &message) => ErrorKind::Auth,
+        ErrorKind::RateLimited { .. } => ErrorKind::RateLimited { retry_after_ms: wait },
+        ErrorKind::Overloaded { .. } => ErrorKind::Overloaded { retry_after_ms: wait },
+        ErrorKind::BadRequest if is_context(&code, &message) => ErrorKind::ContextTooLong,
+        kind => kind,
+    };
+    let message = if message.is_empty() { format!("status {status} without a reason") } else { message };
+    ProviderError::new(kind, message).with_status(status)
+}
+
+async fn read_error(mut response: Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_ERROR_BODY {
+            body.truncate(MAX_ERROR_BODY);
+            break;
+        }
+    }
+    body
+}
+
+/// Message and code out of `{"error": {...}}` of either dialect, or the body itself.
+fn words_of(body: &[u8]) -> (String, String) {
+    let Ok(value) = serde_json::from_slice::<Value>(body) else {
+        return (String::from_utf8_lossy(body).trim().to_owned(), String::new());
+    };
+    let error = value.get("error").unwrap_or(&value);
+    error_words(error)
+}
+
+/// Message and code of an error object.
+pub(crate) fn error_words(error: &Value) -> (String, String) {
+    let text = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let message = match (error.as_str(), text("message")) {
+        (Some(plain), _) => plain.to_owned(),
+        (None, message) if message.is_empty() => error.to_string(),
+        (None, message) => message,
+    };
+    (message, format!("{} {}", text("code"), text("type")))
+}
+
+/// The class of an error that comes as an event within a stream.
+pub(crate) fn stream_error(error: &Value) -> ProviderError {
+    let (message, code) = error_words(error);
+    let numeric = error.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
+    let by_status = numeric.and_then(|code| StatusCode::from_u16(code).ok()).and_then(refused);
+    let kind = if is_context(&code, &message) {
+        ErrorKind::ContextTooLong
+    } else if code.contains("overloaded") {
+        ErrorKind::Overloaded { retry_after_ms: None }
+    } else if code.contains("rate_limit") {
+        ErrorKind::RateLimited { retry_after_ms: None }
+    } else if code.contains("authentication") || code.contains("permission") || is_quota(&code, &message) {
+        ErrorKind::Auth
+    } else if code.contains("timeout") {
+        ErrorKind::Timeout { phase: TimeoutPhase::Upstream }
+    } else if code.contains("invalid_request") {
+        ErrorKind::BadRequest
+    } else {
+        by_status.unwrap_or(ErrorKind::ServerError)
+    };
+    ProviderError::new(kind, message).billed()
+}
+
+/// Providers have no common code for this; these are the words of the ones that are supported.
+fn is_context(code: &str, message: &str) -> bool {
+    const WORDS: [&str; 6] = [
+        "context_length",
+        "context length",
+        "context window",
+        "prompt is too long",
+        "maximum number of tokens",
+        "request_too_large",
+    ];
+    let message = message.to_ascii_lowercase();
+    WORDS.iter().any(|word| code.contains(word) || message.contains(word))
+}
+
+fn is_quota(code: &str, message: &str) -> bool {
+    code.contains("insufficient_quota") || message.contains("credit balance is too low")
+}
+
+/// The wait in milliseconds: `retry-after-ms`, seconds (whole or not), or an HTTP date.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<u64> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    if let Some(ms) = text("retry-after-ms").and_then(|value| value.parse().ok()) {
+        return Some(ms);
+    }
+    let value = text(RETRY_AFTER.as_str())?;
+    if let Some(wait) =
+        value.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+    {
+        return u64::try_from(wait.as_millis()).ok();
+    }
+    let at = DateTime::parse_from_rfc2822(value).ok()?.with_timezone(&Utc);
+    u64::try_from((at - DateTime::<Utc>::from(now)).num_milliseconds()).ok().or(Some(0))
+}
+
+struct Body {
+    bytes: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>,
+    limits: Limits,
+    start: Instant,
+    read: usize,
+    cancel: CancellationToken,
+}
+
+impl Body {
+    /// The next chunk; `None` at the end.
+    async fn next(&mut self) -> Result<Option<Bytes>, ProviderError> {
+        let total = self.start + self.limits.total();
+        let (step, phase, limit) = if self.read == 0 {
+            (self.start + self.limits.first_byte(), TimeoutPhase::FirstByte, self.limits.first_byte())
+        } else {
+            (Instant::now() + self.limits.idle(), TimeoutPhase::Idle, self.limits.idle())
+        };
+        let next = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => return Err(ProviderError::cancelled().billed()),
+            next = timeout_at(step.min(total), self.bytes.next()) => next,
+        };
+        let chunk = match next {
+            Err(_) if step > total => {
+                return Err(ProviderError::timeout(TimeoutPhase::Total, self.limits.total()).billed());
+            }
+            Err(_) => return Err(ProviderError::timeout(phase, limit).billed()),
+            Ok(None) => return Ok(None),
+            Ok(Some(Err(error))) => {
+                return Err(ProviderError::new(ErrorKind::Connection, chain(&error)).billed());
+            }
+            Ok(Some(Ok(chunk))) => chunk,
+        };
+        self.read += chunk.len();
+        if self.read > self.limits.max_body_bytes {
+            let message = format!("the answer is larger than {} bytes", self.limits.max_body_bytes);
+            return Err(ProviderError::new(ErrorKind::TooLarge, message).billed());
+        }
+        Ok(Some(chunk))
+    }
+}
+
+fn decode(
+    mut body: Body,
+    mut decoder: impl Decoder,
+    started: Delta,
+) -> impl Stream<Item = Result<Delta, ProviderError>> + Send {
+    async_stream::try_stream! {
+        yield started;
+        let mut events = SseDecoder::new(body.limits.max_event_bytes);
+        while let Some(chunk) = body.next().await? {
+            let batch = events.push(&chunk)
+                .map_err(|error| ProviderError::new(ErrorKind::TooLarge, error.to_string()).billed())?;
+            for event in batch {
+                for delta in decoder.event(&event)? {
+                    yield delta;
+                }
+                if decoder.is_done() {
+                    return;
+                }
+            }
+        }
+        if !decoder.may_end() {
+            Err(ProviderError::new(ErrorKind::Connection, "the answer ended before it was whole").billed())?;
+        }
+    }
+}
