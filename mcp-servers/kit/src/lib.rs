@@ -78,5 +78,7 @@ pub use crate::{
         Access, BACKEND_AUDIENCE, Bearer, Claims, ISSUER, MAX_LIFETIME, TokenError, TokenSigner,
         TokenVerifier, audience,
     },
-    worktree::{MAX_PATH_BYTES, MAX_PATH_DEPTH, Place, RelPath, Worktree, is_git_name, path_failure},
+    worktree::{
+        MAX_PATH_BYTES, MAX_PATH_DEPTH, Place, RelPath, Worktree, is_git_name, open_nofollow, path_failure,
+    },
 };

@@ -67,6 +67,12 @@ impl RelPath {
         &self.0
     }
 
+    /// The directory that holds the entry; none for the worktree itself.
+    #[must_use]
+    pub fn parent(&self) -> Option<Self> {
+        self.0.parent().map(|parent| Self(parent.to_owned()))
+    }
+
     /// Whether it names the worktree itself.
     pub fn is_root(&self) -> bool {
         self.0.as_os_str().is_empty()
@@ -159,10 +165,7 @@ impl Worktree {
     /// Opens an existing file for reading; refuses what is not a regular file.
     pub fn open_file(&self, path: &RelPath) -> Result<(File, Metadata), ToolFailure> {
         let place = self.place(path, true)?;
-        let mut options = OpenOptions::new();
-        options.read(true).follow(FollowSymlinks::No);
-        nonblocking(&mut options);
-        let file = place.parent.open_with(&place.name, &options).map_err(|e| path_failure(&e, path))?;
+        let file = open_nofollow(&place.parent, &place.name).map_err(|e| path_failure(&e, path))?;
         let metadata = file.metadata().map_err(|e| path_failure(&e, path))?;
         if metadata.is_dir() {
             return Err(ToolFailure::invalid(format!("`{path}` is a directory; name a file in it.")));
@@ -236,13 +239,16 @@ const ELOOP: i32 = if cfg!(target_os = "linux") { 40 } else { 62 };
 /// Do not wait when opening.
 const O_NONBLOCK: i32 = if cfg!(target_os = "linux") { 0o4000 } else { 0x4 };
 
-/// Opening a FIFO for reading would wait for a writer that never comes.
-fn nonblocking(options: &mut OpenOptions) {
+/// Opens an entry for reading: follows no symlink, and never waits for the writer of a FIFO.
+pub fn open_nofollow(dir: &Dir, name: impl AsRef<Path>) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).follow(FollowSymlinks::No);
     #[cfg(unix)]
     {
         use cap_std::fs::OpenOptionsExt as _;
         options.custom_flags(O_NONBLOCK);
     }
+    dir.open_with(name, &options)
 }
 
 /// An I/O error on a caller's path as a sentence.
