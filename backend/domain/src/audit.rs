@@ -10,6 +10,9 @@ use sha2::{Digest, Sha256};
 /// The largest header that is accepted, in bytes.
 pub const MAX_HEADER: usize = 64 * 1024;
 
+/// The length of every salt, in bytes. Fixed, so that no byte can pass from the salt to the payload unseen.
+pub const SALT: usize = 32;
+
 /// A link of the chain.
 pub type Hash = [u8; 32];
 
@@ -106,13 +109,33 @@ impl Verifier {
         if link(&self.previous, expected, &entry.header) != entry.hash {
             return Err(fault("the header does not match its hash".into()));
         }
-        if let Some(payload) = &entry.payload
-            && commitment(&payload.salt, &payload.bytes) != payload.commitment
-        {
-            return Err(fault("the payload does not match its header".into()));
+        if let Some(payload) = &entry.payload {
+            check_payload(payload, &entry.header).map_err(fault)?;
         }
         self.position = expected;
         self.previous = entry.hash;
         Ok(())
     }
+}
+
+/// The part of a header that verification reads; everything else in it is only hashed.
+#[derive(Deserialize)]
+struct Committed {
+    /// The commitment, in hex.
+    payload: String,
+}
+
+/// The header is the only witness: a commitment that stands beside it could be changed together with the payload.
+fn check_payload(payload: &Payload, header: &[u8]) -> Result<(), String> {
+    if payload.salt.len() != SALT {
+        return Err(format!("the salt has {} bytes, not {SALT}", payload.salt.len()));
+    }
+    let found = commitment(&payload.salt, &payload.bytes);
+    let Ok(committed) = serde_json::from_slice::<Committed>(header) else {
+        return Err("the header does not name its payload".into());
+    };
+    if found != payload.commitment || hex::encode(found) != committed.payload {
+        return Err("the payload does not match its header".into());
+    }
+    Ok(())
 }

@@ -5,6 +5,7 @@ use crate::{
     Timestamp,
     machine::{Command as _, Decision, Kind, Rejection},
 };
+use serde_json::Value;
 
 type Answer = Result<Decision<Approval>, Rejection>;
 
@@ -78,8 +79,15 @@ fn answer(approval: &Approval, digest: &str, decided: &Decided) -> Answer {
         Outcome::ApprovedWithChanges if !approval.request.editable => {
             return Err(Rejection::guard("editable", "the arguments of this request cannot be changed"));
         }
-        Outcome::ApprovedWithChanges if decided.arguments.is_none() => {
+        // Null is no arguments: stored as JSON, the two could not be told apart.
+        Outcome::ApprovedWithChanges if decided.arguments.as_ref().is_none_or(Value::is_null) => {
             return Err(Rejection::guard("arguments", "send the changed arguments, or approve as asked"));
+        }
+        Outcome::Approved | Outcome::ChangesRequested | Outcome::Rejected if decided.arguments.is_some() => {
+            return Err(Rejection::guard(
+                "arguments",
+                "changed arguments come with `approved_with_changes` only",
+            ));
         }
         Outcome::ChangesRequested | Outcome::Rejected
             if decided.note.trim().is_empty() && decided.comments.is_empty() =>

@@ -16,8 +16,11 @@ pub(super) fn evolve(state: Option<Approval>, event: &Event) -> Option<Approval>
             _ => None,
         };
     };
+    if approval.phase != Phase::Pending {
+        return Some(approval);
+    }
     approval.updated_at = match event {
-        Event::Requested { at, .. } => *at,
+        Event::Requested { .. } => approval.updated_at,
         Event::Decided(decided) => {
             approval.phase = Phase::Decided(decided.clone());
             decided.at

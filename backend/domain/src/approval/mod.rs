@@ -4,8 +4,6 @@
 
 mod decide;
 mod evolve;
-#[cfg(test)]
-mod tests;
 mod types;
 
 pub use decide::{ALREADY_DECIDED, CHANGED};

@@ -23,8 +23,12 @@ pub(super) fn evolve(state: Option<PullRequest>, event: &Event) -> Option<PullRe
             _ => None,
         };
     };
+    // Remarks may follow the end; nothing else does.
+    if pr.phase.is_terminal() && !matches!(event, Event::Commented { .. }) {
+        return Some(pr);
+    }
     pr.updated_at = match event {
-        Event::Submitted { at, .. } => *at,
+        Event::Submitted { .. } => pr.updated_at,
         Event::Reviewing { at } => {
             pr.phase = Phase::Reviewing;
             *at

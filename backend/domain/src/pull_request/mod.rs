@@ -5,8 +5,6 @@
 
 mod decide;
 mod evolve;
-#[cfg(test)]
-mod tests;
 mod types;
 
 pub use types::*;

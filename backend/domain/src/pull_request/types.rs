@@ -86,6 +86,11 @@ impl Phase {
             Self::Closed { .. } => "closed",
         }
     }
+
+    /// Over for good.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, Self::Merged { .. } | Self::Closed { .. })
+    }
 }
 
 /// What may be asked of a pull request.

@@ -47,6 +47,8 @@ pub(super) fn decide(state: Option<&Run>, command: &Command, now: Timestamp) -> 
             live(run, command)?;
             Ok(end(Vec::new(), Ending::Failed(reason.clone()), now))
         }
+        // The watchdog's timer may ring after the run was parked: waiting for people is not turning in circles.
+        Command::Stall { .. } if matches!(run.phase, Phase::Waiting { .. }) => Ok(Decision::nothing()),
         Command::Stall { reason } => {
             live(run, command)?;
             Ok(end(Vec::new(), Ending::Stalled(reason.clone()), now))
@@ -71,6 +73,12 @@ fn begin_model_call(run: &Run, now: Timestamp) -> Decided {
 fn finish_model_call(run: &Run, step: u32, calls: &[Call], usage: Usage, now: Timestamp) -> Decided {
     let command = Command::FinishModelCall { step, calls: calls.to_vec(), usage };
     thinking_at(run, &command, step)?;
+    if let Some(twice) = repeated_id(calls) {
+        return Err(Rejection::guard(
+            "call_ids",
+            format!("two tool calls of one answer have the id {twice}"),
+        ));
+    }
     let finished = Event::ModelCallFinished { step, calls: calls.to_vec(), usage, at: now };
     if calls.is_empty() && run.idle_answers + 1 >= MAX_IDLE_ANSWERS {
         let reason = format!("{MAX_IDLE_ANSWERS} answers in a row without a tool call or a result");
@@ -144,7 +152,12 @@ fn complete(run: &Run, id: &str, result: &RunResult, gate: Option<ApprovalId>, n
 
 fn ask_human(run: &Run, id: &str, approval: ApprovalId, expertise: bool, now: Timestamp) -> Decided {
     let command = Command::AskHuman { call: id.to_owned(), approval, expertise };
-    acting_call(run, &command, id)?;
+    if acting_call(run, &command, id)?.status == CallStatus::Finished {
+        return Err(Rejection::guard(
+            "ended",
+            "this tool call has ended: there is nothing left to ask leave for",
+        ));
+    }
     let wait = if expertise { Wait::Human { approval } } else { Wait::Approval { approval } };
     let resume = Resume::Leave { calls: calls_of(run), call: id.to_owned() };
     Ok(wait_for(wait, resume, Some(approval), now))
@@ -313,6 +326,18 @@ fn finished_call(calls: &[Call], id: &str, now: Timestamp) -> Event {
         artefact: true,
         at: now,
     }
+}
+
+/// Results find their calls by id: two calls with one id could never both end.
+fn repeated_id(calls: &[Call]) -> Option<&str> {
+    let mut rest = calls;
+    while let [call, later @ ..] = rest {
+        if later.iter().any(|other| other.id == call.id) {
+            return Some(&call.id);
+        }
+        rest = later;
+    }
+    None
 }
 
 fn thinking_at(run: &Run, command: &Command, step: u32) -> Result<(), Rejection> {

@@ -11,7 +11,9 @@ pub(super) fn evolve(state: Option<Run>, event: &Event) -> Option<Run> {
             _ => None,
         };
     };
-    run.updated_at = apply(&mut run, event);
+    if !run.phase.is_terminal() {
+        run.updated_at = apply(&mut run, event);
+    }
     Some(run)
 }
 
@@ -35,7 +37,7 @@ fn started(new: &New, at: Timestamp) -> Run {
 
 fn apply(run: &mut Run, event: &Event) -> Timestamp {
     match event {
-        Event::Started { at, .. } => *at,
+        Event::Started { .. } => run.updated_at,
         Event::ModelCallStarted { step, at } => {
             run.steps = run.steps.max(*step);
             run.phase = Phase::Thinking { step: Some(*step) };

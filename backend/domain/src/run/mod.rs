@@ -6,8 +6,6 @@
 
 mod decide;
 mod evolve;
-#[cfg(test)]
-mod tests;
 mod types;
 pub mod watchdog;
 

@@ -20,8 +20,11 @@ pub(super) fn evolve(state: Option<Sprint>, event: &Event) -> Option<Sprint> {
             _ => None,
         };
     };
+    if sprint.phase.is_terminal() {
+        return Some(sprint);
+    }
     sprint.updated_at = match event {
-        Event::Created { at, .. } => *at,
+        Event::Created { .. } => sprint.updated_at,
         Event::Edited { name, goal, starts_on, ends_on, at } => {
             sprint.name.clone_from(name);
             sprint.goal.clone_from(goal);

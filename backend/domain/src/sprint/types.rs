@@ -68,6 +68,11 @@ impl Phase {
             Self::Cancelled { .. } => "cancelled",
         }
     }
+
+    /// Over for good.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, Self::Done { .. } | Self::Cancelled { .. })
+    }
 }
 
 /// What may be asked of a sprint.

@@ -14,6 +14,7 @@ type Answer = Result<Decision<Story>, Rejection>;
 pub const MAX_ROUNDS: u32 = 8;
 
 const WORKING: &[&str] = &["analysis", "design", "implementation", "review", "testing"];
+const UNFINISHED: &[&str] = &["analysis", "design", "implementation", "review", "testing", "blocked"];
 
 pub(super) fn decide(state: Option<&Story>, command: &Command, now: Timestamp) -> Answer {
     let Some(story) = state else {
@@ -53,12 +54,9 @@ pub(super) fn decide(state: Option<&Story>, command: &Command, now: Timestamp) -
                 return Err(illegal(story, command, &["testing"]));
             };
             if *passed {
-                return Ok(Decision::of(Event::Done {
-                    commit: commit.clone(),
-                    test_run: *test_run,
-                    at: now,
-                })
-                .then(Effect::ClearDeadline));
+                let done = Event::Done { commit: commit.clone(), test_run: *test_run, at: now };
+                let decision = Decision::of(done).then(Effect::ClearDeadline);
+                return Ok(with_stopped_work(decision, story, "the story is done"));
             }
             let feedback = Feedback {
                 from: "the project's tests".into(),
@@ -74,7 +72,7 @@ pub(super) fn decide(state: Option<&Story>, command: &Command, now: Timestamp) -
         Command::Unblock => unblock(story, command, now),
         Command::Cancel { reason } => cancel(story, command, reason, now),
         Command::MoveToSprint { sprint } => match &story.phase {
-            Phase::Done { .. } | Phase::Cancelled { .. } => Err(illegal(story, command, WORKING)),
+            Phase::Done { .. } | Phase::Cancelled { .. } => Err(illegal(story, command, UNFINISHED)),
             _ if story.sprint == *sprint => Ok(Decision::nothing()),
             _ => Ok(Decision::of(Event::Planned { sprint: *sprint, at: now })),
         },
@@ -184,7 +182,8 @@ fn merged(story: &Story, pull_request: PullRequestId, commit: &str, now: Timesta
             if *mine == pull_request =>
         {
             let merged = Event::Merged { pull_request, commit: commit.to_owned(), at: now };
-            Ok(go_on(merged, Stage::Testing { commit: commit.to_owned() }, now))
+            let decision = go_on(merged, Stage::Testing { commit: commit.to_owned() }, now);
+            Ok(with_stopped_work(decision, story, "the pull request is merged"))
         }
         Phase::Working { stage: Stage::Testing { commit: mine }, .. } if mine == commit => {
             Ok(Decision::nothing())
@@ -195,11 +194,20 @@ fn merged(story: &Story, pull_request: PullRequestId, commit: &str, now: Timesta
 
 fn merge_failed(story: &Story, pull_request: PullRequestId, feedback: &Feedback, now: Timestamp) -> Answer {
     let command = Command::MergeFailed { pull_request, feedback: feedback.clone() };
-    match working(story, &command)?.0 {
-        Stage::Review { pull_request: mine } if *mine == pull_request => {
-            Ok(send_back(story, Event::ChangesRequested { feedback: feedback.clone(), at: now }, now))
+    let cause = Event::ChangesRequested { feedback: feedback.clone(), at: now };
+    match &story.phase {
+        Phase::Working { stage: Stage::Review { pull_request: mine }, .. } if *mine == pull_request => {
+            Ok(send_back(story, cause, now))
         }
-        _ => Err(illegal(story, &command, &["review"])),
+        // The queue was merging when somebody blocked it: it stays blocked, and goes on with the repair.
+        Phase::Blocked { from: Stage::Review { pull_request: mine }, reason, .. }
+            if *mine == pull_request =>
+        {
+            Ok(Decision::of(cause)
+                .and(Event::Moved { stage: Stage::Implementation, at: now })
+                .and(Event::Blocked { reason: reason.clone(), at: now }))
+        }
+        _ => Err(illegal(story, &command, &["review", "blocked"])),
     }
 }
 
@@ -215,21 +223,17 @@ fn unblock(story: &Story, command: &Command, now: Timestamp) -> Answer {
 
 fn cancel(story: &Story, command: &Command, reason: &str, now: Timestamp) -> Answer {
     match &story.phase {
-        Phase::Done { .. } => {
-            Err(illegal(story, command, &["analysis", "design", "implementation", "review", "blocked"]))
-        }
+        Phase::Done { .. } => Err(illegal(story, command, UNFINISHED)),
         Phase::Cancelled { .. } => Ok(Decision::nothing()),
-        Phase::Working { stage: Stage::Testing { .. }, .. } => Err(Rejection::guard(
-            "merged",
-            "the change is merged already: write a story that takes it back instead",
-        )),
         Phase::Working { work: Work::Merging { .. }, .. } => {
             Err(Rejection::guard("merging", "the pull request is being merged already"))
         }
-        Phase::Working { .. } | Phase::Blocked { .. } => {
+        Phase::Working { stage, .. } | Phase::Blocked { from: stage, .. } => {
+            // In testing the change is merged: there is no pull request left to close.
             let close = story
                 .change
                 .as_ref()
+                .filter(|_| stage.name() != StageName::Testing)
                 .map(|change| Effect::ClosePullRequest { pull_request: change.pull_request });
             let decision = Decision::of(Event::Cancelled { reason: reason.to_owned(), at: now })
                 .then(Effect::ClearDeadline)

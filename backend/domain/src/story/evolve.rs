@@ -10,7 +10,9 @@ pub(super) fn evolve(state: Option<Story>, event: &Event) -> Option<Story> {
             _ => None,
         };
     };
-    apply(&mut story, event);
+    if !story.phase.is_terminal() {
+        apply(&mut story, event);
+    }
     Some(story)
 }
 
@@ -37,7 +39,14 @@ fn created(new: &New, at: Timestamp) -> Story {
 fn apply(story: &mut Story, event: &Event) {
     let at = match event {
         Event::Created { .. } => return,
-        Event::Started { at } => set_work(story, Work::Queued { since: *at }, *at),
+        Event::Started { at } => {
+            // The stage is entered when the agents begin, not when the story was written: deadlines count from here.
+            if let Phase::Working { work, since, .. } = &mut story.phase {
+                *work = Work::Queued { since: *at };
+                *since = *at;
+            }
+            *at
+        }
         Event::RunStarted { run, at } | Event::Resumed { run, at } => {
             set_work(story, Work::Running { run: *run, since: *at }, *at)
         }

@@ -101,6 +101,11 @@ impl Phase {
             Self::Cancelled { .. } => "cancelled",
         }
     }
+
+    /// Over for good.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, Self::Done { .. } | Self::Cancelled { .. })
+    }
 }
 
 /// A working stage with what it needs to exist at all.
