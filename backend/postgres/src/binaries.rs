@@ -6,12 +6,15 @@
 
 use crate::account::Account;
 use crate::options::EmbeddedOptions;
-use crate::{Error, home, wheel};
+use crate::{Error, bounded, home, wheel};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Oldest major version our SQL is written for.
 const MIN_MAJOR: u32 = 15;
+/// `postgres --version` takes milliseconds; a dead network disk must not hold up the start.
+const VERSION_LIMIT: Duration = Duration::from_secs(10);
 
 /// A usable PostgreSQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -185,8 +188,9 @@ fn probe(bin_dir: &Path, source: Source, account: &Account) -> Result<Binaries, 
             "user {user}, who runs the server, may not enter {blocked} (chmod o+x {blocked})"
         ));
     }
-    let output = account.command(&bin_dir.join("postgres")).arg("--version").output();
-    let output = output.map_err(|error| format!("does not run: {error}"))?;
+    let mut command = account.command(&bin_dir.join("postgres"));
+    let output = bounded::output(command.arg("--version"), VERSION_LIMIT)
+        .map_err(|error| format!("does not run: {error}"))?;
     if !output.status.success() {
         return Err(format!("does not run: {}", String::from_utf8_lossy(&output.stderr).trim()));
     }

@@ -1,7 +1,7 @@
 //! Talks to the server over its socket: is it ready, does our database exist, is pgvector there.
 
 use crate::Error;
-use crate::initdb::USER;
+use crate::initdb::SUPERUSER;
 use crate::run_dir::PORT;
 use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
@@ -10,8 +10,9 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
-/// The application's database.
-const DATABASE: &str = "syndarix";
+/// The application's role and its database. The role is no superuser: through a superuser's connection a hole in a
+/// query would be a shell on this machine (`copy ... to program`).
+const APPLICATION: &str = "syndarix";
 /// Where one connects to create another database.
 const MAINTENANCE_DATABASE: &str = "postgres";
 /// One attempt to connect and ask; a healthy server on this socket answers in milliseconds.
@@ -35,23 +36,27 @@ pub(crate) fn url(run_dir: &Path) -> String {
             }
         }
     }
-    format!("postgres://{USER}@localhost:{PORT}/{DATABASE}?host={host}&sslmode=disable")
+    format!("postgres://{APPLICATION}@localhost:{PORT}/{APPLICATION}?host={host}&sslmode=disable")
 }
 
-fn connect_options(run_dir: &Path, database: &str) -> PgConnectOptions {
+fn connect_options(run_dir: &Path, user: &str, database: &str) -> PgConnectOptions {
     PgConnectOptions::new_without_pgpass()
         .socket(run_dir)
         .port(PORT)
-        .username(USER)
+        .username(user)
         .database(database)
         .ssl_mode(PgSslMode::Disable)
         .application_name("syndarix embedded")
         .disable_statement_logging()
 }
 
-async fn ask(run_dir: &Path, database: &str) -> Result<(), sqlx::Error> {
+async fn connect(run_dir: &Path, user: &str, database: &str) -> Result<PgConnection, sqlx::Error> {
+    PgConnection::connect_with(&connect_options(run_dir, user, database)).await
+}
+
+async fn ask(run_dir: &Path, user: &str, database: &str) -> Result<(), sqlx::Error> {
     let answer = async {
-        let mut connection = PgConnection::connect_with(&connect_options(run_dir, database)).await?;
+        let mut connection = connect(run_dir, user, database).await?;
         connection.execute("select 1").await?;
         connection.close().await
     };
@@ -60,12 +65,12 @@ async fn ask(run_dir: &Path, database: &str) -> Result<(), sqlx::Error> {
 
 /// Whether our database answers a query.
 pub(crate) async fn healthy(run_dir: &Path) -> bool {
-    ask(run_dir, DATABASE).await.is_ok()
+    ask(run_dir, APPLICATION, APPLICATION).await.is_ok()
 }
 
 /// Whether the server takes queries yet. An error is one that waiting will not cure.
 pub(crate) async fn ready(run_dir: &Path) -> Result<bool, Error> {
-    match ask(run_dir, MAINTENANCE_DATABASE).await {
+    match ask(run_dir, SUPERUSER, MAINTENANCE_DATABASE).await {
         Ok(()) => Ok(true),
         Err(source @ sqlx::Error::Database(_))
             if source.as_database_error().and_then(DatabaseError::code).as_deref()
@@ -77,40 +82,50 @@ pub(crate) async fn ready(run_dir: &Path) -> Result<bool, Error> {
     }
 }
 
-/// Makes our database when it is missing, and insists on pgvector.
+/// Makes our role and our database when they are missing, and insists on pgvector.
 pub(crate) async fn ensure(run_dir: &Path) -> Result<(), Error> {
-    let failed = |source| Error::Database { what: "prepare the database", source };
-    let work = async {
-        let mut connection =
-            PgConnection::connect_with(&connect_options(run_dir, MAINTENANCE_DATABASE)).await?;
-        let exists: bool = sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
-            .bind(DATABASE)
-            .fetch_one(&mut connection)
-            .await?;
-        if !exists {
-            connection.execute("create database syndarix").await?;
-        }
-        let vector: bool =
-            sqlx::query_scalar("select exists (select from pg_available_extensions where name = 'vector')")
-                .fetch_one(&mut connection)
-                .await?;
-        connection.close().await?;
-        Ok(vector)
-    };
-    let done = tokio::time::timeout(CREATE_LIMIT, work).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
-    if done.map_err(failed)? { Ok(()) } else { Err(Error::NoVector) }
+    let done = tokio::time::timeout(CREATE_LIMIT, make(run_dir)).await;
+    let vector = done
+        .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+        .map_err(|source| Error::Database { what: "prepare the database", source })?;
+    if vector { Ok(()) } else { Err(Error::NoVector) }
+}
+
+/// False when there is no pgvector. Every step may have been done before: a start may be cut off between any two.
+async fn make(run_dir: &Path) -> Result<bool, sqlx::Error> {
+    let mut connection = connect(run_dir, SUPERUSER, MAINTENANCE_DATABASE).await?;
+    if !is_there(&mut connection, "select from pg_available_extensions where name = 'vector'").await? {
+        return Ok(false);
+    }
+    if !is_there(&mut connection, "select from pg_roles where rolname = 'syndarix'").await? {
+        connection.execute("create role syndarix login createdb in role pg_monitor").await?;
+    }
+    if !is_there(&mut connection, "select from pg_database where datname = 'syndarix'").await? {
+        // Only a superuser may add pgvector; from the template every later database of ours has it too.
+        let mut template = connect(run_dir, SUPERUSER, "template1").await?;
+        template.execute("create extension if not exists vector").await?;
+        template.close().await?;
+        connection.execute("create database syndarix owner syndarix").await?;
+    }
+    connection.close().await?;
+    Ok(true)
+}
+
+async fn is_there(connection: &mut PgConnection, query: &'static str) -> Result<bool, sqlx::Error> {
+    Ok(sqlx::query(query).fetch_optional(connection).await?.is_some())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_url_names_the_socket_folder_whatever_characters_it_has() {
-        let url = url(Path::new("/tmp/a b&c"));
-        assert_eq!(url, "postgres://syndarix@localhost:5432/syndarix?host=/tmp/a%20b%26c&sslmode=disable");
-        let options: PgConnectOptions = url.parse().unwrap();
-        assert_eq!(options.get_socket().map(std::path::PathBuf::as_path), Some(Path::new("/tmp/a b&c")));
-        assert_eq!(options.get_database(), Some("syndarix"));
+    proptest::proptest! {
+        #[test]
+        fn the_url_names_the_socket_folder_whatever_characters_it_has(folder in "/[^/\\x00]{1,40}") {
+            let options: PgConnectOptions = url(Path::new(&folder)).parse().unwrap();
+            proptest::prop_assert_eq!(options.get_socket().map(std::path::PathBuf::as_path), Some(Path::new(&folder)));
+            proptest::prop_assert_eq!(options.get_database(), Some("syndarix"));
+            proptest::prop_assert_eq!(options.get_username(), "syndarix");
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::options::EmbeddedOptions;
 use crate::server::{Server, Stopped};
 use crate::{Error, database, initdb, leftover, log, run_dir, settings};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Backends of a killed server hold its shared memory until they notice; two tries sufficed on a quiet machine.
@@ -157,18 +157,16 @@ impl Setup {
             if let Some(status) = server.ended() {
                 return Err(Error::DiedAtStart { status, log: log::tail(&log, mark) });
             }
-            if self.is_ours(server) && database::ready(&self.run_dir).await? && self.is_ours(server) {
+            if leftover::is_recorded_ready(&self.home.pgdata(), server.pid())
+                && database::ready(&self.run_dir).await?
+                && server.ended().is_none()
+            {
                 return Ok(());
             }
             // Whichever comes first; the loop looks at both.
             let _ = tokio::time::timeout(READY_POLL, server.end()).await;
         }
         Err(Error::NotReady { seconds: READY_LIMIT.as_secs(), log: log::tail(&log, mark) })
-    }
-
-    fn is_ours(&self, server: &Server) -> bool {
-        let pgdata: &Path = &self.home.pgdata();
-        leftover::recorded_postmaster(pgdata) == Some(server.pid()) && server.ended().is_none()
     }
 }
 

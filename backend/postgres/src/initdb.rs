@@ -4,19 +4,17 @@
 use crate::account::Account;
 use crate::binaries::Binaries;
 use crate::home::Home;
-use crate::{Error, log};
+use crate::{Error, bounded, log};
 use std::fs::{self, File};
 use std::os::unix::fs::{DirBuilderExt, chown};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Stdio;
+use std::time::Duration;
 
-/// The owner of everything in the server; there is no password, the socket's folder is the fence.
-pub(crate) const USER: &str = "syndarix";
+/// The superuser; there is no password, the socket's folder is the fence.
+pub(crate) const SUPERUSER: &str = "postgres";
 /// 0.6 s on a quiet machine; a starved one with a slow disk needs much longer.
 const INITDB_LIMIT: Duration = Duration::from_secs(180);
-const POLL: Duration = Duration::from_millis(10);
 const NEW_PREFIX: &str = "pgdata.new-";
 
 /// Does nothing when there is data already.
@@ -56,7 +54,13 @@ fn run(home: &Home, binaries: &Binaries, account: &Account, into: &Path) -> Resu
     let file = File::create(&output).map_err(Error::io("create", &output))?;
     let both = file.try_clone().map_err(Error::io("open", &output))?;
     let mut command = account.command(&binaries.bin_dir.join("initdb"));
-    command.arg("--pgdata").arg(into).args(["--username", USER, "--encoding", "UTF8", "--data-checksums"]);
+    command.arg("--pgdata").arg(into).args([
+        "--username",
+        SUPERUSER,
+        "--encoding",
+        "UTF8",
+        "--data-checksums",
+    ]);
     command.args(["--auth-local", "trust", "--auth-host", "reject"]);
     // One sort order on every machine and libc, or an index made here is corrupt after a move.
     command.args(["--locale", "C"]);
@@ -64,43 +68,10 @@ fn run(home: &Home, binaries: &Binaries, account: &Account, into: &Path) -> Resu
         command.args(["--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]);
     }
     command.stdin(Stdio::null()).stdout(file).stderr(both);
-    let failed = |status: String| Error::Initdb { status, log: log::tail(&output, 0) };
-    match run_bounded(&mut command, INITDB_LIMIT).map_err(Error::io("run initdb for", into))? {
-        Some(status) if status.success() => Ok(()),
-        Some(status) => Err(failed(status.to_string())),
-        None => Err(failed(format!("not done after {} s", INITDB_LIMIT.as_secs()))),
-    }
-}
-
-/// `None` when the time is up; the command and its children are killed then.
-fn run_bounded(command: &mut Command, limit: Duration) -> std::io::Result<Option<ExitStatus>> {
-    let deadline = Instant::now() + limit;
-    let mut child = command.process_group(0).spawn()?;
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        if Instant::now() >= deadline {
-            if let Some(group) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
-                rustix::process::kill_process_group(group, rustix::process::Signal::KILL)?;
-            }
-            child.wait()?;
-            return Ok(None);
-        }
-        std::thread::sleep(POLL);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_that_hangs_is_killed_with_its_children() {
-        let started = Instant::now();
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", "sleep 60 & wait"]);
-        assert_eq!(run_bounded(&mut command, Duration::from_millis(50)).unwrap(), None);
-        assert!(started.elapsed() < Duration::from_secs(30));
-    }
+    let status = match bounded::status(&mut command, INITDB_LIMIT) {
+        Ok(status) if status.success() => return Ok(()),
+        Ok(status) => status.to_string(),
+        Err(error) => error.to_string(),
+    };
+    Err(Error::Initdb { status, log: log::tail(&output, 0) })
 }

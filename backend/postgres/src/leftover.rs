@@ -3,8 +3,8 @@
 //! Processes are recognised by their command line, not by a number in a file: after a reboot or in a new container
 //! the number in `postmaster.pid` may be anybody's.
 
-use crate::Error;
 use crate::home::Home;
+use crate::{Error, bounded};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::fs;
 use std::path::Path;
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 const FAST_LIMIT: Duration = Duration::from_secs(30);
 /// After this we give up and name the processes.
 const GIVE_UP: Duration = Duration::from_secs(45);
+const PS_LIMIT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -78,9 +79,15 @@ fn remove_misleading_pid_file(pgdata: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// The process number in `postmaster.pid`.
-pub(crate) fn recorded_postmaster(pgdata: &Path) -> Option<u32> {
+fn recorded_postmaster(pgdata: &Path) -> Option<u32> {
     fs::read_to_string(pgdata.join("postmaster.pid")).ok()?.lines().next()?.trim().parse().ok()
+}
+
+/// Whether `postmaster.pid` says that process `pid` owns the data and takes connections (its eighth line).
+pub(crate) fn is_recorded_ready(pgdata: &Path, pid: u32) -> bool {
+    let text = fs::read_to_string(pgdata.join("postmaster.pid")).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    lines.first().is_some_and(|line| *line == pid.to_string()) && lines.get(7) == Some(&"ready")
 }
 
 fn scan(pgdata: &Path, cluster: &str) -> Found {
@@ -123,7 +130,7 @@ fn process_list() -> Vec<(u32, String)> {
 }
 
 fn from_ps() -> Vec<(u32, String)> {
-    let output = Command::new("/bin/ps").args(["-axww", "-o", "pid=,command="]).output();
+    let output = bounded::output(Command::new("/bin/ps").args(["-axww", "-o", "pid=,command="]), PS_LIMIT);
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     text.lines()
         .filter_map(|line| {

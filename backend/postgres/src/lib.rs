@@ -14,6 +14,7 @@
 
 mod account;
 mod binaries;
+mod bounded;
 #[cfg(feature = "bundled")]
 mod bundled;
 mod database;

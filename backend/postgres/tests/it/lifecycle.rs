@@ -3,6 +3,7 @@
 use crate::{Place, connect, count, processes, run, wait_gone};
 use sqlx::Executor;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 use syndarix_postgres::{Source, Stopped, find_binaries};
 use tokio::task::JoinSet;
@@ -15,7 +16,7 @@ async fn a_server_starts_fresh_stops_cleanly_and_starts_again_with_its_data() {
     let fresh = began.elapsed();
     run(
         server.url(),
-        "create extension vector; create table t (v vector(3)); insert into t values ('[1,2,3]')",
+        "create extension if not exists vector; create table t (v vector(3)); insert into t values ('[1,2,3]')",
     )
     .await;
     assert!(server.healthy().await);
@@ -100,4 +101,42 @@ async fn a_requested_stop_is_no_death() {
     let died = server.died();
     server.stop().await.unwrap();
     assert!(tokio::time::timeout(Duration::from_millis(200), died).await.is_err());
+}
+
+#[tokio::test]
+async fn the_application_owns_its_database_but_is_no_superuser() {
+    let place = Place::new();
+    let server = place.start().await;
+    run(server.url(), "create schema s; create table s.t (i int); create extension pg_trgm").await;
+    let mut connection = connect(server.url()).await;
+    let error = connection.execute("copy s.t to program 'true'").await.unwrap_err();
+    assert!(error.to_string().contains("permission denied"), "{error}");
+    server.stop().await.unwrap();
+}
+
+/// Root may find data that it restored itself, or that was made when another stand-in user existed.
+#[tokio::test]
+async fn root_gives_restored_data_to_the_servers_user_and_keeps_the_user_of_older_data() {
+    let place = Place::new();
+    let server = place.start().await;
+    run(server.url(), "create table t as select generate_series(1, 4)").await;
+    server.stop().await.unwrap();
+    let me = rustix::process::geteuid().as_raw();
+    for owner in if me == 0 { vec![0, 65_534] } else { vec![me] } {
+        chown_all(&place.data_dir().join("pgdata"), owner);
+        let server = place.start().await;
+        assert_eq!(count(server.url()).await, 4);
+        let runs_as = std::fs::metadata(place.data_dir().join("pgdata/postmaster.pid")).unwrap().uid();
+        assert!(if owner == 0 { runs_as != 0 } else { runs_as == owner }, "{owner} {runs_as}");
+        server.stop().await.unwrap();
+    }
+}
+
+fn chown_all(path: &Path, uid: u32) {
+    std::os::unix::fs::lchown(path, Some(uid), None).unwrap();
+    if path.symlink_metadata().unwrap().is_dir() {
+        for entry in path.read_dir().unwrap() {
+            chown_all(&entry.unwrap().path(), uid);
+        }
+    }
 }
