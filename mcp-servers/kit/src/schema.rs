@@ -38,6 +38,10 @@ pub(crate) fn input_schema<A: JsonSchema>() -> JsonObject {
 pub(crate) fn output_schema<O: JsonSchema>() -> JsonObject {
     let mut object = sanitised::<O>();
     object.insert("type".to_owned(), json!("object"));
+    for property in object.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
+        // Bounds tell a caller what to send; of an answer they are only bytes.
+        property.1.as_object_mut().and_then(|property| property.remove("minimum"));
+    }
     object
 }
 
