@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use sqlx::{ConnectOptions, Connection, PgConnection, Row};
 
-use crate::worker::{CallError, Outage, STATEMENT_LIMIT, Shared, WorkerConfig};
+use crate::outage::{CallError, Outage, STATEMENT_LIMIT};
+use crate::worker::{Shared, WorkerConfig};
 
 /// Shortest time a beat gets to come back, when the time to distrust is near.
 const SHORTEST_BEAT: Duration = Duration::from_millis(20);

@@ -55,7 +55,7 @@ pub struct Claimed {
 }
 
 // `turn` walks from project to project by index, at most 32 of them, so that a project with a long backlog costs one
-// probe like any other. `offer` may name more jobs than are wanted: others may be locking them at this moment.
+// probe like any other. `offer` names more jobs than are wanted: others may be locking them at this moment.
 const CLAIM: &str = "
 with recursive turn (tenant, wrapped, seat) as (
     select $3::uuid, false, 0
@@ -91,11 +91,13 @@ with recursive turn (tenant, wrapped, seat) as (
          order by j.run_at, j.id limit $2
      ) o
      where turn.seat > 0
+), next_up as materialized (
+    select id, round, seat from offer order by round, seat limit $2 * 4
 ), locked as (
-    select j.id, j.concurrency_key, offer.round, offer.seat
-      from offer join job j on j.id = offer.id
+    select j.id, j.concurrency_key, next_up.round, next_up.seat
+      from next_up join job j on j.id = next_up.id
      where j.owner is null and j.due
-     order by offer.round, offer.seat limit $2
+     order by next_up.round, next_up.seat limit $2
        for update of j skip locked
 ), granted as (
     select id, round, seat

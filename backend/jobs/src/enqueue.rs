@@ -245,6 +245,7 @@ pub async fn cancel(conn: &mut PgConnection, job: i64) -> Result<Cancelled, sqlx
         "update job set cancel_requested = true where id = $1 returning owner is not null",
     )
     .bind(job)
+    .persistent(false)
     .fetch_optional(&mut *conn)
     .await?;
     match owned {

@@ -8,8 +8,9 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
+use crate::outage::{CallError, Outage, STATEMENT_LIMIT};
 use crate::settle::{Settlement, Verdict, settle};
-use crate::worker::{CallError, Outage, Running, STATEMENT_LIMIT, Shared};
+use crate::worker::{Running, Shared};
 use crate::{Claim, Claimed, Cursor, Job, Lease, Outcome, QueueConfig, claim};
 
 /// Most jobs of one claim: more would only wait for their neighbours.

@@ -23,6 +23,7 @@ mod handler;
 mod leader;
 mod lease;
 mod maintain;
+mod outage;
 mod rescue;
 mod settle;
 mod telemetry;

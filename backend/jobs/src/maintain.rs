@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use sqlx::PgConnection;
 
-use crate::worker::{CallError, Outage, STATEMENT_LIMIT, Shared};
+use crate::outage::{CallError, Outage, STATEMENT_LIMIT};
+use crate::worker::Shared;
 use crate::{claim, leader, rescue, telemetry, timers, views};
 
 /// Between two looks for dead workers: with a stale heartbeat of 4 s, a job is taken over within 5.

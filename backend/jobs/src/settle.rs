@@ -160,6 +160,8 @@ pub(crate) async fn finish_leased(
     )
     .bind(leases.iter().map(|lease| lease.job).collect::<Vec<_>>())
     .bind(leases.iter().map(|lease| lease.fence).collect::<Vec<_>>())
+    // Not cached, because handlers run it on their own connections: see Lease::hold.
+    .persistent(false)
     .fetch_all(conn)
     .await
 }
@@ -177,6 +179,7 @@ pub(crate) async fn finish_as(
     )
     .bind(jobs)
     .bind(outcome)
+    .persistent(false)
     .execute(conn)
     .await
     .map(drop)

@@ -77,6 +77,8 @@ pub async fn cancel_timers(
     let gone = sqlx::query("delete from timer where stream = $1 and ($2::text is null or name = $2)")
         .bind(stream)
         .bind(name)
+        // Not cached, as for every statement that runs on a foreign connection: see Lease::hold.
+        .persistent(false)
         .execute(conn)
         .await?;
     Ok(gone.rows_affected())

@@ -5,23 +5,25 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::outage::STATEMENT_LIMIT;
 use crate::settle::Settlement;
 use crate::{Lease, Registry, Rescue, Wake, beat, fetch, maintain};
 
 /// Between cancelling what still runs and taking it back: time for a handler that listens.
 const CANCEL_TO_HAND_BACK: Duration = Duration::from_secs(1);
 
-/// Time for the loops of a drained worker to end.
+/// Time for the loops of a drained worker to end, and again for its connections.
 const LOOPS_TO_END: Duration = Duration::from_secs(1);
 
-/// Longest a worker waits for one of its own statements: they are all short, so this is a dead connection.
-pub(crate) const STATEMENT_LIMIT: Duration = Duration::from_secs(5);
+/// Connections for claims, ends and maintenance: they are short, a few serve many queues.
+const CONNECTIONS: u32 = 4;
 
 /// Ends waiting to be written; handlers that find it full wait.
 const SETTLEMENTS_WAITING: usize = 1_024;
@@ -207,54 +209,6 @@ impl Shared {
     }
 }
 
-/// Says an outage once, aloud, and waits longer with every failure.
-#[derive(Debug)]
-pub(crate) struct Outage {
-    what: &'static str,
-    failures: u32,
-}
-
-impl Outage {
-    const WAITS: Backoff = Backoff { base: Duration::from_millis(200), cap: Duration::from_secs(5) };
-
-    pub(crate) fn new(what: &'static str) -> Self {
-        Self { what, failures: 0 }
-    }
-
-    /// How long to wait before the next try.
-    pub(crate) fn failed(&mut self, error: &(dyn std::error::Error + 'static)) -> Duration {
-        self.failures = self.failures.saturating_add(1);
-        if self.failures == 1 {
-            tracing::warn!(what = self.what, error, "the job database does not answer; trying on");
-        } else {
-            tracing::debug!(
-                what = self.what,
-                failures = self.failures,
-                error,
-                "the job database still does not answer"
-            );
-        }
-        let limit = Self::WAITS.limit(self.failures);
-        limit / 2 + (limit / 2).mul_f64(rand::random::<f64>())
-    }
-
-    pub(crate) fn over(&mut self) {
-        if self.failures > 0 {
-            tracing::info!(what = self.what, failures = self.failures, "the job database answers again");
-            self.failures = 0;
-        }
-    }
-}
-
-/// A database call that took too long or went wrong.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CallError {
-    #[error("no answer from the database in time")]
-    TimedOut(#[from] tokio::time::error::Elapsed),
-    #[error("the database refused")]
-    Database(#[from] sqlx::Error),
-}
-
 /// A worker that has not started.
 pub struct Worker {
     pool: PgPool,
@@ -264,7 +218,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker on this database. It uses one connection of its own beside the pool, for heartbeat and lock.
+    /// A worker on the database of `pool`. It opens up to five connections of its own, so that handlers which use up
+    /// the pool cannot silence it.
     pub fn new(pool: PgPool, registry: Registry, config: WorkerConfig, wake: Wake) -> Self {
         Self { pool, registry, config, wake }
     }
@@ -274,7 +229,7 @@ impl Worker {
     pub fn start(self) -> WorkerHandle {
         let (settlements, ends) = mpsc::channel(SETTLEMENTS_WAITING);
         let shared = Arc::new(Shared {
-            pool: self.pool,
+            pool: own_pool(&self.pool),
             registry: self.registry,
             config: self.config,
             wake: self.wake,
@@ -297,6 +252,23 @@ impl Worker {
         }
         WorkerHandle { shared }
     }
+}
+
+/// A plan made while the table was empty reads all of it once it is full, until somebody analyses it: so here
+/// every statement is planned for the table as it is.
+fn own_pool(pool: &PgPool) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(CONNECTIONS)
+        .acquire_timeout(STATEMENT_LIMIT)
+        .after_connect(|conn, _| {
+            Box::pin(async move {
+                sqlx::query("set plan_cache_mode = force_custom_plan").execute(&mut *conn).await?;
+                // What nobody waits for any more must not go on holding locks.
+                let limit = format!("set statement_timeout = {}", STATEMENT_LIMIT.as_millis());
+                sqlx::query(AssertSqlSafe(limit)).execute(conn).await.map(drop)
+            })
+        })
+        .connect_lazy_with(pool.connect_options().as_ref().clone())
 }
 
 /// What a drain left.
@@ -333,7 +305,7 @@ impl WorkerHandle {
 
     /// Stops claiming, waits up to `deadline` for what runs, cancels the rest and hands it back.
     ///
-    /// Comes back within `deadline` plus seven seconds even when handlers do not listen and the database is gone.
+    /// Comes back within `deadline` plus eight seconds even when handlers do not listen and the database is gone.
     pub async fn shutdown(self, deadline: Duration) -> Drained {
         let shared = &self.shared;
         let started = Instant::now();
@@ -352,6 +324,8 @@ impl WorkerHandle {
         }
         let left =
             tokio::time::timeout(STATEMENT_LIMIT, leave(&shared.pool, shared.config.incarnation)).await;
+        // Closing is a courtesy to the server.
+        tokio::time::timeout(LOOPS_TO_END, shared.pool.close()).await.ok();
         let clean = matches!(left, Ok(Ok(_)));
         let rest = left.ok().and_then(Result::ok).unwrap_or(0);
         let handed_back = shared.handed_back.load(Ordering::Acquire) + rest;

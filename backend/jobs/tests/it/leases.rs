@@ -121,3 +121,58 @@ fn a_job_that_keeps_losing_its_worker_is_buried_with_its_history() {
         assert_eq!(dead[0].errors.iter().map(|error| error.attempt).collect::<Vec<_>>(), [1, 2, 3]);
     });
 }
+
+#[test]
+fn a_lease_from_before_the_burial_does_not_match_the_life_after_it() {
+    on_database(|pool| async move {
+        let buried = enqueue(&pool, &job("crash")).await;
+        let owner = id();
+        let (_, old) = claim(&pool, owner, 1).await.remove(0);
+        expire(&pool, owner).await;
+        let mut conn = pool.acquire().await.unwrap();
+        assert_eq!(rescue(&mut conn, Rescue { max_rescues: 0, ..RESCUE }).await.unwrap().buried, 1);
+        syndarix_jobs::redrive(&mut conn, buried).await.unwrap();
+        let (_, new) = claim(&pool, id(), 1).await.remove(0);
+        assert!(new.fence > old.fence);
+        assert!(matches!(old.complete(&mut conn).await, Err(LeaseLost::Moved { .. })));
+        new.complete(&mut conn).await.unwrap();
+    });
+}
+
+/// A worker that claimed a job with a long lease, fell silent ten seconds ago, and took its lock at `lock_taken_at`.
+async fn silent_worker(pool: &PgPool, lock_taken_at: &'static str) {
+    let owner = id();
+    enqueue(pool, &job("x")).await;
+    assert_eq!(claim(pool, owner, 1).await.len(), 1);
+    sqlx::query("insert into worker (incarnation, name, lock_key, last_seen) values ($1, 'w', 4711, now() - interval '10 s')")
+        .bind(owner)
+        .execute(pool)
+        .await
+        .unwrap();
+    sqlx::query(lock_taken_at).execute(pool).await.unwrap();
+}
+
+#[test]
+fn a_free_lock_beside_a_stale_heartbeat_is_a_dead_worker() {
+    on_database(|pool| async move {
+        silent_worker(&pool, "update worker set lock_taken_at = now()").await;
+        let mut holder = pool.acquire().await.unwrap();
+        sqlx::query("select pg_advisory_lock(4711)").execute(&mut *holder).await.unwrap();
+        let mut conn = pool.acquire().await.unwrap();
+        assert_eq!(rescue(&mut conn, RESCUE).await.unwrap().revived, 0, "the lock is held: it lives");
+        sqlx::query("select pg_advisory_unlock(4711)").execute(&mut *holder).await.unwrap();
+        assert_eq!(rescue(&mut conn, RESCUE).await.unwrap().revived, 1);
+    });
+}
+
+#[test]
+fn a_free_lock_proves_nothing_after_a_restart_of_the_server() {
+    on_database(|pool| async move {
+        silent_worker(&pool, "update worker set lock_taken_at = pg_postmaster_start_time() - interval '1 s'")
+            .await;
+        let mut conn = pool.acquire().await.unwrap();
+        assert_eq!(rescue(&mut conn, RESCUE).await.unwrap().revived, 0);
+        sqlx::query("update job set lease_until = now() - interval '1 s'").execute(&pool).await.unwrap();
+        assert_eq!(rescue(&mut conn, RESCUE).await.unwrap().revived, 1, "its lease still runs out");
+    });
+}

@@ -1,9 +1,12 @@
 //! The job queue against a real PostgreSQL: every test has a database of its own, dropped at its end.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails loudly")]
+
 mod harness;
 mod leader;
 mod leases;
 mod model;
+mod outages;
 mod queue;
 mod timers;
 mod views;

@@ -103,7 +103,7 @@ impl Model {
             Op::Enqueue { unique, key } => self.enqueue(pool, *unique, *key).await,
             Op::Claim { worker, limit } => self.claim(pool, *worker, *limit).await,
             Op::Finish { lease } if !self.leases.is_empty() => {
-                self.finish(pool, *lease.get(&self.leases)).await
+                self.finish(pool, *lease.get(&self.leases)).await;
             }
             Op::Cancel { job } if !self.jobs.is_empty() => {
                 let ids: Vec<i64> = self.jobs.keys().copied().collect();

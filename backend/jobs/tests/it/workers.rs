@@ -399,3 +399,33 @@ fn two_workers_never_run_two_jobs_of_one_key_at_once() {
         two.shutdown(DRAIN).await;
     });
 }
+
+#[test]
+fn a_handler_that_only_claims_to_have_completed_does_not_lose_the_job() {
+    on_database(|pool| async move {
+        let registry = Registry::new().with("liar", |job: Job, _, _| async move {
+            if job.rescues == 0 { Outcome::Completed } else { Outcome::Done }
+        });
+        let worker =
+            start(&pool, &registry, WorkerConfig { lease: Duration::from_millis(600), ..quick("a", 1) });
+        enqueue(&pool, &job("liar")).await;
+        until_done(&pool, 1).await;
+        worker.shutdown(DRAIN).await;
+    });
+}
+
+#[test]
+fn the_history_is_pruned_by_age() {
+    on_database(|pool| async move {
+        sqlx::query(
+            "insert into job_done (id, queue, kind, attempt, outcome, ended_at)
+             select n, 'default', 'x', 1, 'done', now() - make_interval(days => n) from generate_series(1, 20) n",
+        )
+        .execute(&pool)
+        .await
+        .unwrap();
+        let worker = start(&pool, &Registry::new(), quick("a", 1));
+        until_count(&pool, "select count(*) from job_done", 6).await;
+        worker.shutdown(DRAIN).await;
+    });
+}

@@ -1,0 +1,56 @@
+//! Living through a database that is away: every call has a limit, nothing gives up, and the log stays quiet.
+
+use std::time::Duration;
+
+use crate::Backoff;
+
+/// Longest a worker waits for one of its own statements: they are all short, so this is a dead connection.
+pub(crate) const STATEMENT_LIMIT: Duration = Duration::from_secs(5);
+
+/// Says an outage once, aloud, and waits longer with every failure.
+#[derive(Debug)]
+pub(crate) struct Outage {
+    what: &'static str,
+    failures: u32,
+}
+
+impl Outage {
+    const WAITS: Backoff = Backoff { base: Duration::from_millis(200), cap: Duration::from_secs(5) };
+
+    pub(crate) fn new(what: &'static str) -> Self {
+        Self { what, failures: 0 }
+    }
+
+    /// How long to wait before the next try.
+    pub(crate) fn failed(&mut self, error: &(dyn std::error::Error + 'static)) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        if self.failures == 1 {
+            tracing::warn!(what = self.what, error, "the job database does not answer; trying on");
+        } else {
+            tracing::debug!(
+                what = self.what,
+                failures = self.failures,
+                error,
+                "the job database still does not answer"
+            );
+        }
+        let limit = Self::WAITS.limit(self.failures);
+        limit / 2 + (limit / 2).mul_f64(rand::random::<f64>())
+    }
+
+    pub(crate) fn over(&mut self) {
+        if self.failures > 0 {
+            tracing::info!(what = self.what, failures = self.failures, "the job database answers again");
+            self.failures = 0;
+        }
+    }
+}
+
+/// A database call that took too long or went wrong.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CallError {
+    #[error("no answer from the database in time")]
+    TimedOut(#[from] tokio::time::error::Elapsed),
+    #[error("the database refused")]
+    Database(#[from] sqlx::Error),
+}
