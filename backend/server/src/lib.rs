@@ -1,1 +1,11 @@
-//! syndarix.
+//! Syndarix: software built by agents, under human control.
+//!
+//! Features first, over a thin shared floor: `db` is the event store and the unit of work, `http` the errors,
+//! extractors and the router, `features` everything that users come for.
+
+pub mod clock;
+pub mod config;
+pub mod db;
+pub mod features;
+pub mod http;
+pub mod state;

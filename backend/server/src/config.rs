@@ -1,0 +1,192 @@
+//! Settings: defaults < file (TOML) < environment < flags. The only module that reads the environment.
+
+use serde::Deserialize;
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+/// The port that `serve` listens on when nothing is said.
+pub const DEFAULT_PORT: u16 = 8000;
+
+/// Everything that an operator can set.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the API and the UI listen.
+    pub listen: SocketAddr,
+    /// Where repositories, worktrees, logs and the embedded database live.
+    pub data_dir: PathBuf,
+    /// Another PostgreSQL, instead of the embedded one.
+    pub database_url: Option<String>,
+    /// Fan-out between instances.
+    pub redis_url: Option<String>,
+    /// Connections to PostgreSQL from this process.
+    pub max_connections: u32,
+    /// Agent runs that this process works on at once.
+    pub agent_concurrency: u16,
+    /// Model groups and deployments.
+    pub models: Option<PathBuf>,
+    /// The address under which agents' tools reach this process; found out at start when not set.
+    pub backend_url: Option<String>,
+    /// The weakest sandbox that commands may run in: `none`, `landlock`, `namespaces`, `bubblewrap`.
+    pub minimum_isolation: String,
+    /// Where `embedded-postgres` binaries are, when not in the usual places.
+    pub postgres_binaries: Option<PathBuf>,
+    /// Where mail goes: `smtp://user:password@host:port`; without it, mail is written to the data directory.
+    pub smtp_url: Option<String>,
+    /// The sender of mail.
+    pub mail_from: String,
+    /// The address that links in mail begin with.
+    pub public_url: Option<String>,
+    /// Anyone may register. Off: only invited people.
+    pub open_registration: bool,
+    /// `pretty` or `json`.
+    pub log_format: String,
+}
+
+/// The file's shape: every key optional.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    listen: Option<SocketAddr>,
+    data_dir: Option<PathBuf>,
+    database_url: Option<String>,
+    redis_url: Option<String>,
+    max_connections: Option<u32>,
+    agent_concurrency: Option<u16>,
+    models: Option<PathBuf>,
+    backend_url: Option<String>,
+    minimum_isolation: Option<String>,
+    postgres_binaries: Option<PathBuf>,
+    smtp_url: Option<String>,
+    mail_from: Option<String>,
+    public_url: Option<String>,
+    open_registration: Option<bool>,
+    log_format: Option<String>,
+}
+
+/// What the command line overrides.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// `--config`.
+    pub file: Option<PathBuf>,
+    /// `--listen`.
+    pub listen: Option<SocketAddr>,
+    /// `--data-dir`.
+    pub data_dir: Option<PathBuf>,
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is not there or cannot be read.
+    #[error("cannot read the configuration file {path}")]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not TOML of the known shape.
+    #[error("the configuration file {path} is wrong: {detail}")]
+    Wrong {
+        /// Which file.
+        path: PathBuf,
+        /// Where and why, with the line.
+        detail: String,
+    },
+    /// An environment variable does not read.
+    #[error("{variable} is wrong: {detail}")]
+    Variable {
+        /// Which one.
+        variable: &'static str,
+        /// What was expected.
+        detail: String,
+    },
+}
+
+/// Reads an environment variable of the process. An empty one counts as not set.
+#[expect(clippy::disallowed_methods, reason = "config is the one reader of the environment")]
+pub fn process_env(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+impl Config {
+    /// Puts the layers together. `env` looks a variable up.
+    pub fn load(flags: &Flags, env: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let path = flags.file.clone().or_else(|| env("SYNDARIX_CONFIG").map(PathBuf::from));
+        let file = path.as_deref().map(read).transpose()?.unwrap_or_default();
+        let text = |name: &str, from_file: Option<String>| env(name).or(from_file);
+        let dir = |name: &str, from_file: Option<PathBuf>| env(name).map(PathBuf::from).or(from_file);
+        let listen = parsed(&env, "SYNDARIX_LISTEN", file.listen)?;
+        Ok(Self {
+            listen: flags.listen.or(listen).unwrap_or_else(|| ([127, 0, 0, 1], DEFAULT_PORT).into()),
+            data_dir: flags
+                .data_dir
+                .clone()
+                .or_else(|| dir("SYNDARIX_DATA_DIR", file.data_dir))
+                .unwrap_or_else(|| platform_data_dir(&env)),
+            database_url: text("DATABASE_URL", file.database_url),
+            redis_url: text("REDIS_URL", file.redis_url),
+            max_connections: parsed(&env, "SYNDARIX_MAX_CONNECTIONS", file.max_connections)?.unwrap_or(32),
+            agent_concurrency: parsed(&env, "SYNDARIX_AGENT_CONCURRENCY", file.agent_concurrency)?
+                .unwrap_or(64),
+            models: dir("SYNDARIX_MODELS", file.models),
+            backend_url: text("SYNDARIX_BACKEND_URL", file.backend_url),
+            minimum_isolation: text("SYNDARIX_MINIMUM_ISOLATION", file.minimum_isolation)
+                .unwrap_or_else(|| "landlock".into()),
+            postgres_binaries: dir("SYNDARIX_POSTGRES_BINARIES", file.postgres_binaries),
+            smtp_url: text("SMTP_URL", file.smtp_url),
+            mail_from: text("SYNDARIX_MAIL_FROM", file.mail_from)
+                .unwrap_or_else(|| "Syndarix <syndarix@localhost>".into()),
+            public_url: text("SYNDARIX_PUBLIC_URL", file.public_url),
+            open_registration: parsed(&env, "SYNDARIX_OPEN_REGISTRATION", file.open_registration)?
+                .unwrap_or(true),
+            log_format: text("SYNDARIX_LOG_FORMAT", file.log_format).unwrap_or_else(|| "pretty".into()),
+        })
+    }
+
+    /// Where bare repositories live.
+    pub fn repositories(&self) -> PathBuf {
+        self.data_dir.join("repositories")
+    }
+
+    /// Where the runs' worktrees live.
+    pub fn workspaces(&self) -> PathBuf {
+        self.data_dir.join("workspaces")
+    }
+}
+
+fn read(path: &Path) -> Result<File, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Unreadable { path: path.into(), source })?;
+    toml::from_str(&text)
+        .map_err(|error| ConfigError::Wrong { path: path.into(), detail: error.to_string() })
+}
+
+fn parsed<T: std::str::FromStr>(
+    env: &impl Fn(&str) -> Option<String>,
+    variable: &'static str,
+    from_file: Option<T>,
+) -> Result<Option<T>, ConfigError>
+where
+    T::Err: std::fmt::Display,
+{
+    match env(variable) {
+        None => Ok(from_file),
+        Some(value) => value.parse().map(Some).map_err(|error: T::Err| ConfigError::Variable {
+            variable,
+            detail: format!("`{value}`: {error}"),
+        }),
+    }
+}
+
+/// `/var/lib/syndarix` as root, else what the platform gives a user.
+fn platform_data_dir(env: &impl Fn(&str) -> Option<String>) -> PathBuf {
+    let home = env("HOME").map(PathBuf::from);
+    match (env("XDG_DATA_HOME"), home) {
+        (Some(data), _) => PathBuf::from(data).join("syndarix"),
+        (None, Some(home)) if home != Path::new("/root") => home.join(".local/share/syndarix"),
+        _ => PathBuf::from("/var/lib/syndarix"),
+    }
+}

@@ -1,0 +1,123 @@
+//! Audit entries: written in the business transaction, sealed into the chain later.
+
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::PgConnection;
+use syndarix_domain::{Timestamp, actor::Actor, audit::commitment, ids::ProjectId};
+use uuid::Uuid;
+
+/// The chain of what belongs to no project: logins, organisations, configuration.
+pub const INSTANCE: Uuid = Uuid::nil();
+
+/// Larger payloads are cut to a note of their size: the step rows hold the whole.
+const MAX_PAYLOAD: usize = 48 * 1024;
+
+/// What is going to be written.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its id.
+    pub id: Uuid,
+    /// The project, or none for the instance's own chain.
+    pub project: Option<ProjectId>,
+    /// `agent.action.completed`.
+    pub event_type: String,
+    /// The feature it comes from.
+    pub category: String,
+    /// How much attention it deserves.
+    pub severity: Severity,
+    /// Who.
+    pub actor: Actor,
+    /// In plain words.
+    pub action: String,
+    /// Details; never a secret.
+    pub data: Value,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// How much attention an entry deserves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// The ordinary course of things.
+    Info,
+    /// Somebody should look.
+    Warning,
+    /// Permissions, secrets, money.
+    Critical,
+}
+
+impl Severity {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// The hashed part of an entry. Field order is the stored order; the bytes are never made again.
+#[derive(Serialize)]
+struct Header<'a> {
+    v: u8,
+    id: Uuid,
+    chain: Uuid,
+    time: Timestamp,
+    r#type: &'a str,
+    category: &'a str,
+    severity: &'a str,
+    actor_type: &'a str,
+    actor_id: Option<Uuid>,
+    action: &'a str,
+    payload: String,
+}
+
+/// Writes entries, in order.
+pub async fn write(conn: &mut PgConnection, entries: &[Entry]) -> Result<(), sqlx::Error> {
+    for entry in entries {
+        insert(conn, entry).await?;
+    }
+    Ok(())
+}
+
+async fn insert(conn: &mut PgConnection, entry: &Entry) -> Result<(), sqlx::Error> {
+    let salt: [u8; 32] = rand::random();
+    let mut payload = entry.data.to_string().into_bytes();
+    if payload.len() > MAX_PAYLOAD {
+        payload = format!("{{\"omitted_bytes\":{}}}", payload.len()).into_bytes();
+    }
+    let chain = entry.project.map_or(INSTANCE, |project| project.0);
+    let header = Header {
+        v: 1,
+        id: entry.id,
+        chain,
+        time: entry.at,
+        r#type: &entry.event_type,
+        category: &entry.category,
+        severity: entry.severity.name(),
+        actor_type: entry.actor.kind(),
+        actor_id: entry.actor.id(),
+        action: &entry.action,
+        payload: hex::encode(commitment(&salt, &payload)),
+    };
+    let header = serde_json::to_vec(&header).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    sqlx::query(
+        "insert into audit_entry (id, chain, at, type, category, severity, actor_type, actor_id, action, header, payload, salt)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+    )
+    .bind(entry.id)
+    .bind(chain)
+    .bind(entry.at)
+    .bind(&entry.event_type)
+    .bind(&entry.category)
+    .bind(entry.severity.name())
+    .bind(entry.actor.kind())
+    .bind(entry.actor.id())
+    .bind(&entry.action)
+    .bind(header)
+    .bind(payload)
+    .bind(salt.as_slice())
+    .execute(conn)
+    .await?;
+    Ok(())
+}

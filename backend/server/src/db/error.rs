@@ -1,0 +1,65 @@
+//! What can go wrong below the features.
+
+use syndarix_domain::machine::Rejection;
+
+/// A failed unit of work. Nothing of it was written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another transaction was quicker: decide again.
+    #[error("another change came first")]
+    Conflict,
+    /// Not there, or not in this project.
+    #[error("there is no {0} with this id here")]
+    NotFound(&'static str),
+    /// The machine refused the command.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The job was taken over by another worker: whatever this one has is stale.
+    #[error("the job's lease was lost to another worker")]
+    LeaseLost,
+    /// A stored row does not read as what it should be.
+    #[error("a stored {what} does not read: {source}")]
+    Corrupt {
+        /// What was read.
+        what: &'static str,
+        /// Why it does not read.
+        source: serde_json::Error,
+    },
+    /// The queue refused.
+    #[error("the job queue failed")]
+    Jobs(#[from] syndarix_jobs::EnqueueError),
+    /// The database failed.
+    #[error("the database failed")]
+    Database(sqlx::Error),
+}
+
+/// Deadlock detected: PostgreSQL chose this transaction as the victim.
+const DEADLOCK: &str = "40P01";
+/// A snapshot could not be kept.
+const SERIALIZATION: &str = "40001";
+/// Two transactions inserted the same stream or version.
+const UNIQUE: &str = "23505";
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        let conflict = error.as_database_error().is_some_and(|db| {
+            let stream = db.constraint() == Some("event_stream_version_key");
+            match db.code().as_deref() {
+                Some(DEADLOCK | SERIALIZATION) => true,
+                Some(UNIQUE) => stream,
+                _ => false,
+            }
+        });
+        if conflict { Self::Conflict } else { Self::Database(error) }
+    }
+}
+
+impl Error {
+    /// The name of the constraint that refused a row, if one did.
+    pub fn constraint(&self) -> Option<&str> {
+        match self {
+            Self::Database(error) => error.as_database_error().and_then(sqlx::error::DatabaseError::constraint),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The floor that every feature stands on: the pool, the event store, one unit of work, audit.
+//!
+//! Invariant: one transaction moves the world forward: events, state rows, jobs, timers and audit entries
+//! commit together or not at all, and nothing outside the database happens between begin and commit.
+
+pub mod audit;
+mod error;
+mod events;
+mod pool;
+mod retry;
+mod store;
+mod unit;
+
+pub use error::Error;
+pub use events::{Recorded, stored_event, upcast};
+pub use pool::{connect, migrate};
+pub use retry::{AsConflict, retry_conflicts};
+pub use store::{Loaded, Rebuild, Store};
+pub use unit::{Author, Effects, Uow};

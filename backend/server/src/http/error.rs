@@ -1,0 +1,158 @@
+//! One error for the whole API: RFC 9457 problem details with a stable code.
+
+use crate::db;
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Map, Value, json};
+use syndarix_domain::machine::Rejection;
+
+/// What the caller is told. An internal error is logged once, with its chain, and shown without it.
+#[derive(Debug, thiserror::Error)]
+#[error("{code}: {detail}")]
+pub struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    extras: Map<String, Value>,
+    conflict: bool,
+}
+
+impl ApiError {
+    /// An error with its own status and code.
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), extras: Map::new(), conflict: false }
+    }
+
+    /// 400: the request cannot be understood.
+    pub fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    /// 401: nobody is signed in.
+    pub fn unauthenticated(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
+    }
+
+    /// 403: signed in, and not allowed to do this here.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    /// 404: not there, or not for this caller.
+    pub fn not_found(what: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", format!("there is no {what} with this id here"))
+    }
+
+    /// 409: not in this state.
+    pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, detail)
+    }
+
+    /// 422: understood, and wrong in one field.
+    pub fn invalid(field: &str, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", format!("{field}: {message}"))
+            .with("errors", json!([{ "field": field, "message": message }]))
+    }
+
+    /// 500: our fault. The chain goes to the log, not to the caller.
+    pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut chain = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            chain.push_str(": ");
+            chain.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        tracing::error!(error = %chain, "internal error");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "something failed on our side; the log has it under this request id",
+        )
+    }
+
+    /// Adds a member to the problem document.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.extras.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The problem document. The request id is added on the way out.
+    pub fn problem(&self) -> Value {
+        let mut problem = self.extras.clone();
+        problem.insert("type".into(), format!("https://syndarix.dev/problems/{}", self.code).into());
+        problem.insert("title".into(), self.status.canonical_reason().unwrap_or("Error").into());
+        problem.insert("status".into(), self.status.as_u16().into());
+        problem.insert("code".into(), self.code.into());
+        problem.insert("detail".into(), self.detail.clone().into());
+        Value::Object(problem)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, self.problem().to_string()).into_response();
+        let kind = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<Rejection> for ApiError {
+    fn from(rejection: Rejection) -> Self {
+        let code = if rejection.guard == "phase" { "illegal_transition" } else { "refused" };
+        Self::conflict(code, rejection.sentence)
+            .with("guard", rejection.guard)
+            .with("legal_from", rejection.legal_from)
+    }
+}
+
+impl From<db::Error> for ApiError {
+    fn from(error: db::Error) -> Self {
+        match error {
+            db::Error::Conflict => {
+                let mut error = Self::conflict("changed", "changed by someone else meanwhile: reload, then try again");
+                error.conflict = true;
+                error
+            }
+            db::Error::NotFound(what) => Self::not_found(what),
+            db::Error::Rejected(rejection) => rejection.into(),
+            db::Error::LeaseLost => Self::conflict("lease_lost", error.to_string()),
+            db::Error::Database(sqlx::Error::PoolTimedOut) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "busy",
+                "the database has no free connection: try again in a moment",
+            ),
+            other => Self::internal(&other),
+        }
+    }
+}
+
+impl From<sqlx::Error> for ApiError {
+    fn from(error: sqlx::Error) -> Self {
+        db::Error::from(error).into()
+    }
+}
+
+impl db::AsConflict for ApiError {
+    fn is_conflict(&self) -> bool {
+        self.conflict
+    }
+}

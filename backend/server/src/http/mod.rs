@@ -1,0 +1,19 @@
+//! The HTTP floor: errors, extractors, the router.
+//!
+//! Invariants: every error is problem+json with a stable code; every path under `/api` needs a caller unless it
+//! is listed as public; a project's path answers a stranger with 404.
+
+mod error;
+mod extract;
+mod idempotency;
+mod page;
+mod router;
+mod scope;
+mod ui;
+
+pub use error::ApiError;
+pub use extract::{Caller, CallerKind, ValidJson, ValidQuery};
+pub use idempotency::{Idempotency, idempotent};
+pub use page::{List, Page};
+pub use router::{openapi, router};
+pub use scope::{Admin, Approve, Edit, OrganisationRole, ProjectRole, ProjectScope, View, Work};

@@ -1,0 +1,115 @@
+//! The whole HTTP surface: API, documents, health, UI.
+
+use crate::{features, state::App};
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, Request},
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    middleware::{self, Next},
+    response::{Html, IntoResponse, Response},
+    routing::get,
+};
+use std::time::Duration;
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
+    set_header::SetResponseHeaderLayer,
+    trace::TraceLayer,
+};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use super::{ApiError, ui};
+
+/// The largest body that is read, in bytes: a story, a decision with comments, an agent type.
+pub const MAX_BODY: usize = 1024 * 1024;
+/// The longest a request may take; streams are exempt because their head is sent at once.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const CONTENT_POLICY: &str = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; \
+     connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Syndarix",
+    description = "Software built by agents, under human control. Errors are problem+json with a stable `code`."
+))]
+struct Document;
+
+fn described() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", features::routes())
+}
+
+/// The OpenAPI document, as committed in docs/api/openapi.json.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    described().into_openapi()
+}
+
+/// The router of `serve`.
+pub fn router(app: App) -> Router {
+    let (api, document) = described().split_for_parts();
+    let document = Json(document);
+    api.route("/api/v1/openapi.json", get(move || std::future::ready(document.clone())))
+        .route("/docs", get(|| std::future::ready(Html(ui::API_PAGE))))
+        .merge(features::operations::public_routes())
+        .fallback(ui::serve)
+        .method_not_allowed_fallback(|| {
+            std::future::ready(ApiError::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "this path does not take this method; see /docs",
+            ))
+        })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn(finish))
+        .layer(CatchPanicLayer::new())
+        .layer(PropagateRequestIdLayer::new(REQUEST_ID))
+        .layer(TraceLayer::new_for_http())
+        .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
+        .layer(static_header(header::CONTENT_SECURITY_POLICY, CONTENT_POLICY))
+        .layer(static_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(static_header(header::REFERRER_POLICY, "no-referrer"))
+        .layer(static_header(header::X_FRAME_OPTIONS, "DENY"))
+        .with_state(app)
+}
+
+fn static_header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
+    SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+}
+
+/// Bounds the time to the head of an answer, and puts the request id into every problem document.
+async fn finish(request: Request, next: Next) -> Response {
+    let id = request
+        .extensions()
+        .get::<RequestId>()
+        .and_then(|id| id.header_value().to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
+    let answered = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await;
+    let response = answered.unwrap_or_else(|_| {
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_slow", "the request took too long: try again")
+            .into_response()
+    });
+    let problem = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind == "application/problem+json");
+    if problem { with_request_id(response, &id).await } else { response }
+}
+
+/// A problem document is small; one that is not comes from elsewhere and is passed on as it is.
+const MAX_PROBLEM: usize = 64 * 1024;
+
+async fn with_request_id(response: Response, id: &str) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let Ok(bytes) = axum::body::to_bytes(body, MAX_PROBLEM).await else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let mut problem: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    if let Some(problem) = problem.as_object_mut() {
+        problem.insert("request_id".into(), id.into());
+    }
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, problem.to_string().into())
+}

@@ -1,0 +1,172 @@
+-- Agent types and instances, messages, budgets, usage, knowledge, the built-in issue tracker.
+
+create table agent_type (
+    id uuid primary key,
+    -- Null: shipped with the product, the same for every organisation.
+    organisation_id uuid references organisation,
+    name text not null,
+    role text not null,
+    version integer not null,
+    is_active boolean not null default true,
+    updated_at timestamptz not null
+);
+create unique index agent_type_name_key on agent_type (coalesce(organisation_id, '00000000-0000-0000-0000-000000000000'), name);
+
+create table agent_type_version (
+    agent_type_id uuid not null references agent_type,
+    version integer not null,
+    definition jsonb not null,
+    created_at timestamptz not null,
+    primary key (agent_type_id, version)
+);
+
+create table agent (
+    id uuid primary key,
+    project_id uuid not null references project,
+    agent_type_id uuid not null references agent_type,
+    type_version integer not null,
+    role text not null,
+    name text not null,
+    status text not null,
+    current_run_id uuid,
+    current_task text,
+    last_activity_at timestamptz not null,
+    created_at timestamptz not null,
+    constraint agent_name_key unique (project_id, name),
+    constraint agent_status check (status in ('idle', 'active', 'paused', 'terminated'))
+) with (fillfactor = 70);
+create index agent_idle on agent (project_id, role) where status = 'idle';
+
+create table message (
+    id uuid primary key,
+    project_id uuid not null references project,
+    -- Order within a conversation.
+    ordinal bigint generated always as identity,
+    conversation_id uuid not null,
+    correlation_id uuid,
+    type text not null,
+    sender jsonb not null,
+    recipient uuid,
+    routing text not null,
+    topic text,
+    action text not null default '',
+    priority text not null default 'normal',
+    content jsonb not null,
+    at timestamptz not null,
+    delivered_at timestamptz,
+    constraint message_type check (type in ('request', 'response', 'broadcast', 'notification')),
+    constraint message_routing check (routing in ('direct', 'role', 'broadcast', 'topic')),
+    constraint message_priority check (priority in ('low', 'normal', 'high', 'urgent'))
+);
+create index message_conversation on message (project_id, conversation_id, ordinal);
+create index message_inbox on message (recipient, ordinal) where delivered_at is null;
+
+-- A node of the budget tree. This release has the project's node; the others hang above and below it.
+create table budget (
+    project_id uuid primary key references project,
+    hard_limit_micro_usd bigint,
+    soft_limit_micro_usd bigint,
+    spent_micro_usd bigint not null default 0,
+    reserved_micro_usd bigint not null default 0,
+    -- Spend of the scripted endpoint: limited like real money, shown apart, never added to it.
+    simulated_micro_usd bigint not null default 0,
+    updated_at timestamptz not null,
+    constraint budget_not_negative check (spent_micro_usd >= 0 and reserved_micro_usd >= 0 and simulated_micro_usd >= 0)
+) with (fillfactor = 50);
+
+-- One attempt of a model call: reserved before, settled after.
+create table usage (
+    id uuid primary key,
+    project_id uuid not null references project,
+    story_id uuid,
+    run_id uuid,
+    step_id uuid,
+    agent_id uuid,
+    attempt integer not null,
+    deployment text not null,
+    provider text not null,
+    model text not null,
+    state text not null,
+    reserved_micro_usd bigint not null,
+    cost_micro_usd bigint not null default 0,
+    tokens_in bigint not null default 0,
+    tokens_out bigint not null default 0,
+    tokens_cached bigint not null default 0,
+    tokens_reasoning bigint not null default 0,
+    latency_ms bigint,
+    estimated boolean not null default false,
+    simulated boolean not null default false,
+    unpriced boolean not null default false,
+    error text,
+    -- Who holds the reservation: the worker incarnation and the job's fence.
+    fence bigint not null,
+    at timestamptz not null,
+    settled_at timestamptz,
+    constraint usage_attempt_key unique (step_id, attempt),
+    constraint usage_state check (state in ('reserved', 'settled', 'failed', 'interrupted'))
+);
+create index usage_project_at on usage (project_id, at);
+create index usage_open on usage (at) where state = 'reserved';
+
+create table knowledge_source (
+    project_id uuid not null references project,
+    path text not null,
+    origin text not null,
+    content_hash text not null,
+    indexed_commit text,
+    chunks integer not null,
+    status text not null,
+    detail text not null default '',
+    updated_at timestamptz not null,
+    primary key (project_id, path),
+    constraint knowledge_source_origin check (origin in ('repository', 'document')),
+    constraint knowledge_source_status check (status in ('queued', 'indexing', 'ready', 'failed'))
+);
+
+create table knowledge_chunk (
+    id uuid primary key,
+    project_id uuid not null,
+    path text not null,
+    kind text not null,
+    language text not null default '',
+    breadcrumb text not null default '',
+    start_line integer not null,
+    end_line integer not null,
+    body text not null,
+    content_hash text not null,
+    -- Identifiers split into words, so that `parseHeader` is found by "header".
+    search tsvector not null,
+    -- Filled when embeddings are configured; the model is recorded, because vectors of two models do not compare.
+    embedding vector,
+    embedding_model text,
+    foreign key (project_id, path) references knowledge_source on delete cascade
+);
+create index knowledge_chunk_source on knowledge_chunk (project_id, path);
+create index knowledge_chunk_search on knowledge_chunk using gin (search);
+
+create table issue (
+    project_id uuid not null references project,
+    number bigint not null,
+    title text not null,
+    body text not null default '',
+    state text not null default 'open',
+    labels text[] not null default '{}',
+    assignee text,
+    story_id uuid,
+    author jsonb not null,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    primary key (project_id, number),
+    constraint issue_state check (state in ('open', 'closed'))
+);
+
+create table issue_comment (
+    id uuid primary key,
+    project_id uuid not null,
+    number bigint not null,
+    author jsonb not null,
+    body text not null,
+    at timestamptz not null,
+    foreign key (project_id, number) references issue (project_id, number)
+);
+create index issue_comment_issue on issue_comment (project_id, number, at);
