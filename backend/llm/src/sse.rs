@@ -129,7 +129,7 @@ mod tests {
         ) {
             let mut text = String::new();
             for (event, data) in &events {
-                text += &format!("event: {event}{newline}data: {data}{newline}{newline}");
+                text.extend(["event: ", event, newline, "data: ", data, newline, newline]);
             }
             let mut decoder = SseDecoder::new(1 << 20);
             let mut got = Vec::new();

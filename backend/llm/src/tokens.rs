@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn known_texts_stay_above_their_published_counts_and_below_the_byte_count() {
-        // Counts of the o200k vocabulary as its authors publish them in examples.
+        // Counts of the cl100k vocabulary as its authors print them in their examples.
         for (text, tokens) in
             [("tiktoken is great!", 6), ("2 + 2 = 4", 7), ("antidisestablishmentarianism", 6)]
         {

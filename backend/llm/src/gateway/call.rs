@@ -108,32 +108,24 @@ impl<'a> Call<'a> {
     async fn attempt(&mut self, deployment: &Deployment) -> Result<Result<Completion, Failed>, CallError> {
         self.admit(deployment).await?;
         let mut seen = Seen::new(deployment);
-        let result = self.exchange(deployment, &mut seen).await;
+        let exchanged = self.exchange(deployment, &mut seen).await;
         let latency_ms = millis(seen.start.elapsed());
-        let (simulated, passed_on, first_content_ms) =
-            (seen.simulated, seen.passed_on, seen.first_content_ms);
-        let usage = match &result {
+        let usage = match &exchanged {
             Err(error) if !error.maybe_billed => Usage::default(),
             _ => seen.answer.usage(self.estimate),
         };
         let price = self.gateway.price(deployment, usage.prompt());
         let cost = price.cost(&usage);
-        let result = result.map(|()| {
-            let (blocks, stop) = seen.finish(deployment);
-            Completion {
-                blocks,
-                stop: stop.1,
-                usage,
-                deployment: deployment.name.clone(),
-                provider: deployment.vendor().to_owned(),
-                model: stop.0,
-                simulated,
-                latency_ms,
-                cost_micro_usd: cost.micro_usd,
-                price_unknown: cost.price_unknown,
-            }
+        let simulated = seen.simulated || exchanged.as_ref().is_err_and(|error| error.simulated);
+        let (passed_on, first_content_ms) = (seen.passed_on, seen.first_content_ms);
+        let result = exchanged.map(|()| Completion {
+            usage,
+            latency_ms,
+            cost_micro_usd: cost.micro_usd,
+            price_unknown: cost.price_unknown,
+            ..seen.finish(deployment)
         });
-        let simulated = simulated || result.as_ref().is_err_and(|error| error.simulated);
+        self.settle_breaker(deployment, result.as_ref().err());
         let (n, result_ref) = (self.n, result.as_ref());
         let outcome = AttemptOutcome {
             n,
@@ -148,10 +140,8 @@ impl<'a> Call<'a> {
         };
         log(&outcome);
         if let Err(failed) = self.hooks.after(&outcome).await {
-            self.settle_breaker(deployment, result.as_ref().err());
             return Err(CallError::NotRecorded { failed, causes: std::mem::take(&mut self.causes) });
         }
-        self.settle_breaker(deployment, result.as_ref().err());
         Ok(result.map_err(|error| Failed { error, passed_on }))
     }
 
@@ -274,16 +264,27 @@ impl Seen {
         delta
     }
 
-    /// The blocks with their origin, the model's name, and why it stopped.
-    fn finish(self, deployment: &Deployment) -> (Vec<Block>, (String, crate::types::StopReason)) {
-        let name = self.answer.model().to_owned();
+    /// The answer as far as the stream tells; the figures are the call's to fill in.
+    fn finish(self, deployment: &Deployment) -> Completion {
+        let model = self.answer.model().to_owned();
         let (mut blocks, stop) = self.answer.finish();
         for block in &mut blocks {
             if let Block::Thinking { model, .. } = block {
                 *model = Some(deployment.model.clone());
             }
         }
-        (blocks, (name, stop))
+        Completion {
+            blocks,
+            stop,
+            usage: Usage::default(),
+            deployment: deployment.name.clone(),
+            provider: deployment.vendor().to_owned(),
+            model,
+            simulated: self.simulated,
+            latency_ms: 0,
+            cost_micro_usd: 0,
+            price_unknown: false,
+        }
     }
 }
 

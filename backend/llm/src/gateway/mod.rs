@@ -103,13 +103,11 @@ impl GatewayPolicy {
     /// doubled base, so that callers that failed together do not come back together.
     fn pause(&self, round: u32, asked: Option<Duration>) -> Duration {
         let mut rng = rand::rng();
-        match asked {
-            Some(asked) => asked.mul_f64(rng.random_range(1.0..1.1)),
-            None => {
-                let doubled = self.base_pause.saturating_mul(2u32.saturating_pow(round)).min(self.max_pause);
-                doubled.mul_f64(rng.random_range(0.5..1.0))
-            }
+        if let Some(asked) = asked {
+            return asked.mul_f64(rng.random_range(1.0..1.1));
         }
+        let doubled = self.base_pause.saturating_mul(2u32.saturating_pow(round)).min(self.max_pause);
+        doubled.mul_f64(rng.random_range(0.5..1.0))
     }
 }
 

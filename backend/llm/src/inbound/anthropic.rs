@@ -162,14 +162,7 @@ impl Encoder {
                     self.open(*index, &json!({"type": "thinking", "thinking": "", "signature": ""}));
                 opening + &self.piece(&json!({"type": "thinking_delta", "thinking": text}))
             }
-            Delta::Signature { index, signature } => match signature.strip_prefix(REDACTED) {
-                Some(data) => self.open(*index, &json!({"type": "redacted_thinking", "data": data})),
-                None => {
-                    let opening =
-                        self.open(*index, &json!({"type": "thinking", "thinking": "", "signature": ""}));
-                    opening + &self.piece(&json!({"type": "signature_delta", "signature": signature}))
-                }
-            },
+            Delta::Signature { index, signature } => self.signature(*index, signature),
             Delta::ToolUse { index, id, name } => {
                 self.open(*index, &json!({"type": "tool_use", "id": id, "name": name, "input": {}}))
             }
@@ -186,6 +179,14 @@ impl Encoder {
             }
             Delta::Started { .. } => String::new(),
         }
+    }
+
+    fn signature(&mut self, index: u32, signature: &str) -> String {
+        if let Some(data) = signature.strip_prefix(REDACTED) {
+            return self.open(index, &json!({"type": "redacted_thinking", "data": data}));
+        }
+        let opening = self.open(index, &json!({"type": "thinking", "thinking": "", "signature": ""}));
+        opening + &self.piece(&json!({"type": "signature_delta", "signature": signature}))
     }
 
     pub(super) fn finish(&mut self) -> String {

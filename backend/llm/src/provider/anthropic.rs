@@ -225,33 +225,32 @@ struct Stop {
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 struct WireUsage {
-    #[serde(default)]
-    input_tokens: Option<u64>,
-    #[serde(default)]
-    output_tokens: Option<u64>,
-    #[serde(default)]
-    cache_read_input_tokens: Option<u64>,
-    #[serde(default)]
-    cache_creation_input_tokens: Option<u64>,
+    #[serde(default, rename = "input_tokens")]
+    input: Option<u64>,
+    #[serde(default, rename = "output_tokens")]
+    output: Option<u64>,
+    #[serde(default, rename = "cache_read_input_tokens")]
+    cache_read: Option<u64>,
+    #[serde(default, rename = "cache_creation_input_tokens")]
+    cache_write: Option<u64>,
 }
 
 impl WireUsage {
     /// The later figures are cumulative and replace the earlier ones; adding them up would count twice.
     fn update(&mut self, later: Self) {
-        self.input_tokens = later.input_tokens.or(self.input_tokens);
-        self.output_tokens = later.output_tokens.or(self.output_tokens);
-        self.cache_read_input_tokens = later.cache_read_input_tokens.or(self.cache_read_input_tokens);
-        self.cache_creation_input_tokens =
-            later.cache_creation_input_tokens.or(self.cache_creation_input_tokens);
+        self.input = later.input.or(self.input);
+        self.output = later.output.or(self.output);
+        self.cache_read = later.cache_read.or(self.cache_read);
+        self.cache_write = later.cache_write.or(self.cache_write);
     }
 
     fn usage(self) -> Usage {
         let fit = |tokens: Option<u64>| u32::try_from(tokens.unwrap_or(0)).unwrap_or(u32::MAX);
         Usage {
-            input: fit(self.input_tokens),
-            output: fit(self.output_tokens),
-            cache_read: fit(self.cache_read_input_tokens),
-            cache_write: fit(self.cache_creation_input_tokens),
+            input: fit(self.input),
+            output: fit(self.output),
+            cache_read: fit(self.cache_read),
+            cache_write: fit(self.cache_write),
             ..Usage::default()
         }
     }

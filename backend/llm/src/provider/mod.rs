@@ -5,6 +5,8 @@
 
 pub(crate) mod anthropic;
 pub(crate) mod openai;
+#[cfg(test)]
+mod round_trip;
 mod transport;
 
 use std::fmt;

@@ -104,7 +104,7 @@ fn encode_message(message: &Message, out: &mut Vec<Value>) {
             Block::Text { text: more } => text.push_str(more),
             Block::ToolUse { id, name, input } => calls.push(call(id, name, input)),
             Block::InvalidToolUse { id, name, raw, .. } => {
-                calls.push(call(id, name, &json!({INVALID_ARGUMENTS: raw})))
+                calls.push(call(id, name, &json!({INVALID_ARGUMENTS: raw})));
             }
             // Results stand before any text of the same message: they must follow the calls they answer.
             Block::ToolResult { tool_use_id, content, is_error } => {

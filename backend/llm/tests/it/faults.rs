@@ -1,0 +1,171 @@
+//! Every fault of the scripted endpoint, and what the gateway makes of it.
+
+use std::time::{Duration, Instant};
+
+use syndarix_llm::{Block, CallError, ErrorKind, Limits, ProviderKind, TimeoutPhase};
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::{Hooks, KINDS, Server, call, gateway, group, kinds, policy, request};
+
+fn script(fault: &str, times: &str) -> String {
+    format!(
+        "[[rule]]\nname = 'faulty'\nfault = {{ {fault} }}\n{times}\nanswer.text = 'one two three four five six seven \
+         eight nine ten eleven twelve'\nanswer.tool = [{{ name = 'git_commit', arguments = {{ message = 'm' }} }}]\n"
+    )
+}
+
+fn limits(first_byte_ms: u64, idle_ms: u64, total_ms: u64) -> Limits {
+    Limits { first_byte_ms, idle_ms, total_ms, ..Limits::default() }
+}
+
+#[tokio::test]
+async fn a_rate_limit_is_waited_out_as_long_as_the_provider_asked() {
+    let server =
+        Server::scripted(&script("kind = 'status', status = 429, retry_after_seconds = 1", "times = 1"))
+            .await;
+    let hooks = Hooks::default();
+    let start = Instant::now();
+    call(&gateway(policy(1)), vec![server.deployment("d", ProviderKind::OpenAi)], &request("go"), &hooks)
+        .await
+        .unwrap();
+    assert!(start.elapsed() >= Duration::from_secs(1), "{:?}", start.elapsed());
+    let settled = hooks.settled();
+    let error = settled[0].error.clone().unwrap();
+    assert_eq!(error.kind, ErrorKind::RateLimited { retry_after_ms: Some(1_000) });
+    assert_eq!((settled[0].cost.micro_usd, settled[0].simulated), (0, true));
+    assert_eq!((settled.len(), settled[1].error.is_none()), (2, true));
+}
+
+#[tokio::test]
+async fn server_errors_recover_within_the_retries_and_are_all_recorded() {
+    let server = Server::scripted(&script("kind = 'status', status = 500", "times = 2")).await;
+    for kind in KINDS {
+        let hooks = Hooks::default();
+        let asked = request(&format!("go {kind:?}"));
+        call(&gateway(policy(2)), vec![server.deployment("d", kind)], &asked, &hooks).await.unwrap();
+        let numbers: Vec<_> =
+            hooks.settled().iter().map(|settled| (settled.n, settled.error.is_some())).collect();
+        assert_eq!(numbers, [(1, true), (2, true), (3, false)]);
+    }
+}
+
+#[tokio::test]
+async fn a_hanging_provider_runs_into_the_first_byte_limit() {
+    let server = Server::scripted(&script("kind = 'hang', seconds = 30", "")).await;
+    for kind in KINDS {
+        let mut deployment = server.deployment("d", kind);
+        deployment.limits = limits(60, 10_000, 10_000);
+        let hooks = Hooks::default();
+        let error = call(&gateway(policy(2)), vec![deployment], &request("go"), &hooks).await.unwrap_err();
+        let phase = TimeoutPhase::FirstByte;
+        assert_eq!(
+            kinds(&error),
+            [("d".to_owned(), Some(ErrorKind::Timeout { phase }))],
+            "no retry after a time-out"
+        );
+        let settled = &hooks.settled()[0];
+        assert!(
+            settled.usage.estimated && settled.cost.micro_usd > 0,
+            "the provider may charge: {settled:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_stalls_runs_into_the_idle_limit_and_a_slow_one_into_the_total() {
+    let server = Server::scripted(&script("kind = 'slow_stream', chunk_ms = 400", "")).await;
+    for (limits, phase) in
+        [(limits(5_000, 100, 10_000), TimeoutPhase::Idle), (limits(5_000, 5_000, 900), TimeoutPhase::Total)]
+    {
+        let mut deployment = server.deployment("d", ProviderKind::Anthropic);
+        deployment.limits = limits;
+        let error =
+            call(&gateway(policy(0)), vec![deployment], &request("go"), &Hooks::default()).await.unwrap_err();
+        assert_eq!(kinds(&error), [("d".to_owned(), Some(ErrorKind::Timeout { phase }))]);
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_tool_call_is_marked_and_can_be_handed_back() {
+    let server = Server::scripted(&script("kind = 'malformed_tool_call'", "times = 1")).await;
+    for kind in KINDS {
+        let mut asked = request(&format!("go {kind:?}"));
+        let answer = call(&gateway(policy(0)), vec![server.deployment("d", kind)], &asked, &Hooks::default())
+            .await
+            .unwrap();
+        let bad = answer.blocks.iter().find(|block| matches!(block, Block::InvalidToolUse { .. })).unwrap();
+        let rejection = bad.rejection().unwrap();
+        asked.messages.push(syndarix_llm::Message::assistant(answer.blocks.clone()));
+        asked.messages.push(syndarix_llm::Message::tool_results(vec![rejection]));
+        let better = call(&gateway(policy(0)), vec![server.deployment("d", kind)], &asked, &Hooks::default())
+            .await
+            .unwrap();
+        assert!(better.blocks.iter().any(|block| matches!(block, Block::ToolUse { .. })), "{better:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_cut_before_any_content_is_tried_again() {
+    let server = Server::scripted(&script("kind = 'cut_stream', after_chunks = 1", "times = 1")).await;
+    for kind in KINDS {
+        let hooks = Hooks::default();
+        let asked = request(&format!("go {kind:?}"));
+        call(&gateway(policy(1)), vec![server.deployment("d", kind)], &asked, &hooks).await.unwrap();
+        assert_eq!(hooks.settled()[0].error.clone().unwrap().kind, ErrorKind::Connection);
+        assert_eq!(hooks.settled().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_cut_after_content_ends_the_call_and_settles_what_was_seen() {
+    let broken = Server::scripted(&script("kind = 'cut_stream', after_chunks = 4", "")).await;
+    let sound = Server::scripted(&script("kind = 'slow_stream', chunk_ms = 0", "")).await;
+    for kind in KINDS {
+        let hooks = Hooks::default();
+        let chain = vec![broken.deployment("first", kind), sound.deployment("second", kind)];
+        let error = call(&gateway(policy(2)), chain, &request("go"), &hooks).await.unwrap_err();
+        assert!(matches!(error, CallError::Fatal { .. }), "{error:?}");
+        assert_eq!(kinds(&error), [("first".to_owned(), Some(ErrorKind::Connection))]);
+        let settled = &hooks.settled()[0];
+        assert!(
+            settled.usage.estimated && settled.usage.output > 0 && settled.cost.micro_usd > 0,
+            "{settled:?}"
+        );
+        assert_eq!(hooks.reserved().len(), 1, "the second was never asked");
+    }
+}
+
+#[tokio::test]
+async fn cancelling_mid_stream_stops_at_once_and_is_recorded_with_its_usage() {
+    let server = Server::scripted(&script("kind = 'slow_stream', chunk_ms = 300", "")).await;
+    for kind in KINDS {
+        let cancel = CancellationToken::new();
+        let hooks = Hooks { cancel_on_content: Some(cancel.clone()), ..Hooks::default() };
+        let chain = group(vec![server.deployment("a", kind), server.deployment("b", kind)]);
+        let start = Instant::now();
+        let error = gateway(policy(2)).complete(&chain, &request("go"), &hooks, &cancel).await.unwrap_err();
+        assert!(matches!(error, CallError::Cancelled { .. }), "{error:?}");
+        assert!(start.elapsed() < Duration::from_millis(1_500), "{:?}", start.elapsed());
+        let settled = hooks.settled();
+        assert_eq!(settled.len(), 1);
+        assert_eq!(settled[0].error.clone().unwrap().kind, ErrorKind::Cancelled);
+        assert!(settled[0].usage.estimated && settled[0].usage.output > 0);
+    }
+}
+
+#[tokio::test]
+async fn cancelling_a_pause_ends_the_call() {
+    let server =
+        Server::scripted(&script("kind = 'status', status = 429, retry_after_seconds = 2", "")).await;
+    let cancel = CancellationToken::new();
+    let hooks = Hooks::default();
+    let chain = group(vec![server.deployment("d", ProviderKind::OpenAi)]);
+    let start = Instant::now();
+    let (gateway, asked) = (gateway(policy(2)), request("go"));
+    let (result, ()) = tokio::join!(gateway.complete(&chain, &asked, &hooks, &cancel), async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        cancel.cancel();
+    });
+    assert!(matches!(result, Err(CallError::Cancelled { ref causes }) if causes.len() == 1), "{result:?}");
+    assert!(start.elapsed() < Duration::from_millis(1_500));
+}

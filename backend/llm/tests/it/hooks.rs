@@ -1,0 +1,79 @@
+//! Reserve before, record after: what the caller of the gateway relies on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::post;
+use syndarix_llm::{CallError, ProviderKind};
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::{Hooks, KINDS, Server, call, gateway, group, policy, request};
+
+/// A server that fails every request and counts them.
+async fn counting() -> (Server, Arc<AtomicU32>) {
+    let count = Arc::new(AtomicU32::new(0));
+    let seen = Arc::clone(&count);
+    let fail = move || {
+        seen.fetch_add(1, Ordering::SeqCst);
+        async { StatusCode::BAD_GATEWAY }
+    };
+    (Server::of(Router::new().route("/v1/chat/completions", post(fail))).await, count)
+}
+
+#[tokio::test]
+async fn a_refused_reservation_stops_the_call_before_anything_is_sent() {
+    let (server, count) = counting().await;
+    for (refuse_from, sent) in [(1, 0), (2, 1)] {
+        count.store(0, Ordering::SeqCst);
+        let hooks = Hooks { refuse_from: Some(refuse_from), ..Hooks::default() };
+        let chain =
+            vec![server.deployment("a", ProviderKind::OpenAi), server.deployment("b", ProviderKind::OpenAi)];
+        let error = call(&gateway(policy(2)), chain, &request("go"), &hooks).await.unwrap_err();
+        let CallError::Refused { refused, causes } = error else { panic!("{error:?}") };
+        assert_eq!((refused.code.as_str(), causes.len()), ("budget_exceeded", sent));
+        assert_eq!(count.load(Ordering::SeqCst), u32::try_from(sent).unwrap());
+        assert_eq!(hooks.settled().len(), sent, "what was admitted is settled, and nothing else");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_recorded_is_not_given_out() {
+    let server = Server::scripted("[[rule]]\nname = 'ok'\nanswer.text = 'fine'\n").await;
+    let hooks = Hooks { fail_to_record: true, ..Hooks::default() };
+    let chain =
+        vec![server.deployment("a", ProviderKind::OpenAi), server.deployment("b", ProviderKind::OpenAi)];
+    let error = call(&gateway(policy(2)), chain, &request("go"), &hooks).await.unwrap_err();
+    assert!(matches!(error, CallError::NotRecorded { .. }), "{error:?}");
+    assert_eq!(hooks.settled().len(), 1, "and nobody else is asked");
+}
+
+#[tokio::test]
+async fn the_reservation_covers_the_cost_of_the_longest_answer() {
+    let server =
+        Server::scripted("[[rule]]\nname = 'ok'\nanswer.text = 'a fine and rather short answer'\n").await;
+    for kind in KINDS {
+        let hooks = Hooks::default();
+        let answer = call(&gateway(policy(0)), vec![server.deployment("d", kind)], &request("go"), &hooks)
+            .await
+            .unwrap();
+        let (n, name, reserved) = hooks.reserved()[0].clone();
+        assert_eq!((n, name.as_str()), (1, "d"));
+        assert!(reserved >= 500 * 15, "500 tokens at 15 micro-USD each alone: {reserved}");
+        assert!(reserved >= answer.cost_micro_usd && answer.cost_micro_usd > 0);
+        assert_eq!(hooks.settled()[0].cost.micro_usd, answer.cost_micro_usd);
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_cancelled_before_it_begins_reserves_nothing() {
+    let (server, count) = counting().await;
+    let cancel = CancellationToken::new();
+    cancel.cancel();
+    let hooks = Hooks::default();
+    let chain = group(vec![server.deployment("a", ProviderKind::OpenAi)]);
+    let error = gateway(policy(0)).complete(&chain, &request("go"), &hooks, &cancel).await.unwrap_err();
+    assert!(matches!(error, CallError::Cancelled { ref causes } if causes.is_empty()));
+    assert_eq!((hooks.reserved().len(), count.load(Ordering::SeqCst)), (0, 0));
+}

@@ -1,0 +1,10 @@
+//! The gateway and the scripted endpoint over real HTTP on the loopback interface.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail loudly")]
+
+mod failover;
+mod faults;
+mod harness;
+mod hooks;
+mod scripted;
+mod wires;
