@@ -59,6 +59,12 @@ export function isTyping(target: EventTarget | null): boolean {
   return target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement;
 }
 
+/** Enter and Space belong to the control that has the focus. */
+export function activates(pressed: string, target: EventTarget | null): boolean {
+  if (pressed !== "enter" && pressed !== "space") return false;
+  return target instanceof HTMLElement && target.closest("a,button,summary,input,[role=menuitem],[role=tab]") !== null;
+}
+
 const scopes: { current: Shortcut[] }[] = [];
 let waiting: { first: string; until: number } | null = null;
 
@@ -82,6 +88,7 @@ function onKeyDown(event: KeyboardEvent): void {
   const modal = document.querySelector("dialog[open]") !== null;
   // While someone types, or a dialog is open, only the palette's key is ours.
   if ((isTyping(event.target) || modal) && !pressed.startsWith("mod+")) return;
+  if (activates(pressed, event.target)) return;
   const first = waiting !== null && waiting.until > event.timeStamp ? waiting.first : null;
   waiting = null;
   const shortcuts = activeShortcuts().filter((shortcut) => !shortcut.passive);

@@ -33,6 +33,9 @@ export interface RequestOptions {
   query?: Record<string, string | number | undefined | null>;
   idempotencyKey?: string;
   signal?: AbortSignal;
+  headers?: Record<string, string>;
+  /** A stream: no time-out on the whole answer. */
+  stream?: boolean;
 }
 
 export function url(path: string, query?: RequestOptions["query"]): string {
@@ -50,6 +53,7 @@ function headersFor(options: RequestOptions): Headers {
   if (token) headers.set("Authorization", `Bearer ${token}`);
   if (options.json !== undefined) headers.set("Content-Type", "application/json");
   if (options.form) headers.set("Content-Type", "application/x-www-form-urlencoded");
+  for (const [name, value] of Object.entries(options.headers ?? {})) headers.set(name, value);
   if (options.idempotencyKey) headers.set("Idempotency-Key", options.idempotencyKey);
   return headers;
 }
@@ -71,8 +75,9 @@ async function problemOf(response: Response): Promise<ApiError> {
 }
 
 async function send(path: string, options: RequestOptions): Promise<Response> {
-  const timeout = AbortSignal.timeout(TIMEOUT_MS);
-  const signal = options.signal ? AbortSignal.any([options.signal, timeout]) : timeout;
+  const signals = options.stream ? [] : [AbortSignal.timeout(TIMEOUT_MS)];
+  if (options.signal) signals.push(options.signal);
+  const signal = AbortSignal.any(signals);
   try {
     return await fetch(url(path, options.query), {
       method: options.method ?? "GET",

@@ -1,0 +1,192 @@
+import { useMutation, useQueryClient, type QueryClient } from "@tanstack/react-query";
+import { dateTime } from "../format";
+import { t } from "../i18n/en";
+import { labelOf } from "../ui/status";
+import { toast, toastError } from "../ui/toast";
+import { ApiError, api, idempotencyKey } from "./client";
+import { keys } from "./keys";
+import type { ApprovalPage } from "./queries";
+import { acceptSession, announceSignOut } from "./session";
+import type * as T from "./types";
+
+/** Everything the UI changes; the only place that knows a writing path. */
+
+export async function signIn(username: string, password: string): Promise<void> {
+  acceptSession(await api<T.Session>("/auth/login", { method: "POST", form: { username, password } }));
+}
+
+export async function register(body: { email: string; name: string; password: string; organisation?: string }): Promise<void> {
+  acceptSession(await api<T.Session>("/auth/register", { method: "POST", json: body }));
+}
+
+export async function signOut(client: QueryClient): Promise<void> {
+  try {
+    await api("/auth/logout", { method: "POST", json: {} });
+  } finally {
+    announceSignOut();
+    client.clear();
+  }
+}
+
+/** A command with one idempotency key per click, the toast for a refusal, and what to refetch. */
+export function useCommand<V, R = unknown>(options: {
+  send: (input: V, key: string) => Promise<R>;
+  refresh: (input: V, result: R) => readonly (readonly unknown[])[];
+  done?: string | ((input: V, result: R) => string | undefined);
+  failed?: string;
+  quietFields?: boolean;
+  onSuccess?: (result: R, input: V) => void;
+}) {
+  const client = useQueryClient();
+  return useMutation<R, unknown, V>({
+    mutationFn: (input) => options.send(input, idempotencyKey()),
+    onSuccess: (result, input) => {
+      for (const queryKey of options.refresh(input, result)) void client.invalidateQueries({ queryKey });
+      const text = typeof options.done === "function" ? options.done(input, result) : options.done;
+      if (text) toast(text);
+      options.onSuccess?.(result, input);
+    },
+    onError: (error, input) => {
+      if (options.quietFields && error instanceof ApiError && error.body.errors?.length) return;
+      toastError(error, options.failed);
+      if (error instanceof ApiError && error.status === 409) {
+        for (const queryKey of options.refresh(input, undefined as R)) void client.invalidateQueries({ queryKey });
+      }
+    },
+  });
+}
+
+export interface DecisionInput {
+  approval: Pick<T.Approval, "id" | "project_id" | "digest" | "title">;
+  outcome: T.Outcome;
+  note?: string | undefined;
+  comments?: T.LineComment[];
+  arguments?: T.Json;
+}
+
+export function sendDecision(input: DecisionInput): Promise<T.Approval> {
+  const body: T.DecisionBody = { outcome: input.outcome, digest: input.approval.digest };
+  if (input.note?.trim()) body.note = input.note.trim();
+  if (input.comments?.length) body.comments = input.comments;
+  if (input.arguments !== undefined) body.arguments = input.arguments;
+  return api<T.Approval>(`/projects/${input.approval.project_id}/approvals/${input.approval.id}/decision`, {
+    method: "POST",
+    json: body,
+    idempotencyKey: idempotencyKey(),
+  });
+}
+
+/** One sentence for a refused decision: who was first, or that the question itself moved. */
+export function decisionRefusal(error: unknown): string | null {
+  if (!(error instanceof ApiError) || error.status !== 409) return null;
+  if (error.code === "approval_changed") return t.errors.approvalChanged;
+  if (error.code !== "approval_already_decided") return null;
+  const { decided_by: by, decided_at: at, outcome } = error.body;
+  const name = typeof by === "string" ? by : ((by as { name?: string } | undefined)?.name ?? t.actor.someone);
+  return t.errors.alreadyDecided(labelOf(String(outcome ?? "decided")), name, typeof at === "string" ? dateTime(at) : "");
+}
+
+/** Removes an item from the pending list; pure, so that the roll-back is exact. */
+export function withoutApproval(page: ApprovalPage, id: string): ApprovalPage {
+  const items = page.items.filter((item) => item.id !== id);
+  return { ...page, items, unresolved: Math.max(0, page.unresolved - (page.items.length - items.length)) };
+}
+
+export function useDecision(onDone?: (approval: T.Approval, input: DecisionInput) => void) {
+  const client = useQueryClient();
+  const pending = [...keys.approvals(), "pending"];
+  return useMutation<T.Approval, unknown, DecisionInput, { before: ApprovalPage | undefined }>({
+    mutationFn: sendDecision,
+    onMutate: async (input) => {
+      await client.cancelQueries({ queryKey: pending });
+      const before = client.getQueryData<ApprovalPage>(pending);
+      if (before) client.setQueryData(pending, withoutApproval(before, input.approval.id));
+      return { before };
+    },
+    onSuccess: (approval, input) => {
+      toast(t.approval.decidedToast(labelOf(input.outcome), input.approval.title));
+      onDone?.(approval, input);
+    },
+    onError: (error, _input, context) => {
+      if (context?.before) client.setQueryData(pending, context.before);
+      const refusal = decisionRefusal(error);
+      if (refusal) toast(t.approval.notDecided, { tone: "bad", detail: refusal });
+      else toastError(error, t.approval.notDecided);
+    },
+    onSettled: (_result, _error, input) => {
+      const p = input.approval.project_id;
+      for (const queryKey of [keys.approvals(), keys.approval(p, input.approval.id), keys.stories(p), keys.storyAll(p), keys.runs(p), keys.project(p)]) {
+        void client.invalidateQueries({ queryKey });
+      }
+    },
+  });
+}
+
+export const createProject = (body: {
+  organisation_id: string;
+  name: string;
+  repository: { source: "empty" | "path" | "url"; location?: string };
+  test_command?: string;
+  autonomy?: T.Autonomy;
+}, key: string) => api<T.Project>("/projects", { method: "POST", json: body, idempotencyKey: key });
+
+export const createOrganisation = (name: string, key: string) =>
+  api<T.Membership>("/organisations", { method: "POST", json: { name }, idempotencyKey: key });
+
+export const createStory = (p: string, body: { title: string; description: string; points?: number; sprint_id?: string }, key: string) =>
+  api<T.Story>(`/projects/${p}/stories`, { method: "POST", json: body, idempotencyKey: key });
+
+export type StoryCommand =
+  | { name: "start" | "unblock" }
+  | { name: "block" | "cancel"; reason: string }
+  | { name: "move"; sprint_id: string | null };
+
+export function commandStory(p: string, s: string, command: StoryCommand, key: string): Promise<T.Story> {
+  const { name, ...body } = command;
+  return api<T.Story>(`/projects/${p}/stories/${s}/${name}`, { method: "POST", json: body, idempotencyKey: key });
+}
+
+export const createSprint = (p: string, body: { name: string; goal: string; starts_on: string; ends_on: string }, key: string) =>
+  api<T.Sprint>(`/projects/${p}/sprints`, { method: "POST", json: body, idempotencyKey: key });
+
+export type SprintCommand = { name: "start" | "request-review" } | { name: "complete"; carry_over_to?: string } | { name: "cancel"; reason: string };
+
+export function commandSprint(p: string, id: string, command: SprintCommand, key: string): Promise<T.Sprint> {
+  const { name, ...body } = command;
+  return api<T.Sprint>(`/projects/${p}/sprints/${id}/${name}`, { method: "POST", json: body, idempotencyKey: key });
+}
+
+export const commandAgent = (p: string, id: string, name: "pause" | "resume" | "terminate", key: string) =>
+  api<T.Agent>(`/projects/${p}/agents/${id}/${name}`, { method: "POST", json: {}, idempotencyKey: key });
+
+export const spawnAgent = (p: string, body: { agent_type_id: string; name?: string }, key: string) =>
+  api<T.Agent>(`/projects/${p}/agents`, { method: "POST", json: body, idempotencyKey: key });
+
+export const importAgentType = (body: { organisation_id: string; toml: string }, key: string) =>
+  api<T.AgentType>("/agent-types", { method: "POST", json: body, idempotencyKey: key });
+
+export const cancelRun = (p: string, r: string, reason: string, key: string) =>
+  api<T.Run>(`/projects/${p}/runs/${r}/cancel`, { method: "POST", json: { reason }, idempotencyKey: key });
+
+export const retryRun = (p: string, r: string, fromStep: number | undefined, key: string) =>
+  api<T.Run>(`/projects/${p}/runs/${r}/retry`, { method: "POST", json: fromStep === undefined ? {} : { from_step: fromStep }, idempotencyKey: key });
+
+export const patchProject = (p: string, body: Partial<Pick<T.Project, "name" | "autonomy" | "confidence_threshold" | "test_command">>, key: string) =>
+  api<T.Project>(`/projects/${p}`, { method: "PATCH", json: body, idempotencyKey: key });
+
+export const putPolicy = (p: string, body: T.Policy, key: string) =>
+  api<T.Policy>(`/projects/${p}/policy`, { method: "PUT", json: body, idempotencyKey: key });
+
+export const putBudget = (p: string, body: { hard_limit_micro_usd: number | null; soft_limit_micro_usd?: number | null }, key: string) =>
+  api<T.Budget>(`/projects/${p}/budget`, { method: "PUT", json: body, idempotencyKey: key });
+
+export const addMember = (p: string, body: { email: string; role: string }, key: string) =>
+  api<T.Member>(`/projects/${p}/members`, { method: "POST", json: body, idempotencyKey: key });
+
+export const removeMember = (p: string, userId: string, key: string) =>
+  api<void>(`/projects/${p}/members/${userId}`, { method: "DELETE", idempotencyKey: key });
+
+export const sendMessage = (p: string, body: { to?: string; type: string; action: string; priority: string; content: T.Json; conversation_id?: string }, key: string) =>
+  api<T.Message>(`/projects/${p}/messages`, { method: "POST", json: body, idempotencyKey: key });
+
+export const redriveJob = (id: string, key: string) => api<void>(`/jobs/${id}/redrive`, { method: "POST", json: {}, idempotencyKey: key });

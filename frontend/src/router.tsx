@@ -1,0 +1,158 @@
+import type { QueryClient } from "@tanstack/react-query";
+import { createRootRouteWithContext, createRoute, createRouter, lazyRouteComponent, redirect } from "@tanstack/react-router";
+import { refreshSession, sessionState } from "./api/session";
+import { Missing, RouteError, RoutePending } from "./shell/fallbacks";
+import { Root } from "./shell/Root";
+
+/** All routes in one place; every page is its own chunk. Filters, tabs and selection are search params. */
+
+const rootRoute = createRootRouteWithContext<{ client: QueryClient }>()({ component: Root, notFoundComponent: Missing });
+
+/** Keeps only strings (and numbers) that are really there, so that URLs stay short. */
+function strings<K extends string>(search: Record<string, unknown>, names: readonly K[]): { [N in K]?: string } {
+  const kept: { [N in K]?: string } = {};
+  for (const name of names) {
+    const value = search[name];
+    if (typeof value === "string" && value !== "") kept[name] = value;
+    else if (typeof value === "number" && Number.isFinite(value)) kept[name] = String(value);
+  }
+  return kept;
+}
+
+async function ensureSession(): Promise<boolean> {
+  if (sessionState().status === "unknown") await refreshSession().catch(() => false);
+  return sessionState().status === "signed_in";
+}
+
+const loginRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: "/login",
+  validateSearch: (search) => strings(search, ["next"]),
+  component: lazyRouteComponent(() => import("./routes/login"), "LoginPage"),
+});
+const registerRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: "/register",
+  validateSearch: (search) => strings(search, ["next"]),
+  component: lazyRouteComponent(() => import("./routes/login"), "RegisterPage"),
+});
+
+const appRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  id: "app",
+  beforeLoad: async ({ location }) => {
+    if (!(await ensureSession())) throw redirect({ to: "/login", search: { next: location.href } });
+  },
+  component: lazyRouteComponent(() => import("./shell/Shell"), "Shell"),
+});
+
+const indexRoute = createRoute({
+  getParentRoute: () => appRoute,
+  path: "/",
+  beforeLoad: () => {
+    throw redirect({ to: "/inbox" });
+  },
+});
+const inboxRoute = createRoute({
+  getParentRoute: () => appRoute,
+  path: "/inbox",
+  validateSearch: (search) => strings(search, ["lane", "category", "project", "show"]),
+  component: lazyRouteComponent(() => import("./routes/inbox"), "InboxPage"),
+});
+const approvalLinkRoute = createRoute({
+  getParentRoute: () => appRoute,
+  path: "/approvals/$approvalId",
+  component: lazyRouteComponent(() => import("./routes/approval"), "ApprovalLinkPage"),
+});
+const projectsRoute = createRoute({
+  getParentRoute: () => appRoute,
+  path: "/projects",
+  validateSearch: (search) => strings(search, ["new"]),
+  component: lazyRouteComponent(() => import("./routes/projects"), "ProjectsPage"),
+});
+
+const projectRoute = createRoute({ getParentRoute: () => appRoute, path: "/projects/$projectId", component: lazyRouteComponent(() => import("./routes/project"), "ProjectLayout") });
+const boardRoute = createRoute({
+  getParentRoute: () => projectRoute,
+  path: "/",
+  validateSearch: (search) => strings(search, ["view", "sprint", "phase", "q", "new"]),
+  component: lazyRouteComponent(() => import("./routes/board"), "BoardPage"),
+});
+const storyRoute = createRoute({
+  getParentRoute: () => projectRoute,
+  path: "/stories/$storyId",
+  validateSearch: (search) => strings(search, ["tab", "version"]),
+  component: lazyRouteComponent(() => import("./routes/story"), "StoryPage"),
+});
+const approvalRoute = createRoute({
+  getParentRoute: () => projectRoute,
+  path: "/approvals/$approvalId",
+  component: lazyRouteComponent(() => import("./routes/approval"), "ApprovalPage"),
+});
+const runRoute = createRoute({
+  getParentRoute: () => projectRoute,
+  path: "/runs/$runId",
+  validateSearch: (search) => strings(search, ["step"]),
+  component: lazyRouteComponent(() => import("./routes/run"), "RunPage"),
+});
+const agentsRoute = createRoute({
+  getParentRoute: () => projectRoute,
+  path: "/agents",
+  validateSearch: (search) => strings(search, ["tab", "status", "type"]),
+  component: lazyRouteComponent(() => import("./routes/agents"), "AgentsPage"),
+});
+const costsRoute = createRoute({
+  getParentRoute: () => projectRoute,
+  path: "/costs",
+  validateSearch: (search) => strings(search, ["by"]),
+  component: lazyRouteComponent(() => import("./routes/costs"), "CostsPage"),
+});
+const activityRoute = createRoute({
+  getParentRoute: () => projectRoute,
+  path: "/activity",
+  validateSearch: (search) => strings(search, ["actor", "family"]),
+  component: lazyRouteComponent(() => import("./routes/activity"), "ActivityPage"),
+});
+const auditRoute = createRoute({
+  getParentRoute: () => projectRoute,
+  path: "/audit",
+  validateSearch: (search) => strings(search, ["type", "actor", "q"]),
+  component: lazyRouteComponent(() => import("./routes/audit"), "AuditPage"),
+});
+const settingsRoute = createRoute({
+  getParentRoute: () => projectRoute,
+  path: "/settings",
+  validateSearch: (search) => strings(search, ["tab"]),
+  component: lazyRouteComponent(() => import("./routes/settings"), "SettingsPage"),
+});
+
+const routeTree = rootRoute.addChildren([
+  loginRoute,
+  registerRoute,
+  appRoute.addChildren([
+    indexRoute,
+    inboxRoute,
+    approvalLinkRoute,
+    projectsRoute,
+    projectRoute.addChildren([boardRoute, storyRoute, approvalRoute, runRoute, agentsRoute, costsRoute, activityRoute, auditRoute, settingsRoute]),
+  ]),
+]);
+
+export function makeRouter(client: QueryClient) {
+  return createRouter({
+    routeTree,
+    context: { client },
+    defaultPreload: "intent",
+    defaultPreloadStaleTime: 0,
+    defaultPendingMs: 200,
+    defaultPendingComponent: RoutePending,
+    defaultErrorComponent: RouteError,
+    scrollRestoration: true,
+  });
+}
+
+declare module "@tanstack/react-router" {
+  interface Register {
+    router: ReturnType<typeof makeRouter>;
+  }
+}

@@ -1,0 +1,61 @@
+import { useQueryClient } from "@tanstack/react-query";
+import { useEffect, useSyncExternalStore } from "react";
+import { request } from "../api/client";
+import { LiveCache } from "../api/live";
+import { followStream } from "../api/sse";
+import type { EventEnvelope } from "../api/types";
+
+/** One stream per tab, for all projects of the user, as long as someone is signed in. */
+
+export type LiveStatus = "connecting" | "open" | "waiting";
+
+let status: LiveStatus = "connecting";
+const listeners = new Set<() => void>();
+
+function setStatus(next: LiveStatus): void {
+  if (next === status) return;
+  status = next;
+  for (const listener of listeners) listener();
+}
+
+export function useLiveStatus(): LiveStatus {
+  return useSyncExternalStore(
+    (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    () => status,
+  );
+}
+
+async function open(lastEventId: string | null, signal: AbortSignal): Promise<Response> {
+  return request("/events/stream", {
+    signal,
+    stream: true,
+    headers: { Accept: "text/event-stream", ...(lastEventId ? { "Last-Event-ID": lastEventId } : {}) },
+  });
+}
+
+export function useLiveStream(): void {
+  const client = useQueryClient();
+  useEffect(() => {
+    const stop = new AbortController();
+    const cache = new LiveCache(client);
+    void followStream(
+      {
+        open: (lastEventId) => open(lastEventId, stop.signal),
+        onStatus: setStatus,
+        onReset: () => cache.reset(),
+        onMessage: (message) => {
+          try {
+            cache.accept(JSON.parse(message.data) as EventEnvelope);
+          } catch {
+            // A message that is not ours (a probe, a comment of a proxy) changes nothing.
+          }
+        },
+      },
+      stop.signal,
+    );
+    return () => stop.abort();
+  }, [client]);
+}

@@ -1,0 +1,8 @@
+/** Lines added and removed. */
+export function Delta({ additions, deletions }: { additions: number; deletions: number }) {
+  return (
+    <span className="shrink-0 font-mono text-[11.5px] tabular">
+      <span className="text-ok">+{additions}</span> <span className="text-bad">−{deletions}</span>
+    </span>
+  );
+}

@@ -1,0 +1,49 @@
+import { useSyncExternalStore } from "react";
+import { age, dateTime, left } from "../format";
+import { t } from "../i18n/en";
+
+/** One clock for all relative times: they tick together, and only twice a minute. */
+
+const TICK_MS = 30_000;
+let now = Date.now();
+const listeners = new Set<() => void>();
+let timer: ReturnType<typeof setInterval> | null = null;
+
+function subscribe(listener: () => void): () => void {
+  listeners.add(listener);
+  now = Date.now();
+  timer ??= setInterval(() => {
+    now = Date.now();
+    for (const notify of listeners) notify();
+  }, TICK_MS);
+  return () => {
+    listeners.delete(listener);
+    if (listeners.size === 0 && timer) {
+      clearInterval(timer);
+      timer = null;
+    }
+  };
+}
+
+export function useNow(): number {
+  return useSyncExternalStore(subscribe, () => now);
+}
+
+export function Ago({ at, className }: { at: string; className?: string }) {
+  const current = useNow();
+  return (
+    <time dateTime={at} title={dateTime(at)} className={className}>
+      {t.time.ago(age(at, Math.max(current, Date.parse(at))))}
+    </time>
+  );
+}
+
+export function Deadline({ at }: { at: string }) {
+  const current = useNow();
+  const rest = left(at, current);
+  return (
+    <time dateTime={at} title={dateTime(at)} className={rest ? "" : "font-medium text-bad"}>
+      {rest ? t.time.left(rest) : t.time.overdue(age(at, current))}
+    </time>
+  );
+}
