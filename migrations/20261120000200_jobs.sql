@@ -101,10 +101,13 @@ create table timer (
     unique_key      text,
     concurrency_key text,
     max_attempts    integer     not null,
+    -- Set for a recurring timer: it moves on by this many seconds instead of going away.
+    every_seconds   double precision,
     created_at      timestamptz not null default now(),
     primary key (stream, name),
     constraint timer_priority_known check (priority between 0 and 3),
-    constraint timer_attempts_positive check (max_attempts > 0)
+    constraint timer_attempts_positive check (max_attempts > 0),
+    constraint timer_every_positive check (every_seconds >= 1)
 );
 
 create index timer_fire_at on timer (fire_at);

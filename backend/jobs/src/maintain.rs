@@ -1,5 +1,6 @@
 //! What any worker may do for all: promote delayed jobs, fire timers, rescue, prune, measure.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use crate::worker::Shared;
 use crate::{claim, leader, rescue, telemetry, timers, views};
 
 /// Between two looks for dead workers: with a stale heartbeat of 4 s, a job is taken over within 5.
-const RESCUE_EVERY: Duration = Duration::from_secs(1);
+const RESCUE_EVERY: Duration = Duration::from_millis(500);
 
 /// Between two measurements of the queues: they count rows.
 const MEASURE_EVERY: Duration = Duration::from_secs(15);
@@ -55,6 +56,7 @@ pub(crate) async fn maintain(shared: Arc<Shared>) {
         rescue: Every::new(rescue_every),
         measure: Every::new(MEASURE_EVERY),
         prune: Every::new(PRUNE_EVERY),
+        queues_seen: shared.config.queues.iter().map(|queue| queue.name.clone()).collect(),
     };
     while !shared.stop.is_cancelled() {
         let pause = match tokio::time::timeout(STATEMENT_LIMIT, tick(&shared, &mut due)).await {
@@ -74,6 +76,7 @@ struct Due {
     rescue: Every,
     measure: Every,
     prune: Every,
+    queues_seen: BTreeSet<String>,
 }
 
 async fn tick(shared: &Shared, due: &mut Due) -> Result<(), sqlx::Error> {
@@ -92,7 +95,7 @@ async fn tick(shared: &Shared, due: &mut Due) -> Result<(), sqlx::Error> {
         shared.wake.poke(queue);
     }
     if due.measure.is_due() {
-        views::queue_stats(conn).await?.iter().for_each(telemetry::queue);
+        telemetry::queues(&views::queue_stats(conn).await?, &mut due.queues_seen);
     }
     if due.prune.is_due() {
         prune(conn, shared).await?;

@@ -1,5 +1,6 @@
 //! Names of the metrics, in one place.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::QueueStats;
@@ -35,7 +36,25 @@ pub(crate) fn timer_lag(lag: Duration) {
     metrics::gauge!("syndarix_jobs_timer_lag_seconds").set(lag.as_secs_f64());
 }
 
-pub(crate) fn queue(stats: &QueueStats) {
+/// Sets the gauges of every queue; `seen` remembers the names, so that a queue that ran empty reads zero.
+pub(crate) fn queues(stats: &[QueueStats], seen: &mut BTreeSet<String>) {
+    seen.extend(stats.iter().map(|stats| stats.queue.clone()));
+    for name in seen.iter() {
+        match stats.iter().find(|stats| stats.queue == *name) {
+            Some(stats) => queue(stats),
+            None => queue(&QueueStats {
+                queue: name.clone(),
+                ready: 0,
+                delayed: 0,
+                running: 0,
+                dead: 0,
+                oldest_ready_seconds: 0.0,
+            }),
+        }
+    }
+}
+
+fn queue(stats: &QueueStats) {
     let label = || stats.queue.clone();
     metrics::gauge!("syndarix_jobs_ready", "queue" => label()).set(approximate(stats.ready));
     metrics::gauge!("syndarix_jobs_delayed", "queue" => label()).set(approximate(stats.delayed));

@@ -1,7 +1,8 @@
 //! Durable timers: a job that does not exist until its time comes.
 //!
 //! Scheduling and cancelling belong to the transaction of the transition that causes them. A due timer turns into
-//! its job in one statement, so it fires once, however many workers look.
+//! its job in one statement, so it fires once, however many workers look. A recurring timer moves on in that same
+//! statement, to its next time in the future: ticks missed while nobody looked make one job, not many.
 
 use std::time::Duration;
 
@@ -48,7 +49,7 @@ pub async fn schedule_timer(conn: &mut PgConnection, timer: &NewTimer) -> Result
             set fire_at = excluded.fire_at, queue = excluded.queue, project_id = excluded.project_id,
                 kind = excluded.kind, payload = excluded.payload, priority = excluded.priority,
                 unique_key = excluded.unique_key, concurrency_key = excluded.concurrency_key,
-                max_attempts = excluded.max_attempts",
+                max_attempts = excluded.max_attempts, every_seconds = null",
     )
     .bind(timer.stream)
     .bind(&timer.name)
@@ -61,6 +62,52 @@ pub async fn schedule_timer(conn: &mut PgConnection, timer: &NewTimer) -> Result
     .bind(&timer.job.unique_key)
     .bind(&timer.job.concurrency_key)
     .bind(i32::from(timer.job.max_attempts.max(1)))
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A job that comes back again and again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recurring {
+    /// Its name, unique among the recurring ones; [`cancel_timers`] of the nil stream with this name ends it.
+    pub name: String,
+    /// A time it fires at; all others are whole periods before and after.
+    pub anchor: DateTime<Utc>,
+    /// Its period, at least a second.
+    pub every: Duration,
+    /// The job it becomes; with a unique key, a tick is skipped while the last one still runs.
+    pub job: NewJob,
+}
+
+/// Sets up a recurring job, or brings its definition up to date. Every instance may do so at every start: the
+/// next tick stays where it is as long as the period is the same.
+pub async fn ensure_recurring(conn: &mut PgConnection, recurring: &Recurring) -> Result<(), EnqueueError> {
+    recurring.job.check()?;
+    sqlx::query(
+        "insert into timer (stream, name, fire_at, every_seconds, queue, project_id, kind, payload, priority, unique_key, concurrency_key, max_attempts)
+         values ($1, $2,
+                 $3 + make_interval(secs => $4 * greatest(ceil(extract(epoch from now() - $3)::float8 / $4), 0)),
+                 $4, $5, $6, $7, $8, $9, $10, $11, $12)
+         on conflict (stream, name) do update
+            set fire_at = case when timer.every_seconds = excluded.every_seconds then timer.fire_at else excluded.fire_at end,
+                every_seconds = excluded.every_seconds, queue = excluded.queue, project_id = excluded.project_id,
+                kind = excluded.kind, payload = excluded.payload, priority = excluded.priority,
+                unique_key = excluded.unique_key, concurrency_key = excluded.concurrency_key,
+                max_attempts = excluded.max_attempts",
+    )
+    .bind(Uuid::nil())
+    .bind(&recurring.name)
+    .bind(recurring.anchor)
+    .bind(recurring.every.as_secs_f64())
+    .bind(&recurring.job.queue)
+    .bind(recurring.job.project)
+    .bind(&recurring.job.kind)
+    .bind(&recurring.job.payload)
+    .bind(recurring.job.priority.rank())
+    .bind(&recurring.job.unique_key)
+    .bind(&recurring.job.concurrency_key)
+    .bind(i32::from(recurring.job.max_attempts.max(1)))
     .execute(conn)
     .await?;
     Ok(())
@@ -87,16 +134,23 @@ pub async fn cancel_timers(
 // A live job with the timer's unique key swallows the timer: what it would have asked for is under way.
 const FIRE: &str = "
 with ripe as (
-    select stream, name from timer where fire_at <= now() order by fire_at limit $1 for update skip locked
+    select * from timer where fire_at <= now() order by fire_at limit $1 for update skip locked
 ), gone as (
-    delete from timer using ripe where timer.stream = ripe.stream and timer.name = ripe.name returning timer.*
+    delete from timer using ripe
+     where timer.stream = ripe.stream and timer.name = ripe.name and ripe.every_seconds is null
+), moved as (
+    update timer
+       set fire_at = ripe.fire_at + make_interval(
+               secs => ripe.every_seconds * (floor(extract(epoch from now() - ripe.fire_at)::float8 / ripe.every_seconds) + 1))
+      from ripe
+     where timer.stream = ripe.stream and timer.name = ripe.name and ripe.every_seconds is not null
 ), put as (
     insert into job (queue, project_id, kind, payload, priority, unique_key, concurrency_key, max_attempts)
     select queue, project_id, kind, payload, priority, unique_key, concurrency_key, max_attempts
-      from gone order by fire_at
+      from ripe order by fire_at
     on conflict (unique_key) where unique_key is not null do nothing
 )
-select queue, count(*) as fired, extract(epoch from max(now() - fire_at))::float8 as lag from gone group by queue";
+select queue, count(*) as fired, extract(epoch from max(now() - fire_at))::float8 as lag from ripe group by queue";
 
 /// Turns due timers into jobs. Any worker may do it at any time.
 pub async fn fire_due(conn: &mut PgConnection) -> Result<Fired, sqlx::Error> {

@@ -109,8 +109,8 @@ fn with_default_times_a_killed_workers_job_starts_again_within_five_seconds() {
         let killed = Instant::now();
         doomed.kill();
         until_done(&pool, 1).await;
-        // The stale heartbeat (4 s), one look for the dead (1 s), one tick and one claim.
-        assert!(killed.elapsed() < Duration::from_millis(5_900), "took {:?}", killed.elapsed());
+        // At worst the stale heartbeat (4 s), a look for the dead (0.5 s), a tick (0.25 s) and a claim.
+        assert!(killed.elapsed() < Duration::from_secs(5), "took {:?}", killed.elapsed());
         peer.shutdown(DRAIN).await;
     });
 }
