@@ -13,9 +13,6 @@ type Answer = Result<Decision<Story>, Rejection>;
 /// How often work may be sent back before a human must look: agents that cannot agree only burn money.
 pub const MAX_ROUNDS: u32 = 8;
 
-const WORKING: &[&str] = &["analysis", "design", "implementation", "review", "testing"];
-const UNFINISHED: &[&str] = &["analysis", "design", "implementation", "review", "testing", "blocked"];
-
 pub(super) fn decide(state: Option<&Story>, command: &Command, now: Timestamp) -> Answer {
     let Some(story) = state else {
         return match command {
@@ -51,7 +48,7 @@ pub(super) fn decide(state: Option<&Story>, command: &Command, now: Timestamp) -
         Command::MergeFailed { pull_request, feedback } => merge_failed(story, *pull_request, feedback, now),
         Command::FinishTests { test_run, passed, report } => {
             let (Stage::Testing { commit }, _) = working(story, command)? else {
-                return Err(illegal(story, command, &["testing"]));
+                return Err(illegal(story, command));
             };
             if *passed {
                 let done = Event::Done { commit: commit.clone(), test_run: *test_run, at: now };
@@ -72,7 +69,7 @@ pub(super) fn decide(state: Option<&Story>, command: &Command, now: Timestamp) -
         Command::Unblock => unblock(story, command, now),
         Command::Cancel { reason } => cancel(story, command, reason, now),
         Command::MoveToSprint { sprint } => match &story.phase {
-            Phase::Done { .. } | Phase::Cancelled { .. } => Err(illegal(story, command, UNFINISHED)),
+            Phase::Done { .. } | Phase::Cancelled { .. } => Err(illegal(story, command)),
             _ if story.sprint == *sprint => Ok(Decision::nothing()),
             _ => Ok(Decision::of(Event::Planned { sprint: *sprint, at: now })),
         },
@@ -96,7 +93,7 @@ fn start(story: &Story, now: Timestamp) -> Answer {
                 .then(deadline(stage, now)))
         }
         Phase::Working { .. } => Ok(Decision::nothing()),
-        _ => Err(illegal(story, &Command::Start, WORKING)),
+        _ => Err(illegal(story, &Command::Start)),
     }
 }
 
@@ -134,7 +131,7 @@ fn open_pull_request(story: &Story, change: &Change, now: Timestamp) -> Answer {
         Stage::Implementation => {
             Ok(Decision::of(Event::PullRequestOpened { change: change.clone(), at: now }))
         }
-        _ => Err(illegal(story, &command, &["implementation"])),
+        _ => Err(illegal(story, &command)),
     }
 }
 
@@ -165,7 +162,7 @@ fn finish_stage(story: &Story, run: RunId, output: &StageOutput, now: Timestamp)
 
 fn request_changes(story: &Story, command: &Command, feedback: &Feedback, now: Timestamp) -> Answer {
     let (Stage::Review { .. }, work) = working(story, command)? else {
-        return Err(illegal(story, command, &["review"]));
+        return Err(illegal(story, command));
     };
     if let Work::Merging { .. } = work {
         return Err(Rejection::guard("merging", "the pull request is being merged already"));
@@ -188,7 +185,7 @@ fn merged(story: &Story, pull_request: PullRequestId, commit: &str, now: Timesta
         Phase::Working { stage: Stage::Testing { commit: mine }, .. } if mine == commit => {
             Ok(Decision::nothing())
         }
-        _ => Err(illegal(story, &command, &["review", "blocked"])),
+        _ => Err(illegal(story, &command)),
     }
 }
 
@@ -207,13 +204,13 @@ fn merge_failed(story: &Story, pull_request: PullRequestId, feedback: &Feedback,
                 .and(Event::Moved { stage: Stage::Implementation, at: now })
                 .and(Event::Blocked { reason: reason.clone(), at: now }))
         }
-        _ => Err(illegal(story, &command, &["review", "blocked"])),
+        _ => Err(illegal(story, &command)),
     }
 }
 
 fn unblock(story: &Story, command: &Command, now: Timestamp) -> Answer {
     let Phase::Blocked { from, .. } = &story.phase else {
-        return Err(illegal(story, command, &["blocked"]));
+        return Err(illegal(story, command));
     };
     let stage = from.name();
     Ok(Decision::of(Event::Unblocked { at: now })
@@ -223,7 +220,7 @@ fn unblock(story: &Story, command: &Command, now: Timestamp) -> Answer {
 
 fn cancel(story: &Story, command: &Command, reason: &str, now: Timestamp) -> Answer {
     match &story.phase {
-        Phase::Done { .. } => Err(illegal(story, command, UNFINISHED)),
+        Phase::Done { .. } => Err(illegal(story, command)),
         Phase::Cancelled { .. } => Ok(Decision::nothing()),
         Phase::Working { work: Work::Merging { .. }, .. } => {
             Err(Rejection::guard("merging", "the pull request is being merged already"))
@@ -321,7 +318,7 @@ fn deadline(stage: StageName, since: Timestamp) -> Effect {
 fn working<'s>(story: &'s Story, command: &Command) -> Result<(&'s Stage, &'s Work), Rejection> {
     match &story.phase {
         Phase::Working { stage, work, .. } => Ok((stage, work)),
-        _ => Err(illegal(story, command, WORKING)),
+        _ => Err(illegal(story, command)),
     }
 }
 
@@ -339,6 +336,29 @@ fn stale_run(run: RunId) -> Rejection {
     Rejection::guard("owner", format!("run {run} does not work on this story any more"))
 }
 
-fn illegal(story: &Story, command: &Command, legal_from: &[&str]) -> Rejection {
-    Rejection::illegal(Kind::Story, story.phase(), command.name(), legal_from)
+fn illegal(story: &Story, command: &Command) -> Rejection {
+    Rejection::illegal(Kind::Story, story.phase(), command.name(), legal_from(command))
+}
+
+/// The phases from which each command can be legal.
+fn legal_from(command: &Command) -> &'static [&'static str] {
+    match command {
+        Command::Create(_) => &["nothing"],
+        Command::FinishStage { .. } => &["analysis", "design", "implementation", "review"],
+        Command::OpenPullRequest(_) => &["implementation"],
+        Command::RequestChanges { .. } => &["review"],
+        Command::Merged { .. } | Command::MergeFailed { .. } => &["review", "blocked"],
+        Command::FinishTests { .. } => &["testing"],
+        Command::Unblock => &["blocked"],
+        Command::Cancel { .. } | Command::MoveToSprint { .. } => {
+            &["analysis", "design", "implementation", "review", "testing", "blocked"]
+        }
+        Command::Start
+        | Command::BeginRun { .. }
+        | Command::Ask { .. }
+        | Command::Resume { .. }
+        | Command::FailStage { .. }
+        | Command::Block { .. }
+        | Command::PassDeadline { .. } => &["analysis", "design", "implementation", "review", "testing"],
+    }
 }

@@ -1,0 +1,13 @@
+//! Tests of the machines and the maths, over samples that the diagrams are drawn from too.
+
+mod audit_chain;
+mod diagrams;
+mod golden;
+mod loops;
+mod money;
+mod policy_matrix;
+mod properties;
+#[path = "../samples/mod.rs"]
+mod samples;
+mod sentences;
+mod tables;

@@ -1,0 +1,110 @@
+//! Samples of the sprint machine.
+
+use super::{Named, Sampled, id, minute, play};
+use chrono::{Days, NaiveDate};
+use syndarix_domain::{
+    machine::Rejection,
+    sprint::{Command, Event, New, Sprint},
+};
+
+const QUESTION: u128 = 31;
+
+fn day(n: u64) -> Option<NaiveDate> {
+    NaiveDate::default().checked_add_days(Days::new(20_000 + n))
+}
+
+fn new(text: &str, n: u128) -> New {
+    New {
+        id: id(n),
+        project: id(n + 1),
+        name: text.into(),
+        goal: text.into(),
+        starts_on: day(0),
+        ends_on: day(13),
+    }
+}
+
+fn edit(goal: &str, first: u64, last: u64) -> Command {
+    Command::Edit { name: "Sprint 3".into(), goal: goal.into(), starts_on: day(first), ends_on: day(last) }
+}
+
+fn start(stories: u32, gate: Option<u128>) -> Command {
+    Command::Start { stories, gate: gate.map(id) }
+}
+
+fn complete(unfinished: &[u128], gate: Option<u128>) -> Command {
+    let unfinished = unfinished.iter().map(|&n| id(n)).collect();
+    Command::Complete { unfinished, points: 21, gate: gate.map(id) }
+}
+
+fn cancel() -> Command {
+    Command::Cancel { reason: "not wanted".into() }
+}
+
+fn after(sprint: New, commands: &[Command]) -> Result<Option<Sprint>, Rejection> {
+    play(std::iter::once(Command::Create(sprint)).chain(commands.iter().cloned()))
+}
+
+impl Sampled for Sprint {
+    const SOURCE: &'static str = include_str!("../../src/sprint/types.rs");
+
+    fn states() -> Result<Vec<Named<Option<Self>>>, Rejection> {
+        use Command::RequestReview;
+        let planned = || new("Sprint 3", 1);
+        let goalless = New { goal: String::new(), ..planned() };
+        let dateless = New { ends_on: None, ..planned() };
+        let begin = start(4, None);
+        let end = complete(&[], None);
+        Ok(vec![
+            ("nothing", None),
+            ("planning", after(planned(), &[])?),
+            ("planning, no goal", after(goalless, &[])?),
+            ("planning, no last day", after(dateless, &[])?),
+            ("planning, asked", after(planned(), &[start(4, Some(QUESTION))])?),
+            ("active", after(planned(), std::slice::from_ref(&begin))?),
+            ("review", after(planned(), &[begin.clone(), RequestReview])?),
+            (
+                "review, asked",
+                after(planned(), &[begin.clone(), RequestReview, complete(&[], Some(QUESTION))])?,
+            ),
+            ("done", after(planned(), &[begin, RequestReview, end])?),
+            ("cancelled", after(planned(), &[cancel()])?),
+        ])
+    }
+
+    fn commands(_: Option<&Self>) -> Vec<Named<Command>> {
+        vec![
+            ("create", Command::Create(new("Sprint 3", 1))),
+            ("create, no name", Command::Create(new("", 1))),
+            ("create, last day before the first", Command::Create(New { starts_on: day(20), ..new("x", 1) })),
+            ("edit", edit("exports", 0, 13)),
+            ("edit, last day before the first", edit("exports", 9, 2)),
+            ("start", start(4, None)),
+            ("start, gated", start(4, Some(QUESTION))),
+            ("start, no story", start(0, None)),
+            ("request_review", Command::RequestReview),
+            ("time_up", Command::TimeUp),
+            ("complete", complete(&[], None)),
+            ("complete, gated", complete(&[], Some(QUESTION))),
+            ("complete, a story unfinished", complete(&[91], None)),
+            ("decline", Command::Decline { approval: id(QUESTION) }),
+            ("decline, another question", Command::Decline { approval: id(QUESTION + 1) }),
+            ("cancel", cancel()),
+        ]
+    }
+
+    fn events(text: &str, n: u128) -> Vec<Event> {
+        let (at, text) = (minute(3), text.to_owned());
+        vec![
+            Event::Created { sprint: new(&text, n), at },
+            Event::Created { sprint: New { starts_on: None, ends_on: None, ..new(&text, n) }, at },
+            Event::Edited { name: text.clone(), goal: text.clone(), starts_on: day(1), ends_on: None, at },
+            Event::Asked { approval: id(n), at },
+            Event::Declined { approval: id(n), at },
+            Event::Started { at },
+            Event::ReviewStarted { time_up: true, at },
+            Event::Completed { points: 21, at },
+            Event::Cancelled { reason: text, at },
+        ]
+    }
+}
