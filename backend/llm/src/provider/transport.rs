@@ -27,6 +27,10 @@ const MAX_ERROR_BODY: usize = 64 << 10;
 /// Connecting takes a few round trips; a host that needs longer is down.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// Longest wait that a provider is taken at its word for, in milliseconds: an hour. A mistake in a header must not
+/// switch a deployment off for good.
+const MAX_RETRY_AFTER_MS: u64 = 3_600_000;
+
 /// The HTTP client cannot be built.
 #[derive(Debug, Error)]
 pub enum ClientError {
@@ -196,7 +200,7 @@ async fn explain(
     cancel: &CancellationToken,
 ) -> ProviderError {
     let status = response.status().as_u16();
-    let wait = retry_after(response.headers(), SystemTime::now());
+    let wait = retry_after(response.headers(), SystemTime::now()).map(|wait| wait.min(MAX_RETRY_AFTER_MS));
     let body = tokio::select! {
         biased;
         () = cancel.cancelled() => Vec::new(),
@@ -367,6 +371,31 @@ fn decode(
         }
         if !decoder.may_end() {
             Err(ProviderError::new(ErrorKind::Connection, "the answer ended before it was whole").billed())?;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn a_wait_is_read_as_seconds_as_milliseconds_and_as_a_date() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let wait = |name: &'static str, value: &'static str| {
+            let headers =
+                HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static(value))]);
+            retry_after(&headers, now)
+        };
+        assert_eq!(wait("retry-after", "7"), Some(7_000));
+        assert_eq!(wait("retry-after", " 0.25 "), Some(250));
+        assert_eq!(wait("retry-after-ms", "80"), Some(80));
+        assert_eq!(wait("retry-after", "Sun, 06 Nov 1994 08:49:40 GMT"), Some(3_000));
+        assert_eq!(wait("retry-after", "Sun, 06 Nov 1994 08:00:00 GMT"), Some(0), "a date that has passed");
+        for nonsense in ["soon", "-3", "NaN", "inf", ""] {
+            assert_eq!(wait("retry-after", nonsense), None, "{nonsense}");
         }
     }
 }

@@ -87,7 +87,10 @@ pub(super) fn body(
                 yield Err(io::Error::new(io::ErrorKind::ConnectionReset, "cut by the script"));
                 return;
             }
-            if !pause.is_zero() {
+            if pause.is_zero() {
+                // Lets the server send the pieces one by one, as a model's tokens come, instead of all in one packet.
+                tokio::task::yield_now().await;
+            } else {
                 tokio::time::sleep(pause).await;
             }
             yield Ok(Bytes::from(piece));

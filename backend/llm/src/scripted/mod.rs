@@ -7,6 +7,34 @@
 //! - an answer is a function of the script and the request: the same conversation, asked again after a crash,
 //!   gets the same answer with the same ids. Only `times` of fault rules counts, per process and conversation;
 //! - a conversation that no rule fits is an error that names the nearest rules, never an invented answer.
+//!
+//! A script is TOML, or JSON of the same shape:
+//!
+//! ```toml
+//! name = "demo"
+//!
+//! [capture]                                   # looked for in the system prompt, then in the first user message
+//! story_id = 'story id: (\S+)'
+//!
+//! [[rule]]                                    # the first rule that fits answers
+//! name = "the engineer commits"
+//! when = { system_contains = "engineer", tools = ["git_commit"], turn = { min = 1, max = 3 }, last_tool = "git_branch" }
+//! answer.text = "Committing for {{story_id}}."
+//! answer.tool = [{ name = "git_commit", arguments = { branch = "{{last_tool.branch}}" } }]
+//! answer.usage = { input = 1200, output = 80 }
+//!
+//! [[rule]]
+//! name = "the provider is busy twice"
+//! when = { system_contains = "reviewer" }
+//! fault = { kind = "status", status = 429, retry_after_seconds = 1 }
+//! times = 2                                   # then the rule's own answer, or else the next rule that fits
+//! ```
+//!
+//! Conditions of `when`, all of which must hold: `system_contains`, `system_matches`, `tools` (all offered), `turn`
+//! (assistant messages so far), `last_contains`, `last_matches` (texts and results of the last message), `last_tool`
+//! (whose result came last). Faults: `status`, `hang` (`seconds`), and around an answer `slow_stream` (`chunk_ms`),
+//! `malformed_tool_call`, `cut_stream` (`after_chunks`). Placeholders: a capture, `{{last_tool.field}}`,
+//! `{{results.TOOL.field}}`, `{{turn}}`; `{{name|number}}` makes a captured text a number.
 
 mod answer;
 mod faults;

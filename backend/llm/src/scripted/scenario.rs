@@ -1,24 +1,4 @@
-//! The script as people write it, read and checked.
-//!
-//! ```toml
-//! name = "demo"
-//!
-//! [capture]                                   # looked for in the system prompt, then in the first user message
-//! story_id = 'story id: (\S+)'
-//!
-//! [[rule]]                                    # the first rule that fits answers
-//! name = "the engineer commits"
-//! when = { system_contains = "engineer", tools = ["git_commit"], turn = { min = 1, max = 3 }, last_tool = "git_branch" }
-//! answer.text = "Committing for {{story_id}}."
-//! answer.tool = [{ name = "git_commit", arguments = { branch = "{{last_tool.branch}}" } }]
-//! answer.usage = { input = 1200, output = 80 }
-//!
-//! [[rule]]
-//! name = "the provider is busy twice"
-//! when = { system_contains = "reviewer" }
-//! fault = { kind = "status", status = 429, retry_after_seconds = 1 }
-//! times = 2                                   # then the rule's own answer, or else the next rule that fits
-//! ```
+//! The script as people write it, read and checked. The module above shows the format.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -77,3 +77,33 @@ async fn a_call_that_is_cancelled_before_it_begins_reserves_nothing() {
     assert!(matches!(error, CallError::Cancelled { ref causes } if causes.is_empty()));
     assert_eq!((hooks.reserved().len(), count.load(Ordering::SeqCst)), (0, 0));
 }
+
+#[tokio::test]
+async fn whatever_two_providers_do_every_admitted_attempt_is_settled_once_and_in_order() {
+    let faults = [
+        "answer.text = 'fine'",
+        "fault = { kind = 'status', status = 500 }",
+        "fault = { kind = 'status', status = 429, retry_after_seconds = 90 }",
+        "fault = { kind = 'status', status = 401 }",
+        "fault = { kind = 'status', status = 400 }",
+        "answer.text = 'fine'\nfault = { kind = 'cut_stream', after_chunks = 0 }",
+        "answer.text = 'fine, fine, fine, fine, fine'\nfault = { kind = 'cut_stream', after_chunks = 2 }",
+    ];
+    for first in faults {
+        for second in faults {
+            let a = Server::scripted(&format!("[[rule]]\nname = 'r'\n{first}\n")).await;
+            let b = Server::scripted(&format!("[[rule]]\nname = 'r'\n{second}\n")).await;
+            let chain =
+                vec![a.deployment("a", ProviderKind::OpenAi), b.deployment("b", ProviderKind::Anthropic)];
+            let hooks = Hooks::default();
+            let result = call(&gateway(policy(1)), chain, &request("go"), &hooks).await;
+            let reserved: Vec<u32> = hooks.reserved().iter().map(|(n, ..)| *n).collect();
+            let settled: Vec<u32> = hooks.settled().iter().map(|settled| settled.n).collect();
+            assert_eq!(reserved, settled, "{first} / {second}");
+            assert_eq!(settled, (1..=u32::try_from(settled.len()).unwrap()).collect::<Vec<_>>());
+            let failures = hooks.settled().iter().filter(|settled| settled.error.is_some()).count();
+            assert_eq!(result.is_ok(), failures + 1 == settled.len(), "{first} / {second}");
+            assert_eq!(result.err().map_or(failures, |error| error.causes().len()), failures);
+        }
+    }
+}
