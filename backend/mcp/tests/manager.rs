@@ -1,4 +1,5 @@
 //! The manager against real servers over real HTTP.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail loudly")]
 
 use std::{
     sync::{

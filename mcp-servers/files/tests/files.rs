@@ -1,4 +1,5 @@
 //! The filesystem server over real HTTP: what it does, and every way out of the worktree it must refuse.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail loudly")]
 
 use std::{
     fs,

@@ -124,8 +124,17 @@ impl Bench {
 
     /// A client with any token, in any era; fails when the handshake is refused.
     pub async fn client_with(&self, server: &Started, token: &str, era: Era) -> Result<Client, String> {
+        self.connect(&server.url, token, era).await
+    }
+
+    /// A client of a server that somebody else has started.
+    pub async fn client_at(&self, url: &str, token: &str) -> Result<Client, String> {
+        self.connect(url, token, Era::Modern).await
+    }
+
+    async fn connect(&self, url: &str, token: &str, era: Era) -> Result<Client, String> {
         let config =
-            StreamableHttpClientTransportConfig::with_uri(server.url.clone()).auth_header(token.to_owned());
+            StreamableHttpClientTransportConfig::with_uri(url.to_owned()).auth_header(token.to_owned());
         let http = crate::backend::http_client().unwrap();
         let transport = StreamableHttpClientTransport::with_client(http, config);
         let lifecycle = match era {

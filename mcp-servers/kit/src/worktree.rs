@@ -277,3 +277,36 @@ pub fn path_failure(fault: &io::Error, path: &RelPath) -> ToolFailure {
         _ => ToolFailure::internal(fault),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_path_is_cleaned_or_refused_as_text() {
+        for (text, clean) in
+            [("a/./b", "a/b"), ("a//b/", "a/b"), (".", "."), ("", "."), ("./", "."), ("...", "...")]
+        {
+            assert_eq!(RelPath::parse(text).unwrap().to_string(), clean);
+        }
+        let long = "a/".repeat(MAX_PATH_DEPTH + 1);
+        for text in
+            ["..", "a/..", "/", "/a", "a\0", ".git", "a/.Git/b", ".git.", ".g\u{200c}it", "GIT~1", &long]
+        {
+            assert!(RelPath::parse(text).is_err(), "{text:?}");
+        }
+        for text in [".github/x", ".gitignore", "git", "x.git"] {
+            assert!(RelPath::parse(text).is_ok(), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_accepted_path_is_relative_and_goes_only_down(text in "[a./\\\\~\\x00G-Zgit]{0,40}") {
+            if let Ok(path) = RelPath::parse(&text) {
+                prop_assert!(path.as_path().components().all(|c| matches!(c, Component::Normal(n) if !is_git_name(n))));
+            }
+        }
+    }
+}

@@ -1,4 +1,5 @@
 //! The kit over real HTTP: who may come in, what a call may say, what comes back.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail loudly")]
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -31,13 +32,13 @@ struct Who {
     text: String,
 }
 
-async fn echo(_: (), ctx: ProjectCtx, args: Text) -> Result<Who, ToolFailure> {
+async fn echo((): (), ctx: ProjectCtx, args: Text) -> Result<Who, ToolFailure> {
     tokio::time::sleep(Duration::from_millis(2)).await;
     let step = ctx.step_key().map(str::to_owned);
     Ok(Who { project: ctx.project(), agent: ctx.agent(), run: ctx.run(), step, text: args.text })
 }
 
-async fn fail(_: (), _: ProjectCtx, args: Text) -> Result<Value, ToolFailure> {
+async fn fail((): (), _: ProjectCtx, args: Text) -> Result<Value, ToolFailure> {
     match args.text.as_str() {
         "panic" => panic!("asked for"),
         "internal" => Err(ToolFailure::internal(&"disk /dev/sda1 is on fire")),
@@ -45,16 +46,16 @@ async fn fail(_: (), _: ProjectCtx, args: Text) -> Result<Value, ToolFailure> {
     }
 }
 
-async fn sleep(_: (), _: ProjectCtx, _: Nothing) -> Result<Value, ToolFailure> {
+async fn sleep((): (), _: ProjectCtx, _: Nothing) -> Result<Value, ToolFailure> {
     tokio::time::sleep(Duration::from_secs(60)).await;
     Ok(json!({}))
 }
 
-async fn big(_: (), _: ProjectCtx, _: Nothing) -> Result<Value, ToolFailure> {
+async fn big((): (), _: ProjectCtx, _: Nothing) -> Result<Value, ToolFailure> {
     Ok(json!({ "kind": "log", "text": "é".repeat(100_000) }))
 }
 
-async fn backend(_: (), ctx: ProjectCtx, args: Text) -> Result<Value, ToolFailure> {
+async fn backend((): (), ctx: ProjectCtx, args: Text) -> Result<Value, ToolFailure> {
     let client: BackendClient = ctx.backend()?;
     client.post(&["api", "things", &args.text], &json!({ "a": 1 })).await
 }
@@ -388,4 +389,90 @@ async fn several_servers_share_a_process_and_healthz_needs_no_token() {
     assert_eq!(wrong.status(), 401, "a token for one server is none for another");
     let right = second(bench.token("second", &["second:read"])).await.unwrap();
     assert_eq!(right.status(), 200);
+}
+
+async fn nap((): (), _: ProjectCtx, _: Nothing) -> Result<Value, ToolFailure> {
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    Ok(json!({ "rested": true }))
+}
+
+fn napping() -> ToolServer<()> {
+    ToolServer::new("example", "For tests.", ()).tool(ToolSpec::read("nap", "Naps."), nap)
+}
+
+fn nap_of(bench: &Bench) -> (String, String) {
+    let arguments = json!({ "project_id": bench.project, "agent_id": bench.agent });
+    (bench.token("example", &["example:read"]), legacy_call("nap", &arguments))
+}
+
+#[tokio::test]
+async fn a_call_under_way_at_shutdown_is_answered() {
+    let bench = Bench::new();
+    let running = bench.start(napping()).await;
+    let (token, body) = nap_of(&bench);
+    let url = running.url.clone();
+    let request =
+        reqwest::Client::builder().no_proxy().build().unwrap().post(url).bearer_auth(token).body(body);
+    let request = request.header("content-type", "application/json");
+    let request = request.header("accept", "application/json, text/event-stream");
+    let (answer, ()) = tokio::join!(request.send(), async {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        running.stop().await;
+    });
+    assert!(answer.unwrap().text().await.unwrap().contains("rested"));
+}
+
+#[tokio::test]
+async fn more_calls_than_allowed_are_turned_away_at_once() {
+    let bench = Bench::new();
+    let options = Options { max_in_flight: 1, ..Options::default() };
+    let running = Started::new("example", napping().mount(&bench.host_with(options))).await;
+    let (token, body) = nap_of(&bench);
+    let calls = (0..3).map(|_| post(&running, Some(&token), &[], body.clone()));
+    let mut statuses: Vec<u16> = futures::future::join_all(calls).await.into_iter().map(|a| a.0).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 503, 503]);
+}
+
+#[derive(Clone, Default)]
+struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_log_tells_the_shape_of_a_call_and_never_a_value_or_a_token() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_writer(move || writer.clone())
+        .with_ansi(false)
+        .finish();
+    // The test's runtime has one thread, so the server's tasks log here, too.
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let bench = Bench::new();
+    let running = bench.start(server()).await;
+    let token = bench.token("example", &["example:write"]);
+    let client = bench.client_with(&running, &token, Era::Legacy).await.unwrap();
+    client.ok("echo", json!({ "text": "hunter2" })).await;
+    client.fails("fail", json!({ "text": "hunter3" })).await;
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("syndarix::tool_call")).collect();
+    assert_eq!(lines.len(), 2, "one line for each call");
+    assert!(lines[0].contains("text:str(7)") && lines[0].contains("outcome=\"ok\""), "{}", lines[0]);
+    assert!(lines[1].contains("outcome=\"conflict\"") && lines[1].contains(&bench.project.to_string()));
+    let own: String = text.lines().filter(|line| line.contains("syndarix")).collect();
+    assert!(!own.contains("hunter"), "a value was logged");
+    let signature = token.rsplit('.').next().unwrap();
+    let server_side: String = text.lines().filter(|line| !line.contains("rmcp::transport::worker")).collect();
+    assert!(!server_side.contains(signature), "a token was logged");
 }
