@@ -2,8 +2,10 @@
 
 use crate::{Place, chain, count, run};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use syndarix_postgres::{Error, start};
 use tokio::task::JoinSet;
 
@@ -38,9 +40,10 @@ async fn stale_files_naming_a_living_stranger_do_not_stop_a_start() {
     let server = place.start().await;
     run(server.url(), "create table t as select generate_series(1, 3)").await;
     server.stop().await.unwrap();
-    let stranger = std::process::id();
     let pgdata = place.data_dir().join("pgdata");
-    fs::write(pgdata.join("postmaster.pid"), format!("{stranger}\n{}\n1\n5432\n", pgdata.display())).unwrap();
+    let stranger = Stranger::start(&pgdata);
+    let pid = stranger.0.id();
+    fs::write(pgdata.join("postmaster.pid"), format!("{pid}\n{}\n1\n5432\n", pgdata.display())).unwrap();
     let run_dir = place.run_base().join("left");
     fs::create_dir_all(&run_dir).unwrap();
     let server = place.start().await;
@@ -50,7 +53,7 @@ async fn stale_files_naming_a_living_stranger_do_not_stop_a_start() {
 
     fs::create_dir_all(&socket_dir).unwrap();
     drop(std::os::unix::net::UnixListener::bind(socket_dir.join(".s.PGSQL.5432")).unwrap());
-    fs::write(socket_dir.join(".s.PGSQL.5432.lock"), format!("{stranger}\n/elsewhere\n")).unwrap();
+    fs::write(socket_dir.join(".s.PGSQL.5432.lock"), format!("{pid}\n/elsewhere\n")).unwrap();
     let server = place.start().await;
     assert_eq!(count(server.url()).await, 3);
     server.stop().await.unwrap();
@@ -138,6 +141,28 @@ async fn a_closed_folder_above_the_data_is_named_to_root_and_no_matter_to_anybod
             assert!(rustix::process::geteuid().is_root(), "{}", chain(&error));
             assert!(error.to_string().contains(&format!("chmod o+x {}", closed.display())), "{error}");
         }
+    }
+}
+
+/// A process of the data's owner: PostgreSQL heeds no other, nor its own parent.
+struct Stranger(Child);
+
+impl Stranger {
+    fn start(pgdata: &Path) -> Self {
+        let owner = fs::metadata(pgdata).unwrap();
+        let mut command = Command::new("sleep");
+        command.arg("600").stdout(Stdio::null()).stderr(Stdio::null());
+        if rustix::process::geteuid().is_root() {
+            command.uid(owner.uid()).gid(owner.gid());
+        }
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
