@@ -3,7 +3,7 @@
 //! A file is a history that exists somewhere. When one of these tests fails, give the event a new version and
 //! upcast the old one; never change a file.
 
-use crate::samples::Sampled;
+use crate::events::Recorded;
 use serde_json::Value;
 use std::{collections::BTreeSet, fs, path::Path};
 use syndarix_domain::{
@@ -42,7 +42,7 @@ fn no_golden_file_is_left_without_its_event() {
 }
 
 /// A file holds a list: one event of the kind for each shape that its data can have.
-fn check<M: Sampled>() {
+fn check<M: Recorded>() {
     let samples = M::events("read me", 1);
     let sampled: BTreeSet<String> = samples.iter().map(kind_of::<M>).collect();
     for kind in kinds(M::SOURCE) {
@@ -69,7 +69,7 @@ fn check<M: Sampled>() {
     }
 }
 
-fn kind_of<M: Sampled>(event: &M::Event) -> String {
+fn kind_of<M: Recorded>(event: &M::Event) -> String {
     let value = serde_json::to_value(event).unwrap();
     value["type"].as_str().unwrap().to_owned()
 }

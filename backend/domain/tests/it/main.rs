@@ -2,6 +2,7 @@
 
 mod audit_chain;
 mod diagrams;
+mod events;
 mod golden;
 mod loops;
 mod money;

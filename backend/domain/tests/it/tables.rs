@@ -4,7 +4,10 @@
 //! asks for what is already so, or `refused` with the guard. A pair of state and command that the table does not hold
 //! fails, and so does a phase or a command of the source without a sample.
 
-use crate::samples::{Sampled, minute};
+use crate::{
+    events::Recorded,
+    samples::{Sampled, minute},
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use syndarix_domain::{
@@ -52,7 +55,7 @@ fn an_approval_answers_as_its_table_says() {
     check::<Approval>(include_str!("tables/approval.txt"));
 }
 
-fn check<M: Sampled>(expected: &str) {
+fn check<M: Recorded>(expected: &str) {
     covers_the_source::<M>();
     let answers = answers::<M>();
     let expected = read(expected);
@@ -157,7 +160,7 @@ fn read(table: &str) -> BTreeMap<Pair, String> {
 }
 
 /// A new phase or command must get samples: their names are read from the source.
-fn covers_the_source<M: Sampled>() {
+fn covers_the_source<M: Recorded>() {
     let states = M::states().unwrap();
     let phases: BTreeSet<&str> = states.iter().flat_map(|(_, state)| state.as_ref().map(M::phase)).collect();
     // An approval's decided phase is named by its outcome.

@@ -4,14 +4,15 @@ use super::{Named, Sampled, id, line_comment, minute, play};
 use serde_json::{Value, json};
 use syndarix_domain::{
     actor::Actor,
-    approval::{Approval, Command, Decided, Event, Outcome, Request, Subject},
+    approval::{Approval, Command, Decided, Outcome, Request, Subject},
     machine::Rejection,
     policy::{Action, Category},
 };
 
 const DIGEST: &str = "5eed";
 
-fn request(text: &str, n: u128) -> Request {
+/// A question of a run.
+pub(crate) fn request(text: &str, n: u128) -> Request {
     Request {
         id: id(n),
         project: id(n + 1),
@@ -34,7 +35,8 @@ fn request(text: &str, n: u128) -> Request {
     }
 }
 
-fn fixed(text: &str, n: u128) -> Request {
+/// A question whose arguments nobody may change.
+pub(crate) fn fixed(text: &str, n: u128) -> Request {
     let subject = Subject::Sprint { sprint: id(n + 2), complete: true };
     Request {
         subject,
@@ -48,7 +50,8 @@ fn fixed(text: &str, n: u128) -> Request {
     }
 }
 
-fn decided(outcome: Outcome, note: &str, arguments: Option<Value>) -> Decided {
+/// A human's answer.
+pub(crate) fn decided(outcome: Outcome, note: &str, arguments: Option<Value>) -> Decided {
     Decided { outcome, by: id(71), at: minute(9), note: note.into(), comments: Vec::new(), arguments }
 }
 
@@ -61,8 +64,6 @@ fn after(request: Request, commands: &[Command]) -> Result<Option<Approval>, Rej
 }
 
 impl Sampled for Approval {
-    const SOURCE: &'static str = include_str!("../../src/approval/types.rs");
-
     fn states() -> Result<Vec<Named<Option<Self>>>, Rejection> {
         use Outcome::{Approved, ApprovedWithChanges, ChangesRequested, Rejected};
         let asked = || request("merge it?", 1);
@@ -109,26 +110,6 @@ impl Sampled for Approval {
             ("expire", Command::Expire),
             ("cancel", Command::Cancel { reason: "gone".into() }),
             ("supersede", Command::Supersede { reason: "new commits".into() }),
-        ]
-    }
-
-    fn events(text: &str, n: u128) -> Vec<Event> {
-        let (at, text) = (minute(3), text.to_owned());
-        let changed = Decided {
-            comments: vec![line_comment(&text)],
-            ..decided(Outcome::ApprovedWithChanges, &text, Some(json!({ "branch": text })))
-        };
-        vec![
-            Event::Requested { request: Box::new(request(&text, n)), at },
-            Event::Requested { request: Box::new(fixed(&text, n)), at },
-            Event::Decided(changed),
-            Event::Decided(decided(Outcome::Approved, &text, None)),
-            Event::Decided(decided(Outcome::ChangesRequested, &text, None)),
-            Event::Decided(decided(Outcome::Rejected, &text, None)),
-            Event::Reminded { escalated: true, at },
-            Event::Expired { at },
-            Event::Cancelled { reason: text.clone(), at },
-            Event::Superseded { reason: text, at },
         ]
     }
 }

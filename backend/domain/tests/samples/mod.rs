@@ -1,7 +1,7 @@
-//! Representative states, commands and events of every machine, for the tests and for the diagrams.
+//! Representative states and commands of every machine, for the tests and for the diagrams.
 //!
 //! Invariants: every state is reached by commands that the machine accepts; every command fits the state that it is
-//! asked for where one can; every event variant has a sample. Nothing here panics: examples use it too.
+//! asked for where one can. Nothing here panics: an example uses it too.
 
 pub(crate) mod approval;
 pub(crate) mod diagrams;
@@ -22,17 +22,11 @@ pub(crate) type Named<T> = (&'static str, T);
 
 /// A machine with samples.
 pub(crate) trait Sampled: Machine {
-    /// The source of its data: the names that the tables must cover are read from it.
-    const SOURCE: &'static str;
-
     /// States worth asking every command of, each phase at least once.
     fn states() -> Result<Vec<Named<Option<Self>>>, Rejection>;
 
     /// Commands worth asking of this state: the fitting ones and the near misses.
     fn commands(state: Option<&Self>) -> Vec<Named<Self::Command>>;
-
-    /// At least one event of each variant, with this text and these ids in it.
-    fn events(text: &str, n: u128) -> Vec<Self::Event>;
 }
 
 /// The n-th id.

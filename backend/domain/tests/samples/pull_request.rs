@@ -4,7 +4,7 @@ use super::{Named, Sampled, id, minute, play};
 use syndarix_domain::{
     actor::Actor,
     machine::Rejection,
-    pull_request::{Command, Comment, Event, New, PullRequest},
+    pull_request::{Command, Comment, New, PullRequest},
     story::Side,
 };
 
@@ -12,7 +12,8 @@ const HEAD: &str = "abc";
 const NEXT_HEAD: &str = "def";
 const MERGE_COMMIT: &str = "c0ffee";
 
-fn new(text: &str, n: u128) -> New {
+/// A pull request as it is offered.
+pub(crate) fn new(text: &str, n: u128) -> New {
     New {
         id: id(n),
         project: id(n + 1),
@@ -26,7 +27,8 @@ fn new(text: &str, n: u128) -> New {
     }
 }
 
-fn remark(text: &str, n: u128) -> Comment {
+/// A remark on a line.
+pub(crate) fn remark(text: &str, n: u128) -> Comment {
     Comment {
         author: Actor::User(id(n)),
         body: text.into(),
@@ -50,8 +52,6 @@ fn after(commands: &[Command]) -> Result<Option<PullRequest>, Rejection> {
 }
 
 impl Sampled for PullRequest {
-    const SOURCE: &'static str = include_str!("../../src/pull_request/types.rs");
-
     fn states() -> Result<Vec<Named<Option<Self>>>, Rejection> {
         use Command::{BeginMerge, BeginReview, Close, RequestChanges};
         Ok(vec![
@@ -87,24 +87,6 @@ impl Sampled for PullRequest {
             ("comment", Command::Comment { comment: remark("why?", 81) }),
             ("comment, no text", Command::Comment { comment: remark(" ", 81) }),
             ("close", Command::Close),
-        ]
-    }
-
-    fn events(text: &str, n: u128) -> Vec<Event> {
-        let (at, text) = (minute(3), text.to_owned());
-        vec![
-            Event::Submitted { pull_request: new(&text, n), at },
-            Event::Submitted { pull_request: New { story: None, ..new(&text, n) }, at },
-            Event::Reviewing { at },
-            Event::Pushed { head: text.clone(), at },
-            Event::Approved { head: text.clone(), at },
-            Event::ChangesRequested { reason: text.clone(), conflicts: vec![text.clone()], at },
-            Event::Merging { at },
-            Event::Merged { commit: text.clone(), at },
-            Event::Commented { comment: remark(&text, n) },
-            Event::Commented { comment: Comment { author: Actor::System, line: None, ..remark(&text, n) } },
-            Event::Commented { comment: Comment { author: Actor::Agent(id(n)), ..remark(&text, n) } },
-            Event::Closed { at },
         ]
     }
 }

@@ -5,8 +5,8 @@ use syndarix_domain::{
     machine::Rejection,
     money::MicroUsd,
     run::{
-        Answer, Call, CallStatus, Command, Event, Limits, New, Outcome, Phase, Resume, Run, RunResult, Usage,
-        Wait,
+        Answer, Call, CallStatus, Command, Limits, MAX_IDLE_ANSWERS, New, Outcome, Phase, Run, RunResult,
+        Usage, Wait,
     },
     stage::StageName,
 };
@@ -14,7 +14,8 @@ use syndarix_domain::{
 const QUESTION: u128 = 31;
 const STRANGE_QUESTION: u128 = 32;
 
-fn new(stage: StageName, n: u128) -> New {
+/// A run with room to work.
+pub(crate) fn new(stage: StageName, n: u128) -> New {
     let limits =
         Limits { max_steps: 40, max_tokens: 1_000_000, max_cost: MicroUsd(2_000_000), max_seconds: 36_000 };
     New { id: id(n), project: id(n + 1), agent: id(n + 2), story: id(n + 3), stage, limits }
@@ -49,7 +50,7 @@ pub(crate) fn result(stage: StageName, text: &str) -> RunResult {
 }
 
 /// Every answer that a human, or nobody, can give.
-fn answers(text: &str) -> [Answer; 4] {
+pub(crate) fn answers(text: &str) -> [Answer; 4] {
     let text = text.to_owned();
     [
         Answer::Approved,
@@ -79,6 +80,25 @@ fn rate_limit() -> Wait {
     Wait::RateLimit { until: minute(90), detail: "429".into() }
 }
 
+fn budget() -> Wait {
+    Wait::Budget { detail: "the project's month".into() }
+}
+
+fn tight(max_steps: u32) -> New {
+    let new = new(StageName::Implementation, 1);
+    New { limits: Limits { max_steps, ..new.limits }, ..new }
+}
+
+fn think_idly(step: u32) -> Command {
+    Command::FinishModelCall { step, calls: Vec::new(), usage: USAGE }
+}
+
+fn idle_twice() -> Result<Option<Run>, Rejection> {
+    let start = Command::Start(new(StageName::Implementation, 1));
+    let idle = (1..MAX_IDLE_ANSWERS).flat_map(|step| [Command::BeginModelCall, think_idly(step)]);
+    play([start].into_iter().chain(idle).chain([Command::BeginModelCall]))
+}
+
 fn complete(stage: StageName, gate: Option<u128>) -> Command {
     Command::Complete { call: "a".into(), result: result(stage, "done so"), gate: gate.map(id) }
 }
@@ -99,8 +119,6 @@ fn acting(stage: StageName, calls: &[&str], then: &[Command]) -> Result<Option<R
 }
 
 impl Sampled for Run {
-    const SOURCE: &'static str = include_str!("../../src/run/types.rs");
-
     fn states() -> Result<Vec<Named<Option<Self>>>, Rejection> {
         let work = StageName::Implementation;
         let (begun, review) = (begin_tool(), StageName::Review);
@@ -114,6 +132,11 @@ impl Sampled for Run {
             ("started", play([Command::Start(new(work, 1))])?),
             ("thinking, under way", play([Command::Start(new(work, 1)), Command::BeginModelCall])?),
             ("thinking, due", acting(work, &[], &[])?),
+            ("thinking, under way, two idle answers", idle_twice()?),
+            (
+                "thinking, due, at its limit",
+                play([Command::Start(tight(1)), Command::BeginModelCall, think_idly(1)])?,
+            ),
             ("acting, one call", acting(work, &["a"], &[])?),
             ("acting, one call, allowed", acting(work, &["a"], &[ask(false), approved])?),
             ("acting, one call, begun", acting(work, &["a"], std::slice::from_ref(&begun))?),
@@ -124,7 +147,8 @@ impl Sampled for Run {
             ("waiting with a result", offered(work)?),
             ("waiting with a review", offered(review)?),
             ("waiting for the rate limit", parked(rate_limit())?),
-            ("waiting for budget", parked(Wait::Budget { detail: "the project's month".into() })?),
+            ("waiting for budget", parked(budget())?),
+            ("waiting for budget, to think", acting(work, &[], &[park(budget())])?),
             ("waiting, paused", parked(Wait::Paused { by: id(71) })?),
             ("succeeded", acting(work, &["a"], &[begin_tool(), complete(work, None)])?),
             ("failed", acting(work, &["a"], &[Command::Fail { reason: "no tools".into() }])?),
@@ -166,7 +190,7 @@ impl Sampled for Run {
             ("ask_human, leave", ask(false)),
             ("ask_human, knowledge", ask(true)),
             ("park, rate limit", park(rate_limit())),
-            ("park, budget", park(Wait::Budget { detail: "the project's month".into() })),
+            ("park, budget", park(budget())),
             ("park, paused", park(Wait::Paused { by: id(71) })),
             ("answer, approved", approved),
             ("answer, changes requested", changes),
@@ -182,58 +206,4 @@ impl Sampled for Run {
             ("cancel", Command::Cancel { reason: text() }),
         ]
     }
-
-    fn events(text: &str, n: u128) -> Vec<Event> {
-        let (at, text) = (minute(3), text.to_owned());
-        let stage = StageName::Implementation;
-        let begun = Call { status: CallStatus::Started, step: Some(2), ..call("a", &text) };
-        let mut events = vec![
-            Event::Started { run: new(stage, n), at },
-            Event::ModelCallStarted { step: 1, at },
-            Event::ModelCallFinished { step: 1, calls: vec![begun.clone()], usage: USAGE, at },
-            Event::ModelCallFailed { step: 1, reason: text.clone(), at },
-            Event::ToolCallStarted { call: "a".into(), tool: text.clone(), step: 2, at },
-            Event::ToolCallFinished { call: "a".into(), tool: text.clone(), step: 2, artefact: false, at },
-            Event::Woken { answer: None, at },
-            Event::Failed { reason: text.clone(), at },
-            Event::Stalled { reason: text.clone(), at },
-            Event::Cancelled { reason: text.clone(), at },
-        ];
-        events.extend(
-            waits(&text, n)
-                .into_iter()
-                .zip(resumes(&text, &begun).into_iter().cycle())
-                .map(|(wait, resume)| Event::Waiting { wait, resume, at }),
-        );
-        events.extend(answers(&text).map(|answer| Event::Woken { answer: Some(answer), at }));
-        events.extend(StageName::ALL.map(|stage| Event::Succeeded { result: result(stage, &text), at }));
-        let [_, changes, ..] = answers(&text);
-        if let Answer::ChangesRequested { from, summary, comments } = changes {
-            let outcome = Outcome::ChangesRequested { from, summary, comments };
-            let result = RunResult { outcome, ..result(stage, &text) };
-            events.push(Event::Succeeded { result, at });
-        }
-        events
-    }
-}
-
-fn waits(text: &str, n: u128) -> [Wait; 5] {
-    [
-        Wait::Approval { approval: id(n) },
-        Wait::Human { approval: id(n + 1) },
-        Wait::RateLimit { until: minute(90), detail: text.into() },
-        Wait::Budget { detail: text.into() },
-        Wait::Paused { by: id(n + 2) },
-    ]
-}
-
-fn resumes(text: &str, begun: &Call) -> Vec<Resume> {
-    let calls = vec![begun.clone()];
-    let result = result(StageName::Implementation, text);
-    vec![
-        Resume::Result { calls: calls.clone(), call: "a".into(), result },
-        Resume::Leave { calls: calls.clone(), call: "a".into() },
-        Resume::Think,
-        Resume::Act { calls },
-    ]
 }

@@ -1,19 +1,21 @@
 //! Samples of the sprint machine.
 
-use super::{Named, Sampled, id, minute, play};
+use super::{Named, Sampled, id, play};
 use chrono::{Days, NaiveDate};
 use syndarix_domain::{
     machine::Rejection,
-    sprint::{Command, Event, New, Sprint},
+    sprint::{Command, New, Sprint},
 };
 
 const QUESTION: u128 = 31;
 
-fn day(n: u64) -> Option<NaiveDate> {
+/// The n-th day of the samples' sprint.
+pub(crate) fn day(n: u64) -> Option<NaiveDate> {
     NaiveDate::default().checked_add_days(Days::new(20_000 + n))
 }
 
-fn new(text: &str, n: u128) -> New {
+/// Two weeks.
+pub(crate) fn new(text: &str, n: u128) -> New {
     New {
         id: id(n),
         project: id(n + 1),
@@ -46,8 +48,6 @@ fn after(sprint: New, commands: &[Command]) -> Result<Option<Sprint>, Rejection>
 }
 
 impl Sampled for Sprint {
-    const SOURCE: &'static str = include_str!("../../src/sprint/types.rs");
-
     fn states() -> Result<Vec<Named<Option<Self>>>, Rejection> {
         use Command::RequestReview;
         let planned = || new("Sprint 3", 1);
@@ -90,21 +90,6 @@ impl Sampled for Sprint {
             ("decline", Command::Decline { approval: id(QUESTION) }),
             ("decline, another question", Command::Decline { approval: id(QUESTION + 1) }),
             ("cancel", cancel()),
-        ]
-    }
-
-    fn events(text: &str, n: u128) -> Vec<Event> {
-        let (at, text) = (minute(3), text.to_owned());
-        vec![
-            Event::Created { sprint: new(&text, n), at },
-            Event::Created { sprint: New { starts_on: None, ends_on: None, ..new(&text, n) }, at },
-            Event::Edited { name: text.clone(), goal: text.clone(), starts_on: day(1), ends_on: None, at },
-            Event::Asked { approval: id(n), at },
-            Event::Declined { approval: id(n), at },
-            Event::Started { at },
-            Event::ReviewStarted { time_up: true, at },
-            Event::Completed { points: 21, at },
-            Event::Cancelled { reason: text, at },
         ]
     }
 }

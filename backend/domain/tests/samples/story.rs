@@ -5,7 +5,7 @@ use syndarix_domain::{
     ids::PullRequestId,
     machine::Rejection,
     stage::StageName,
-    story::{Change, Command, Event, New, Phase, Stage, StageOutput, Story},
+    story::{Change, Command, MAX_ROUNDS, New, Phase, StageOutput, Story},
 };
 
 const RUN: u128 = 21;
@@ -15,7 +15,8 @@ const PULL_REQUEST: u128 = 41;
 const TEST_RUN: u128 = 51;
 const MERGE_COMMIT: &str = "c0ffee";
 
-fn new(text: &str, n: u128) -> New {
+/// A story as its client wrote it.
+pub(crate) fn new(text: &str, n: u128) -> New {
     New {
         id: id(n),
         project: id(n + 1),
@@ -80,9 +81,19 @@ fn after(steps: usize, then: &[Command]) -> Result<Option<Story>, Rejection> {
     play(way().into_iter().take(steps).chain(then.iter().cloned()))
 }
 
-impl Sampled for Story {
-    const SOURCE: &'static str = include_str!("../../src/story/types.rs");
+/// One more word from the reviewer, and a human must look.
+fn last_round() -> Result<Option<Story>, Rejection> {
+    let again = [
+        Command::RequestChanges { feedback: feedback("name it better") },
+        begin(StageName::Implementation),
+        finish(StageOutput::Implementation),
+        begin(StageName::Review),
+    ];
+    let rounds = usize::try_from(MAX_ROUNDS).unwrap_or_default() - 1;
+    play(way().into_iter().take(10).chain(again.into_iter().cycle().take(4 * rounds)))
+}
 
+impl Sampled for Story {
     fn states() -> Result<Vec<Named<Option<Self>>>, Rejection> {
         Ok(vec![
             ("nothing", None),
@@ -90,14 +101,23 @@ impl Sampled for Story {
             ("analysis, queued", after(2, &[])?),
             ("analysis, running", after(3, &[])?),
             ("analysis, asking", after(3, &[ask()])?),
+            ("design, queued", after(4, &[])?),
             ("design, running", after(5, &[])?),
+            ("design, asking", after(5, &[ask()])?),
+            ("implementation, queued", after(6, &[])?),
             ("implementation, running", after(7, &[])?),
-            ("implementation, running, pull request open", after(8, &[])?),
+            ("implementation, asking", after(7, &[ask()])?),
+            ("implementation, pull request open", after(8, &[])?),
             ("review, queued", after(9, &[])?),
             ("review, running", after(10, &[])?),
             ("review, asking", after(10, &[ask()])?),
+            ("review, last round", last_round()?),
             ("review, merging", after(11, &[])?),
+            ("testing, queued", after(12, &[])?),
             ("testing, running", after(13, &[])?),
+            ("testing, asking", after(13, &[ask()])?),
+            ("blocked from analysis", after(3, &[block()])?),
+            ("blocked from design", after(5, &[block()])?),
             ("blocked from implementation", after(7, &[block()])?),
             ("blocked from review", after(10, &[block()])?),
             ("blocked from testing", after(13, &[block()])?),
@@ -154,46 +174,6 @@ impl Sampled for Story {
             ("pass_deadline", deadline(state, stage)),
             ("pass_deadline, an earlier visit", Command::PassDeadline { stage, since: minute(-9) }),
         ]
-    }
-
-    fn events(text: &str, n: u128) -> Vec<Event> {
-        let (run, test_run, pull_request, at) = (id(n), id(n + 1), id(n + 2), minute(3));
-        let text = text.to_owned();
-        let mut events = vec![
-            Event::Created { story: new(&text, n), at },
-            Event::Started { at },
-            Event::RunStarted { run, at },
-            Event::Asked { run, approval: id(n + 3), at },
-            Event::Resumed { run, at },
-            Event::PullRequestOpened { change: Change { pull_request, branch: text.clone() }, at },
-            Event::ReviewPassed { run, head: text.clone(), at },
-            Event::ChangesRequested { feedback: feedback(&text), at },
-            Event::Merged { pull_request, commit: text.clone(), at },
-            Event::TestsFailed { test_run, feedback: feedback(&text), at },
-            Event::Done { commit: text.clone(), test_run, at },
-            Event::Blocked { reason: text.clone(), at },
-            Event::Unblocked { at },
-            Event::Cancelled { reason: text.clone(), at },
-            Event::Planned { sprint: Some(id(n)), at },
-            Event::Planned { sprint: None, at },
-            Event::DeadlinePassed { stage: StageName::Review, escalated: true, at },
-        ];
-        let outputs = [
-            StageOutput::Analysis { acceptance: vec![text.clone()] },
-            StageOutput::Design { decision: text.clone() },
-            StageOutput::Implementation,
-            StageOutput::Review { head: text.clone() },
-        ];
-        events.extend(outputs.map(|output| Event::StageFinished { run, output, at }));
-        let stages = [
-            Stage::Analysis,
-            Stage::Design,
-            Stage::Implementation,
-            Stage::Review { pull_request },
-            Stage::Testing { commit: text },
-        ];
-        events.extend(stages.map(|stage| Event::Moved { stage, at }));
-        events
     }
 }
 
