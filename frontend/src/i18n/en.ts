@@ -454,6 +454,7 @@ export const t = {
     importHelp: "An *.agent.toml file; a type of the same name becomes its next version.",
     imported: (name: string) => `${name} imported`,
     noTypes: "No agent types",
+    inactive: "Inactive",
     personality: "Personality",
     role: "Role",
   },

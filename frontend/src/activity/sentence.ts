@@ -1,0 +1,64 @@
+import { subjectOf } from "../api/live";
+import type { EventEnvelope } from "../api/types";
+import { titleCase } from "../format";
+
+/** What an event says in words, and where it leads. Unknown types still read as a sentence. */
+
+const VERBS: Record<string, string> = {
+  "story.created": "wrote the story", "story.started": "started the story", "story.stage_started": "moved on the story", "story.moved": "moved the story to another sprint",
+  "story.blocked": "blocked the story", "story.unblocked": "unblocked the story", "story.cancelled": "cancelled the story", "story.done": "finished the story",
+  "run.started": "began a run", "run.step_started": "began", "run.step_finished": "did", "run.waiting": "waits", "run.woken": "goes on", "run.succeeded": "finished a run", "run.failed": "failed a run", "run.stalled": "stalled", "run.cancelled": "was stopped",
+  "pr.submitted": "opened pull request", "pr.reviewing": "reviews pull request", "pr.approved": "approved pull request", "pr.changes_requested": "asked for changes to pull request", "pr.merged": "merged pull request", "pr.closed": "closed pull request",
+  "approval.requested": "asks for approval", "approval.decided": "decided", "approval.expired": "expired",
+  "agent.spawned": "spawned agent", "agent.status_changed": "changed an agent", "agent.message": "sent a message", "agent.terminated": "terminated agent",
+  "cost.recorded": "recorded a cost", "cost.budget_changed": "changed the budget",
+};
+
+function first(data: EventEnvelope["data"], names: string[]): string {
+  for (const name of names) {
+    const value = data[name];
+    if (typeof value === "string" && value !== "") return value;
+    if (typeof value === "number") return `#${value}`;
+  }
+  return "";
+}
+
+export function verbOf(event: EventEnvelope): string {
+  return VERBS[event.type] ?? titleCase(event.type.replaceAll(".", " ")).toLowerCase();
+}
+
+export function objectOf(event: EventEnvelope): string {
+  const { data } = event;
+  const what = first(data, ["title", "target", "name", "stage", "phase", "number"]);
+  const outcome = first(data, ["outcome", "reason"]);
+  return [what, outcome ? `(${outcome.replaceAll("_", " ")})` : ""].filter(Boolean).join(" ");
+}
+
+export function actorNameOf(event: EventEnvelope): string {
+  return first(event.data, ["actor_name", "agent_name", "user_name"]);
+}
+
+export type Target = { kind: "story" | "run" | "approval"; id: string } | null;
+
+export function targetOf(event: EventEnvelope): Target {
+  const subject = subjectOf(event);
+  if (subject && (subject.kind === "story" || subject.kind === "run" || subject.kind === "approval")) return { kind: subject.kind, id: subject.id };
+  const story = event.data["story_id"];
+  return typeof story === "string" ? { kind: "story", id: story } : null;
+}
+
+export interface ActivityFilter {
+  actor?: string | undefined;
+  family?: string | undefined;
+}
+
+export function matchesFilter(event: EventEnvelope, filter: ActivityFilter): boolean {
+  return (!filter.actor || event.actor_type === filter.actor) && (!filter.family || event.type.startsWith(`${filter.family}.`));
+}
+
+/** Live events that the fetched pages do not hold yet. */
+export function unseen(live: EventEnvelope[], fetched: EventEnvelope[], shownUpTo: number): EventEnvelope[] {
+  const known = new Set(fetched.map((event) => event.id ?? `${event.seq}`));
+  const newest = Math.max(shownUpTo, ...fetched.map((event) => event.seq ?? 0));
+  return live.filter((event) => !known.has(event.id ?? `${event.seq}`) && (event.seq ?? Number.MAX_SAFE_INTEGER) > newest);
+}

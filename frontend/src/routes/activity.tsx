@@ -1,0 +1,98 @@
+import { skipToken, useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
+import { ArrowUp } from "lucide-react";
+import { useEffect, useRef, useState } from "react";
+import { actorNameOf, matchesFilter, objectOf, targetOf, unseen, verbOf } from "../activity/sentence";
+import { keys } from "../api/keys";
+import * as queries from "../api/queries";
+import type { EventEnvelope, Page } from "../api/types";
+import { dateTime, timeOfDay } from "../format";
+import { t } from "../i18n/en";
+import { Button } from "../ui/button";
+import { ActorIcon } from "../ui/entity";
+import { EmptyState, InlineError, SkeletonRows } from "../ui/feedback";
+import { FilterSelect } from "../ui/form";
+import { PageFrame } from "../ui/page";
+import { Dot, toneOf } from "../ui/status";
+
+export function ActivityPage() {
+  const { projectId } = useParams({ from: "/app/projects/$projectId/activity" });
+  const filter = useSearch({ from: "/app/projects/$projectId/activity" });
+  const navigate = useNavigate({ from: "/projects/$projectId/activity" });
+  const past = useInfiniteQuery(queries.events(projectId));
+  const live = useQuery<Page<EventEnvelope>>({ queryKey: keys.liveActivity(projectId), queryFn: skipToken });
+  const [accepted, setAccepted] = useState<EventEnvelope[]>([]);
+  const fetched = past.data?.pages.flatMap((page) => page.items) ?? [];
+  const shownUpTo = Math.max(0, ...accepted.map((event) => event.seq ?? 0));
+  const waiting = past.data ? unseen(live.data?.items ?? [], fetched, shownUpTo).filter((event) => !accepted.includes(event) && matchesFilter(event, filter)) : [];
+  const all = [...accepted, ...fetched].filter((event) => matchesFilter(event, filter));
+  const set = (name: "actor" | "family") => (value: string) => void navigate({ search: (known) => ({ ...known, [name]: value || undefined }), replace: true });
+  const options = (labels: Record<string, string>, title: string) => [{ value: "", label: `${title}: ${t.common.all}` }, ...Object.entries(labels).map(([value, label]) => ({ value, label }))];
+  return (
+    <PageFrame title={t.activity.title} tools={<>
+      <FilterSelect label={t.activity.actor} value={filter.actor ?? ""} onChange={set("actor")} options={options(t.activity.actors, t.activity.actor)} />
+      <FilterSelect label={t.activity.family} value={filter.family ?? ""} onChange={set("family")} options={options(t.activity.families, t.activity.family)} />
+    </>}>
+      <div aria-live="polite" className="pointer-events-none sticky top-2 z-10 flex h-0 justify-center">
+        {waiting.length > 0 ? (
+          <button type="button" data-pill onClick={() => setAccepted([...unseen(live.data?.items ?? [], fetched, shownUpTo), ...accepted])} className="pointer-events-auto flex h-7 items-center gap-1 rounded-full bg-accent-fill px-3 text-[12.5px] font-medium text-white shadow-lg">
+            <ArrowUp size={13} aria-hidden="true" />{t.activity.pill(waiting.length)}
+          </button>
+        ) : null}
+      </div>
+      {past.isError ? <InlineError error={past.error} onRetry={() => void past.refetch()} /> : null}
+      {past.isPending ? <SkeletonRows rows={10} /> : null}
+      {past.data ? (
+        all.length === 0 && !past.hasNextPage ? <div className="card"><EmptyState title={t.activity.empty} detail={t.activity.emptyDetail} action={filter.actor || filter.family ? <Button onClick={() => void navigate({ search: {} })}>{t.common.clearFilters}</Button> : null} /></div> : (
+          <>
+            {all.length > 0 ? <ol aria-label={t.activity.feed} className="card divide-y divide-line">{all.map((event) => <EventRow key={event.id ?? `${event.seq}-${event.type}`} event={event} />)}</ol> : null}
+            <More has={past.hasNextPage} busy={past.isFetchingNextPage} onMore={() => void past.fetchNextPage()} />
+          </>
+        )
+      ) : null}
+    </PageFrame>
+  );
+}
+
+/** Loads the next page when its button comes into view; the button remains for the keyboard. */
+export function More({ has, busy, onMore }: { has: boolean; busy: boolean; onMore: () => void }) {
+  const ref = useRef<HTMLDivElement>(null);
+  const load = useRef(onMore);
+  useEffect(() => {
+    load.current = onMore;
+  });
+  useEffect(() => {
+    if (!has || busy || !ref.current || typeof IntersectionObserver === "undefined") return undefined;
+    const observer = new IntersectionObserver((entries) => {
+      if (entries.some((entry) => entry.isIntersecting)) load.current();
+    });
+    observer.observe(ref.current);
+    return () => observer.disconnect();
+  }, [has, busy]);
+  if (!has) return null;
+  return <div ref={ref} className="flex justify-center py-4"><Button busy={busy} onClick={onMore}>{t.common.more}</Button></div>;
+}
+
+function EventRow({ event }: { event: EventEnvelope }) {
+  const who = actorNameOf(event) || t.actor.kind(event.actor_type ?? "system");
+  const object = objectOf(event);
+  return (
+    <li className="flex items-center gap-2.5 px-3 py-1.5">
+      <ActorIcon type={event.actor_type} size={15} />
+      <p className="min-w-0 flex-1 truncate"><span className="font-medium">{who}</span> <span className="text-soft">{verbOf(event)}</span> <Entity event={event} text={object} /></p>
+      <span className="hidden items-center gap-1.5 font-mono text-[11.5px] text-faint sm:flex"><Dot tone={toneOf(event.type.split(".")[1] ?? "")} />{event.type}</span>
+      <time dateTime={event.time} title={dateTime(event.time)} className="shrink-0 text-[12px] text-soft tabular">{timeOfDay(event.time)}</time>
+    </li>
+  );
+}
+
+function Entity({ event, text }: { event: EventEnvelope; text: string }) {
+  const target = targetOf(event);
+  if (!text) return null;
+  if (target === null) return <span>{text}</span>;
+  const link = "text-accent hover:underline";
+  const p = event.project_id;
+  if (target.kind === "story") return <Link to="/projects/$projectId/stories/$storyId" params={{ projectId: p, storyId: target.id }} className={link}>{text}</Link>;
+  if (target.kind === "run") return <Link to="/projects/$projectId/runs/$runId" params={{ projectId: p, runId: target.id }} className={link}>{text}</Link>;
+  return <Link to="/projects/$projectId/approvals/$approvalId" params={{ projectId: p, approvalId: target.id }} className={link}>{text}</Link>;
+}
