@@ -99,6 +99,14 @@ pub(crate) async fn done(pool: &PgPool) -> i64 {
     count(pool, "select count(*) from job_done where outcome = 'done'").await
 }
 
+pub(crate) async fn until(condition: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < PATIENCE, "waited in vain");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// Waits until the query gives `wanted`.
 pub(crate) async fn until_count(pool: &PgPool, what: &'static str, wanted: i64) {
     let started = Instant::now();
@@ -140,13 +148,18 @@ pub(crate) struct Doomed {
 }
 
 impl Doomed {
-    pub(crate) fn start(pool: &PgPool, registry: &Registry, config: WorkerConfig) -> Self {
+    /// The handlers get a pool of that runtime: a connection does not outlive the runtime that opened it.
+    pub(crate) fn start(
+        pool: &PgPool,
+        registry: impl FnOnce(&PgPool) -> Registry + Send + 'static,
+        config: WorkerConfig,
+    ) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let options = pool.connect_options().as_ref().clone();
-        let registry = registry.clone();
         runtime.spawn(async move {
             let own = PgPoolOptions::new().max_connections(4).connect_with(options).await.unwrap();
+            let registry = registry(&own);
             Worker::new(own, registry, config, Wake::new()).start();
         });
         Self { runtime }

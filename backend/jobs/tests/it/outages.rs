@@ -11,7 +11,9 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use crate::harness::{count, enqueue, enqueue_all, job, on_database, quick, start, until_count, until_done};
+use crate::harness::{
+    count, enqueue, enqueue_all, job, on_database, quick, start, until, until_count, until_done,
+};
 
 /// What the wire to the server does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,14 +70,6 @@ where
                 changed = wire.changed() => if changed.is_err() { return },
             },
         }
-    }
-}
-
-async fn until(condition: impl Fn() -> bool) {
-    let started = Instant::now();
-    while !condition() {
-        assert!(started.elapsed() < Duration::from_secs(15), "waited in vain");
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

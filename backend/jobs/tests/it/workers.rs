@@ -12,7 +12,8 @@ use syndarix_jobs::{
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::{
-    Doomed, count, done, enqueue, enqueue_all, id, job, on_database, quick, start, until_count, until_done,
+    Doomed, count, done, enqueue, enqueue_all, id, job, on_database, quick, start, until, until_count,
+    until_done,
 };
 
 const DRAIN: Duration = Duration::from_secs(2);
@@ -82,7 +83,7 @@ fn workers_that_are_killed_again_and_again_lose_nothing_and_repeat_nothing() {
         enqueue_all(&pool, &vec![job("pay"); 300]).await;
         let config = || WorkerConfig { max_rescues: 100, ..quick("doomed", 4) };
         for _ in 0..4 {
-            let doomed = Doomed::start(&pool, &exactly_once(&pool), config());
+            let doomed = Doomed::start(&pool, exactly_once, config());
             tokio::time::sleep(Duration::from_millis(250)).await;
             doomed.kill();
         }
@@ -100,7 +101,7 @@ fn with_default_times_a_killed_workers_job_starts_again_within_five_seconds() {
     on_database(|pool| async move {
         let defaults =
             |name| WorkerConfig { queues: quick(name, 1).queues, ..WorkerConfig::new(name, id(), vec![]) };
-        let doomed = Doomed::start(&pool, &deaf(), defaults("doomed"));
+        let doomed = Doomed::start(&pool, |_| deaf(), defaults("doomed"));
         enqueue(&pool, &job("wait")).await;
         until_count(&pool, "select count(*) from job where owner is not null", 1).await;
         let registry = Registry::new().with("wait", |_, _, _| async { Outcome::Done });
@@ -349,8 +350,8 @@ fn a_worker_that_cannot_beat_cancels_its_own_jobs() {
         }
         assert!(!worker.is_healthy());
         transaction.rollback().await.unwrap();
-        until_count(&pool, "select count(*) from job where owner is not null", 1).await;
-        assert!(worker.is_healthy());
+        until(|| worker.is_healthy()).await;
+        until_count(&pool, "select count(*) from job where owner is not null and attempt = 2", 1).await;
         worker.shutdown(Duration::from_millis(50)).await;
     });
 }
