@@ -43,6 +43,7 @@ mod scenario;
 mod template;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -53,10 +54,10 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::serve::ListenerExt;
+use axum::serve::{Listener, ListenerExt};
 use axum::{Json, serve as serve_http};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::inbound;
 use crate::provider::{SIMULATED_HEADER, Wire};
@@ -92,12 +93,15 @@ pub fn router(script: Script) -> Router {
 
 /// Serves the endpoint until the future is dropped. Nagle's algorithm is off: it would delay every streamed piece.
 pub async fn serve(listener: TcpListener, script: Script) -> io::Result<()> {
-    let listener = listener.tap_io(|stream| {
+    serve_http(undelayed(listener), router(script)).await
+}
+
+fn undelayed(listener: TcpListener) -> impl Listener<Io = TcpStream, Addr = SocketAddr> {
+    listener.tap_io(|stream| {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY was not set");
         }
-    });
-    serve_http(listener, router(script)).await
+    })
 }
 
 async fn label(mut response: Response) -> Response {
@@ -170,4 +174,19 @@ fn fail(wire: Wire, status: u16, retry_after_seconds: Option<u64>, message: Opti
 
 fn refuse(wire: Wire, status: StatusCode, kind: &str, message: &str) -> Response {
     (status, Json(inbound::error(wire, kind, &format!("[simulated] {message}")))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn accepted_connections_do_not_wait_to_fill_packets() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut listener = undelayed(listener);
+        // Measured with the delay on, every other stream of twenty small pieces took 40 ms longer.
+        let (client, (accepted, _)) = tokio::join!(TcpStream::connect(address), listener.accept());
+        assert!(client.is_ok() && accepted.nodelay().unwrap());
+    }
 }

@@ -102,7 +102,12 @@ pub(crate) fn policy(retries: u32) -> GatewayPolicy {
 }
 
 pub(crate) fn gateway(policy: GatewayPolicy) -> Gateway {
-    Gateway::new(client(), PriceTable::embedded().unwrap(), policy)
+    gateway_over(client(), policy)
+}
+
+/// For tests with many gateways: a client reads all root certificates of the machine.
+pub(crate) fn gateway_over(client: reqwest::Client, policy: GatewayPolicy) -> Gateway {
+    Gateway::new(client, PriceTable::embedded().unwrap(), policy)
 }
 
 pub(crate) fn request(text: &str) -> ChatRequest {

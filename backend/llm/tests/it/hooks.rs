@@ -9,7 +9,7 @@ use axum::routing::post;
 use syndarix_llm::{CallError, ProviderKind};
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Hooks, KINDS, Server, call, gateway, group, policy, request};
+use crate::harness::{Hooks, KINDS, Server, call, client, gateway, gateway_over, group, policy, request};
 
 /// A server that fails every request and counts them.
 async fn counting() -> (Server, Arc<AtomicU32>) {
@@ -89,6 +89,7 @@ async fn whatever_two_providers_do_every_admitted_attempt_is_settled_once_and_in
         "answer.text = 'fine'\nfault = { kind = 'cut_stream', after_chunks = 0 }",
         "answer.text = 'fine, fine, fine, fine, fine'\nfault = { kind = 'cut_stream', after_chunks = 2 }",
     ];
+    let client = client();
     for first in faults {
         for second in faults {
             let a = Server::scripted(&format!("[[rule]]\nname = 'r'\n{first}\n")).await;
@@ -96,7 +97,8 @@ async fn whatever_two_providers_do_every_admitted_attempt_is_settled_once_and_in
             let chain =
                 vec![a.deployment("a", ProviderKind::OpenAi), b.deployment("b", ProviderKind::Anthropic)];
             let hooks = Hooks::default();
-            let result = call(&gateway(policy(1)), chain, &request("go"), &hooks).await;
+            let gateway = gateway_over(client.clone(), policy(1));
+            let result = call(&gateway, chain, &request("go"), &hooks).await;
             let reserved: Vec<u32> = hooks.reserved().iter().map(|(n, ..)| *n).collect();
             let settled: Vec<u32> = hooks.settled().iter().map(|settled| settled.n).collect();
             assert_eq!(reserved, settled, "{first} / {second}");
