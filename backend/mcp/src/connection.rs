@@ -22,8 +22,6 @@ use crate::{
     transport::{CallToken, TokenClient},
 };
 
-/// Largest event of a streamed answer, in bytes.
-const MAX_EVENT_BYTES: usize = 4 * 1024 * 1024;
 /// Longest wait for the notice that stops a request; the request is given up in any case.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -149,8 +147,7 @@ impl Connection {
         }
         *slot = None;
         let config = StreamableHttpClientTransportConfig::with_uri(self.endpoint.url.as_str())
-            .max_concurrent_requests(self.limits.max_concurrent)
-            .max_sse_event_size(MAX_EVENT_BYTES);
+            .max_concurrent_requests(self.limits.max_concurrent);
         let transport = StreamableHttpClientTransport::with_client(self.token_client.clone(), config);
         let lifecycle = ClientLifecycleMode::Auto {
             preferred_versions: vec![ProtocolVersion::V_2026_07_28],

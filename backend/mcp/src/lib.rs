@@ -14,6 +14,7 @@ mod connection;
 mod error;
 mod manager;
 mod outcome;
+mod post;
 mod transport;
 
 pub use crate::{

@@ -19,6 +19,8 @@ use rmcp::{
 use serde_json::Value;
 use sse_stream::Sse;
 
+use crate::post::post;
+
 /// The token of one request.
 #[derive(Clone)]
 pub(crate) struct CallToken(pub(crate) Arc<str>);
@@ -87,25 +89,12 @@ impl StreamableHttpClient for TokenClient {
         _auth_header: Option<String>,
         mut custom_headers: HashMap<HeaderName, HeaderValue>,
     ) -> Result<StreamableHttpPostResponse, StreamableHttpError<Self::Error>> {
-        let token = self.token_of(&message);
         mirror(&message, &mut custom_headers);
-        self.http.post_message(uri, message, session_id, token, custom_headers).await
-    }
-
-    async fn post_message_with_max_sse_event_size(
-        &self,
-        uri: Arc<str>,
-        message: ClientJsonRpcMessage,
-        session_id: Option<Arc<str>>,
-        _auth_header: Option<String>,
-        mut custom_headers: HashMap<HeaderName, HeaderValue>,
-        max: usize,
-    ) -> Result<StreamableHttpPostResponse, StreamableHttpError<Self::Error>> {
-        let token = self.token_of(&message);
-        mirror(&message, &mut custom_headers);
-        self.http
-            .post_message_with_max_sse_event_size(uri, message, session_id, token, custom_headers, max)
-            .await
+        let mut request = self.http.post(uri.as_ref()).headers(custom_headers.into_iter().collect());
+        if let Some(token) = self.token_of(&message) {
+            request = request.bearer_auth(token);
+        }
+        post(request, message, session_id).await
     }
 
     async fn delete_session(

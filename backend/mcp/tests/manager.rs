@@ -313,23 +313,63 @@ async fn closing_ends_what_is_under_way() {
     within(Duration::from_secs(3), || world.seen.cancelled.load(Ordering::SeqCst) == 1).await;
 }
 
+fn endless() -> axum::response::Response {
+    let chunks = futures::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 1 << 16]));
+    let body = axum::body::Body::from_stream(chunks);
+    axum::response::Response::builder().header("content-type", "application/json").body(body).unwrap()
+}
+
+#[tokio::test]
+async fn a_server_of_the_older_era_is_spoken_to_in_its_own_way() {
+    use axum::{Json, Router, http::StatusCode, response::IntoResponse, routing::post};
+    let legacy = async |Json(message): Json<Value>| {
+        let result = match message["method"].as_str().unwrap() {
+            "initialize" => json!({ "protocolVersion": "2025-11-25", "capabilities": { "tools": {} },
+                "serverInfo": { "name": "old", "version": "1" } }),
+            "notifications/initialized" => return StatusCode::ACCEPTED.into_response(),
+            "tools/list" => json!({ "tools": [{ "name": "old_tool", "inputSchema": { "type": "object" } }] }),
+            "tools/call" => {
+                json!({ "content": [{ "type": "text", "text": "one" }, { "type": "text", "text": "two" }] })
+            }
+            _ => return (StatusCode::BAD_REQUEST, "what?").into_response(),
+        };
+        Json(json!({ "jsonrpc": "2.0", "id": message["id"], "result": result })).into_response()
+    };
+    let running = Started::new("old", Router::new().route("/mcp/old", post(legacy))).await;
+    let endpoint = ServerEndpoint::outside("old", running.url.parse().unwrap());
+    let manager = Manager::new(vec![endpoint], Limits::default()).unwrap();
+    let tools = manager.list_tools("old", "t").await.unwrap();
+    assert_eq!((tools[0].name.as_str(), tools[0].destructive), ("old_tool", true));
+    let call = ToolCall::new("old", "old_tool", Map::new());
+    let outcome = manager.call(call, "t", &CancellationToken::new()).await.unwrap();
+    assert_eq!((outcome.text.as_str(), outcome.structured), ("one\ntwo", None));
+}
+
 #[tokio::test]
 async fn what_is_no_mcp_server_is_told_apart() {
     use axum::{Router, http::StatusCode, routing::post};
     let router = Router::new()
         .route("/html", post(|| async { ([("content-type", "text/html")], "<p>hello</p>") }))
         .route("/broken", post(|| async { StatusCode::INTERNAL_SERVER_ERROR }))
+        .route("/endless", post(|| async { endless() }))
+        .route("/stream", post(|| async { ([("content-type", "text/event-stream")], endless().into_body()) }))
         .route("/silent", post(|| async { tokio::time::sleep(Duration::from_secs(60)).await }));
     let running = Started::new("other", router).await;
     let url = |path: &str| format!("{}/{path}", running.base).parse().unwrap();
-    let mut servers: Vec<ServerEndpoint> =
-        ["html", "broken", "silent"].iter().map(|name| ServerEndpoint::outside(*name, url(name))).collect();
+    let mut servers: Vec<ServerEndpoint> = ["html", "broken", "silent", "endless", "stream"]
+        .iter()
+        .map(|name| ServerEndpoint::outside(*name, url(name)))
+        .collect();
     servers.push(ServerEndpoint::outside("nobody", "http://127.0.0.1:1/mcp".parse().unwrap()));
     let limits = Limits { connect_timeout: Duration::from_millis(300), ..Limits::default() };
     let manager = Manager::new(servers, limits).unwrap();
     let fault = async |name: &str| manager.list_tools(name, "t").await.unwrap_err();
     let html = fault("html").await;
     assert!(matches!(html, CallError::Protocol(_)), "{html:?}");
+    let endless = fault("endless").await;
+    assert!(matches!(&endless, CallError::Protocol(why) if why.contains("longer than")), "{endless:?}");
+    let stream = fault("stream").await;
+    assert!(matches!(stream, CallError::Unreachable { .. } | CallError::Protocol(_)), "{stream:?}");
     let broken = fault("broken").await;
     assert!(matches!(broken, CallError::Unreachable { sent: true, .. }), "{broken:?}");
     let silent = fault("silent").await;
