@@ -118,7 +118,7 @@ pub struct Row {
 
 impl Row {
     /// Follows from who is asked when: the same in every place that shows it.
-    pub fn category(&self) -> Category {
+    pub fn category(self) -> Category {
         match (self.autonomous, self.milestone) {
             _ if self.action == Action::HumanInput => Category::Expertise,
             (Answer::Ask, _) => Category::Critical,
@@ -127,7 +127,7 @@ impl Row {
         }
     }
 
-    fn answer(&self, autonomy: Autonomy) -> Answer {
+    fn answer(self, autonomy: Autonomy) -> Answer {
         match autonomy {
             Autonomy::FullControl => self.full_control,
             Autonomy::Milestone => self.milestone,

@@ -3,6 +3,8 @@
 //! Read from the manifests, so that it holds for code that does not compile yet. Development dependencies are tests'
 //! own affair, with one exception: nothing at all uses the server.
 
+#![expect(clippy::unwrap_used, reason = "tests fail loudly")]
+
 use serde_json::Value;
 use std::{fs, path::Path, process::Command};
 

@@ -177,16 +177,16 @@ fn park(run: &Run, command: &Command, wait: &Wait, now: Timestamp) -> Decided {
 }
 
 fn answer(run: &Run, approval: ApprovalId, answer: &Answer, now: Timestamp) -> Decided {
-    let (resume, asked) = match &run.phase {
-        Phase::Waiting { wait: Wait::Approval { approval } | Wait::Human { approval }, resume, .. } => {
-            (resume, *approval)
-        }
-        _ => {
-            let command = Command::Answer { approval, answer: answer.clone() };
-            return Err(illegal(run, &command, &["waiting"]));
-        }
+    let Phase::Waiting {
+        wait: Wait::Approval { approval: asked } | Wait::Human { approval: asked },
+        resume,
+        ..
+    } = &run.phase
+    else {
+        let command = Command::Answer { approval, answer: answer.clone() };
+        return Err(illegal(run, &command, &["waiting"]));
     };
-    if asked != approval {
+    if *asked != approval {
         return Err(Rejection::guard("approval", "the run waits for another answer"));
     }
     let woken = Event::Woken { answer: Some(answer.clone()), at: now };

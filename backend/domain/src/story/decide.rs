@@ -41,7 +41,7 @@ pub(super) fn decide(state: Option<&Story>, command: &Command, now: Timestamp) -
         Command::FinishStage { run, output } => finish_stage(story, *run, output, now),
         Command::FailStage { run, reason } => {
             own_run(story, command, *run)?;
-            Ok(block(story, reason.clone(), now))
+            Ok(block(story, reason, now))
         }
         Command::RequestChanges { feedback } => request_changes(story, command, feedback, now),
         Command::Merged { pull_request, commit } => merged(story, *pull_request, commit, now),
@@ -64,7 +64,7 @@ pub(super) fn decide(state: Option<&Story>, command: &Command, now: Timestamp) -
         }
         Command::Block { reason } => {
             working(story, command)?;
-            Ok(block(story, reason.clone(), now))
+            Ok(block(story, reason, now))
         }
         Command::Unblock => unblock(story, command, now),
         Command::Cancel { reason } => cancel(story, command, reason, now),
@@ -73,7 +73,7 @@ pub(super) fn decide(state: Option<&Story>, command: &Command, now: Timestamp) -
             _ if story.sprint == *sprint => Ok(Decision::nothing()),
             _ => Ok(Decision::of(Event::Planned { sprint: *sprint, at: now })),
         },
-        Command::PassDeadline { stage, since } => pass_deadline(story, *stage, *since, now),
+        Command::PassDeadline { stage, since } => Ok(pass_deadline(story, *stage, *since, now)),
     }
 }
 
@@ -240,7 +240,7 @@ fn cancel(story: &Story, command: &Command, reason: &str, now: Timestamp) -> Ans
     }
 }
 
-fn pass_deadline(story: &Story, stage: StageName, since: Timestamp, now: Timestamp) -> Answer {
+fn pass_deadline(story: &Story, stage: StageName, since: Timestamp, now: Timestamp) -> Decision<Story> {
     match &story.phase {
         Phase::Working { stage: current, since: entered, .. }
             if current.name() == stage && *entered == since =>
@@ -255,11 +255,11 @@ fn pass_deadline(story: &Story, stage: StageName, since: Timestamp, now: Timesta
             );
             let again =
                 (!escalated).then(|| Effect::SetDeadline { stage, since, at: since + stage.deadline() * 2 });
-            Ok(Decision::of(Event::DeadlinePassed { stage, escalated, at: now })
+            Decision::of(Event::DeadlinePassed { stage, escalated, at: now })
                 .then(Effect::Notify { sentence, escalated })
-                .then_some(again))
+                .then_some(again)
         }
-        _ => Ok(Decision::nothing()),
+        _ => Decision::nothing(),
     }
 }
 
@@ -293,10 +293,10 @@ fn send_back(story: &Story, cause: Event, now: Timestamp) -> Decision<Story> {
         .then(deadline(StageName::Implementation, now))
 }
 
-fn block(story: &Story, reason: String, now: Timestamp) -> Decision<Story> {
+fn block(story: &Story, reason: &str, now: Timestamp) -> Decision<Story> {
     let decision =
-        Decision::of(Event::Blocked { reason: reason.clone(), at: now }).then(Effect::ClearDeadline);
-    with_stopped_work(decision, story, &reason)
+        Decision::of(Event::Blocked { reason: reason.to_owned(), at: now }).then(Effect::ClearDeadline);
+    with_stopped_work(decision, story, reason)
 }
 
 fn with_stopped_work(decision: Decision<Story>, story: &Story, reason: &str) -> Decision<Story> {

@@ -1,5 +1,7 @@
 //! Tests of the machines and the maths, over samples that the diagrams are drawn from too.
 
+#![expect(clippy::unwrap_used, reason = "tests fail loudly")]
+
 mod audit_chain;
 mod diagrams;
 mod events;

@@ -65,7 +65,7 @@ fn check<M: Recorded>(expected: &str) {
             None => writeln!(wrong, "no line for {pair:?}: {answer}").unwrap(),
             Some(wanted) if wanted == answer => {}
             Some(wanted) => {
-                writeln!(wrong, "{pair:?}: the table says {wanted}, the machine {answer}").unwrap()
+                writeln!(wrong, "{pair:?}: the table says {wanted}, the machine {answer}").unwrap();
             }
         }
     }
@@ -162,7 +162,8 @@ fn read(table: &str) -> BTreeMap<Pair, String> {
 /// A new phase or command must get samples: their names are read from the source.
 fn covers_the_source<M: Recorded>() {
     let states = M::states().unwrap();
-    let phases: BTreeSet<&str> = states.iter().flat_map(|(_, state)| state.as_ref().map(M::phase)).collect();
+    let phases: BTreeSet<&str> =
+        states.iter().filter_map(|(_, state)| state.as_ref().map(M::phase)).collect();
     // An approval's decided phase is named by its outcome.
     let known = ["impl Phase {", "impl Outcome {"].map(|after| names(M::SOURCE, after)).concat();
     assert!(!known.is_empty(), "the phases' names are not where this test looks for them");

@@ -60,7 +60,7 @@ fn diagram<M: Sampled>() -> Result<String, Rejection> {
     for from in &order {
         for to in &order {
             if let Some(commands) = arrows.get(&(*from, *to)) {
-                let commands = Vec::from_iter(commands.iter().copied()).join(", ");
+                let commands = commands.iter().copied().collect::<Vec<_>>().join(", ");
                 let _ = writeln!(lines, "    {from} --> {to}: {commands}");
             }
         }

@@ -157,15 +157,15 @@ impl Sampled for Run {
         ])
     }
 
-    fn commands(state: Option<&Self>) -> Vec<Named<Command>> {
-        let step = match state.map(|run| &run.phase) {
+    fn commands(from: Option<&Self>) -> Vec<Named<Command>> {
+        let step = match from.map(|run| &run.phase) {
             Some(Phase::Thinking { step: Some(step) }) => *step,
             _ => 1,
         };
-        let stage = state.map_or(StageName::Implementation, |run| run.stage);
+        let stage = from.map_or(StageName::Implementation, |run| run.stage);
         let other = if stage == StageName::Design { StageName::Review } else { StageName::Design };
         // Fresh digests: a walk that only reads the same thing is the watchdog's, not the table's.
-        let digest = format!("digest {}", state.map_or(0, |run| run.steps));
+        let digest = format!("digest {}", from.map_or(0, |run| run.steps));
         let think = |step, calls| Command::FinishModelCall { step, calls, usage: USAGE };
         let [approved, changes, rejected, expired] = answers("Maria").map(answer);
         let text = || "gone".to_owned();

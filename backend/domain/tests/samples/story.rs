@@ -126,8 +126,8 @@ impl Sampled for Story {
         ])
     }
 
-    fn commands(state: Option<&Self>) -> Vec<Named<Command>> {
-        let stage = state.and_then(stage_of).unwrap_or(StageName::Analysis);
+    fn commands(from: Option<&Self>) -> Vec<Named<Command>> {
+        let stage = from.and_then(stage_of).unwrap_or(StageName::Analysis);
         let next = StageName::ALL.into_iter().find(|other| *other != stage).unwrap_or(stage);
         let pull_request: PullRequestId = id(PULL_REQUEST);
         let other: PullRequestId = id(PULL_REQUEST + 1);
@@ -170,8 +170,11 @@ impl Sampled for Story {
             ("unblock", Command::Unblock),
             ("cancel", Command::Cancel { reason: "not wanted".into() }),
             ("move_to_sprint", Command::MoveToSprint { sprint: Some(id(62)) }),
-            ("move_to_sprint, where it is", Command::MoveToSprint { sprint: state.and_then(|s| s.sprint) }),
-            ("pass_deadline", deadline(state, stage)),
+            (
+                "move_to_sprint, where it is",
+                Command::MoveToSprint { sprint: from.and_then(|story| story.sprint) },
+            ),
+            ("pass_deadline", deadline(from, stage)),
             ("pass_deadline, an earlier visit", Command::PassDeadline { stage, since: minute(-9) }),
         ]
     }
@@ -193,8 +196,8 @@ fn output_of(stage: StageName) -> StageOutput {
     }
 }
 
-fn deadline(state: Option<&Story>, stage: StageName) -> Command {
-    let since = match state.map(|story| &story.phase) {
+fn deadline(story: Option<&Story>, stage: StageName) -> Command {
+    let since = match story.map(|story| &story.phase) {
         Some(Phase::Working { since, .. }) => *since,
         _ => minute(0),
     };
