@@ -1,11 +1,12 @@
 //! Everything that may be killed is killed; what was committed must be there afterwards, and nothing else.
 
-use crate::{Place, connect, count, is_alive, kill, processes, run, wait_gone};
+use crate::{Place, connect, count, is_alive, kill, options, processes, run, wait_gone};
 use sqlx::Executor;
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader, Lines, Read};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
+use syndarix_postgres::start;
 use tokio::task::JoinSet;
 
 #[tokio::test]
@@ -82,27 +83,42 @@ async fn a_parent_that_ends_in_order_stops_its_server() {
     assert!(!is_alive(holder.server));
 }
 
-/// The example `hold` in a process of its own.
+/// The parent that the other tests kill: starts a server, says which, and holds it until its standard input ends.
+#[tokio::test]
+#[ignore = "runs in a process of its own, started by the other tests"]
+async fn holder() {
+    let Some(place) = std::env::var_os(HELD_PLACE) else { return };
+    let server = start(options(Path::new(&place))).await.unwrap();
+    println!("\nheld {} {}", server.pid(), server.url());
+    tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await.unwrap().unwrap();
+    server.stop().await.unwrap();
+}
+
+const HELD_PLACE: &str = "SYNDARIX_TEST_HELD_PLACE";
+
+/// This test binary once more, running only [`holder`].
 struct Holder {
     process: Child,
     server: u32,
     url: String,
+    /// Kept open: it still wants to say that its test passed.
+    _output: Lines<BufReader<ChildStdout>>,
 }
 
 impl Holder {
     fn start(place: &Place) -> Self {
-        let mut process = Command::new(example())
-            .args([place.data_dir(), place.run_base()])
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "kills::holder", "--nocapture"])
+            .env(HELD_PLACE, place.0.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| {
-                panic!("{}: {error}; run `cargo test -p syndarix-postgres`", example().display())
-            });
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let (pid, url) = line.trim().split_once(' ').expect("the holder says what it started");
-        Self { server: pid.parse().unwrap(), url: url.to_owned(), process }
+            .unwrap();
+        let mut output = BufReader::new(process.stdout.take().unwrap()).lines();
+        let held = output.find_map(|line| line.unwrap().strip_prefix("held ").map(str::to_owned));
+        let held = held.expect("the holder says what it started");
+        let (pid, url) = held.split_once(' ').unwrap();
+        Self { server: pid.parse().unwrap(), url: url.to_owned(), process, _output: output }
     }
 
     fn kill(&mut self) {
@@ -125,9 +141,4 @@ impl Drop for Holder {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-/// Cargo builds the examples with the tests, into the neighbouring folder.
-fn example() -> PathBuf {
-    std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/hold")
 }

@@ -34,17 +34,21 @@ impl Place {
     }
 
     fn options(&self) -> EmbeddedOptions {
-        let env = |name: &str| std::env::var_os(name)?.into_string().ok();
-        let mut options = EmbeddedOptions::platform_default(env).in_dir(self.data_dir());
-        options.run_base = self.run_base();
-        options.shared_buffers_mb = 16;
-        options
+        options(self.0.path())
     }
 
     /// Fails with the advice to run `.ci/fetch-postgres` when there are no binaries.
     async fn start(&self) -> Embedded {
         start(self.options()).await.unwrap_or_else(|error| panic!("{}", chain(&error)))
     }
+}
+
+fn options(place: &Path) -> EmbeddedOptions {
+    let env = |name: &str| std::env::var_os(name)?.into_string().ok();
+    let mut options = EmbeddedOptions::platform_default(env).in_dir(place.join("data"));
+    options.run_base = place.join("run");
+    options.shared_buffers_mb = 16;
+    options
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
