@@ -18,18 +18,19 @@ const DEFAULT_MAX_OUTPUT: usize = 8 * 1024 * 1024;
 pub struct Place {
     pub(crate) git_dir: Option<PathBuf>,
     pub(crate) work_tree: Option<PathBuf>,
+    pub(crate) index: Option<PathBuf>,
     pub(crate) cwd: PathBuf,
 }
 
 impl Place {
     /// No repository, for `init` and `ls-remote`; `cwd` must exist.
     pub fn nowhere(cwd: &Path) -> Self {
-        Self { git_dir: None, work_tree: None, cwd: cwd.to_owned() }
+        Self { git_dir: None, work_tree: None, index: None, cwd: cwd.to_owned() }
     }
 
     /// A bare repository.
     pub fn bare(dir: &Path) -> Self {
-        Self { git_dir: Some(dir.to_owned()), work_tree: None, cwd: dir.to_owned() }
+        Self { git_dir: Some(dir.to_owned()), work_tree: None, index: None, cwd: dir.to_owned() }
     }
 
     /// A worktree and its administrative directory inside the bare repository.
@@ -37,6 +38,7 @@ impl Place {
         Self {
             git_dir: Some(git_dir.to_owned()),
             work_tree: Some(work_tree.to_owned()),
+            index: None,
             cwd: work_tree.to_owned(),
         }
     }

@@ -84,6 +84,11 @@ impl Repository {
         }
     }
 
+    /// The tree without entries, to compare a first commit with.
+    pub async fn empty_tree(&self) -> Result<ObjectId, GitError> {
+        ObjectId::new(self.git.run(self.call("mktree")).await?.text().trim())
+    }
+
     /// The contents of several files by their ids, in the order asked; together at most 64 MiB.
     pub async fn blobs(&self, ids: &[ObjectId]) -> Result<Vec<Vec<u8>>, GitError> {
         let asked: String = ids.iter().map(|id| format!("{id}\n")).collect();

@@ -123,6 +123,15 @@ impl Repository {
         if output.code == 1 { Ok(None) } else { ObjectId::new(output.text().trim()).map(Some) }
     }
 
+    /// How many commits are only behind `left`, and how many only behind `right`.
+    pub async fn distance(&self, left: &ObjectId, right: &ObjectId) -> Result<(u64, u64), GitError> {
+        let call =
+            self.call("rev-list").flags(&["--left-right", "--count"]).operand(format!("{left}...{right}"));
+        let text = self.git.run(call).await?.text();
+        let counts = text.trim().split_once('\t').and_then(|(l, r)| l.parse().ok().zip(r.parse().ok()));
+        counts.ok_or_else(|| GitError::unexpected("rev-list", "the counts cannot be read"))
+    }
+
     /// Whether `old` is `new` or one of its ancestors.
     pub async fn is_ancestor(&self, old: &ObjectId, new: &ObjectId) -> Result<bool, GitError> {
         let call = self

@@ -40,6 +40,9 @@ const SETTINGS: &[&str] = &[
     "safe.directory=*",
     "gc.auto=0",
     "maintenance.auto=false",
+    // For the logs of refs; commits bring their own identities.
+    "user.name=Syndarix",
+    "user.email=git@syndarix.local",
     "commit.gpgSign=false",
     "submodule.recurse=false",
     "fetch.recurseSubmodules=false",
@@ -140,6 +143,9 @@ impl Git {
         }
         if let Some(tree) = &call.place.work_tree {
             command.env("GIT_WORK_TREE", tree);
+        }
+        if let Some(index) = &call.place.index {
+            command.env("GIT_INDEX_FILE", index);
         }
         command.envs(call.env.iter().map(|(name, value)| (*name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -51,6 +51,14 @@ impl Worktree {
         &self.admin
     }
 
+    /// The same worktree, seen through another index file.
+    #[must_use]
+    pub fn with_index(&self, file: &Path) -> Self {
+        let mut other = self.clone();
+        other.repository.place.index = Some(file.to_owned());
+        other
+    }
+
     /// Takes the lock under which the index and the files are changed, and removes lock files that a killed git left.
     pub async fn lock_files(&self) -> Result<FileLock, GitError> {
         let lock = FileLock::acquire(&self.admin.join("syndarix.lock"), LOCK_LIMIT).await?;

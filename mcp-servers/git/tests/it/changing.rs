@@ -1,0 +1,222 @@
+use serde_json::json;
+
+use crate::fixture::{BRANCH, Fixture};
+
+#[tokio::test]
+async fn a_commit_holds_all_changes_the_agents_name_and_the_steps_id() {
+    let f = Fixture::new().await;
+    f.write("new.py", "x\n");
+    std::fs::remove_file(f.path("README.md")).unwrap();
+    let made =
+        f.step("run-1.step-1", "commit", json!({ "message": "Add it\n\nWhy.\nSyndarix-Step: forged" })).await;
+    assert!(!made.is_error, "{}", made.text);
+    assert_eq!((&made.value["repeated"], &made.value["branch"]), (&json!(false), &json!(BRANCH)));
+    assert_eq!(made.value["files"].as_array().unwrap().len(), 2);
+    let shown = f.git(&["log", "-1", "--format=%an <%ae>|%(trailers:only)|%s", BRANCH]);
+    let agent = f.bench.agent;
+    let expected = format!(
+        "Syndarix agent 00000000000b <{agent}@agents.syndarix.local>|Syndarix-Step: run-1.step-1\n|Add it\n"
+    );
+    assert_eq!(shown, expected);
+    assert_eq!(f.ok("status", json!({})).await["changes"], json!([]));
+}
+
+#[tokio::test]
+async fn a_repeated_step_makes_no_second_commit() {
+    let f = Fixture::new().await;
+    f.write("new.py", "x\n");
+    let first = f.step("s1", "commit", json!({ "message": "Add" })).await;
+    // After a crash the backend repeats the step; meanwhile something may even have changed.
+    f.write("new.py", "y\n");
+    let again = f.step("s1", "commit", json!({ "message": "Add" })).await;
+    assert_eq!((&again.value["commit"], &again.value["repeated"]), (&first.value["commit"], &json!(true)));
+    let second = f.step("s2", "commit", json!({ "message": "Change" })).await;
+    assert_ne!(second.value["commit"], first.value["commit"]);
+    assert_eq!(f.git(&["rev-list", "--count", "main..syndarix/story-1"]).trim(), "2");
+}
+
+#[tokio::test]
+async fn only_the_given_paths_are_committed_and_git_says_why_not() {
+    let f = Fixture::new().await;
+    f.write("a/one", "1\n");
+    f.write("ab", "2\n");
+    let made = f.ok("commit", json!({ "message": "One", "paths": ["a"] })).await;
+    assert_eq!(made["files"][0]["path"], "a/one");
+    assert_eq!(made["files"].as_array().unwrap().len(), 1);
+    let said = f.fails("commit", json!({ "message": "Again", "paths": ["a"] })).await;
+    assert!(said.contains("nothing to commit"), "{said}");
+    f.commit("Rest").await;
+    let said = f.fails("commit", json!({ "message": "None" })).await;
+    assert!(said.contains("nothing to commit"), "{said}");
+    let said = f.fails("commit", json!({ "message": " " })).await;
+    assert!(said.contains("empty"), "{said}");
+}
+
+#[tokio::test]
+async fn what_a_kill_left_staged_or_locked_does_not_get_in_the_way() {
+    let f = Fixture::new().await;
+    let admin = f.repository.dir().join("worktrees").join(f.bench.run.to_string());
+    f.write("staged", "1\n");
+    crate::fixture::git(&f.bench.worktree(), &["add", "staged"]);
+    std::fs::write(admin.join("index.lock"), "").unwrap();
+    std::fs::write(admin.join("HEAD.lock"), "").unwrap();
+    std::fs::write(f.repository.dir().join("refs/heads/syndarix/story-1.lock"), "").unwrap();
+    f.write("wanted", "2\n");
+    let made = f.ok("commit", json!({ "message": "One", "paths": ["wanted"] })).await;
+    assert_eq!(made["files"].as_array().unwrap().len(), 1, "{made}");
+    let left: Vec<String> = std::fs::read_dir(&admin)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains("syndarix-index"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
+async fn agents_make_only_branches_of_their_own_and_never_move_the_default_one() {
+    let f = Fixture::new().await;
+    let said = f.fails("create_branch", json!({ "name": "main2" })).await;
+    assert!(said.contains("syndarix/main2"), "{said}");
+    let said = f.fails("create_branch", json!({ "name": "--upload-pack=x" })).await;
+    assert!(said.contains("starts with a dash"), "{said}");
+    let made = f.ok("create_branch", json!({ "name": "syndarix/two" })).await;
+    assert_eq!((&made["branch"], &made["created"]), (&json!("syndarix/two"), &json!(true)));
+    let again = f.ok("create_branch", json!({ "name": "syndarix/two" })).await;
+    assert_eq!(again["created"], false);
+    f.write("x", "1\n");
+    f.commit("On two").await;
+    let listed = f.ok("list_branches", json!({ "contains": "syndarix/" })).await;
+    assert_eq!(
+        (&listed["current"], listed["branches"].as_array().unwrap().len()),
+        (&json!("syndarix/two"), 2)
+    );
+
+    let looked = f.ok("checkout", json!({ "target": "main" })).await;
+    assert_eq!(looked["branch"], json!(null), "the default branch is looked at, not worked on");
+    f.write("y", "1\n");
+    let said = f.fails("commit", json!({ "message": "On nothing" })).await;
+    assert!(said.contains("create_branch"), "{said}");
+    std::fs::remove_file(f.path("y")).unwrap();
+    assert_eq!(f.ok("checkout", json!({ "target": BRANCH })).await["branch"], BRANCH);
+    assert!(!f.path("x").exists());
+}
+
+#[tokio::test]
+async fn switching_away_from_changes_that_would_be_lost_is_refused_in_gits_words() {
+    let f = Fixture::new().await;
+    f.ok("create_branch", json!({ "name": "syndarix/two" })).await;
+    f.write("README.md", "two\n");
+    f.commit("Two").await;
+    f.write("README.md", "three\n");
+    let said = f.fails("checkout", json!({ "target": BRANCH })).await;
+    assert!(said.contains("README.md") && said.contains("overwritten"), "{said}");
+    assert!(!said.contains(&*f.bench.workspaces().to_string_lossy()), "no path of the server: {said}");
+}
+
+#[tokio::test]
+async fn an_update_without_conflict_is_one_merge_commit() {
+    let f = Fixture::new().await;
+    let same = f.ok("update_branch", json!({})).await;
+    assert_eq!(same["outcome"], "up_to_date");
+    f.write("mine", "1\n");
+    f.commit("Mine").await;
+    let main = f.main_moves(&[("theirs", "2\n")]).await;
+    let preview = f.ok("merge_preview", json!({})).await;
+    assert_eq!(
+        (&preview["clean"], &preview["ahead"], &preview["behind"]),
+        (&json!(true), &json!(1), &json!(1))
+    );
+    f.write("README.md", "open change\n");
+    let said = f.fails("update_branch", json!({})).await;
+    assert!(said.contains("commit them first"), "{said}");
+    f.commit("Close it").await;
+    let merged = f.ok("update_branch", json!({})).await;
+    assert_eq!(merged["outcome"], "merged");
+    assert_eq!(f.git(&["rev-parse", "syndarix/story-1^2"]).trim(), main.as_str());
+    let status = f.ok("status", json!({})).await;
+    assert_eq!(
+        (&status["changes"], &status["merging"], &status["behind"]),
+        (&json!([]), &json!(false), &json!(0))
+    );
+    assert!(f.path("theirs").exists());
+}
+
+#[tokio::test]
+async fn conflicts_are_listed_edited_and_committed_as_a_merge() {
+    let f = Fixture::new().await;
+    f.write("README.md", "# Mine\n");
+    f.commit("Mine").await;
+    let main = f.main_moves(&[("README.md", "# Theirs\n"), ("theirs", "1\n")]).await;
+    let preview = f.ok("merge_preview", json!({})).await;
+    assert_eq!((&preview["clean"], &preview["conflicts"]), (&json!(false), &json!(["README.md"])));
+    for _ in 0..2 {
+        let update = f.ok("update_branch", json!({})).await;
+        assert_eq!((&update["outcome"], &update["conflicts"]), (&json!("conflicts"), &json!(["README.md"])));
+    }
+    assert_eq!(f.ok("status", json!({})).await["conflicts"], json!(["README.md"]));
+    let said = f.fails("commit", json!({ "message": "Merge" })).await;
+    assert!(said.contains("conflict marks"), "{said}");
+    f.write("README.md", "# Both\n");
+    let said = f.fails("commit", json!({ "message": "Merge", "paths": ["README.md"] })).await;
+    assert!(said.contains("leave paths out"), "{said}");
+    let made = f.step("m", "commit", json!({ "message": "Merge main" })).await;
+    assert!(!made.is_error, "{}", made.text);
+    assert_eq!(f.git(&["rev-parse", "syndarix/story-1^2"]).trim(), main.as_str());
+    let status = f.ok("status", json!({})).await;
+    assert_eq!((&status["merging"], &status["changes"]), (&json!(false), &json!([])));
+    let again = f.step("m", "commit", json!({ "message": "Merge main" })).await;
+    assert_eq!(again.value["commit"], made.value["commit"]);
+}
+
+#[tokio::test]
+async fn a_merge_can_be_given_up() {
+    let f = Fixture::new().await;
+    f.write("README.md", "# Mine\n");
+    f.commit("Mine").await;
+    f.main_moves(&[("README.md", "# Theirs\n")]).await;
+    f.ok("update_branch", json!({})).await;
+    assert_eq!(f.ok("update_branch", json!({ "abort": true })).await["outcome"], "aborted");
+    assert_eq!(std::fs::read_to_string(f.path("README.md")).unwrap(), "# Mine\n");
+    let said = f.fails("update_branch", json!({ "abort": true })).await;
+    assert!(said.contains("No merge is under way"), "{said}");
+}
+
+#[tokio::test]
+async fn a_new_file_in_the_way_of_an_update_is_named() {
+    let f = Fixture::new().await;
+    f.main_moves(&[("theirs", "1\n")]).await;
+    f.write("theirs", "mine\n");
+    let said = f.fails("update_branch", json!({})).await;
+    assert!(said.contains("theirs") && said.contains("overwritten"), "{said}");
+    assert_eq!(f.ok("status", json!({})).await["merging"], false);
+}
+
+#[tokio::test]
+async fn commits_of_one_run_at_the_same_time_do_not_lose_each_other() {
+    let f = Fixture::new().await;
+    for n in 0..4 {
+        f.write(&format!("f{n}"), "x\n");
+    }
+    let calls = (0..4).map(|n| {
+        let (f, path) = (&f, format!("f{n}"));
+        async move { f.client.call("commit", json!({ "message": path.clone(), "paths": [path] })).await }
+    });
+    let mut answers = Vec::new();
+    for call in calls.map(Box::pin).collect::<Vec<_>>() {
+        answers.push(call);
+    }
+    let (a, b, c, d) = {
+        let mut calls = answers.into_iter();
+        let mut next = || calls.next().unwrap();
+        tokio::join!(next(), next(), next(), next())
+    };
+    for answer in [a, b, c, d] {
+        // Whoever read the branch before another one moved it is told to try again; nothing is overwritten.
+        assert!(!answer.is_error || answer.text.contains("try again"), "{}", answer.text);
+        if answer.is_error {
+            continue;
+        }
+        let commit = answer.value["commit"].as_str().unwrap().to_owned();
+        f.git(&["merge-base", "--is-ancestor", &commit, BRANCH]);
+    }
+}
