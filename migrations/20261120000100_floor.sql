@@ -204,6 +204,15 @@ create table step (
 );
 create index step_project on step (project_id);
 
+-- What an agent was told at the beginning of its run.
+create table run_brief (
+    run_id uuid primary key,
+    project_id uuid not null references project,
+    definition jsonb not null,
+    system text not null,
+    task text not null
+);
+
 create table test_run (
     id uuid primary key,
     project_id uuid not null references project,

@@ -28,6 +28,8 @@ create table agent (
     role text not null,
     name text not null,
     status text not null,
+    -- Who paused or terminated it.
+    status_by uuid,
     current_run_id uuid,
     current_task text,
     last_activity_at timestamptz not null,

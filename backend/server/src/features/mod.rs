@@ -7,6 +7,7 @@ pub mod auth;
 pub mod costs;
 pub mod events;
 pub mod issues;
+pub(crate) mod job;
 pub mod knowledge;
 pub mod llm;
 pub mod operations;

@@ -1,4 +1,13 @@
-//! The agents feature.
+//! Agent types and the instances spawned from them.
+//!
+//! Invariants: an instance keeps the version of the type that it was spawned from; one instance works one run at
+//! a time; a project never has more live instances than its limit.
+
+mod assign;
+mod definition;
+
+pub use assign::{Agent, assign, author_of, commit_identity, release};
+pub use definition::{Definition, Limits, Personality};
 
 use crate::state::App;
 use utoipa_axum::router::OpenApiRouter;

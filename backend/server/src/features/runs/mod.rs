@@ -1,6 +1,28 @@
-//! The runs feature.
+//! Runs: an agent works a stage, step by step.
+//!
+//! A job `run.advance` does what is due next and nothing more: one model call, or the tool calls of one answer. Every
+//! step is recorded before and after, under the job's lease: whoever lost the lease records nothing.
+//!
+//! Invariants: a recorded result is used, never asked for again; an intent without a result is resolved by the
+//! tool's class; every tool call that the model asked for gets a result; a parked run holds nothing but rows.
+
+mod act;
+mod advance;
+mod answer;
+mod brief;
+mod completion;
+mod control;
+mod effects;
+mod steps;
+mod think;
+mod tools;
+mod transcript;
+mod worktree;
+
+pub use answer::answer;
 
 use crate::state::App;
+use syndarix_jobs::Registry;
 use utoipa_axum::router::OpenApiRouter;
 
 /// The operations of this feature.
@@ -9,6 +31,8 @@ pub fn routes() -> OpenApiRouter<App> {
 }
 
 /// The jobs of this feature.
-pub fn jobs(_app: &App, registry: syndarix_jobs::Registry) -> syndarix_jobs::Registry {
-    registry
+pub fn jobs(app: &App, registry: Registry) -> Registry {
+    let registry = registry.with(advance::KIND, advance::Advance::new(app));
+    let registry = registry.with(advance::WAKE, advance::Wake::new(app));
+    registry.with(worktree::REMOVE, worktree::Remove::new(app))
 }

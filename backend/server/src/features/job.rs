@@ -1,0 +1,63 @@
+//! How features read their jobs and say what happens next.
+
+use crate::{db::Error, state::App};
+use serde::de::DeserializeOwned;
+use std::future::Future;
+use syndarix_domain::ids::ProjectId;
+use syndarix_jobs::{Handler, Job, Lease, Outcome};
+
+/// Gives payload types their JSON, as the queue stores it.
+macro_rules! payload {
+    ($($name:ident),* $(,)?) => {$(
+        impl $name {
+            pub(super) fn to_json(&self) -> serde_json::Value {
+                // Ids, names and times only: nothing in a payload can fail to serialise.
+                serde_json::to_value(self).unwrap_or_default()
+            }
+        }
+    )*};
+}
+pub(crate) use payload;
+
+/// Reads a job's project and payload.
+pub(crate) fn read<P: DeserializeOwned>(job: &Job) -> Result<(ProjectId, P), Error> {
+    let project = job.project.map(ProjectId).ok_or(Error::NotFound("project"))?;
+    let payload = serde_json::from_value(job.payload.clone())
+        .map_err(|source| Error::Corrupt { what: "job payload", source })?;
+    Ok((project, payload))
+}
+
+/// Makes a handler of a function: its errors become retries with the whole chain as their reason.
+pub(crate) fn handler<F, Fut>(app: &App, work: F) -> impl Handler + use<F, Fut>
+where
+    F: Fn(App, Job, Lease) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Outcome, Error>> + Send + 'static,
+{
+    let app = app.clone();
+    move |job: Job, lease: Lease, _cancel| {
+        let work = work(app.clone(), job, lease);
+        async move { work.await.unwrap_or_else(|error| outcome_of(&error)) }
+    }
+}
+
+/// What a failed attempt means for its job.
+pub(crate) fn outcome_of(error: &Error) -> Outcome {
+    match error {
+        // Whoever holds the lease now goes on; what we have is stale, and nothing of it was written.
+        Error::LeaseLost => Outcome::Completed,
+        // The stream it was about is gone: another attempt would find the same.
+        Error::NotFound(_) | Error::Corrupt { .. } => Outcome::Fail { reason: chain(error) },
+        _ => Outcome::Retry { after: None, reason: chain(error) },
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,35 @@
+//! What follows from a sprint's decisions.
+
+use super::queue;
+use crate::{
+    db::{Effects, Error, Uow},
+    features::workflow::timers,
+};
+use futures::future::BoxFuture;
+use syndarix_domain::{
+    approval::{self, Approval},
+    sprint::{Effect, Sprint},
+};
+use syndarix_jobs::{NewJob, NewTimer};
+
+impl Effects for Sprint {
+    fn carry_out<'u>(uow: &'u mut Uow, sprint: &'u Self, effect: Effect) -> BoxFuture<'u, Result<(), Error>> {
+        Box::pin(async move {
+            match effect {
+                Effect::SetTimeUp { at } => {
+                    let payload = timers::TimeUp { sprint: sprint.id };
+                    let job = NewJob::new(queue::DEFAULT, timers::TIME_UP, payload.to_json())
+                        .for_project(sprint.project.0);
+                    let timer =
+                        NewTimer { stream: sprint.id.0, name: timers::TIME_UP.into(), fire_at: at, job };
+                    uow.set_timer(&timer).await
+                }
+                Effect::ClearTimeUp => uow.clear_timers(sprint.id, Some(timers::TIME_UP)).await,
+                Effect::WithdrawApproval { approval } => {
+                    let reason = "the sprint was cancelled".to_owned();
+                    uow.tell::<Approval>(sprint.project, approval, &approval::Command::Cancel { reason }).await
+                }
+            }
+        })
+    }
+}
