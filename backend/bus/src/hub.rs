@@ -1,7 +1,8 @@
 //! The in-process fan-out.
 
 use std::sync::Arc;
-use syndarix_domain::envelope::Envelope;
+use serde_json::Value;
+use syndarix_domain::{envelope::Envelope, ids::ProjectId};
 use tokio::sync::broadcast;
 
 /// Hints kept for a slow listener before it is sent back to the log.
@@ -26,6 +27,11 @@ impl Hub {
             // Nobody listening is not an error.
             let _ = self.sender.send(Arc::new(event.clone()));
         }
+    }
+
+    /// Tells something that is not kept: tokens as they come. Lost without harm.
+    pub fn ephemeral(&self, project: ProjectId, kind: &str, data: &Value) {
+        tracing::trace!(%project, kind, %data, "ephemeral");
     }
 
     /// Hears what is committed from now on.

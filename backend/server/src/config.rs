@@ -160,8 +160,7 @@ impl Config {
 fn read(path: &Path) -> Result<File, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Unreadable { path: path.into(), source })?;
-    toml::from_str(&text)
-        .map_err(|error| ConfigError::Wrong { path: path.into(), detail: error.to_string() })
+    toml::from_str(&text).map_err(|error| ConfigError::Wrong { path: path.into(), detail: error.to_string() })
 }
 
 fn parsed<T: std::str::FromStr>(

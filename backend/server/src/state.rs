@@ -6,6 +6,7 @@ use std::sync::Arc;
 use syndarix_bus::Hub;
 use syndarix_forge::Forge;
 use syndarix_jobs::Wake;
+use syndarix_mcp::Manager;
 use uuid::Uuid;
 
 /// The application. Cheap to clone.
@@ -28,6 +29,8 @@ pub struct Parts {
     pub wake: Wake,
     /// Signs and checks tokens.
     pub keys: Keys,
+    /// Tool calls.
+    pub tools: Manager,
     /// Repositories.
     pub forge: Arc<dyn Forge>,
     /// Model calls.

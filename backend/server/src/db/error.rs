@@ -58,7 +58,9 @@ impl Error {
     /// The name of the constraint that refused a row, if one did.
     pub fn constraint(&self) -> Option<&str> {
         match self {
-            Self::Database(error) => error.as_database_error().and_then(sqlx::error::DatabaseError::constraint),
+            Self::Database(error) => {
+                error.as_database_error().and_then(sqlx::error::DatabaseError::constraint)
+            }
             _ => None,
         }
     }

@@ -70,7 +70,11 @@ impl Store {
     }
 
     /// The state of one stream, outside any transaction.
-    pub async fn read<M: Machine>(&self, project: ProjectId, id: impl Into<Uuid>) -> Result<Loaded<M>, Error> {
+    pub async fn read<M: Machine>(
+        &self,
+        project: ProjectId,
+        id: impl Into<Uuid>,
+    ) -> Result<Loaded<M>, Error> {
         let mut conn = self.pool.acquire().await?;
         load(&mut conn, project, id.into()).await?.ok_or(Error::NotFound(M::KIND.name()))
     }
@@ -214,8 +218,8 @@ pub(super) async fn compare_and_set<M: Machine>(
     expected: i64,
     new: &Loaded<M>,
 ) -> Result<(), Error> {
-    let state = serde_json::to_value(&new.state)
-        .map_err(|source| Error::Corrupt { what: M::KIND.name(), source })?;
+    let state =
+        serde_json::to_value(&new.state).map_err(|source| Error::Corrupt { what: M::KIND.name(), source })?;
     let sql = if expected == 0 {
         format!(
             "insert into {} (version, phase, state, updated_at, id, project_id)

@@ -212,7 +212,14 @@ impl Uow {
     }
 
     /// Adds an event of something that is not a machine: an agent, a budget, a message.
-    pub fn announce(&mut self, project: ProjectId, kind: &str, id: impl Into<Uuid>, event_type: &str, data: serde_json::Value) {
+    pub fn announce(
+        &mut self,
+        project: ProjectId,
+        kind: &str,
+        id: impl Into<Uuid>,
+        event_type: &str,
+        data: serde_json::Value,
+    ) {
         let event_id = self.new_id();
         let recorded = Recorded {
             project_id: project.0,

@@ -128,7 +128,8 @@ impl From<db::Error> for ApiError {
     fn from(error: db::Error) -> Self {
         match error {
             db::Error::Conflict => {
-                let mut error = Self::conflict("changed", "changed by someone else meanwhile: reload, then try again");
+                let mut error =
+                    Self::conflict("changed", "changed by someone else meanwhile: reload, then try again");
                 error.conflict = true;
                 error
             }

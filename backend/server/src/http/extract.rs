@@ -66,7 +66,9 @@ impl FromRequestParts<App> for Caller {
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.strip_prefix("Bearer "))
-            .ok_or_else(|| ApiError::unauthenticated("sign in first: send `Authorization: Bearer <access token>`"))?;
+            .ok_or_else(|| {
+                ApiError::unauthenticated("sign in first: send `Authorization: Bearer <access token>`")
+            })?;
         let caller = auth::identify(app, token).await?;
         parts.extensions.insert(caller.clone());
         Ok(caller)

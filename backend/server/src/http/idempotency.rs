@@ -30,7 +30,10 @@ impl OptionalFromRequestParts<App> for Idempotency {
         let Some(key) = parts.headers.get("idempotency-key") else { return Ok(None) };
         let key = key.to_str().unwrap_or_default().to_owned();
         if key.is_empty() || key.len() > MAX_KEY {
-            return Err(ApiError::bad_request("bad_idempotency_key", "a key has 1 to 200 visible characters"));
+            return Err(ApiError::bad_request(
+                "bad_idempotency_key",
+                "a key has 1 to 200 visible characters",
+            ));
         }
         let caller = Caller::from_request_parts(parts, app).await?;
         let who = caller.actor().id().map(|id| id.to_string()).unwrap_or_default();
@@ -97,12 +100,13 @@ impl Idempotency {
         if taken.rows_affected() == 1 {
             return Ok(None);
         }
-        let (stored, status, Json(body)): (Vec<u8>, i32, Json<serde_json::Value>) =
-            sqlx::query_as("select request_hash, status, body from idempotency where scope = $1 and key = $2")
-                .bind(&self.scope)
-                .bind(&self.key)
-                .fetch_one(app.pool())
-                .await?;
+        let (stored, status, Json(body)): (Vec<u8>, i32, Json<serde_json::Value>) = sqlx::query_as(
+            "select request_hash, status, body from idempotency where scope = $1 and key = $2",
+        )
+        .bind(&self.scope)
+        .bind(&self.key)
+        .fetch_one(app.pool())
+        .await?;
         if stored != hash {
             return Err(ApiError::new(
                 StatusCode::UNPROCESSABLE_ENTITY,

@@ -91,10 +91,8 @@ async fn finish(request: Request, next: Next) -> Response {
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_slow", "the request took too long: try again")
             .into_response()
     });
-    let problem = response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind == "application/problem+json");
+    let problem =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/problem+json");
     if problem { with_request_id(response, &id).await } else { response }
 }
 

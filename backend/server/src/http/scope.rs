@@ -147,7 +147,11 @@ impl<L: Level> FromRequestParts<App> for ProjectScope<L> {
 }
 
 /// The one place that says who may do what in a project.
-async fn authorize<L: Level>(app: &App, caller: Caller, project: ProjectId) -> Result<ProjectScope<L>, ApiError> {
+async fn authorize<L: Level>(
+    app: &App,
+    caller: Caller,
+    project: ProjectId,
+) -> Result<ProjectScope<L>, ApiError> {
     let role = match caller.kind {
         CallerKind::Agent { project: own, .. } if own != project => None,
         CallerKind::Agent { .. } if !L::AGENTS => {

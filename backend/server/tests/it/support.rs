@@ -6,10 +6,7 @@ use axum::{
     http::{Method, Request, StatusCode, header},
 };
 use serde_json::Value;
-use sqlx::{
-    AssertSqlSafe, Connection, Executor, PgConnection,
-    postgres::PgConnectOptions,
-};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgConnectOptions};
 use std::{str::FromStr, sync::Arc};
 use syndarix::{
     clock::Clock,
@@ -82,7 +79,13 @@ impl TestApp {
     }
 
     /// Sends a request and reads the answer as JSON (null when it has no body).
-    pub async fn send(&self, method: Method, path: &str, token: Option<&str>, body: Option<Value>) -> (StatusCode, Value) {
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Value>,
+    ) -> (StatusCode, Value) {
         let mut request = Request::builder().method(method).uri(path);
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
@@ -140,6 +143,7 @@ async fn assemble(database: &str, dir: &TempDir, clock: Clock) -> App {
         instance: Uuid::now_v7(),
         keys: Keys::load(&pool, clock).await.unwrap(),
         models: Models { gateway, groups: ModelGroups::default() },
+        tools: syndarix_mcp::Manager::new(Vec::new(), syndarix_mcp::Limits::default()).unwrap(),
         forge: Arc::new(forge),
         config,
         store,

@@ -218,6 +218,17 @@ pub async fn author_of(pool: &PgPool, pr: &PullRequest) -> Result<String, sqlx::
 
 /// How an agent signs its commits. The address is not one that mail could reach.
 pub fn commit_identity(name: &str) -> Result<Identity, GitError> {
-    let local: String = name.to_lowercase().chars().map(|c| if c.is_alphanumeric() { c } else { '.' }).collect();
+    let local: String =
+        name.to_lowercase().chars().map(|c| if c.is_alphanumeric() { c } else { '.' }).collect();
     Identity::new(name, &format!("{local}@agents.syndarix.localhost"))
+}
+
+/// An agent's name, for sentences that people read.
+pub async fn name_of(pool: &PgPool, project: ProjectId, agent: AgentId) -> Result<String, Error> {
+    let name: Option<String> = sqlx::query_scalar("select name from agent where id = $1 and project_id = $2")
+        .bind(agent.0)
+        .bind(project.0)
+        .fetch_optional(pool)
+        .await?;
+    Ok(name.unwrap_or_else(|| "a former agent".into()))
 }

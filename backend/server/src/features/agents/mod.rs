@@ -5,9 +5,11 @@
 
 mod assign;
 mod definition;
+mod messages;
 
-pub use assign::{Agent, assign, author_of, commit_identity, release};
+pub use assign::{Agent, assign, author_of, commit_identity, name_of, release};
 pub use definition::{Definition, Limits, Personality};
+pub use messages::send_message;
 
 use crate::state::App;
 use utoipa_axum::router::OpenApiRouter;

@@ -15,7 +15,11 @@ use syndarix_domain::{
 use syndarix_jobs::{NewJob, NewTimer};
 
 impl Effects for Approval {
-    fn carry_out<'u>(uow: &'u mut Uow, approval: &'u Self, effect: Effect) -> BoxFuture<'u, Result<(), Error>> {
+    fn carry_out<'u>(
+        uow: &'u mut Uow,
+        approval: &'u Self,
+        effect: Effect,
+    ) -> BoxFuture<'u, Result<(), Error>> {
         Box::pin(async move {
             let request = &approval.request;
             match effect {

@@ -24,8 +24,10 @@ pub(super) struct Payload {
 payload!(Payload);
 
 pub(super) fn jobs(app: &App, registry: Registry) -> Registry {
-    let remind = job::handler(app, |app, job, lease| async move { ring(&app, &job, lease, Command::Remind).await });
-    let expire = job::handler(app, |app, job, lease| async move { ring(&app, &job, lease, Command::Expire).await });
+    let remind =
+        job::handler(app, |app, job, lease| async move { ring(&app, &job, lease, Command::Remind).await });
+    let expire =
+        job::handler(app, |app, job, lease| async move { ring(&app, &job, lease, Command::Expire).await });
     registry.with(REMIND, remind).with(EXPIRE, expire)
 }
 

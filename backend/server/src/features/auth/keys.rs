@@ -64,10 +64,12 @@ impl Keys {
     /// Reads the installation's key; the first instance makes it.
     pub async fn load(pool: &PgPool, clock: Clock) -> Result<Self, KeysError> {
         let fresh = TokenSigner::from_seed(rand::random())?.private_pem()?;
-        sqlx::query("insert into instance_secret (name, value) values ('signing_key', $1) on conflict do nothing")
-            .bind(&fresh)
-            .execute(pool)
-            .await?;
+        sqlx::query(
+            "insert into instance_secret (name, value) values ('signing_key', $1) on conflict do nothing",
+        )
+        .bind(&fresh)
+        .execute(pool)
+        .await?;
         let pem: String = sqlx::query_scalar("select value from instance_secret where name = 'signing_key'")
             .fetch_one(pool)
             .await?;

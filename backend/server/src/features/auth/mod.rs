@@ -5,7 +5,7 @@
 
 mod keys;
 
-pub use keys::{AccessClaims, Keys};
+pub use keys::{AccessClaims, Keys, KeysError};
 
 use crate::{
     http::{ApiError, Caller, CallerKind},

@@ -1,4 +1,13 @@
 //! Model calls of agents: which model, at whose cost, recorded attempt by attempt.
+//!
+//! Invariants: money is reserved before an attempt and settled after it, in the database; no interleaving of calls
+//! passes a hard limit; every attempt has a usage row, also one whose process died; simulated spend is kept apart.
+
+mod call;
+mod hooks;
+
+pub use call::{Failure, Finished, Purpose, complete};
+pub use hooks::settle_interrupted;
 
 use syndarix_llm::{Gateway, ModelGroups};
 

@@ -151,7 +151,8 @@ impl Wake {
         let now = self.app.clock().now();
         let state = self.app.store.read::<Run>(project, run).await?.state;
         // Only a wait for time: one for money or a person that began meanwhile is not ended by a clock.
-        let due = matches!(state.phase, Phase::Waiting { wait: Wait::RateLimit { until, .. }, .. } if until <= now);
+        let due =
+            matches!(state.phase, Phase::Waiting { wait: Wait::RateLimit { until, .. }, .. } if until <= now);
         retry_conflicts(|| async {
             let mut uow = self.app.store.begin(Author::system().within(lease)).await?;
             if due {

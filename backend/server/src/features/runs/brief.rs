@@ -65,12 +65,13 @@ pub(super) async fn keep(uow: &mut Uow, project: ProjectId, run: RunId, brief: &
 }
 
 async fn stored(pool: &PgPool, project: ProjectId, run: RunId) -> Result<Option<Brief>, Error> {
-    let row: Option<(Json<Definition>, String, String)> =
-        sqlx::query_as("select definition, system, task from run_brief where run_id = $1 and project_id = $2")
-            .bind(run.0)
-            .bind(project.0)
-            .fetch_optional(pool)
-            .await?;
+    let row: Option<(Json<Definition>, String, String)> = sqlx::query_as(
+        "select definition, system, task from run_brief where run_id = $1 and project_id = $2",
+    )
+    .bind(run.0)
+    .bind(project.0)
+    .fetch_optional(pool)
+    .await?;
     Ok(row.map(|(Json(definition), system, task)| Brief { definition, system, task }))
 }
 
@@ -88,7 +89,8 @@ async fn agent(turn: &Turn) -> Result<(String, Json<Definition>), Error> {
 }
 
 fn system(name: &str, definition: &Definition, stage: StageName) -> String {
-    let mut text = format!("You are {name}, {}.\n\n{}\n\n{RULES}\n", definition.role.name(), definition.system_prompt);
+    let mut text =
+        format!("You are {name}, {}.\n\n{}\n\n{RULES}\n", definition.role.name(), definition.system_prompt);
     if !definition.expertise.is_empty() {
         let _ = writeln!(text, "\nYou know well: {}.", definition.expertise.join(", "));
     }
@@ -118,7 +120,9 @@ fn instructions(stage: StageName) -> &'static str {
             "Read the pull request's diff against the story. Approve it only if you would answer for it; otherwise request \
              changes with comments on the lines concerned. You do not change code."
         }
-        StageName::Testing => "The pull request is merged. Run the project's tests with `run_tests` and report the outcome.",
+        StageName::Testing => {
+            "The pull request is merged. Run the project's tests with `run_tests` and report the outcome."
+        }
     }
 }
 
@@ -148,7 +152,11 @@ fn task(story: &Story, pr: Option<&PullRequest>, stage: StageName) -> String {
             }
         }
         if story.change.is_none() && story.round > 0 {
-            let _ = writeln!(text, "\nThe earlier branch is merged: use the new branch `{}`.", branch_name(story));
+            let _ = writeln!(
+                text,
+                "\nThe earlier branch is merged: use the new branch `{}`.",
+                branch_name(story)
+            );
         }
     }
     text

@@ -12,7 +12,6 @@ use syndarix_domain::{
     run::{Effect, Outcome, Run, RunResult},
     story::{self, Feedback, StageOutput, Story},
 };
-use syndarix_jobs::NewJob;
 
 impl Effects for Run {
     fn carry_out<'u>(uow: &'u mut Uow, run: &'u Self, effect: Effect) -> BoxFuture<'u, Result<(), Error>> {
@@ -63,7 +62,9 @@ async fn succeeded(uow: &mut Uow, run: &Run, result: RunResult) -> Result<(), Er
             comment(uow, run, &feedback).await?;
             story::Command::RequestChanges { feedback }
         }
-        Outcome::Tests { test_run, passed, report } => story::Command::FinishTests { test_run, passed, report },
+        Outcome::Tests { test_run, passed, report } => {
+            story::Command::FinishTests { test_run, passed, report }
+        }
     };
     uow.tell::<Story>(run.project, run.story, &command).await
 }

@@ -47,7 +47,9 @@ fn is_call(block: &Block) -> bool {
 /// Providers refuse a history in which a call has no result.
 fn with_every_call(completion: &Completion, results: Vec<Block>) -> Vec<Block> {
     let answered = |id: &str| {
-        results.iter().find(|block| matches!(block, Block::ToolResult { tool_use_id, .. } if tool_use_id == id))
+        results
+            .iter()
+            .find(|block| matches!(block, Block::ToolResult { tool_use_id, .. } if tool_use_id == id))
     };
     completion
         .blocks
@@ -63,7 +65,9 @@ fn with_every_call(completion: &Completion, results: Vec<Block>) -> Vec<Block> {
 fn interrupted(id: &str) -> Block {
     Block::ToolResult {
         tool_use_id: id.to_owned(),
-        content: "This call was interrupted; it is not known whether it took effect. Look before you repeat it.".into(),
+        content:
+            "This call was interrupted; it is not known whether it took effect. Look before you repeat it."
+                .into(),
         is_error: true,
     }
 }
@@ -76,7 +80,12 @@ fn result(step: &StepRow, shorten: bool) -> Block {
         None => result.to_string(),
     };
     let content = if shorten && text.len() > 400 {
-        format!("[The result of step {} was {} bytes and is left out here; call `{}` again if you need it.]", step.number, text.len(), step.name)
+        format!(
+            "[The result of step {} was {} bytes and is left out here; call `{}` again if you need it.]",
+            step.number,
+            text.len(),
+            step.name
+        )
     } else {
         text
     };

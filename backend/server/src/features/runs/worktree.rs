@@ -12,7 +12,7 @@ use syndarix_domain::{
     ids::{ProjectId, RunId},
     pull_request::PullRequest,
     stage::StageName,
-    story::{Stage, Phase, Story},
+    story::{Phase, Stage, Story},
 };
 use syndarix_forge::{BranchName, ForgeError, ObjectId, WorktreeTarget};
 use syndarix_jobs::{Handler, Job, Lease, NewJob, Outcome};

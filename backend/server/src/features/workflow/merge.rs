@@ -60,10 +60,9 @@ impl Merge {
                 reason: format!("{} has other commits than the approved one", pr.head_branch),
                 conflicts: Vec::new(),
             },
-            Err(error) if job.is_last_attempt() => Command::FailMerge {
-                reason: format!("the merge failed: {error}"),
-                conflicts: Vec::new(),
-            },
+            Err(error) if job.is_last_attempt() => {
+                Command::FailMerge { reason: format!("the merge failed: {error}"), conflicts: Vec::new() }
+            }
             Err(error) => return Ok(Outcome::Retry { after: None, reason: error.to_string() }),
         };
         retry_conflicts(|| async {
@@ -94,25 +93,25 @@ impl Merge {
 }
 
 fn request(pr: &PullRequest, author: &str) -> Result<MergeRequest, GitError> {
-        let head = match &pr.phase {
-            Phase::Approved { head, .. } => head,
-            _ => &pr.head,
-        };
-        Ok(MergeRequest {
-            base_branch: BranchName::new(&pr.base_branch)?,
-            head_branch: BranchName::new(&pr.head_branch)?,
-            expected_head: ObjectId::new(head)?,
-            title: format!("Merge pull request #{}: {}", pr.number, pr.title),
-            body: pr.body.clone(),
-            story: pr.story.map(|story| Key::new(story.to_string())).transpose()?,
-            pull_request: Some(Key::new(pr.id.to_string())?),
-            author: agents::commit_identity(author)?,
-            committer: Identity::new("Syndarix", "merge-queue@syndarix.localhost")?,
-            // Written with the intent, so that every attempt makes the very same commit.
-            at: pr.updated_at.timestamp(),
-            key: Key::new(format!("merge-{}", pr.id))?,
-        })
-    }
+    let head = match &pr.phase {
+        Phase::Approved { head, .. } => head,
+        _ => &pr.head,
+    };
+    Ok(MergeRequest {
+        base_branch: BranchName::new(&pr.base_branch)?,
+        head_branch: BranchName::new(&pr.head_branch)?,
+        expected_head: ObjectId::new(head)?,
+        title: format!("Merge pull request #{}: {}", pr.number, pr.title),
+        body: pr.body.clone(),
+        story: pr.story.map(|story| Key::new(story.to_string())).transpose()?,
+        pull_request: Some(Key::new(pr.id.to_string())?),
+        author: agents::commit_identity(author)?,
+        committer: Identity::new("Syndarix", "merge-queue@syndarix.localhost")?,
+        // Written with the intent, so that every attempt makes the very same commit.
+        at: pr.updated_at.timestamp(),
+        key: Key::new(format!("merge-{}", pr.id))?,
+    })
+}
 
 #[async_trait]
 impl Handler for Merge {

@@ -7,8 +7,11 @@
 
 mod effects;
 mod merge;
+mod sprints;
 mod stage;
 mod timers;
+
+pub use sprints::answer_sprint;
 
 use crate::state::App;
 use syndarix_jobs::Registry;

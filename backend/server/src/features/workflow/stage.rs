@@ -67,7 +67,8 @@ impl WorkStage {
         if wanted {
             let run = RunId(uow.new_id());
             let task = format!("{} of story {}: {}", payload.stage.name(), story.number, story.title);
-            let Some(agent) = agents::assign(&mut uow, project, payload.stage.roles(), run, &task).await? else {
+            let Some(agent) = agents::assign(&mut uow, project, payload.stage.roles(), run, &task).await?
+            else {
                 return Ok(false);
             };
             let new = run::New {

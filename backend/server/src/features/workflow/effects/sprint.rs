@@ -27,7 +27,8 @@ impl Effects for Sprint {
                 Effect::ClearTimeUp => uow.clear_timers(sprint.id, Some(timers::TIME_UP)).await,
                 Effect::WithdrawApproval { approval } => {
                     let reason = "the sprint was cancelled".to_owned();
-                    uow.tell::<Approval>(sprint.project, approval, &approval::Command::Cancel { reason }).await
+                    uow.tell::<Approval>(sprint.project, approval, &approval::Command::Cancel { reason })
+                        .await
                 }
             }
         })

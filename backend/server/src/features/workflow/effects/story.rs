@@ -25,7 +25,8 @@ impl Effects for Story {
             match effect {
                 Effect::WorkStage { stage } => {
                     let payload = stage::Payload { story: story.id, stage };
-                    let job = NewJob::new(queue::AGENT, stage::KIND, payload.to_json()).for_project(project.0);
+                    let job =
+                        NewJob::new(queue::AGENT, stage::KIND, payload.to_json()).for_project(project.0);
                     uow.enqueue(&job).await
                 }
                 Effect::BeginReview { pull_request } => {
@@ -33,7 +34,8 @@ impl Effects for Story {
                 }
                 Effect::Approve { pull_request, head } => approve(uow, story, pull_request, head).await,
                 Effect::RequestChanges { pull_request } => {
-                    uow.tell::<PullRequest>(project, pull_request, &pull_request::Command::RequestChanges).await
+                    uow.tell::<PullRequest>(project, pull_request, &pull_request::Command::RequestChanges)
+                        .await
                 }
                 Effect::ClosePullRequest { pull_request } => {
                     uow.tell::<PullRequest>(project, pull_request, &pull_request::Command::Close).await
@@ -64,15 +66,17 @@ impl Effects for Story {
 }
 
 /// An approval is for one head. When the head has moved meanwhile, the story goes back instead of waiting for ever.
-async fn approve(uow: &mut Uow, story: &Story, pull_request: PullRequestId, head: String) -> Result<(), Error> {
+async fn approve(
+    uow: &mut Uow,
+    story: &Story,
+    pull_request: PullRequestId,
+    head: String,
+) -> Result<(), Error> {
     let command = pull_request::Command::Approve { head };
     let Err(rejection) = uow.ask::<PullRequest>(story.project, pull_request, &command).await? else {
         return Ok(());
     };
-    let feedback = Feedback {
-        from: "the merge queue".into(),
-        summary: rejection.sentence,
-        comments: Vec::new(),
-    };
+    let feedback =
+        Feedback { from: "the merge queue".into(), summary: rejection.sentence, comments: Vec::new() };
     uow.tell::<Story>(story.project, story.id, &Command::MergeFailed { pull_request, feedback }).await
 }

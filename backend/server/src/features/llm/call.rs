@@ -1,0 +1,137 @@
+//! One model call of a run.
+
+use super::hooks::Recorder;
+use crate::{db::Error, state::App};
+use chrono::Duration;
+use syndarix_domain::{
+    Timestamp,
+    ids::{AgentId, ProjectId, RunId, StepId, StoryId},
+    money::MicroUsd,
+    run::Usage,
+};
+use syndarix_llm::{CallError, Cause, ChatRequest, Completion, ErrorKind};
+use tokio_util::sync::CancellationToken;
+
+/// What the call is for: every attempt's usage row carries it.
+#[derive(Debug, Clone, Copy)]
+pub struct Purpose {
+    /// Who pays.
+    pub project: ProjectId,
+    /// For which story.
+    pub story: StoryId,
+    /// For which run.
+    pub run: RunId,
+    /// For which step.
+    pub step: StepId,
+    /// Who asks.
+    pub agent: AgentId,
+    /// The fence of the job that does it.
+    pub fence: i64,
+}
+
+/// An answer that is recorded and paid for.
+#[derive(Debug)]
+pub struct Finished {
+    /// The answer.
+    pub completion: Completion,
+    /// What all attempts of the call used up, failed ones included.
+    pub usage: Usage,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum Failure {
+    /// A hard limit would be passed.
+    Budget {
+        /// Which limit, in words.
+        detail: String,
+    },
+    /// Every deployment is rate limited, overloaded or down: later it may work.
+    Later {
+        /// When to try again.
+        until: Timestamp,
+        /// What the providers said.
+        detail: String,
+    },
+    /// The caller gave up.
+    Cancelled,
+    /// No later attempt would succeed either.
+    Fatal {
+        /// Why.
+        detail: String,
+    },
+    /// The database failed.
+    Store(Error),
+}
+
+/// How long a run waits when every deployment is down and none said for how long, in seconds.
+const DEFAULT_PAUSE: i64 = 20;
+/// The longest that a run waits because a provider asked for it, in seconds.
+const LONGEST_PAUSE: i64 = 15 * 60;
+
+/// Asks the group's deployments in order; reserves, records and settles every attempt.
+pub async fn complete(
+    app: &App,
+    purpose: Purpose,
+    group: &str,
+    request: &ChatRequest,
+    cancel: &CancellationToken,
+) -> Result<Finished, Failure> {
+    let Some(chain) = app.models.groups.get(group) else {
+        let known: Vec<&str> = app.models.groups.iter().map(|group| group.name.as_str()).collect();
+        let detail = format!("there is no model group `{group}`; configured: {}", known.join(", "));
+        return Err(Failure::Fatal { detail });
+    };
+    let recorder = Recorder::new(app, purpose).await.map_err(Failure::Store)?;
+    let answer = app.models.gateway.complete(chain, request, &recorder, cancel).await;
+    match answer {
+        Ok(completion) => {
+            let usage = recorder.usage();
+            let prompt = u64::from(completion.usage.prompt());
+            tracing::debug!(deployment = %completion.deployment, prompt, "model answered");
+            Ok(Finished { completion, usage })
+        }
+        Err(error) => Err(failure(app, error)),
+    }
+}
+
+fn failure(app: &App, error: CallError) -> Failure {
+    let detail = error.to_string();
+    match error {
+        CallError::Refused { refused, .. } if refused.code == super::hooks::BUDGET => {
+            Failure::Budget { detail: refused.reason }
+        }
+        CallError::Cancelled { .. } => Failure::Cancelled,
+        CallError::Exhausted { causes, retry_after_ms } if causes.iter().any(may_pass) => {
+            let asked = retry_after_ms.and_then(|ms| i64::try_from(ms.div_ceil(1000)).ok());
+            let seconds = asked.unwrap_or(DEFAULT_PAUSE).clamp(1, LONGEST_PAUSE);
+            Failure::Later { until: app.clock().now() + Duration::seconds(seconds), detail }
+        }
+        _ => Failure::Fatal { detail },
+    }
+}
+
+/// The kind of failure that time heals.
+fn may_pass(cause: &Cause) -> bool {
+    match cause {
+        Cause::Skipped { .. } => true,
+        Cause::Failed { error, .. } => matches!(
+            error.kind,
+            ErrorKind::RateLimited { .. }
+                | ErrorKind::Overloaded { .. }
+                | ErrorKind::ServerError
+                | ErrorKind::Timeout { .. }
+                | ErrorKind::Connection
+        ),
+    }
+}
+
+/// Adds an attempt to what a call used up.
+pub(super) fn attempt_usage(usage: &syndarix_llm::Usage, cost: i64, simulated: bool) -> Usage {
+    Usage {
+        input_tokens: u64::from(usage.prompt()),
+        output_tokens: u64::from(usage.output),
+        cost: MicroUsd(if simulated { 0 } else { cost }),
+        simulated_cost: MicroUsd(if simulated { cost } else { 0 }),
+    }
+}

@@ -1,0 +1,101 @@
+//! A human's answer reaches the parked run, in the transaction of the decision.
+
+use super::{act::said, steps};
+use crate::db::{Error, Uow};
+use serde_json::json;
+use syndarix_domain::{
+    approval::{Approval, Phase as Asked},
+    ids::{RunId, StepId},
+    run::{Answer, Command, Phase, Resume, Run},
+};
+use uuid::Uuid;
+
+/// Wakes the run with the answer. A run that is over already is left alone.
+pub async fn answer(uow: &mut Uow, approval: &Approval, run: RunId, answer: Answer) -> Result<(), Error> {
+    let project = approval.request.project;
+    let before: Run = uow.load(project, run).await?;
+    let id = approval.request.id;
+    let command = Command::Answer { approval: id, answer: answer.clone() };
+    let Phase::Waiting { resume, .. } = &before.phase else {
+        return uow.tell::<Run>(project, run, &command).await;
+    };
+    match resume {
+        // The offered result's own call gets the answer as its result.
+        Resume::Result { call, .. } => {
+            let step = step_of(uow, &before, call).await?;
+            if let Some(step) = step {
+                steps::end(uow, project, step, &said(&sentence(&answer), false)).await?;
+            }
+            uow.tell::<Run>(project, run, &command).await
+        }
+        Resume::Leave { call, .. } => {
+            let knowledge = matches!(approval.request.action, syndarix_domain::policy::Action::HumanInput);
+            uow.tell::<Run>(project, run, &command).await?;
+            match answer {
+                Answer::Approved if !knowledge => Ok(()),
+                Answer::Expired => Ok(()),
+                answer => settle(uow, &before, call, &reply(approval, &answer, knowledge), !knowledge).await,
+            }
+        }
+        Resume::Think | Resume::Act { .. } => uow.tell::<Run>(project, run, &command).await,
+    }
+}
+
+fn sentence(answer: &Answer) -> String {
+    match answer {
+        Answer::Approved => "A human approved the result.".into(),
+        Answer::ChangesRequested { from, summary, comments } => {
+            let mut text = format!("{from} wants changes: {summary}");
+            for comment in comments {
+                let line = comment.line.map(|line| format!(":{line}")).unwrap_or_default();
+                text.push_str(&format!("\n- {}{line}: {}", comment.path, comment.body));
+            }
+            text
+        }
+        Answer::Rejected { reason } => format!("The result was {reason}"),
+        Answer::Expired => "Nobody answered in time.".into(),
+    }
+}
+
+/// What a question for knowledge is answered with: the human's own words.
+fn reply(approval: &Approval, answer: &Answer, knowledge: bool) -> String {
+    match &approval.phase {
+        Asked::Decided(decided) if knowledge && !decided.note.trim().is_empty() => decided.note.clone(),
+        _ => sentence(answer),
+    }
+}
+
+/// Records the call that waited as begun and ended: its answer is known, and it must not be asked again.
+async fn settle(uow: &mut Uow, run: &Run, call: &str, text: &str, declined: bool) -> Result<(), Error> {
+    let begun = Command::BeginToolCall { call: call.to_owned() };
+    let Ok(now) = uow.ask::<Run>(run.project, run.id, &begun).await? else { return Ok(()) };
+    let Phase::Acting { calls } = &now.phase else { return Ok(()) };
+    let Some(found) = calls.iter().find(|this| this.id == call) else { return Ok(()) };
+    let intent = steps::Intent {
+        run: run.id,
+        number: found.step.unwrap_or_default(),
+        kind: "tool",
+        server: None,
+        name: found.tool.clone(),
+        call_id: Some(call.to_owned()),
+        request: json!({}),
+        target: None,
+        fence: 0,
+    };
+    let step = steps::begin(uow, run.project, &intent).await?;
+    steps::end(uow, run.project, step, &said(text, declined)).await?;
+    let finished = Command::FinishToolCall { call: call.to_owned(), artefact: false };
+    uow.tell::<Run>(run.project, run.id, &finished).await
+}
+
+async fn step_of(uow: &mut Uow, run: &Run, call: &str) -> Result<Option<StepId>, Error> {
+    let id: Option<Uuid> = sqlx::query_scalar(
+        "select id from step where project_id = $1 and run_id = $2 and call_id = $3 and status = 'started'",
+    )
+    .bind(run.project.0)
+    .bind(run.id.0)
+    .bind(call)
+    .fetch_optional(uow.conn())
+    .await?;
+    Ok(id.map(StepId))
+}

@@ -1,0 +1,179 @@
+//! One model call of a run.
+
+use super::{
+    advance::{Turn, give_up_or_retry},
+    brief::{self, Brief},
+    completion,
+    steps::{self, Ended, Intent, StepRow},
+    tools::Toolbox,
+    transcript,
+};
+use crate::{
+    db::{Error, retry_conflicts},
+    features::llm::{self, Failure, Finished, Purpose},
+};
+use chrono::Duration;
+use serde_json::json;
+use syndarix_domain::{
+    ids::StepId,
+    run::{Command, Phase, Run, Wait},
+};
+use syndarix_jobs::Outcome;
+use syndarix_llm::ChatRequest;
+
+/// The longest answer that is asked for, in tokens.
+const MAX_ANSWER: u32 = 8_192;
+
+pub(super) async fn think(turn: &Turn) -> Result<Outcome, Error> {
+    let brief = brief::of(turn).await?;
+    let toolbox = match Toolbox::open(turn, &brief).await {
+        Ok(toolbox) => toolbox,
+        Err(reason) => return give_up_or_retry(turn, reason.to_string()).await,
+    };
+    let rows = steps::of_run(turn.app.pool(), turn.project, turn.run.id).await?;
+    let request = ChatRequest {
+        system: brief.system.clone(),
+        messages: transcript::messages(&brief, &rows),
+        tools: toolbox.specs(turn),
+        max_output_tokens: MAX_ANSWER,
+        temperature: None,
+        stop: Vec::new(),
+    };
+    let Some((number, step)) = begin(turn, &brief, &request, &rows).await? else {
+        // A limit was reached, or the run was stopped meanwhile: that is its end, and this turn's.
+        return Ok(Outcome::Done);
+    };
+    let purpose = Purpose {
+        project: turn.project,
+        story: turn.run.story,
+        run: turn.run.id,
+        step,
+        agent: turn.run.agent,
+        fence: turn.lease.fence,
+    };
+    let group = &brief.definition.model_group;
+    match llm::complete(&turn.app, purpose, group, &request, &turn.cancel).await {
+        Ok(finished) => finish(turn, number, step, &finished).await,
+        Err(failure) => fail(turn, number, step, failure).await,
+    }
+}
+
+/// Records the intent, or takes over the intent of a worker that was lost.
+async fn begin(
+    turn: &Turn,
+    brief: &Brief,
+    request: &ChatRequest,
+    rows: &[StepRow],
+) -> Result<Option<(u32, StepId)>, Error> {
+    retry_conflicts(|| async {
+        let mut uow = turn.app.store.begin(turn.author()).await?;
+        let begun = match &turn.run.phase {
+            Phase::Thinking { step: Some(number) } => take_over(turn, &mut uow, *number, rows).await?,
+            _ => None,
+        };
+        if begun.is_some() {
+            uow.commit().await?;
+            return Ok(begun);
+        }
+        brief::keep(&mut uow, turn.project, turn.run.id, brief).await?;
+        let run = uow.ask::<Run>(turn.project, turn.run.id, &Command::BeginModelCall).await?;
+        let Ok(Run { phase: Phase::Thinking { step: Some(number) }, .. }) = run else {
+            uow.commit().await?;
+            return Ok(None);
+        };
+        let intent = intent(turn, brief, request, number);
+        let step = steps::begin(&mut uow, turn.project, &intent).await?;
+        uow.commit().await?;
+        Ok(Some((number, step)))
+    })
+    .await
+}
+
+/// A model call has no outside effect but its cost: it is asked again, and what the lost attempt may have cost is
+/// charged as estimated.
+async fn take_over(
+    turn: &Turn,
+    uow: &mut crate::db::Uow,
+    number: u32,
+    rows: &[StepRow],
+) -> Result<Option<(u32, StepId)>, Error> {
+    let Some(row) = rows.iter().find(|row| u32::try_from(row.number) == Ok(number)) else { return Ok(None) };
+    let step = StepId(row.id);
+    let now = uow.now();
+    llm::settle_interrupted(uow.conn(), turn.project, step, now).await?;
+    steps::again(uow, turn.project, step, turn.lease.fence).await?;
+    Ok(Some((number, step)))
+}
+
+fn intent(turn: &Turn, brief: &Brief, request: &ChatRequest, number: u32) -> Intent {
+    let tools: Vec<&str> = request.tools.iter().map(|tool| tool.name.as_str()).collect();
+    Intent {
+        run: turn.run.id,
+        number,
+        kind: "model",
+        server: None,
+        name: brief.definition.model_group.clone(),
+        call_id: None,
+        // The conversation itself is in the brief and the earlier steps; it is made anew from them.
+        request: json!({
+            "model_group": brief.definition.model_group,
+            "messages": request.messages.len(),
+            "last": request.messages.last(),
+            "tools": tools,
+        }),
+        target: None,
+        fence: turn.lease.fence,
+    }
+}
+
+async fn finish(turn: &Turn, number: u32, step: StepId, finished: &Finished) -> Result<Outcome, Error> {
+    let completion = &finished.completion;
+    let ended = Ended {
+        status: "done",
+        result: completion::stored(completion),
+        error: None,
+        tokens: Some((i64::from(completion.usage.prompt()), i64::from(completion.usage.output))),
+        cost_micro_usd: finished.usage.cost.plus(finished.usage.simulated_cost).0,
+        simulated: completion.simulated,
+        lines: None,
+    };
+    let calls = completion::calls(completion);
+    retry_conflicts(|| async {
+        let mut uow = turn.app.store.begin(turn.author()).await?;
+        let command = Command::FinishModelCall { step: number, calls: calls.clone(), usage: finished.usage };
+        steps::end(&mut uow, turn.project, step, &ended).await?;
+        uow.tell::<Run>(turn.project, turn.run.id, &command).await?;
+        uow.complete_job();
+        uow.commit().await
+    })
+    .await?;
+    Ok(Outcome::Completed)
+}
+
+async fn fail(turn: &Turn, number: u32, step: StepId, failure: Failure) -> Result<Outcome, Error> {
+    let (reason, command) = match failure {
+        Failure::Store(error) => return Err(error),
+        Failure::Cancelled => {
+            // Shutdown, or the run was stopped: the intent stays, and whoever comes next takes it over.
+            let until = turn.app.clock().now() + Duration::seconds(1);
+            return Ok(Outcome::Snooze { until, reason: "the model call was interrupted".into() });
+        }
+        Failure::Budget { detail } => (detail.clone(), Command::Park { wait: Wait::Budget { detail } }),
+        Failure::Later { until, detail } => {
+            (detail.clone(), Command::Park { wait: Wait::RateLimit { until, detail } })
+        }
+        Failure::Fatal { detail } => {
+            (detail.clone(), Command::FailModelCall { step: number, reason: detail })
+        }
+    };
+    let ended = Ended { status: "failed", error: Some(reason), ..Ended::default() };
+    retry_conflicts(|| async {
+        let mut uow = turn.app.store.begin(turn.author()).await?;
+        steps::end(&mut uow, turn.project, step, &ended).await?;
+        uow.tell::<Run>(turn.project, turn.run.id, &command).await?;
+        uow.complete_job();
+        uow.commit().await
+    })
+    .await?;
+    Ok(Outcome::Completed)
+}

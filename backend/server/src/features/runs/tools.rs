@@ -1,0 +1,107 @@
+//! The tools that a run may use: those of the MCP servers that its capabilities open, and the few that belong to
+//! the run itself.
+
+use super::{advance::Turn, brief::Brief, control};
+use crate::features::auth::KeysError;
+use serde_json::Value;
+use std::{collections::BTreeSet, time::Duration};
+use syndarix_domain::ids::StepId;
+use syndarix_llm::ToolSpec;
+use syndarix_mcp::{CallError, Catalogue, ToolCall, ToolInfo, ToolOutcome};
+use uuid::Uuid;
+
+/// Arguments that the platform fills in: the model neither sees nor chooses them.
+const FILLED_IN: [&str; 2] = ["project_id", "agent_id"];
+/// Where our servers find the idempotency key of a call.
+const STEP_META: &str = "syndarix/step";
+/// A project's whole test-suite may take this long.
+const TEST_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+/// What a run can call.
+pub(super) struct Toolbox {
+    catalogue: Catalogue,
+    capabilities: Vec<String>,
+}
+
+/// Why there is no toolbox.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoTools {
+    #[error("a service token cannot be signed: {0}")]
+    Token(#[from] KeysError),
+    #[error("the MCP server {server} cannot list its tools: {error}")]
+    Server { server: String, error: CallError },
+}
+
+impl Toolbox {
+    /// Asks every server that the agent's capabilities open.
+    pub(super) async fn open(turn: &Turn, brief: &Brief) -> Result<Self, NoTools> {
+        let capabilities = brief.definition.capabilities.clone();
+        let wanted: BTreeSet<&str> =
+            capabilities.iter().filter_map(|cap| cap.split_once(':')).map(|(s, _)| s).collect();
+        let known: Vec<&str> = turn.app.tools.servers().filter(|server| wanted.contains(server)).collect();
+        let tokens: Vec<(&str, String)> = known
+            .into_iter()
+            .map(|server| Ok((server, token(turn, server, &capabilities)?)))
+            .collect::<Result<_, KeysError>>()?;
+        let borrowed: Vec<(&str, &str)> =
+            tokens.iter().map(|(server, token)| (*server, token.as_str())).collect();
+        let (catalogue, failures) = turn.app.tools.catalogue(&borrowed).await;
+        if let Some((server, error)) = failures.into_iter().next() {
+            return Err(NoTools::Server { server, error });
+        }
+        Ok(Self { catalogue, capabilities })
+    }
+
+    /// As offered to the model.
+    pub(super) fn specs(&self, turn: &Turn) -> Vec<ToolSpec> {
+        let outside = self.catalogue.iter().map(|(name, tool)| ToolSpec {
+            name: name.to_owned(),
+            description: tool.description.clone(),
+            input_schema: without_filled_in(&tool.input_schema),
+        });
+        outside.chain(control::specs(turn.run.stage)).collect()
+    }
+
+    /// The tool that the model means; else a sentence for the model.
+    pub(super) fn route(&self, name: &str) -> Result<&ToolInfo, String> {
+        self.catalogue.route(name).map_err(|error| error.to_string())
+    }
+
+    /// Calls a tool for this step. The step's id is the idempotency key.
+    pub(super) async fn call(
+        &self,
+        turn: &Turn,
+        tool: &ToolInfo,
+        input: &Value,
+        step: StepId,
+    ) -> Result<ToolOutcome, CallError> {
+        let mut arguments = input.as_object().cloned().unwrap_or_default();
+        arguments.insert(FILLED_IN[0].into(), turn.project.to_string().into());
+        arguments.insert(FILLED_IN[1].into(), turn.run.agent.to_string().into());
+        let token = token(turn, &tool.server, &self.capabilities)
+            .map_err(|error| CallError::Refused(error.to_string()))?;
+        let mut call = ToolCall::new(&tool.server, &tool.name, arguments);
+        call.meta.insert(STEP_META.into(), step.to_string().into());
+        call.timeout = (tool.server == "cicd").then_some(TEST_TIMEOUT);
+        turn.app.tools.call(call, &token, &turn.cancel).await
+    }
+}
+
+fn token(turn: &Turn, server: &str, capabilities: &[String]) -> Result<String, KeysError> {
+    let scope = (turn.project, turn.run.id);
+    let id: Uuid = turn.app.store.new_id();
+    turn.app.keys.sign_service(server, turn.run.agent, scope, capabilities.to_vec(), id)
+}
+
+fn without_filled_in(schema: &Value) -> Value {
+    let mut schema = schema.clone();
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        for name in FILLED_IN {
+            properties.remove(name);
+        }
+    }
+    if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
+        required.retain(|name| !FILLED_IN.iter().any(|filled| name == filled));
+    }
+    schema
+}
