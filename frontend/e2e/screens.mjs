@@ -58,6 +58,6 @@ const phone = await browser.newContext({ viewport: { width: 390, height: 844 }, 
 await visit("phone", phone);
 await browser.close();
 mock.close();
-for (const problem of [...new Set(problems)]) console.log(problem);
+for (const problem of new Set(problems)) console.log(problem);
 console.log(problems.length === 0 ? "every screen is clean" : `${problems.length} problems`);
 process.exit(problems.length === 0 ? 0 : 1);

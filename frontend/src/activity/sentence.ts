@@ -1,18 +1,9 @@
 import { subjectOf } from "../api/live";
 import type { EventEnvelope } from "../api/types";
 import { titleCase } from "../format";
+import { t } from "../i18n/en";
 
 /** What an event says in words, and where it leads. Unknown types still read as a sentence. */
-
-const VERBS: Record<string, string> = {
-  "story.created": "wrote the story", "story.started": "started the story", "story.stage_started": "moved on the story", "story.moved": "moved the story to another sprint",
-  "story.blocked": "blocked the story", "story.unblocked": "unblocked the story", "story.cancelled": "cancelled the story", "story.done": "finished the story",
-  "run.started": "began a run", "run.step_started": "began", "run.step_finished": "did", "run.waiting": "waits", "run.woken": "goes on", "run.succeeded": "finished a run", "run.failed": "failed a run", "run.stalled": "stalled", "run.cancelled": "was stopped",
-  "pr.submitted": "opened pull request", "pr.reviewing": "reviews pull request", "pr.approved": "approved pull request", "pr.changes_requested": "asked for changes to pull request", "pr.merged": "merged pull request", "pr.closed": "closed pull request",
-  "approval.requested": "asks for approval", "approval.decided": "decided", "approval.expired": "expired",
-  "agent.spawned": "spawned agent", "agent.status_changed": "changed an agent", "agent.message": "sent a message", "agent.terminated": "terminated agent",
-  "cost.recorded": "recorded a cost", "cost.budget_changed": "changed the budget",
-};
 
 function first(data: EventEnvelope["data"], names: string[]): string {
   for (const name of names) {
@@ -24,12 +15,13 @@ function first(data: EventEnvelope["data"], names: string[]): string {
 }
 
 export function verbOf(event: EventEnvelope): string {
-  return VERBS[event.type] ?? titleCase(event.type.replaceAll(".", " ")).toLowerCase();
+  return t.activity.verbs[event.type] ?? titleCase(event.type.replaceAll(".", " ")).toLowerCase();
 }
 
 export function objectOf(event: EventEnvelope): string {
   const { data } = event;
-  const what = first(data, ["title", "target", "name", "stage", "phase", "number"]);
+  const step = event.type.startsWith("run.step_");
+  const what = step ? [first(data, ["name", "tool", "model"]), first(data, ["target"])].filter(Boolean).join(" ") : first(data, ["title", "target", "name", "stage", "phase", "number"]);
   const outcome = first(data, ["outcome", "reason"]);
   return [what, outcome ? `(${outcome.replaceAll("_", " ")})` : ""].filter(Boolean).join(" ");
 }

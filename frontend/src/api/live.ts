@@ -55,7 +55,7 @@ export function effectsOf(event: EventEnvelope): Effects {
   } else if (family === "run") {
     if (runId) invalidate.push(keys.run(p, runId), keys.delta(runId));
     invalidate.push(keys.runs(p), storyId ? keys.story(p, storyId) : keys.storyAll(p));
-    if (!/^run\.step_/.test(event.type)) invalidate.push(keys.agents(p));
+    if (!event.type.startsWith("run.step_")) invalidate.push(keys.agents(p));
   } else if (family === "approval") {
     const id = idIn(event, "approval");
     invalidate.push(keys.approvals(), keys.project(p));

@@ -36,7 +36,7 @@ export function SprintHeader({ sprint, sprints, project, mayWrite }: { sprint: S
         <progress className="bar" max={Math.max(1, sprint.points_total)} value={sprint.points_done} data-tone="ok" aria-label={t.board.points} />
         <p className="mt-1 text-soft tabular">{t.board.pointsDone(sprint.points_done, sprint.points_total)}</p>
       </div>
-      {project?.budget ? <div className="w-52"><BudgetBar budget={project.budget} label={t.cost.budget} /></div> : null}
+      {project?.budget ? <div className="w-64"><BudgetBar budget={project.budget} label={t.cost.budget} /></div> : null}
       {mayWrite ? (
         <div className="flex gap-1.5">
           {sprint.state === "planning" ? <Button tone="primary" busy={command.isPending} onClick={() => run({ name: "start" })}>{t.board.start}</Button> : null}

@@ -7,7 +7,6 @@ import { t } from "../i18n/en";
 import { IconButton } from "../ui/button";
 import { ActorIcon, Cost } from "../ui/entity";
 import { Menu, type MenuItem } from "../ui/menu";
-import { Badge } from "../ui/status";
 
 export function StoryCard({ story, current, onFocus, actions }: { story: Story; current: boolean; onFocus: () => void; actions: (MenuItem | "separator")[] }) {
   const link = useRef<HTMLAnchorElement>(null);
@@ -37,12 +36,11 @@ export function StoryCard({ story, current, onFocus, actions }: { story: Story; 
         {story.title}
       </Link>
       {blocked ? <p className="mt-1 text-warn">{t.board.blocked(story.blocked_reason ?? "")}</p> : story.waiting_for ? <p className="mt-1 line-clamp-2 text-[12px] text-soft">{story.waiting_for}</p> : null}
-      <div className="mt-2 flex items-center gap-1.5 text-[12px] text-soft">
+      <div className="mt-2 flex flex-wrap items-center justify-between gap-x-2 gap-y-1 text-[12px] text-soft">
         {story.owner.kind === "none" ? null : (
           <span className="flex min-w-0 items-center gap-1"><ActorIcon type={story.owner.kind} size={13} /><span className="truncate">{story.owner.name}</span></span>
         )}
-        {blocked ? <Badge tone="warn">{t.inbox.blockedSince}</Badge> : null}
-        {story.cost_micro_usd > 0 || story.simulated_micro_usd > 0 ? <Cost real={story.cost_micro_usd} simulated={story.simulated_micro_usd} className="ml-auto" /> : null}
+        {story.cost_micro_usd > 0 || story.simulated_micro_usd > 0 ? <Cost real={story.cost_micro_usd} simulated={story.simulated_micro_usd} /> : null}
       </div>
     </li>
   );

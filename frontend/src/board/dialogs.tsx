@@ -75,7 +75,7 @@ function isoDay(ms: number): string {
 }
 
 function SprintForm({ projectId, onClose }: { projectId: string; onClose: () => void }) {
-  const [form, setForm] = useState({ name: "", goal: "", starts_on: isoDay(Date.now()), ends_on: isoDay(Date.now() + SPRINT_DAYS * DAY_MS) });
+  const [form, setForm] = useState(() => ({ name: "", goal: "", starts_on: isoDay(Date.now()), ends_on: isoDay(Date.now() + SPRINT_DAYS * DAY_MS) }));
   const create = useCommand<void>({
     send: (_input, key) => createSprint(projectId, form, key),
     refresh: () => [keys.sprints(projectId)],

@@ -18,7 +18,7 @@ export default function UsageChart({ rows, byDay }: { rows: UsageRow[]; byDay: b
           <XAxis dataKey="label" tickLine={false} axisLine={false} tick={{ fill: "var(--c-soft)", fontSize: 11 }} interval="preserveStartEnd" />
           <YAxis tickLine={false} axisLine={false} width={52} tick={{ fill: "var(--c-soft)", fontSize: 11 }} tickFormatter={(value: number) => money(value * MICROS)} />
           <Tooltip cursor={{ fill: "var(--c-hover)" }} contentStyle={{ background: "var(--c-panel)", border: "1px solid var(--c-line-strong)", borderRadius: 8, fontSize: 12 }} formatter={(value) => money(Number(value) * MICROS)} />
-          <Legend wrapperStyle={{ fontSize: 12 }} />
+          <Legend wrapperStyle={{ fontSize: 12 }} formatter={(name: string) => <span className="text-soft">{name}</span>} />
           <Bar dataKey="real" name={t.costs.real} fill="var(--c-accent-fill)" radius={[3, 3, 0, 0]} isAnimationActive={false} maxBarSize={28} />
           <Bar dataKey="simulated" name={t.costs.simulated} fill="var(--c-line-strong)" radius={[3, 3, 0, 0]} isAnimationActive={false} maxBarSize={28} />
         </BarChart>

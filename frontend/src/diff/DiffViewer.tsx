@@ -181,7 +181,7 @@ const FileLines = memo(function FileLines({ file, hunks, view, sent, review }: F
     );
   };
   return (
-    // eslint-disable-next-line jsx-a11y/no-static-element-interactions -- arrow keys rove over the line buttons inside
+    // oxlint-disable-next-line jsx-a11y/no-static-element-interactions -- arrow keys rove over the line buttons inside
     <div ref={table} onKeyDown={(event) => rove(event, table.current)} className="overflow-x-auto">
       <Diff viewType={view} diffType={diffType(file)} hunks={hunks} tokens={tokens} widgets={widgets} renderGutter={gutter} />
     </div>
@@ -238,7 +238,7 @@ function Thread({ path, place, review }: {
   const ref = lineOf(place.change);
   const dispatch = review?.dispatch;
   return (
-    <div className="flex max-w-3xl flex-col gap-2 border-y border-line bg-canvas p-2 font-sans whitespace-normal">
+    <div className="flex flex-col gap-2 border-y border-line bg-canvas p-2 font-sans whitespace-normal *:max-w-3xl">
       {place.sent.map((comment, index) => (
         <p key={`${comment.line}-${index}`} className="rounded-md border border-line bg-panel px-2.5 py-1.5 whitespace-pre-wrap">{comment.body}</p>
       ))}

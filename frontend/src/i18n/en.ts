@@ -61,6 +61,7 @@ export const t = {
     theme: { system: "Theme: system", dark: "Theme: dark", light: "Theme: light" },
     shortcuts: "Keyboard shortcuts",
     palette: "Search and commands",
+    paletteButton: "Search Ctrl K",
     paletteHint: "Search or run a command…",
     paletteEmpty: "Nothing found",
     live: { open: "Live", connecting: "Connecting", waiting: "Reconnecting" },
@@ -494,6 +495,15 @@ export const t = {
     actors: { agent: "Agents", user: "People", system: "Syndarix" } as Record<string, string>,
     families: { story: "Stories", run: "Runs", approval: "Approvals", pr: "Pull requests", agent: "Agents", sprint: "Sprints", cost: "Costs" } as Record<string, string>,
     older: "Older",
+    verbs: {
+      "story.created": "wrote the story", "story.started": "started the story", "story.stage_started": "moved on the story", "story.moved": "moved the story to another sprint",
+      "story.blocked": "blocked the story", "story.unblocked": "unblocked the story", "story.cancelled": "cancelled the story", "story.done": "finished the story",
+      "run.started": "began a run", "run.step_started": "began", "run.step_finished": "did", "run.waiting": "waits", "run.woken": "goes on", "run.succeeded": "finished a run", "run.failed": "failed a run", "run.stalled": "stalled", "run.cancelled": "was stopped",
+      "pr.submitted": "opened pull request", "pr.reviewing": "reviews pull request", "pr.approved": "approved pull request", "pr.changes_requested": "asked for changes to pull request", "pr.merged": "merged pull request", "pr.closed": "closed pull request",
+      "approval.requested": "asks for approval", "approval.decided": "decided", "approval.expired": "expired",
+      "agent.spawned": "spawned agent", "agent.status_changed": "changed an agent", "agent.message": "sent a message", "agent.terminated": "terminated agent",
+      "cost.recorded": "recorded a cost", "cost.budget_changed": "changed the budget",
+    } as Record<string, string>,
     feed: "Activity",
   },
   audit: {
@@ -519,7 +529,6 @@ export const t = {
     previous: "Previous hash",
     data: "Data",
     severity: "Severity",
-    details: (position: string) => `Details of entry ${position}`,
   },
   settings: {
     title: "Settings",

@@ -95,7 +95,6 @@ function Answer({ item, outcome, busy, onCancel, onSend }: { item: Approval; out
   const label = outcome === "approved" ? t.approval.approve : outcome === "rejected" ? t.approval.reject : t.approval.request;
   const consequence = outcome === "approved" ? item.consequences.approve : outcome === "rejected" ? item.consequences.reject : item.consequences.request_changes;
   return (
-    // eslint-disable-next-line jsx-a11y/no-noninteractive-element-interactions -- Escape leaves the form from any of its controls
     <form
       className="mt-2.5 flex flex-col gap-2 rounded-lg border border-line bg-panel p-3 md:ml-7"
       onSubmit={(event) => { event.preventDefault(); if (!blocked) onSend(outcome, note); }}

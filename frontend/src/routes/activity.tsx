@@ -26,6 +26,11 @@ export function ActivityPage() {
   const shownUpTo = Math.max(0, ...accepted.map((event) => event.seq ?? 0));
   const waiting = past.data ? unseen(live.data?.items ?? [], fetched, shownUpTo).filter((event) => !accepted.includes(event) && matchesFilter(event, filter)) : [];
   const all = [...accepted, ...fetched].filter((event) => matchesFilter(event, filter));
+  const agents = useQuery(queries.agents(projectId));
+  const members = useQuery(queries.members(projectId));
+  const names = new Map<string, string>();
+  for (const agent of agents.data ?? []) names.set(agent.id, agent.name);
+  for (const member of members.data ?? []) names.set(member.user_id ?? member.user?.id ?? "", member.name ?? member.user?.name ?? "");
   const set = (name: "actor" | "family") => (value: string) => void navigate({ search: (known) => ({ ...known, [name]: value || undefined }), replace: true });
   const options = (labels: Record<string, string>, title: string) => [{ value: "", label: `${title}: ${t.common.all}` }, ...Object.entries(labels).map(([value, label]) => ({ value, label }))];
   return (
@@ -45,7 +50,7 @@ export function ActivityPage() {
       {past.data ? (
         all.length === 0 && !past.hasNextPage ? <div className="card"><EmptyState title={t.activity.empty} detail={t.activity.emptyDetail} action={filter.actor || filter.family ? <Button onClick={() => void navigate({ search: {} })}>{t.common.clearFilters}</Button> : null} /></div> : (
           <>
-            {all.length > 0 ? <ol aria-label={t.activity.feed} className="card divide-y divide-line">{all.map((event) => <EventRow key={event.id ?? `${event.seq}-${event.type}`} event={event} />)}</ol> : null}
+            {all.length > 0 ? <ol aria-label={t.activity.feed} className="card divide-y divide-line">{all.map((event) => <EventRow key={event.id ?? `${event.seq}-${event.type}`} event={event} name={names.get(event.actor_id ?? "")} />)}</ol> : null}
             <More has={past.hasNextPage} busy={past.isFetchingNextPage} onMore={() => void past.fetchNextPage()} />
           </>
         )
@@ -73,14 +78,14 @@ export function More({ has, busy, onMore }: { has: boolean; busy: boolean; onMor
   return <div ref={ref} className="flex justify-center py-4"><Button busy={busy} onClick={onMore}>{t.common.more}</Button></div>;
 }
 
-function EventRow({ event }: { event: EventEnvelope }) {
-  const who = actorNameOf(event) || t.actor.kind(event.actor_type ?? "system");
+function EventRow({ event, name }: { event: EventEnvelope; name: string | undefined }) {
+  const who = name || actorNameOf(event) || t.actor.kind(event.actor_type ?? "system");
   const object = objectOf(event);
   return (
     <li className="flex items-center gap-2.5 px-3 py-1.5">
       <ActorIcon type={event.actor_type} size={15} />
       <p className="min-w-0 flex-1 truncate"><span className="font-medium">{who}</span> <span className="text-soft">{verbOf(event)}</span> <Entity event={event} text={object} /></p>
-      <span className="hidden items-center gap-1.5 font-mono text-[11.5px] text-faint sm:flex"><Dot tone={toneOf(event.type.split(".")[1] ?? "")} />{event.type}</span>
+      <span className="hidden w-44 items-center gap-1.5 font-mono text-[11.5px] text-faint sm:flex"><Dot tone={toneOf(event.type.split(".")[1] ?? "")} />{event.type}</span>
       <time dateTime={event.time} title={dateTime(event.time)} className="shrink-0 text-[12px] text-soft tabular">{timeOfDay(event.time)}</time>
     </li>
   );
@@ -90,7 +95,7 @@ function Entity({ event, text }: { event: EventEnvelope; text: string }) {
   const target = targetOf(event);
   if (!text) return null;
   if (target === null) return <span>{text}</span>;
-  const link = "text-accent hover:underline";
+  const link = "text-accent underline decoration-line-strong underline-offset-2 hover:decoration-current";
   const p = event.project_id;
   if (target.kind === "story") return <Link to="/projects/$projectId/stories/$storyId" params={{ projectId: p, storyId: target.id }} className={link}>{text}</Link>;
   if (target.kind === "run") return <Link to="/projects/$projectId/runs/$runId" params={{ projectId: p, runId: target.id }} className={link}>{text}</Link>;

@@ -66,11 +66,11 @@ function Detail({ approval, moved, onShowNew }: { approval: ApprovalDetail; move
   const diff = approval.diff;
   return (
     <div className="flex min-h-full flex-col">
-      <div className="mx-auto w-full max-w-6xl flex-1 px-3 pt-4 pb-6 md:px-6">
+      <div className="mx-auto w-full max-w-7xl flex-1 px-3 pt-4 pb-6 md:px-6">
         <Header approval={approval} />
         {moved ? <div className="mt-3"><Notice tone="warn" action={<Button onClick={onShowNew}>{t.approval.showNew}</Button>}>{t.approval.changed}</Notice></div> : null}
         {pending ? null : <Decided approval={approval} />}
-        <div className="mt-4 grid items-start gap-3 lg:grid-cols-[minmax(0,3fr)_minmax(0,2fr)]">
+        <div className="mt-4 grid items-start gap-3 lg:grid-cols-3">
           <div className="flex flex-col gap-3">
             <Block title={t.approval.asked}>
               <p className="max-w-prose whitespace-pre-wrap">{approval.summary}</p>
@@ -81,9 +81,11 @@ function Detail({ approval, moved, onShowNew }: { approval: ApprovalDetail; move
           <div className="flex flex-col gap-3">
             <Block title={t.approval.why}>
               <p>{approval.policy.rule}</p>
-              <p className="mt-1 text-soft">{t.approval.autonomy}: {labelOf(approval.policy.autonomy)} · {labelOf(approval.category)}</p>
+              <p className="mt-1 text-soft">{t.approval.autonomy}: {labelOf(approval.policy.autonomy)} · {t.inbox.category}: {labelOf(approval.category)}</p>
             </Block>
             <Consequences approval={approval} />
+          </div>
+          <div className="flex flex-col gap-3">
             <AgentView approval={approval} threshold={project.data?.confidence_threshold} />
             <Spend approval={approval} />
           </div>
@@ -175,9 +177,9 @@ function Consequences({ approval }: { approval: ApprovalDetail }) {
     <Block title={t.approval.what}>
       <dl className="flex flex-col gap-2">
         {rows.map(({ key, icon }) => (
-          <div key={key} className="grid grid-cols-[14px_minmax(0,1fr)] items-start gap-x-2">
-            <span className="mt-[3px]">{icon}</span>
-            <div><dt className="inline font-medium">{t.approval.consequences[key]}: </dt><dd className="inline">{approval.consequences[key]}</dd></div>
+          <div key={key}>
+            <dt className="flex items-center gap-1.5 font-medium">{icon}{t.approval.consequences[key]}</dt>
+            <dd className="pl-5">{approval.consequences[key]}</dd>
           </div>
         ))}
       </dl>
@@ -309,7 +311,7 @@ function DecisionBar({ approval, state, edited, moved, onSent }: { approval: App
   ]);
   return (
     <section aria-label={t.approval.bar} className="sticky bottom-0 z-10 border-t border-line-strong bg-panel/95 px-3 py-2.5 shadow-[0_-4px_16px_rgb(0_0_0/0.08)] backdrop-blur md:px-6">
-      <div className="mx-auto flex max-w-6xl flex-col gap-2 md:flex-row md:items-end">
+      <div className="mx-auto flex max-w-7xl flex-col gap-2 md:flex-row md:items-end">
         <div className="min-w-0 flex-1">
           {decision.isError ? <div className="mb-2"><InlineError error={decision.error} title={t.approval.notDecided} /></div> : null}
           <p role="status" className={clsx("text-[12px]", hint ? "mb-1 text-bad" : comments.length > 0 ? "mb-1 text-accent" : "sr-only")}>

@@ -89,7 +89,7 @@ function EntryRow({ entry }: { entry: AuditEntry }) {
   return (
     <li>
       <details>
-        <summary aria-label={t.audit.details(position)} className="flex list-none items-center gap-3 px-3 py-1.5 hover:bg-hover [&::-webkit-details-marker]:hidden">
+        <summary className="flex list-none items-center gap-3 px-3 py-1.5 hover:bg-hover [&::-webkit-details-marker]:hidden">
           <span className="w-14 shrink-0 text-right text-[12px] text-faint tabular">{position}</span>
           <ActorName actor={entry.actor} className="w-32 shrink-0" />
           <span className="min-w-0 flex-1 truncate">{entry.action}</span>

@@ -160,7 +160,7 @@ function BoardColumn({ column, stories, cursor, onFocus, actions, onDropStory }:
     onDrop: (event: DragEvent) => { event.preventDefault(); setOver(false); onDropStory(event.dataTransfer.getData("text/plain")); },
   };
   return (
-    <section aria-label={t.board.column(name, stories.length)} {...drag} className={clsx("flex min-w-52 flex-1 flex-col rounded-lg", over && "bg-accent-wash")}>
+    <section aria-label={t.board.column(name, stories.length)} {...drag} className={clsx("flex min-w-40 flex-1 flex-col rounded-lg", over && "bg-accent-wash")}>
       <h2 className="flex items-center gap-1.5 px-1 py-1.5 text-[12.5px] font-medium text-soft">
         <Dot tone={column === "waiting" ? "neutral" : toneOf(column)} />{name}<span className="text-faint tabular">{stories.length}</span>
       </h2>
@@ -173,7 +173,7 @@ function BoardColumn({ column, stories, cursor, onFocus, actions, onDropStory }:
 
 function StoryTable({ stories, cursor, onFocus }: { stories: Story[]; cursor: string | null; onFocus: (id: string) => void }) {
   return (
-    // eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- a scrolling region must be reachable by keyboard
+    // oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- a scrolling region must be reachable by keyboard
     <div className="card m-3 overflow-x-auto md:m-5" tabIndex={0} role="region" aria-label={t.board.list}>
       <table className="w-full min-w-3xl text-left">
         <thead className="border-b border-line text-[12px] text-soft">

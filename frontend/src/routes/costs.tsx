@@ -13,6 +13,7 @@ import { EmptyState, Loaded } from "../ui/feedback";
 import { FilterSelect } from "../ui/form";
 import { PageFrame, TableFrame } from "../ui/page";
 import { Badge, Status } from "../ui/status";
+import { useNow } from "../ui/time";
 
 const UsageChart = lazy(() => import("../costs/UsageChart"));
 const GROUPS: UsageGroup[] = ["day", "agent", "model", "story"];
@@ -47,7 +48,8 @@ export function CostsPage() {
 }
 
 function CostsHeader({ usage, days }: { usage: Usage; days: Usage | undefined }) {
-  const outlook = days ? forecast(days.rows, new Date()) : null;
+  const now = useNow();
+  const outlook = days ? forecast(days.rows, new Date(now)) : null;
   return (
     <section aria-label={t.costs.title} className="grid gap-3 sm:grid-cols-2 lg:grid-cols-4" data-costs-header>
       <div className="card p-3.5"><p className="text-[12px] text-soft">{t.costs.real}</p><p className="text-xl font-semibold tabular">{money(usage.total_micro_usd)}</p>{outlook ? <p className="mt-0.5 text-[12px] text-soft">{t.costs.forecast(money(outlook.endOfMonth))}</p> : null}</div>

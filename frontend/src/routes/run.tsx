@@ -126,7 +126,7 @@ function StepBar({ bar, open, onToggle, retry }: { bar: Bar; open: boolean; onTo
         <span className="w-6 shrink-0 text-right text-[12px] text-faint tabular">{step.number}</span>
         <StepIcon step={step} />
         <span className="flex w-40 shrink-0 flex-col md:w-64"><span className="truncate font-mono text-[12px]">{step.name}</span><span className="truncate text-[12px] text-soft">{step.target}</span></span>
-        <span aria-hidden="true" className="relative h-4 min-w-16 flex-1 rounded bg-raised">
+        <span aria-hidden="true" className="relative h-4 min-w-16 flex-1 rounded bg-line/50">
           <span className={clsx("absolute inset-y-0.5 rounded-sm", BAR[step.status] ?? (step.kind === "model" ? "bg-violet" : "bg-accent"))} style={{ left: `${bar.left}%`, width: `${bar.width}%` }} />
         </span>
         <span className="hidden shrink-0 items-center gap-3 text-right text-[12px] text-soft tabular sm:flex">

@@ -42,18 +42,20 @@ export function Shell() {
 function SignedIn() {
   useLiveStream();
   const [collapsed, setCollapsed] = useState(storedCollapsed);
-  const [drawer, setDrawer] = useState(false);
+  const location = useLocation();
+  // The drawer belongs to the page it was opened on: following a link closes it.
+  const [drawerOn, setDrawerOn] = useState<string | null>(null);
+  const drawer = drawerOn === location.pathname;
+  const setDrawer = (open: boolean) => setDrawerOn(open ? location.pathname : null);
   const [palette, setPalette] = useState(false);
   const [help, setHelp] = useState(false);
   const main = useRef<HTMLElement>(null);
-  const location = useLocation();
   const theme = useTheme();
   const { projectId } = useParams({ strict: false });
   const inbox = useQuery(queries.approvals());
   useEffect(() => {
     if (projectId) rememberProject(projectId);
   }, [projectId]);
-  useEffect(() => setDrawer(false), [location.pathname]);
   const unresolved = inbox.data?.unresolved ?? 0;
   useEffect(() => {
     document.title = `${unresolved > 0 ? `(${unresolved}) ` : ""}Syndarix`;
@@ -87,7 +89,7 @@ function SignedIn() {
           <Breadcrumbs />
           <div className="ml-auto flex items-center gap-1.5">
             <LiveIndicator />
-            <button type="button" onClick={() => setPalette(true)} aria-label={t.nav.palette} className="flex h-7 items-center gap-2 rounded-md border border-line-strong px-2 text-soft hover:bg-hover">
+            <button type="button" onClick={() => setPalette(true)} aria-label={t.nav.paletteButton} className="flex h-7 items-center gap-2 rounded-md border border-line-strong px-2 text-soft hover:bg-hover">
               <Search size={14} aria-hidden="true" />
               <span className="hidden lg:inline">{t.common.search}</span>
               <Kbd keys="Ctrl K" />
@@ -233,7 +235,7 @@ function RailFoot({ narrow, onHelp }: { narrow: boolean; onHelp: () => void }) {
       <Menu
         label={t.nav.account}
         trigger={
-          <button type="button" aria-label={`${t.nav.account}: ${name}`} className="flex min-w-0 items-center gap-2 rounded-md px-1 py-1 hover:bg-hover">
+          <button type="button" aria-label={`${name.slice(0, 1).toUpperCase()} ${name}, ${t.nav.account}`} className="flex min-w-0 items-center gap-2 rounded-md px-1 py-1 hover:bg-hover">
             <span aria-hidden="true" className="flex size-6 shrink-0 items-center justify-center rounded-full bg-accent-wash text-2xs font-semibold text-accent">{name.slice(0, 1).toUpperCase()}</span>
             {narrow ? null : <span className="truncate text-soft">{name}</span>}
           </button>

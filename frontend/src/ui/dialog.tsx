@@ -25,7 +25,7 @@ export function Dialog({ open, onClose, title, children, wide, bare }: {
     if (!open && dialog.open) dialog.close();
   }, [open]);
   return (
-    // eslint-disable-next-line jsx-a11y/no-noninteractive-element-interactions, jsx-a11y/click-events-have-key-events -- Escape closes it natively; the click is the backdrop's
+    // oxlint-disable-next-line jsx-a11y/click-events-have-key-events -- Escape closes it natively; the click is the backdrop's
     <dialog
       ref={ref}
       aria-labelledby={titleId}

@@ -79,7 +79,7 @@ export function Confidence({ value, threshold }: { value: number; threshold?: nu
 export function Json({ value, label }: { value: unknown; label: string }) {
   const text = typeof value === "string" ? value : JSON.stringify(value, null, 2);
   return (
-    // eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- a scrolling region must be reachable by keyboard
+    // oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- a scrolling region must be reachable by keyboard
     <pre tabIndex={0} role="region" aria-label={label} className="max-h-96 overflow-auto rounded-md border border-line bg-canvas p-2.5 font-mono text-[12px] leading-[18px] whitespace-pre-wrap break-words">
       {text}
     </pre>

@@ -16,7 +16,7 @@ export function PageFrame({ title, tools, children }: { title: string; tools?: R
 /** A table that scrolls by itself on a narrow screen, reachable by keyboard. */
 export function TableFrame({ label, children, heads }: { label: string; heads: string[]; children: ReactNode }) {
   return (
-    // eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- a scrolling region must be reachable by keyboard
+    // oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- a scrolling region must be reachable by keyboard
     <div className="card overflow-x-auto" tabIndex={0} role="region" aria-label={label}>
       <table className="w-full text-left">
         <thead className="border-b border-line text-[12px] text-soft">

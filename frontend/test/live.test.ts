@@ -1,0 +1,81 @@
+import { QueryClient } from "@tanstack/react-query";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { keys } from "../src/api/keys";
+import { ACTIVITY_MAX, LiveCache, effectsOf, mergeActivity } from "../src/api/live";
+import type { EventEnvelope } from "../src/api/types";
+
+const P = "p1";
+const event = (type: string, extra: Partial<EventEnvelope> = {}): EventEnvelope => ({
+  id: `e:${type}`, type, time: "2026-11-20T10:00:00Z", project_id: P, actor_type: "agent", subject: null, seq: 1, data: {}, ...extra,
+});
+
+describe("what an event refreshes", () => {
+  it("a story event refreshes the story, the board and the sprint", () => {
+    const { invalidate } = effectsOf(event("story.moved", { subject: "story/s1" }));
+    expect(invalidate).toEqual(expect.arrayContaining([keys.stories(P), keys.story(P, "s1"), keys.sprints(P)]));
+  });
+
+  it("an approval event refreshes the inbox, the approval and its story", () => {
+    const { invalidate } = effectsOf(event("approval.decided", { subject: "approval/a1", data: { story_id: "s1" } }));
+    expect(invalidate).toEqual(expect.arrayContaining([keys.approvals(), keys.approval(P, "a1"), keys.story(P, "s1"), keys.stories(P)]));
+  });
+
+  it("a run event without its story refreshes every open story of the project, but no other project", () => {
+    const { invalidate } = effectsOf(event("run.step_finished", { subject: "run/r1" }));
+    expect(invalidate).toContainEqual(keys.storyAll(P));
+    expect(invalidate).toContainEqual(keys.run(P, "r1"));
+    expect(JSON.stringify(invalidate)).not.toContain("p2");
+  });
+
+  it("a delta carries text and refreshes nothing", () => {
+    expect(effectsOf(event("run.delta", { data: { run_id: "r1", text: "hel" } }))).toEqual({ invalidate: [], activity: false, delta: { runId: "r1", text: "hel" } });
+  });
+
+  it("an unknown event is activity and nothing else", () => {
+    expect(effectsOf(event("mesh.updated"))).toEqual({ invalidate: [], activity: true, delta: null });
+  });
+});
+
+describe("the activity list", () => {
+  it("puts the newest first and takes no event twice", () => {
+    const one = event("a.b", { id: "1" });
+    const two = event("a.b", { id: "2" });
+    const list = mergeActivity(mergeActivity([], one), two);
+    expect(list.map((item) => item.id)).toEqual(["2", "1"]);
+    expect(mergeActivity(list, one)).toBe(list);
+  });
+
+  it("stays bounded", () => {
+    let list: EventEnvelope[] = [];
+    for (let index = 0; index < ACTIVITY_MAX + 20; index += 1) list = mergeActivity(list, event("a.b", { id: String(index) }));
+    expect(list).toHaveLength(ACTIVITY_MAX);
+  });
+});
+
+describe("the live cache", () => {
+  beforeEach(() => void vi.useFakeTimers());
+  afterEach(() => void vi.useRealTimers());
+
+  it("refetches once for a burst of events", () => {
+    const client = new QueryClient();
+    const spy = vi.spyOn(client, "invalidateQueries").mockResolvedValue();
+    const cache = new LiveCache(client);
+    for (let index = 0; index < 50; index += 1) cache.accept(event("run.step_finished", { id: `e:${index}`, subject: "run/r1", data: { story_id: "s1" } }));
+    expect(spy).not.toHaveBeenCalled();
+    vi.advanceTimersByTime(300);
+    const refreshed = spy.mock.calls.map(([filter]) => JSON.stringify(filter?.queryKey));
+    expect(new Set(refreshed).size).toBe(refreshed.length);
+    expect(refreshed).toContain(JSON.stringify(keys.run(P, "r1")));
+  });
+
+  it("lets a model's text grow, and drops it when the step is written", () => {
+    const client = new QueryClient();
+    const cache = new LiveCache(client);
+    cache.accept(event("run.delta", { data: { run_id: "r1", text: "Hello " } }));
+    cache.accept(event("run.delta", { data: { run_id: "r1", text: "there" } }));
+    expect(client.getQueryData(keys.delta("r1"))).toBe("Hello there");
+    cache.accept(event("run.step_finished", { subject: "run/r1" }));
+    vi.advanceTimersByTime(300);
+    expect(client.getQueryData(keys.delta("r1"))).toBeUndefined();
+  });
+});
