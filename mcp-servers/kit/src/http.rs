@@ -46,7 +46,7 @@ impl<S: Clone + Send + Sync + 'static> ToolServer<S> {
             Arc::new(NeverSessionManager::default()),
             config,
         );
-        Router::new().nest_service(&path, service).layer(middleware::from_fn_with_state(gate, enter))
+        Router::new().nest_service(&path, service).route_layer(middleware::from_fn_with_state(gate, enter))
     }
 }
 

@@ -198,7 +198,9 @@ impl TokenVerifier {
             _ => TokenError::Invalid,
         })?;
         let claims = data.claims;
-        if claims.exp.saturating_sub(claims.iat) > MAX_LIFETIME.as_secs() {
+        let latest = claims.iat.min(jsonwebtoken::get_current_timestamp() + LEEWAY_SECONDS);
+        // Not only `exp - iat`: an `iat` of next year must not make a token for next year.
+        if claims.exp.saturating_sub(latest) > MAX_LIFETIME.as_secs() {
             return Err(TokenError::TooLongLived);
         }
         Ok(claims)
