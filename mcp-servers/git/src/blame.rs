@@ -57,7 +57,7 @@ pub(crate) async fn blame(
         return Err(ToolFailure::too_large(format!("Ask for at most {MAX_LINES} lines at once.")));
     }
     let call = Call::new("blame", worktree.place())
-        .flags(&["--porcelain", "-w"])
+        .flags(&["--porcelain"])
         .flag_with("-L", format_args!("{start},{end}"))
         .operand(commit.as_str())
         .without_end_of_options()

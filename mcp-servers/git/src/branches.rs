@@ -20,7 +20,8 @@ pub(crate) struct ListArguments {
 pub(crate) struct Branches {
     current: Option<String>,
     default: String,
-    branches: Vec<Listed>,
+    #[serde(rename = "branches")]
+    listed: Vec<Listed>,
     truncated: bool,
 }
 
@@ -51,7 +52,7 @@ pub(crate) async fn list_branches(
     Ok(Branches {
         current: worktree.current_branch().await.map_err(failure)?.map(String::from),
         default: worktree.default_branch().await.map_err(failure)?.into(),
-        branches: branches.into_iter().map(list).collect(),
+        listed: branches.into_iter().map(list).collect(),
         truncated,
     })
 }

@@ -60,8 +60,8 @@ pub(crate) async fn commit(
     }
     let worktree = tools.worktree(&ctx)?;
     let paths = parse_paths(args.paths.as_deref())?;
-    let current = current_branch(&worktree).await?;
     let lock = worktree.lock_files().await.map_err(failure)?;
+    let current = current_branch(&worktree).await?;
     clear_finished_merge(&worktree, &current.head).await?;
     if let Some(found) = commit_of_step(&ctx, &worktree, &current).await? {
         return answer(&worktree, &current, found, true).await;
@@ -136,6 +136,12 @@ fn nothing_to_commit() -> ToolFailure {
 fn check_files(ctx: &ProjectCtx, worktree: &Worktree, changes: &[Change]) -> Result<(), ToolFailure> {
     for change in changes {
         ctx.check_cancelled()?;
+        if change.path.contains(char::REPLACEMENT_CHARACTER) {
+            return Err(ToolFailure::invalid(format!(
+                "The name {:?} is not valid UTF-8; rename the file.",
+                change.path
+            )));
+        }
         let size = std::fs::symlink_metadata(worktree.path().join(&change.path)).map_or(0, |file| file.len());
         if size > MAX_FILE_BYTES {
             return Err(ToolFailure::too_large(format!(

@@ -43,7 +43,7 @@ const SLOW: Duration = Duration::from_secs(120);
 
 // What is said here once need not be said in the schema of every tool, whose list has a budget of bytes.
 const INSTRUCTIONS: &str = "The git worktree of this run. Work on a branch of your own (create_branch; names start \
-    with syndarix/), commit with a subject and a body that says why, then open a pull request that says what changed, \
+    with syndarix/, unless a refusal says otherwise), commit with a subject and a body that says why, then open a pull request that says what changed, \
     why, and how it was tested; people or reviewers decide about merging. Commits need no push. A revision is a branch, \
     a commit id or a form like HEAD~2, and HEAD when left out; paths are relative to the top of the worktree. To go \
     on in a cut answer, call again with its next_offset as offset.";

@@ -74,8 +74,8 @@ pub(crate) async fn update_branch(
     args: UpdateArguments,
 ) -> Result<Updated, ToolFailure> {
     let worktree = tools.worktree(&ctx)?;
-    let current = current_branch(&worktree).await?;
     let lock = worktree.lock_files().await.map_err(failure)?;
+    let current = current_branch(&worktree).await?;
     clear_finished_merge(&worktree, &current.head).await?;
     if args.abort == Some(true) {
         return abort(&worktree, current, &lock).await;

@@ -48,10 +48,21 @@ impl LocalForge {
     }
 
     pub(super) async fn delete(&self, project: Uuid) -> Result<(), ForgeError> {
-        let worktrees = self.workspaces.join(project.to_string());
-        for dir in [worktrees, self.repository_path(project)] {
+        let aside = self.repositories.join(format!(".old-{project}"));
+        if let Ok(repository) = self.open(project) {
+            let lock = self.lock(project, &repository).await?;
+            remove_dir(&aside).await?;
+            // Gone at once for everyone; a kill while the files are removed leaves no half repository.
+            tokio::fs::rename(repository.dir(), &aside)
+                .await
+                .map_err(GitError::io("putting the old repository aside"))?;
+            drop(lock);
+        }
+        // A repository that cannot be opened, for instance because of its configuration, is removed as it is.
+        for dir in [self.workspaces.join(project.to_string()), aside, self.repository_path(project)] {
             remove_dir(&dir).await?;
         }
+        self.forget_queue(project);
         Ok(())
     }
 

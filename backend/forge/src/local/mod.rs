@@ -86,6 +86,10 @@ impl LocalForge {
         Ok(WriteLock { file: repository.lock().await?, _queue: queue })
     }
 
+    fn forget_queue(&self, project: Uuid) {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner).remove(&project);
+    }
+
     async fn info_of(&self, repository: &Repository) -> Result<RepositoryInfo, ForgeError> {
         let default_branch = repository.default_branch().await?;
         let head = repository.branch_head(&default_branch).await?;

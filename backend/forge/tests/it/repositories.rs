@@ -95,7 +95,7 @@ async fn a_branch_is_made_once_and_an_unrelated_one_is_not_taken_for_it() {
 async fn a_diff_lists_files_with_counts_and_bounded_text() {
     let f = Fixture::with_demo().await;
     let base = f.main_head().await;
-    let long: String = (0..5000).map(|n| format!("line {n}\n")).collect();
+    let long: String = "a line of text\n".repeat(5000);
     f.branch_with("work", "long.txt", &long).await;
     f.commit_on("work", "bin", "a\0b").await;
     let head = f.commit_on("work", "-dash \"quote\" ü", "x\n").await;
@@ -108,7 +108,7 @@ async fn a_diff_lists_files_with_counts_and_bounded_text() {
     assert_eq!(paths, ["-dash \"quote\" ü", "bin", "long.txt"]);
     assert!(diff.files[1].binary && diff.files.iter().all(|c| c.status == ChangeStatus::Added));
     assert_eq!(diff.files[2].additions, 5000);
-    assert!(!diff.patch_truncated && diff.patch.contains("\n+line 4999\n"));
+    assert!(!diff.patch_truncated && diff.patch.contains("\n+a line of text\n"));
     assert_eq!(diff, f.forge.diff(PROJECT, &base, &head, &DiffLimits::default()).await.unwrap());
 
     let small = DiffLimits { max_patch_bytes: 1000, max_files: 2, context_lines: 0 };
@@ -121,7 +121,7 @@ async fn a_diff_lists_files_with_counts_and_bounded_text() {
 async fn a_rename_is_one_change_with_both_paths() {
     let f = Fixture::with_demo().await;
     let head = f.main_head().await;
-    let text: String = (0..30).map(|n| format!("{n}\n")).collect();
+    let text: String = (10..40).flat_map(|n| [n.to_string(), "\n".into()]).collect();
     let one = f.branch_with("r", "old.txt", &text).await;
     let run = Uuid::from_u128(9);
     let target = syndarix_forge::WorktreeTarget::Branch(branch("r"));

@@ -86,7 +86,7 @@ async fn removing_follows_no_link_and_opens_closed_directories() {
     symlink(&outside, made.path.join("link")).unwrap();
     let closed = made.path.join("closed/inner");
     std::fs::create_dir_all(&closed).unwrap();
-    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o000)).unwrap();
     f.forge.remove_worktree(PROJECT, RUN).await.unwrap();
     symlink(&outside, &made.path).unwrap();
     f.forge.remove_worktree(PROJECT, RUN).await.unwrap();

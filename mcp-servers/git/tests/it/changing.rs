@@ -1,3 +1,6 @@
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+
 use serde_json::json;
 
 use crate::fixture::{BRANCH, Fixture};
@@ -197,26 +200,38 @@ async fn commits_of_one_run_at_the_same_time_do_not_lose_each_other() {
     for n in 0..4 {
         f.write(&format!("f{n}"), "x\n");
     }
-    let calls = (0..4).map(|n| {
-        let (f, path) = (&f, format!("f{n}"));
-        async move { f.client.call("commit", json!({ "message": path.clone(), "paths": [path] })).await }
-    });
-    let mut answers = Vec::new();
-    for call in calls.map(Box::pin).collect::<Vec<_>>() {
-        answers.push(call);
+    let commit = |file: &'static str| f.client.call("commit", json!({ "message": file, "paths": [file] }));
+    let answers = tokio::join!(commit("f0"), commit("f1"), commit("f2"), commit("f3"));
+    for answer in [answers.0, answers.1, answers.2, answers.3] {
+        assert!(!answer.is_error, "{}", answer.text);
+        assert_eq!(answer.value["files"].as_array().unwrap().len(), 1, "{}", answer.text);
     }
-    let (a, b, c, d) = {
-        let mut calls = answers.into_iter();
-        let mut next = || calls.next().unwrap();
-        tokio::join!(next(), next(), next(), next())
-    };
-    for answer in [a, b, c, d] {
-        // Whoever read the branch before another one moved it is told to try again; nothing is overwritten.
-        assert!(!answer.is_error || answer.text.contains("try again"), "{}", answer.text);
-        if answer.is_error {
-            continue;
-        }
-        let commit = answer.value["commit"].as_str().unwrap().to_owned();
-        f.git(&["merge-base", "--is-ancestor", &commit, BRANCH]);
-    }
+    assert_eq!(f.git(&["rev-list", "--count", "main..syndarix/story-1"]).trim(), "4");
+}
+
+#[tokio::test]
+async fn a_name_that_cannot_be_written_down_is_refused_and_not_left_out() {
+    let f = Fixture::new().await;
+    let name = std::ffi::OsString::from_vec(b"bad\xff".to_vec());
+    std::fs::write(f.bench.worktree().join(name), "x").unwrap();
+    let said = f.fails("commit", json!({ "message": "x" })).await;
+    assert!(said.contains("UTF-8"), "{said}");
+}
+
+#[tokio::test]
+async fn files_directories_links_and_modes_change_into_each_other() {
+    let f = Fixture::new().await;
+    std::fs::remove_dir_all(f.path("src")).unwrap();
+    f.write("src", "a file now\n");
+    std::fs::remove_file(f.path("README.md")).unwrap();
+    f.write("README.md/inner", "a directory now\n");
+    f.write("run.sh", "#!/bin/sh\n");
+    std::fs::set_permissions(f.path("run.sh"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::os::unix::fs::symlink("run.sh", f.path("link")).unwrap();
+    f.write("-dash", "x\n");
+    f.commit("Change kinds").await;
+    let listed = f.git(&["ls-tree", "-r", "--format=%(objectmode) %(path)", BRANCH]);
+    let expected = "100644 -dash\n100644 README.md/inner\n120000 link\n100755 run.sh\n100644 src\n";
+    assert_eq!(listed, expected);
+    assert_eq!(f.ok("status", json!({})).await["changes"], json!([]));
 }

@@ -79,7 +79,7 @@ async fn diff_shows_new_files_and_leaves_the_index_alone() {
 #[tokio::test]
 async fn a_long_diff_is_paged_without_loss() {
     let f = Fixture::new().await;
-    let text: String = (0..20_000).map(|n| format!("line {n}\n")).collect();
+    let text: String = (0..20_000).flat_map(|n| ["line ".to_owned(), n.to_string(), "\n".into()]).collect();
     f.write("long.txt", &text);
     let (mut whole, mut offset, mut pages) = (String::new(), 0, 0);
     loop {

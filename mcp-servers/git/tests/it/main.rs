@@ -1,4 +1,5 @@
 //! The git server over real HTTP, with real git.
+#![expect(clippy::unwrap_used, reason = "tests fail loudly")]
 
 mod changing;
 mod fixture;
