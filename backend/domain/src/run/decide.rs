@@ -244,6 +244,8 @@ fn cancel(run: &Run, reason: &str, now: Timestamp) -> Decision<Run> {
     Decision::of(Event::Cancelled { reason: reason.to_owned(), at: now })
         .then(Effect::Release)
         .then_some(open)
+        // Who cancels a run by hand leaves its story waiting for nobody; a story that moved on does not listen.
+        .then(Effect::TellFailed { reason: format!("the run was cancelled: {reason}") })
 }
 
 enum Ending {

@@ -40,8 +40,9 @@ pub(super) fn decide(state: Option<&Story>, command: &Command, now: Timestamp) -
         Command::OpenPullRequest(change) => open_pull_request(story, change, now),
         Command::FinishStage { run, output } => finish_stage(story, *run, output, now),
         Command::FailStage { run, reason } => {
-            own_run(story, command, *run)?;
-            Ok(block(story, reason, now))
+            // A run that was stopped because the story moved on says so too: that changes nothing.
+            Ok(own_run(story, command, *run)
+                .map_or_else(|_| Decision::nothing(), |_| block(story, reason, now)))
         }
         Command::RequestChanges { feedback } => request_changes(story, command, feedback, now),
         Command::Merged { pull_request, commit } => merged(story, *pull_request, commit, now),
@@ -62,10 +63,10 @@ pub(super) fn decide(state: Option<&Story>, command: &Command, now: Timestamp) -
             };
             Ok(send_back(story, Event::TestsFailed { test_run: *test_run, feedback, at: now }, now))
         }
-        Command::Block { reason } => {
-            working(story, command)?;
-            Ok(block(story, reason, now))
-        }
+        Command::Block { reason } => match working(story, command)?.1 {
+            Work::Merging { .. } => Err(merging()),
+            _ => Ok(block(story, reason, now)),
+        },
         Command::Unblock => unblock(story, command, now),
         Command::Cancel { reason } => cancel(story, command, reason, now),
         Command::MoveToSprint { sprint } => match &story.phase {
@@ -165,7 +166,7 @@ fn request_changes(story: &Story, command: &Command, feedback: &Feedback, now: T
         return Err(illegal(story, command));
     };
     if let Work::Merging { .. } = work {
-        return Err(Rejection::guard("merging", "the pull request is being merged already"));
+        return Err(merging());
     }
     Ok(send_back(story, Event::ChangesRequested { feedback: feedback.clone(), at: now }, now))
 }
@@ -222,9 +223,7 @@ fn cancel(story: &Story, command: &Command, reason: &str, now: Timestamp) -> Ans
     match &story.phase {
         Phase::Done { .. } => Err(illegal(story, command)),
         Phase::Cancelled { .. } => Ok(Decision::nothing()),
-        Phase::Working { work: Work::Merging { .. }, .. } => {
-            Err(Rejection::guard("merging", "the pull request is being merged already"))
-        }
+        Phase::Working { work: Work::Merging { .. }, .. } => Err(merging()),
         Phase::Working { stage, .. } | Phase::Blocked { from: stage, .. } => {
             // In testing the change is merged: there is no pull request left to close.
             let close = story
@@ -330,6 +329,11 @@ fn own_run<'s>(story: &'s Story, command: &Command, run: RunId) -> Result<&'s St
         }
         _ => Err(stale_run(run)),
     }
+}
+
+/// From approval to the outcome of the merge, a matter of seconds, only the outcome counts.
+fn merging() -> Rejection {
+    Rejection::guard("merging", "the pull request is being merged: wait for its outcome")
 }
 
 fn stale_run(run: RunId) -> Rejection {

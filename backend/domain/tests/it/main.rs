@@ -14,3 +14,4 @@ mod properties;
 mod samples;
 mod sentences;
 mod tables;
+mod world;
