@@ -61,7 +61,6 @@ export const t = {
     theme: { system: "Theme: system", dark: "Theme: dark", light: "Theme: light" },
     shortcuts: "Keyboard shortcuts",
     palette: "Search and commands",
-    paletteButton: "Search Ctrl K",
     paletteHint: "Search or run a command…",
     paletteEmpty: "Nothing found",
     live: { open: "Live", connecting: "Connecting", waiting: "Reconnecting" },

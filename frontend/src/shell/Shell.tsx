@@ -89,9 +89,9 @@ function SignedIn() {
           <Breadcrumbs />
           <div className="ml-auto flex items-center gap-1.5">
             <LiveIndicator />
-            <button type="button" onClick={() => setPalette(true)} aria-label={t.nav.paletteButton} className="flex h-7 items-center gap-2 rounded-md border border-line-strong px-2 text-soft hover:bg-hover">
+            <button type="button" onClick={() => setPalette(true)} className="flex h-7 items-center gap-2 rounded-md border border-line-strong px-2 text-soft hover:bg-hover">
               <Search size={14} aria-hidden="true" />
-              <span className="hidden lg:inline">{t.common.search}</span>
+              <span className="max-lg:sr-only">{t.common.search}</span>
               <Kbd keys="Ctrl K" />
             </button>
           </div>
@@ -235,8 +235,9 @@ function RailFoot({ narrow, onHelp }: { narrow: boolean; onHelp: () => void }) {
       <Menu
         label={t.nav.account}
         trigger={
-          <button type="button" aria-label={`${name.slice(0, 1).toUpperCase()} ${name}, ${t.nav.account}`} className="flex min-w-0 items-center gap-2 rounded-md px-1 py-1 hover:bg-hover">
+          <button type="button" className="flex min-w-0 items-center gap-2 rounded-md px-1 py-1 hover:bg-hover">
             <span aria-hidden="true" className="flex size-6 shrink-0 items-center justify-center rounded-full bg-accent-wash text-2xs font-semibold text-accent">{name.slice(0, 1).toUpperCase()}</span>
+            <span className="sr-only">{t.nav.account}: {narrow ? name : ""}</span>
             {narrow ? null : <span className="truncate text-soft">{name}</span>}
           </button>
         }

@@ -17,7 +17,7 @@ export function PhaseStepper({ story }: { story: Story }) {
   const over = story.phase === "done";
   const stopped = story.phase === "blocked" || story.phase === "cancelled";
   return (
-    <ol aria-label={t.story.phases} className="flex min-w-0 items-center gap-1 overflow-x-auto">
+    <ol aria-label={t.story.phases} data-phase={story.phase} className="flex min-w-0 flex-wrap items-center gap-1">
       {PHASES.map((phase, index) => {
         const passed = index < at || over;
         const here = index === at && !over;

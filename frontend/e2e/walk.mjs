@@ -1,0 +1,266 @@
+// The main job, walked in a real browser: sign in, answer the approvals an agent asks for, send a
+// pull request back with a line comment, see the loop come round live, approve it by keyboard only,
+// and see the story done. Then every main screen in both themes and on a phone, without
+// accessibility faults. SYNDARIX_BINARY names the built binary; without it the mock server is used.
+import { mkdirSync } from "node:fs";
+import { faults, launch, watchErrors } from "./browser.mjs";
+import { startTarget } from "./target.mjs";
+
+/** An agent's turn, from the decision to the next question. */
+const TURN_MS = Number(process.env.SYNDARIX_TURN_MS ?? 120_000);
+/** Questions that come before the pull request (requirements, design) and beside it. */
+const MAX_DECISIONS = 15;
+const COMMENT = "Please explain this line in a comment.";
+
+const target = await startTarget();
+const OUT = process.env.SCREENSHOTS ?? new URL(target.name === "mock" ? "../test-results/walk/" : "../../docs/screenshots/", import.meta.url).pathname;
+mkdirSync(OUT, { recursive: true });
+const browser = await launch();
+const problems = [];
+const started = Date.now();
+const say = (text) => console.log(`${((Date.now() - started) / 1_000).toFixed(1).padStart(6)} s  ${text}`);
+
+const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, colorScheme: "dark" });
+const page = await context.newPage();
+page.setDefaultTimeout(20_000);
+watchErrors(page, problems);
+const shot = (name, on = page) => on.screenshot({ path: `${OUT}${name}.png` });
+const settle = (on = page) => on.waitForTimeout(600);
+const decision = (on = page) => on.getByRole("region", { name: "Decision" });
+/** The pathname of a project's page, below which everything of it lives. */
+let projectPath = "";
+
+function check(condition, text) {
+  if (!condition) throw new Error(text);
+  say(text);
+}
+
+async function signIn(on) {
+  await on.goto(`${target.url}/login`);
+  await on.getByLabel("E-mail").fill(target.email);
+  await on.getByLabel("Password").fill(target.password);
+  await on.getByRole("button", { name: "Sign in" }).click();
+  await on.waitForURL("**/inbox");
+}
+
+async function askForWork() {
+  await page.goto(`${target.url}/projects`);
+  await page.locator('main a[href^="/projects/"]').first().click();
+  await page.getByRole("button", { name: /New story/ }).click();
+  await page.getByLabel("Title").fill("Greet people by their name");
+  await page.getByLabel("Description").fill("As a visitor I am greeted by my name, and by “friend” when I gave none.");
+  await page.getByRole("button", { name: "Create and start" }).click();
+  await page.waitForURL("**/stories/**");
+  say("no question was waiting: wrote a story and started it");
+}
+
+/** Opens the first pending approval that is not in `seen`; the inbox fills by itself. */
+async function openNext(seen) {
+  await page.goto(`${target.url}/inbox`);
+  const rows = page.locator("[data-approval]");
+  const deadline = Date.now() + TURN_MS;
+  for (;;) {
+    const ids = await rows.evaluateAll((items) => items.map((item) => item.dataset.approval));
+    const id = ids.find((candidate) => !seen.has(candidate));
+    if (id) {
+      seen.add(id);
+      await page.locator(`[data-approval="${id}"] a`).first().click();
+      await page.waitForURL("**/approvals/**");
+      await decision().waitFor();
+      projectPath = new URL(page.url()).pathname.split("/approvals/")[0];
+      return true;
+    }
+    if (Date.now() > deadline) return false;
+    await page.waitForTimeout(300);
+  }
+}
+
+const hasDiff = async () => {
+  await settle();
+  return (await page.getByRole("region", { name: "Changes", exact: true }).count()) > 0;
+};
+
+async function press(...keys) {
+  for (const key of keys) {
+    await page.keyboard.press(key);
+    await page.waitForTimeout(120);
+  }
+}
+
+/** Answers questions until one shows a diff. */
+async function reachDiff() {
+  const seen = new Set();
+  let written = false;
+  for (let index = 0; index < MAX_DECISIONS; index += 1) {
+    const quick = !written && index === 0 && (await waitForRows(15_000)) === false;
+    if (quick) {
+      await askForWork();
+      written = true;
+    }
+    check(await openNext(seen), "an agent asks");
+    const title = await page.getByRole("heading", { level: 1 }).innerText();
+    if (await hasDiff()) return say(`a diff to decide: ${title}`);
+    await press("a", "Enter");
+    await page.getByText(/Approved by|was first|Approved/).first().waitFor();
+    say(`approved by keyboard: ${title}`);
+  }
+  throw new Error("no approval with a diff came");
+}
+
+async function waitForRows(ms) {
+  await page.goto(`${target.url}/inbox`);
+  return page.locator("[data-approval]").first().waitFor({ timeout: ms }).then(() => true, () => false);
+}
+
+async function requestChanges() {
+  const line = page.locator("button[data-line^='new:']").first();
+  await line.scrollIntoViewIfNeeded();
+  await line.focus();
+  await page.keyboard.press("Enter");
+  await page.getByPlaceholder("What should change here?").fill(COMMENT);
+  await settle();
+  await shot("approval-line-comment");
+  await page.keyboard.press("Control+Enter");
+  await page.getByText("1 line comment goes with").waitFor();
+  await page.getByLabel("Note").fill("Nearly there.");
+  await decision().getByRole("button", { name: /Request changes/ }).click();
+  await page.locator('section[role="status"]').filter({ hasText: "Changes requested" }).waitFor();
+  check((await decision().getByRole("button").count()) === 0, "changes requested with a line comment; its buttons are gone");
+  await shot("approval-decided");
+}
+
+/** Follows the story without a reload: whatever appears now came over the event stream. */
+async function followLoop() {
+  await page.locator('main a[href*="/stories/"]').first().click();
+  await page.waitForURL("**/stories/**");
+  await page.locator("[data-phase]").waitFor();
+  await settle();
+  await shot("story-working");
+  const link = page.locator('header a[href*="/approvals/"]');
+  await link.waitFor({ timeout: TURN_MS });
+  say("the loop came round, live");
+  const story = page.url();
+  await shot("story");
+  return { story, approval: new URL(await link.getAttribute("href"), target.url).pathname };
+}
+
+/** From the inbox to the answer without touching the pointer. */
+async function approveByKeyboard(approval) {
+  await press("g", "i");
+  await page.waitForURL("**/inbox");
+  await page.locator("[data-approval]").first().waitFor();
+  const id = approval.split("/").pop();
+  await page.locator(`[data-approval="${id}"]`).waitFor({ timeout: TURN_MS });
+  for (let index = 0; index < 30; index += 1) {
+    await press("j");
+    if ((await page.locator("[data-current]").getAttribute("data-approval")) === id) break;
+  }
+  await press("o");
+  await page.waitForURL(`**${approval}`);
+  await decision().waitFor();
+  check(await hasDiff(), "the new diff is there");
+  await press("a");
+  check((await page.evaluate(() => document.activeElement?.textContent))?.startsWith("Approve"), "A only brings the focus to Approve");
+  await press("Enter");
+  await page.locator('section[role="status"]').filter({ hasText: /^Approved/ }).waitFor();
+  say("approved by keyboard only");
+}
+
+async function answerUntilDone(story) {
+  await page.goto(story);
+  const deadline = Date.now() + TURN_MS * 2;
+  for (;;) {
+    const phase = await page.locator("[data-phase]").getAttribute("data-phase");
+    if (phase === "done") break;
+    if (Date.now() > deadline) throw new Error(`the story is still in ${phase}: ${await page.locator("[data-waiting]").innerText().catch(() => "")}`);
+    const link = page.locator('header a[href*="/approvals/"]');
+    if ((await link.count()) > 0) {
+      await link.click();
+      await decision().waitFor();
+      await press("a", "Enter");
+      await settle();
+      await page.goto(story);
+    }
+    await page.waitForTimeout(400);
+  }
+  await settle();
+  await shot("story-done");
+  say("the story is done");
+}
+
+/** Every main screen, without an accessibility fault. */
+async function inspect(label, on, approvalPath, storyPath, screenshots) {
+  const run = await firstRun(on, storyPath);
+  const screens = [
+    ["inbox", "/inbox"], ["approval", approvalPath], ["projects", "/projects"], ["board", projectPath], ["list", `${projectPath}?view=list`], ["story", storyPath],
+    ["story-changes", `${storyPath}?tab=changes`], ["story-tests", `${storyPath}?tab=tests`], ["story-history", `${storyPath}?tab=history`], ["story-conversation", `${storyPath}?tab=conversation`],
+    ...(run ? [["run", run]] : []),
+    ["agents", `${projectPath}/agents`], ["costs", `${projectPath}/costs`], ["activity", `${projectPath}/activity`], ["audit", `${projectPath}/audit`], ["settings", `${projectPath}/settings?tab=policy`],
+  ];
+  for (const [name, path] of screens) {
+    await on.goto(`${target.url}${path}`);
+    await on.getByRole("heading", { level: 1 }).first().waitFor({ state: "attached" });
+    await on.waitForTimeout(900);
+    problems.push(...(await faults(on)).map((text) => `${label} ${name}: ${text}`));
+    const overflow = await on.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    if (overflow > 0) problems.push(`${label} ${name}: ${overflow} px wider than the screen`);
+    if (screenshots) await shot(`${label}-${name}`, on);
+  }
+  say(`${label}: ${screens.length} screens looked at`);
+}
+
+async function firstRun(on, storyPath) {
+  await on.goto(`${target.url}${storyPath}`);
+  const link = on.locator('main a[href*="/runs/"]').first();
+  return (await link.waitFor({ timeout: 5_000 }).then(() => true, () => false)) ? link.getAttribute("href") : null;
+}
+
+async function help() {
+  await page.goto(`${target.url}/inbox`);
+  await settle();
+  await press("?");
+  await page.getByRole("dialog").getByText("Request changes").first().waitFor();
+  await press("Escape", "Control+k");
+  await page.getByPlaceholder("Search or run a command…").fill("audit");
+  await press("Enter");
+  await page.waitForURL("**/audit");
+  await page.getByRole("button", { name: "Verify now" }).click();
+  await page.getByText(/Intact: \d+ entries checked/).waitFor();
+  say("shortcut help, palette, and an intact audit chain");
+  await page.reload();
+  await page.getByRole("button", { name: "Verify now" }).waitFor();
+  say("a reload keeps the session");
+}
+
+let failed = null;
+try {
+  await signIn(page);
+  say(`signed in at ${target.name}`);
+  await reachDiff();
+  await shot("approval");
+  await requestChanges();
+  const { story, approval } = await followLoop();
+  await approveByKeyboard(approval);
+  await answerUntilDone(story);
+  await help();
+  const storyPath = new URL(story).pathname;
+  await inspect("dark", page, approval, storyPath, true);
+  for (const [label, options] of [["light", { viewport: { width: 1440, height: 900 }, colorScheme: "light" }], ["phone", { viewport: { width: 390, height: 844 }, colorScheme: "light", isMobile: true, hasTouch: true }]]) {
+    const other = await browser.newContext(options);
+    const tab = await other.newPage();
+    tab.setDefaultTimeout(20_000);
+    watchErrors(tab, problems);
+    await signIn(tab);
+    await inspect(label, tab, approval, storyPath, true);
+    await other.close();
+  }
+} catch (error) {
+  failed = error;
+  await shot("failure").catch(() => undefined);
+}
+await browser.close();
+await target.stop();
+for (const problem of new Set(problems)) console.log(problem);
+if (failed) console.error(failed);
+if (failed || problems.length > 0) process.exit(1);
+say("the walk is complete");
