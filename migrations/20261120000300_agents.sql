@@ -108,6 +108,8 @@ create table usage (
     constraint usage_state check (state in ('reserved', 'settled', 'failed', 'interrupted'))
 );
 create index usage_project_at on usage (project_id, at);
+create index usage_story on usage (story_id);
+create index usage_run on usage (run_id);
 create index usage_open on usage (at) where state = 'reserved';
 
 create table knowledge_source (

@@ -5,13 +5,23 @@
 //!
 //! Jobs: `stage.work` (agent), `pull_request.merge` (git), `story.deadline` and `sprint.time_up` (default).
 
+mod diff;
 mod effects;
 mod merge;
+mod pull_requests;
+mod queries;
 mod sprints;
 mod stage;
+mod stories;
 mod timers;
+mod views;
 
-pub use sprints::answer_sprint;
+pub use diff::{DiffView, FileView, diff};
+pub use pull_requests::{CreateComment, CreatePullRequest};
+pub(crate) use queries::names;
+pub use sprints::{CompleteSprint, CreateSprint, SprintView, answer_sprint, plan, start};
+pub use stories::{CreateStory, MoveStory, Reason, command, write};
+pub use views::{AuthorView, CommentView, HistoryItem, Owner, PullRequestView, StoryView};
 
 use crate::state::App;
 use syndarix_jobs::Registry;
@@ -19,7 +29,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 /// The operations of this feature.
 pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
+    OpenApiRouter::new().merge(stories::routes()).merge(sprints::routes()).merge(pull_requests::routes())
 }
 
 /// The jobs of this feature.

@@ -1,12 +1,332 @@
-//! Sprints: what follows from a human's answer about starting or completing one.
+//! Sprints: plan, start, review, complete.
 
-use crate::db::{Error, Uow};
-use syndarix_domain::{
-    approval::Approval,
-    ids::SprintId,
-    sprint::{Command, Sprint},
+use super::queries::{self, SprintRow};
+use crate::{
+    db::{Author, Error, Uow, retry_conflicts},
+    features::approvals,
+    http::{ApiError, Edit, Idempotency, List, ProjectScope, ValidJson, View, idempotent},
+    state::App,
 };
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use chrono::NaiveDate;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use syndarix_domain::{
+    approval::{Approval, Subject},
+    ids::{ApprovalId, ProjectId, SprintId, StoryId},
+    machine::Machine as _,
+    policy::{Action, Verdict},
+    sprint::{Command, New, Sprint},
+    story::{self, Story},
+};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list_sprints, create_sprint))
+        .routes(routes!(show_sprint))
+        .routes(routes!(start_sprint))
+        .routes(routes!(review_sprint))
+        .routes(routes!(complete_sprint))
+        .routes(routes!(cancel_sprint))
+}
+
+/// A sprint.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = Sprint)]
+pub struct SprintView {
+    /// Its id.
+    pub id: Uuid,
+    /// The project it belongs to.
+    pub project_id: Uuid,
+    /// A short name.
+    pub name: String,
+    /// What it is for.
+    pub goal: String,
+    /// Its first day.
+    pub starts_on: Option<NaiveDate>,
+    /// Its last day.
+    pub ends_on: Option<NaiveDate>,
+    /// planning, active, review, done, cancelled.
+    pub state: String,
+    /// The open question about starting or completing it.
+    pub approval_id: Option<Uuid>,
+    /// The version of its last event.
+    pub version: i64,
+    /// Points of all its stories.
+    pub points_total: i64,
+    /// Points of those that are done: its velocity.
+    pub points_done: i64,
+    /// Its stories, the cancelled ones left out.
+    pub stories: i64,
+}
+
+impl From<SprintRow> for SprintView {
+    fn from(row: SprintRow) -> Self {
+        let sprint = row.state.0;
+        Self {
+            id: sprint.id.0,
+            project_id: sprint.project.0,
+            state: sprint.phase().to_owned(),
+            approval_id: sprint.asked.map(|approval| approval.0),
+            name: sprint.name,
+            goal: sprint.goal,
+            starts_on: sprint.starts_on,
+            ends_on: sprint.ends_on,
+            version: row.version,
+            points_total: row.points_total,
+            points_done: row.points_done,
+            stories: row.stories,
+        }
+    }
+}
+
+/// A new sprint.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct CreateSprint {
+    /// A short name.
+    pub name: String,
+    /// What it is for.
+    #[serde(default)]
+    pub goal: String,
+    /// Its first day.
+    pub starts_on: Option<NaiveDate>,
+    /// Its last day.
+    pub ends_on: Option<NaiveDate>,
+}
+
+#[utoipa::path(post, path = "/projects/{project_id}/sprints", operation_id = "create_sprint", tag = "sprints",
+    params(("project_id" = Uuid, Path)), request_body = CreateSprint,
+    responses((status = 201, body = SprintView), (status = 404), (status = 409), (status = 422)))]
+async fn create_sprint(
+    State(app): State<App>,
+    scope: ProjectScope<Edit>,
+    key: Option<Idempotency>,
+    ValidJson(body): ValidJson<CreateSprint>,
+) -> Result<(StatusCode, Json<SprintView>), ApiError> {
+    let (author, project) = (Author::of(scope.actor()), scope.project());
+    let view = idempotent(&app, key, &body, || async {
+        let id = plan(&app, author, project, &body).await?;
+        Ok(queries::sprint(app.pool(), project, id.0).await?.into())
+    })
+    .await?;
+    Ok((StatusCode::CREATED, Json(view)))
+}
+
+/// Plans a sprint.
+pub async fn plan(
+    app: &App,
+    author: Author,
+    project: ProjectId,
+    body: &CreateSprint,
+) -> Result<SprintId, ApiError> {
+    retry_conflicts(|| async {
+        let mut uow = app.store.begin(author).await?;
+        let id = SprintId(uow.new_id());
+        let new = New {
+            id,
+            project,
+            name: body.name.trim().to_owned(),
+            goal: body.goal.trim().to_owned(),
+            starts_on: body.starts_on,
+            ends_on: body.ends_on,
+        };
+        uow.create::<Sprint>(project, id, &Command::Create(new)).await?;
+        uow.commit().await?;
+        Ok(id)
+    })
+    .await
+}
+
+#[utoipa::path(get, path = "/projects/{project_id}/sprints", operation_id = "list_sprints", tag = "sprints",
+    params(("project_id" = Uuid, Path)), responses((status = 200, body = List<SprintView>), (status = 404)))]
+async fn list_sprints(
+    State(app): State<App>,
+    scope: ProjectScope<View>,
+) -> Result<Json<List<SprintView>>, ApiError> {
+    let rows = queries::sprints(app.pool(), scope.project()).await?;
+    Ok(Json(List::all(rows.into_iter().map(SprintView::from).collect())))
+}
+
+#[utoipa::path(get, path = "/projects/{project_id}/sprints/{sprint_id}", operation_id = "show_sprint", tag = "sprints",
+    params(("project_id" = Uuid, Path), ("sprint_id" = Uuid, Path)),
+    responses((status = 200, body = SprintView), (status = 404)))]
+async fn show_sprint(
+    State(app): State<App>,
+    scope: ProjectScope<View>,
+    Path((_project, sprint)): Path<(Uuid, Uuid)>,
+) -> Result<Json<SprintView>, ApiError> {
+    Ok(Json(queries::sprint(app.pool(), scope.project(), sprint).await?.into()))
+}
+
+#[utoipa::path(post, path = "/projects/{project_id}/sprints/{sprint_id}/start", operation_id = "start_sprint", tag = "sprints",
+    params(("project_id" = Uuid, Path), ("sprint_id" = Uuid, Path)),
+    responses((status = 200, body = SprintView), (status = 404), (status = 409)))]
+async fn start_sprint(
+    State(app): State<App>,
+    scope: ProjectScope<Edit>,
+    Path((_project, sprint)): Path<(Uuid, Uuid)>,
+    key: Option<Idempotency>,
+) -> Result<Json<SprintView>, ApiError> {
+    let (author, project) = (Author::of(scope.actor()), scope.project());
+    let view = idempotent(&app, key, &(), || async {
+        start(&app, author, project, sprint).await?;
+        Ok(queries::sprint(app.pool(), project, sprint).await?.into())
+    })
+    .await?;
+    Ok(Json(view))
+}
+
+/// Starts a sprint, or asks a human first where the policy says so.
+pub async fn start(app: &App, author: Author, project: ProjectId, sprint: Uuid) -> Result<(), ApiError> {
+    retry_conflicts(|| async {
+        let mut uow = app.store.begin(author).await?;
+        let stories = queries::stories_of_sprint(uow.conn(), project, sprint).await?.len();
+        let stories = u32::try_from(stories).unwrap_or(u32::MAX);
+        let gate = gate(&mut uow, project, sprint, false).await?;
+        uow.execute::<Sprint>(project, sprint, &Command::Start { stories, gate }).await?;
+        uow.commit().await?;
+        Ok(())
+    })
+    .await
+}
+
+#[utoipa::path(post, path = "/projects/{project_id}/sprints/{sprint_id}/request-review", operation_id = "review_sprint", tag = "sprints",
+    params(("project_id" = Uuid, Path), ("sprint_id" = Uuid, Path)),
+    responses((status = 200, body = SprintView), (status = 404), (status = 409)))]
+async fn review_sprint(
+    State(app): State<App>,
+    scope: ProjectScope<Edit>,
+    Path((_project, sprint)): Path<(Uuid, Uuid)>,
+) -> Result<Json<SprintView>, ApiError> {
+    command(&app, &scope, sprint, &Command::RequestReview).await
+}
+
+/// Where unfinished stories go.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+pub struct CompleteSprint {
+    /// The sprint that takes the stories that are not done.
+    pub carry_over_to: Option<Uuid>,
+}
+
+#[utoipa::path(post, path = "/projects/{project_id}/sprints/{sprint_id}/complete", operation_id = "complete_sprint", tag = "sprints",
+    params(("project_id" = Uuid, Path), ("sprint_id" = Uuid, Path)), request_body = CompleteSprint,
+    responses((status = 200, body = SprintView), (status = 404), (status = 409), (status = 422)))]
+async fn complete_sprint(
+    State(app): State<App>,
+    scope: ProjectScope<Edit>,
+    Path((_project, sprint)): Path<(Uuid, Uuid)>,
+    key: Option<Idempotency>,
+    ValidJson(body): ValidJson<CompleteSprint>,
+) -> Result<Json<SprintView>, ApiError> {
+    let project = scope.project();
+    let view = idempotent(&app, key, &body, || async {
+        retry_conflicts(|| complete(&app, &scope, sprint, body.carry_over_to)).await?;
+        Ok(queries::sprint(app.pool(), project, sprint).await?.into())
+    })
+    .await?;
+    Ok(Json(view))
+}
+
+async fn complete(
+    app: &App,
+    scope: &ProjectScope<Edit>,
+    sprint: Uuid,
+    to: Option<Uuid>,
+) -> Result<(), ApiError> {
+    let project = scope.project();
+    let mut uow = app.store.begin(Author::of(scope.actor())).await?;
+    if let Some(target) = to {
+        if target == sprint {
+            return Err(ApiError::invalid("carry_over_to", "is this sprint itself"));
+        }
+        uow.load::<Sprint>(project, target).await?;
+        carry_over(&mut uow, project, sprint, target).await?;
+    }
+    let (unfinished, points) = stories(&mut uow, project, sprint).await?;
+    let gate = if unfinished.is_empty() { gate(&mut uow, project, sprint, true).await? } else { None };
+    uow.execute::<Sprint>(project, sprint, &Command::Complete { unfinished, points, gate }).await?;
+    uow.commit().await?;
+    Ok(())
+}
+
+async fn carry_over(uow: &mut Uow, project: ProjectId, from: Uuid, to: Uuid) -> Result<(), Error> {
+    let (unfinished, _) = stories(uow, project, from).await?;
+    for story in unfinished {
+        let command = story::Command::MoveToSprint { sprint: Some(SprintId(to)) };
+        uow.execute::<Story>(project, story, &command).await?;
+    }
+    Ok(())
+}
+
+#[utoipa::path(post, path = "/projects/{project_id}/sprints/{sprint_id}/cancel", operation_id = "cancel_sprint", tag = "sprints",
+    params(("project_id" = Uuid, Path), ("sprint_id" = Uuid, Path)), request_body = super::stories::Reason,
+    responses((status = 200, body = SprintView), (status = 404), (status = 409), (status = 422)))]
+async fn cancel_sprint(
+    State(app): State<App>,
+    scope: ProjectScope<Edit>,
+    Path((_project, sprint)): Path<(Uuid, Uuid)>,
+    ValidJson(body): ValidJson<super::stories::Reason>,
+) -> Result<Json<SprintView>, ApiError> {
+    command(&app, &scope, sprint, &Command::Cancel { reason: body.reason }).await
+}
+
+async fn command(
+    app: &App,
+    scope: &ProjectScope<Edit>,
+    sprint: Uuid,
+    command: &Command,
+) -> Result<Json<SprintView>, ApiError> {
+    retry_conflicts(|| async {
+        let mut uow = app.store.begin(Author::of(scope.actor())).await?;
+        uow.execute::<Sprint>(scope.project(), sprint, command).await?;
+        uow.commit().await?;
+        Ok::<_, ApiError>(())
+    })
+    .await?;
+    Ok(Json(queries::sprint(app.pool(), scope.project(), sprint).await?.into()))
+}
+
+/// The question about starting or completing a sprint, where the policy wants one.
+async fn gate(
+    uow: &mut Uow,
+    project: ProjectId,
+    sprint: Uuid,
+    complete: bool,
+) -> Result<Option<ApprovalId>, Error> {
+    let action = if complete { Action::SprintComplete } else { Action::SprintStart };
+    let Verdict::Ask { category, rule } = approvals::verdict(uow, project, action, None).await? else {
+        return Ok(None);
+    };
+    let state: Sprint = uow.load(project, sprint).await?;
+    if state.asked.is_some() {
+        // The machine says so; a second question is not written for it.
+        return Ok(state.asked);
+    }
+    let question = approvals::Question {
+        subject: Subject::Sprint { sprint: state.id, complete },
+        action,
+        category,
+        rule,
+        title: format!("{} sprint {}", if complete { "Complete" } else { "Start" }, state.name),
+        summary: state.goal.clone(),
+        story: None,
+        pull_request: None,
+        arguments: json!({ "sprint": state.name, "goal": state.goal, "starts_on": state.starts_on, "ends_on": state.ends_on }),
+        editable: false,
+        confidence: None,
+        alternatives: Vec::new(),
+    };
+    let id = ApprovalId(uow.new_id());
+    approvals::ask(uow, project, id, question).await?;
+    Ok(Some(id))
+}
 
 /// Starts or completes the sprint when a human agreed; notes it when not.
 pub async fn answer_sprint(
@@ -20,38 +340,19 @@ pub async fn answer_sprint(
     let command = if !approved {
         Command::Decline { approval: approval.request.id }
     } else if complete {
-        let (unfinished, points) = stories(uow, approval, sprint).await?;
+        let (unfinished, points) = stories(uow, project, sprint.0).await?;
         Command::Complete { unfinished, points, gate: None }
     } else {
-        let stories: i64 = sqlx::query_scalar(
-            "select count(*) from story where project_id = $1 and state ->> 'sprint' = $2 and phase <> 'cancelled'",
-        )
-        .bind(project.0)
-        .bind(sprint.to_string())
-        .fetch_one(uow.conn())
-        .await?;
+        let stories = queries::stories_of_sprint(uow.conn(), project, sprint.0).await?.len();
         Command::Start { stories: u32::try_from(stories).unwrap_or(u32::MAX), gate: None }
     };
     uow.tell::<Sprint>(project, sprint, &command).await
 }
 
-async fn stories(
-    uow: &mut Uow,
-    approval: &Approval,
-    sprint: SprintId,
-) -> Result<(Vec<syndarix_domain::ids::StoryId>, u32), Error> {
-    let rows: Vec<(Uuid, String, Option<i64>)> = sqlx::query_as(
-        "select id, phase, (state ->> 'points')::bigint from story where project_id = $1 and state ->> 'sprint' = $2",
-    )
-    .bind(approval.request.project.0)
-    .bind(sprint.to_string())
-    .fetch_all(uow.conn())
-    .await?;
-    let unfinished = rows
-        .iter()
-        .filter(|row| !matches!(row.1.as_str(), "done" | "cancelled"))
-        .map(|row| row.0.into())
-        .collect();
+/// The stories that are not done, and the points of those that are.
+async fn stories(uow: &mut Uow, project: ProjectId, sprint: Uuid) -> Result<(Vec<StoryId>, u32), Error> {
+    let rows = queries::stories_of_sprint(uow.conn(), project, sprint).await?;
+    let unfinished = rows.iter().filter(|row| row.1 != "done").map(|row| StoryId(row.0)).collect();
     let points = rows.iter().filter(|row| row.1 == "done").filter_map(|row| u32::try_from(row.2?).ok()).sum();
     Ok((unfinished, points))
 }

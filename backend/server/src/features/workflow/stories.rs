@@ -1,0 +1,317 @@
+//! Stories: write, list, show, and move through their phases.
+
+use super::{
+    queries,
+    views::{AuthorView, HistoryItem, StoryView, phases},
+};
+use crate::{
+    db::{Author, retry_conflicts},
+    http::{ApiError, Edit, Idempotency, List, Page, ProjectScope, ValidJson, ValidQuery, View, idempotent},
+    state::App,
+};
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use serde::{Deserialize, Serialize};
+use syndarix_domain::{
+    ids::{ProjectId, SprintId, StoryId},
+    machine::Machine as _,
+    sprint::Sprint,
+    story::{Command, New, Story},
+};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+/// The longest title, in characters.
+const MAX_TITLE: usize = 200;
+/// The longest description, in characters: what a person writes, not a book.
+const MAX_DESCRIPTION: usize = 20_000;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list_stories, create_story))
+        .routes(routes!(show_story))
+        .routes(routes!(start_story))
+        .routes(routes!(block_story))
+        .routes(routes!(unblock_story))
+        .routes(routes!(cancel_story))
+        .routes(routes!(move_story))
+        .routes(routes!(story_history))
+}
+
+/// A new story.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct CreateStory {
+    /// One line: what is wanted.
+    pub title: String,
+    /// What is wanted, in the client's words.
+    #[serde(default)]
+    pub description: String,
+    /// Estimated effort.
+    pub points: Option<u16>,
+    /// The sprint to plan it in.
+    pub sprint_id: Option<Uuid>,
+}
+
+#[utoipa::path(post, path = "/projects/{project_id}/stories", operation_id = "create_story", tag = "stories",
+    params(("project_id" = Uuid, Path)), request_body = CreateStory,
+    responses((status = 201, body = StoryView), (status = 404), (status = 422)))]
+async fn create_story(
+    State(app): State<App>,
+    scope: ProjectScope<Edit>,
+    key: Option<Idempotency>,
+    ValidJson(body): ValidJson<CreateStory>,
+) -> Result<(StatusCode, Json<StoryView>), ApiError> {
+    let view = idempotent(&app, key, &body, || create(&app, &scope, &body)).await?;
+    Ok((StatusCode::CREATED, Json(view)))
+}
+
+async fn create(app: &App, scope: &ProjectScope<Edit>, body: &CreateStory) -> Result<StoryView, ApiError> {
+    let id = write(app, Author::of(scope.actor()), scope.project(), body).await?;
+    Ok(queries::story(app.pool(), scope.project(), id.0).await?.into())
+}
+
+/// Writes a story.
+pub async fn write(
+    app: &App,
+    author: Author,
+    project: ProjectId,
+    body: &CreateStory,
+) -> Result<StoryId, ApiError> {
+    if body.title.chars().count() > MAX_TITLE {
+        return Err(ApiError::invalid("title", format!("has at most {MAX_TITLE} characters")));
+    }
+    if body.description.chars().count() > MAX_DESCRIPTION {
+        return Err(ApiError::invalid("description", format!("has at most {MAX_DESCRIPTION} characters")));
+    }
+    retry_conflicts(|| async {
+        let mut uow = app.store.begin(author).await?;
+        if let Some(sprint) = body.sprint_id {
+            uow.load::<Sprint>(project, sprint).await?;
+        }
+        let id = StoryId(uow.new_id());
+        let number = queries::next_number(&mut uow, project, "story").await?;
+        let new = New {
+            id,
+            project,
+            number,
+            title: body.title.trim().to_owned(),
+            description: body.description.clone(),
+            points: body.points,
+            sprint: body.sprint_id.map(SprintId),
+        };
+        uow.create::<Story>(project, id, &Command::Create(new)).await?;
+        uow.commit().await?;
+        Ok(id)
+    })
+    .await
+}
+
+/// Which stories.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Filter {
+    /// Of this sprint only.
+    sprint_id: Option<Uuid>,
+    /// In this phase only.
+    phase: Option<String>,
+    /// At most this many items, 1 to 200.
+    limit: Option<i64>,
+    /// Go on where the last answer's `next_cursor` said.
+    cursor: Option<String>,
+}
+
+#[utoipa::path(get, path = "/projects/{project_id}/stories", operation_id = "list_stories", tag = "stories",
+    params(("project_id" = Uuid, Path), Filter), responses((status = 200, body = List<StoryView>), (status = 404)))]
+async fn list_stories(
+    State(app): State<App>,
+    scope: ProjectScope<View>,
+    ValidQuery(filter): ValidQuery<Filter>,
+) -> Result<Json<List<StoryView>>, ApiError> {
+    let page = Page { limit: filter.limit, cursor: filter.cursor };
+    let window = (page.limit()?, page.offset()?);
+    let phase = filter.phase.as_deref();
+    let rows = queries::stories(app.pool(), scope.project(), filter.sprint_id, phase, window).await?;
+    let items = rows.into_iter().map(StoryView::from).collect();
+    Ok(Json(List::page(items, &page)?))
+}
+
+/// Which version.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct AtVersion {
+    /// The story as it was after this version.
+    version: Option<i64>,
+}
+
+#[utoipa::path(get, path = "/projects/{project_id}/stories/{story_id}", operation_id = "show_story", tag = "stories",
+    params(("project_id" = Uuid, Path), ("story_id" = Uuid, Path), AtVersion),
+    responses((status = 200, body = StoryView), (status = 404)))]
+async fn show_story(
+    State(app): State<App>,
+    scope: ProjectScope<View>,
+    Path((_project, story)): Path<(Uuid, Uuid)>,
+    ValidQuery(at): ValidQuery<AtVersion>,
+) -> Result<Json<StoryView>, ApiError> {
+    let mut row = queries::story(app.pool(), scope.project(), story).await?;
+    if let Some(version) = at.version {
+        let then = app.store.at_version::<Story>(scope.project(), story, version).await?;
+        row.version = then.version;
+        row.state = sqlx::types::Json(then.state);
+        row.run = None;
+    }
+    Ok(Json(row.into()))
+}
+
+/// Why.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Reason {
+    /// In a sentence; shown with the story.
+    pub reason: String,
+}
+
+/// Where to.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct MoveStory {
+    /// The sprint, or null for none.
+    pub sprint_id: Option<Uuid>,
+}
+
+/// Gives a story a command in somebody's name.
+pub async fn command(
+    app: &App,
+    author: Author,
+    project: ProjectId,
+    story: Uuid,
+    command: &Command,
+) -> Result<StoryView, ApiError> {
+    retry_conflicts(|| async {
+        let mut uow = app.store.begin(author).await?;
+        uow.execute::<Story>(project, story, command).await?;
+        uow.commit().await?;
+        Ok::<_, ApiError>(())
+    })
+    .await?;
+    Ok(queries::story(app.pool(), project, story).await?.into())
+}
+
+async fn from_outside<B: Serialize + Sync>(
+    app: &App,
+    scope: &ProjectScope<Edit>,
+    (key, body): (Option<Idempotency>, &B),
+    story: Uuid,
+    asked: Command,
+) -> Result<Json<StoryView>, ApiError> {
+    let author = Author::of(scope.actor());
+    let view = idempotent(app, key, body, || command(app, author, scope.project(), story, &asked)).await?;
+    Ok(Json(view))
+}
+
+#[utoipa::path(post, path = "/projects/{project_id}/stories/{story_id}/start", operation_id = "start_story", tag = "stories",
+    params(("project_id" = Uuid, Path), ("story_id" = Uuid, Path)),
+    responses((status = 200, body = StoryView), (status = 404), (status = 409)))]
+async fn start_story(
+    State(app): State<App>,
+    scope: ProjectScope<Edit>,
+    Path((_project, story)): Path<(Uuid, Uuid)>,
+    key: Option<Idempotency>,
+) -> Result<Json<StoryView>, ApiError> {
+    from_outside(&app, &scope, (key, &()), story, Command::Start).await
+}
+
+#[utoipa::path(post, path = "/projects/{project_id}/stories/{story_id}/block", operation_id = "block_story", tag = "stories",
+    params(("project_id" = Uuid, Path), ("story_id" = Uuid, Path)), request_body = Reason,
+    responses((status = 200, body = StoryView), (status = 404), (status = 409), (status = 422)))]
+async fn block_story(
+    State(app): State<App>,
+    scope: ProjectScope<Edit>,
+    Path((_project, story)): Path<(Uuid, Uuid)>,
+    key: Option<Idempotency>,
+    ValidJson(body): ValidJson<Reason>,
+) -> Result<Json<StoryView>, ApiError> {
+    let reason = given(&body)?;
+    from_outside(&app, &scope, (key, &body), story, Command::Block { reason }).await
+}
+
+#[utoipa::path(post, path = "/projects/{project_id}/stories/{story_id}/unblock", operation_id = "unblock_story", tag = "stories",
+    params(("project_id" = Uuid, Path), ("story_id" = Uuid, Path)),
+    responses((status = 200, body = StoryView), (status = 404), (status = 409)))]
+async fn unblock_story(
+    State(app): State<App>,
+    scope: ProjectScope<Edit>,
+    Path((_project, story)): Path<(Uuid, Uuid)>,
+    key: Option<Idempotency>,
+) -> Result<Json<StoryView>, ApiError> {
+    from_outside(&app, &scope, (key, &()), story, Command::Unblock).await
+}
+
+#[utoipa::path(post, path = "/projects/{project_id}/stories/{story_id}/cancel", operation_id = "cancel_story", tag = "stories",
+    params(("project_id" = Uuid, Path), ("story_id" = Uuid, Path)), request_body = Reason,
+    responses((status = 200, body = StoryView), (status = 404), (status = 409), (status = 422)))]
+async fn cancel_story(
+    State(app): State<App>,
+    scope: ProjectScope<Edit>,
+    Path((_project, story)): Path<(Uuid, Uuid)>,
+    key: Option<Idempotency>,
+    ValidJson(body): ValidJson<Reason>,
+) -> Result<Json<StoryView>, ApiError> {
+    let reason = given(&body)?;
+    from_outside(&app, &scope, (key, &body), story, Command::Cancel { reason }).await
+}
+
+#[utoipa::path(post, path = "/projects/{project_id}/stories/{story_id}/move", operation_id = "move_story", tag = "stories",
+    params(("project_id" = Uuid, Path), ("story_id" = Uuid, Path)), request_body = MoveStory,
+    responses((status = 200, body = StoryView), (status = 404), (status = 409), (status = 422)))]
+async fn move_story(
+    State(app): State<App>,
+    scope: ProjectScope<Edit>,
+    Path((_project, story)): Path<(Uuid, Uuid)>,
+    key: Option<Idempotency>,
+    ValidJson(body): ValidJson<MoveStory>,
+) -> Result<Json<StoryView>, ApiError> {
+    if let Some(sprint) = body.sprint_id {
+        app.store.read::<Sprint>(scope.project(), sprint).await?;
+    }
+    let sprint = body.sprint_id.map(SprintId);
+    from_outside(&app, &scope, (key, &body), story, Command::MoveToSprint { sprint }).await
+}
+
+fn given(body: &Reason) -> Result<String, ApiError> {
+    match body.reason.trim() {
+        "" => Err(ApiError::invalid("reason", "say why, in a sentence")),
+        reason => Ok(reason.to_owned()),
+    }
+}
+
+#[utoipa::path(get, path = "/projects/{project_id}/stories/{story_id}/history", operation_id = "story_history", tag = "stories",
+    params(("project_id" = Uuid, Path), ("story_id" = Uuid, Path)),
+    responses((status = 200, body = List<HistoryItem>), (status = 404)))]
+async fn story_history(
+    State(app): State<App>,
+    scope: ProjectScope<View>,
+    Path((_project, story)): Path<(Uuid, Uuid)>,
+) -> Result<Json<List<HistoryItem>>, ApiError> {
+    let history = app.store.history(scope.project(), story, None).await?;
+    if history.first().is_none_or(|event| event.kind != Story::KIND.name()) {
+        return Err(ApiError::not_found("story"));
+    }
+    let ids: Vec<Uuid> = history.iter().filter_map(|event| event.actor.id()).collect();
+    let names = queries::names(app.pool(), scope.project(), &ids).await?;
+    let phases = phases(&history)?;
+    let items = history.iter().zip(phases).map(|(event, phase)| {
+        let envelope = event.envelope();
+        let name = event.actor.id().and_then(|id| names.get(&id)).map(String::as_str);
+        HistoryItem {
+            version: event.version,
+            kind: envelope.kind,
+            at: event.at,
+            actor: AuthorView::of(event.actor.0, name),
+            data: envelope.data,
+            phase,
+        }
+    });
+    Ok(Json(List::all(items.collect())))
+}
