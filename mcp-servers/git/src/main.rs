@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use clap::Args;
 use syndarix_mcp_git::{DEFAULT_BRANCH_PREFIX, Git, GitTools, server};
 
-/// Flags besides those of every server.
+/// Flags besides those of every server. Its name is an argument group of its own beside the kit's.
 #[derive(Debug, Args)]
-struct Flags {
+struct GitFlags {
     /// Directory that holds the bare repositories, <project>.git.
     #[arg(long, env = "SYNDARIX_MCP_REPOSITORIES")]
     repositories: PathBuf,
@@ -25,7 +25,7 @@ fn git_with_home(path: &str) -> Result<Git, String> {
 }
 
 fn main() -> ExitCode {
-    syndarix_mcp_kit::main_with("syndarix-mcp-git", |_, flags: Flags| {
+    syndarix_mcp_kit::main_with("syndarix-mcp-git", |_, flags: GitFlags| {
         server(GitTools::new(flags.git_home, &flags.repositories, &flags.branch_prefix))
     })
 }

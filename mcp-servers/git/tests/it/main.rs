@@ -5,4 +5,5 @@ mod changing;
 mod fixture;
 mod hostile;
 mod looking;
+mod process;
 mod pull_requests;
