@@ -31,6 +31,13 @@ describe("what an event refreshes", () => {
     expect(effectsOf(event("run.delta", { data: { run_id: "r1", text: "hel" } }))).toEqual({ invalidate: [], activity: false, delta: { runId: "r1", text: "hel" } });
   });
 
+  it("finds ids in every form that payloads have them", () => {
+    for (const data of [{ story_id: "s1" }, { story: "s1" }, { story: { id: "s1", title: "t" } }]) {
+      expect(effectsOf(event("run.tool_call_finished", { subject: "run/r1", data })).invalidate).toContainEqual(keys.story(P, "s1"));
+    }
+    expect(effectsOf(event("pr.merged", { subject: "pull_request/9" })).invalidate).toContainEqual(keys.pullRequest(P, "9"));
+  });
+
   it("an unknown event is activity and nothing else", () => {
     expect(effectsOf(event("mesh.updated"))).toEqual({ invalidate: [], activity: true, delta: null });
   });

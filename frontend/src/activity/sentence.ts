@@ -5,14 +5,23 @@ import { t } from "../i18n/en";
 
 /** What an event says in words, and where it leads. Unknown types still read as a sentence. */
 
-function first(data: EventEnvelope["data"], names: string[]): string {
-  for (const name of names) {
-    const value = data[name];
-    if (typeof value === "string" && value !== "") return value;
-    if (typeof value === "number") return `#${value}`;
+type Data = EventEnvelope["data"];
+
+/** The first of these members that says something, here or in the one thing the payload holds. */
+function first(data: Data, names: string[]): string {
+  const nested = Object.values(data).filter((value): value is Data => value !== null && typeof value === "object" && !Array.isArray(value));
+  for (const level of [data, ...nested]) {
+    for (const name of names) {
+      const value = level[name];
+      if (typeof value === "string" && value !== "" && !UUID.test(value)) return value;
+      if (typeof value === "number") return `#${value}`;
+    }
   }
   return "";
 }
+
+/** Ids are for links, not for reading. */
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-/i;
 
 export function verbOf(event: EventEnvelope): string {
   return t.activity.verbs[event.type] ?? titleCase(event.type.replaceAll(".", " ")).toLowerCase();
@@ -20,8 +29,8 @@ export function verbOf(event: EventEnvelope): string {
 
 export function objectOf(event: EventEnvelope): string {
   const { data } = event;
-  const step = event.type.startsWith("run.step_");
-  const what = step ? [first(data, ["name", "tool", "model"]), first(data, ["target"])].filter(Boolean).join(" ") : first(data, ["title", "target", "name", "stage", "phase", "number"]);
+  const step = /^run\.(step|model_call|tool_call)_/.test(event.type);
+  const what = step ? [first(data, ["tool", "model", "name"]), first(data, ["target"])].filter(Boolean).join(" ") : first(data, ["title", "target", "name", "stage", "phase", "number"]);
   const outcome = first(data, ["outcome", "reason"]);
   return [what, outcome ? `(${outcome.replaceAll("_", " ")})` : ""].filter(Boolean).join(" ");
 }
@@ -35,7 +44,7 @@ export type Target = { kind: "story" | "run" | "approval"; id: string } | null;
 export function targetOf(event: EventEnvelope): Target {
   const subject = subjectOf(event);
   if (subject && (subject.kind === "story" || subject.kind === "run" || subject.kind === "approval")) return { kind: subject.kind, id: subject.id };
-  const story = event.data["story_id"];
+  const story = event.data["story_id"] ?? event.data["story"];
   return typeof story === "string" ? { kind: "story", id: story } : null;
 }
 

@@ -32,8 +32,14 @@ export function subjectOf(event: EventEnvelope): { kind: string; id: string } | 
 function idIn(event: EventEnvelope, kind: string): string | null {
   const subject = subjectOf(event);
   if (subject?.kind === kind) return subject.id;
-  return text(event.data?.[`${kind}_id`]);
+  // Payloads name what they refer to as `story_id`, or as `story` (an id, or the thing itself).
+  const named = event.data?.[kind];
+  if (named && typeof named === "object" && !Array.isArray(named)) return text(named["id"]);
+  return text(event.data?.[`${kind}_id`]) ?? text(named);
 }
+
+/** Many of these for one run; they change nothing but the run itself. */
+const STEP_EVENT = /^run\.(step|model_call|tool_call)_/;
 
 export function effectsOf(event: EventEnvelope): Effects {
   const p = event.project_id;
@@ -55,14 +61,14 @@ export function effectsOf(event: EventEnvelope): Effects {
   } else if (family === "run") {
     if (runId) invalidate.push(keys.run(p, runId), keys.delta(runId));
     invalidate.push(keys.runs(p), storyId ? keys.story(p, storyId) : keys.storyAll(p));
-    if (!event.type.startsWith("run.step_")) invalidate.push(keys.agents(p));
+    if (!STEP_EVENT.test(event.type)) invalidate.push(keys.agents(p));
   } else if (family === "approval") {
     const id = idIn(event, "approval");
     invalidate.push(keys.approvals(), keys.project(p));
     if (id) invalidate.push(keys.approval(p, id));
     story();
   } else if (family === "pr") {
-    const id = idIn(event, "pr") ?? text(event.data?.["pull_request_id"]);
+    const id = idIn(event, "pull_request");
     if (id) invalidate.push(keys.pullRequest(p, id));
     story();
     invalidate.push(keys.approvals());

@@ -14,7 +14,7 @@ import { t } from "../i18n/en";
 import { useShortcuts } from "../keyboard";
 import { Missing } from "../shell/fallbacks";
 import { can } from "../shell/project";
-import { Button } from "../ui/button";
+import { Button, buttonClass } from "../ui/button";
 import { ActorName, BudgetBar, Confidence, Cost, Json as JsonView } from "../ui/entity";
 import { InlineError, Loaded, Notice, SkeletonRows } from "../ui/feedback";
 import { Badge, Status, labelOf, toneOf } from "../ui/status";
@@ -163,6 +163,7 @@ function Decided({ approval }: { approval: ApprovalDetail }) {
           </ul>
         ) : null}
       </div>
+      <Link to="/inbox" className={buttonClass("outline", "sm", "ml-auto")}>{t.approval.backToInbox}</Link>
     </section>
   );
 }

@@ -46,6 +46,7 @@ function StoryView({ story, project }: { story: Story; project: Project | undefi
     <div>
       <StoryHeader story={story} mayWrite={mayWrite} />
       <Tabs
+        padded
         label={t.story.tabsLabel}
         value={tab}
         onChange={(key) => void navigate({ search: key === "timeline" ? {} : { tab: key }, replace: true })}

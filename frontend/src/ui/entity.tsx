@@ -23,7 +23,7 @@ export function ActorName({ actor, className }: { actor: Actor; className?: stri
 /** Real spend first; simulated spend beside it, marked, never summed. */
 export function Cost({ real, simulated, className }: { real: number; simulated: number; className?: string }) {
   return (
-    <span className={clsx("inline-flex items-center gap-1.5 tabular", className)}>
+    <span className={clsx("inline-flex flex-wrap items-center gap-x-1.5 tabular", className)}>
       <span>{money(real)}</span>
       {simulated > 0 ? <Simulated microUsd={simulated} /> : null}
     </span>

@@ -10,10 +10,10 @@ export interface Tab<K extends string> {
 }
 
 /** Tabs whose selection lives in the URL; only the open panel is rendered. */
-export function Tabs<K extends string>({ tabs, value, onChange, label }: { tabs: Tab<K>[]; value: K; onChange: (key: K) => void; label: string }) {
+export function Tabs<K extends string>({ tabs, value, onChange, label, padded }: { tabs: Tab<K>[]; value: K; onChange: (key: K) => void; label: string; padded?: boolean }) {
   return (
     <Radix.Root value={value} onValueChange={(next) => onChange(next as K)} activationMode="manual">
-      <Radix.List aria-label={label} className="flex gap-1 overflow-x-auto border-b border-line px-4 md:px-5">
+      <Radix.List aria-label={label} className={clsx("flex gap-1 overflow-x-auto border-b border-line", padded && "px-3 md:px-5")}>
         {tabs.map((tab) => (
           <Radix.Trigger
             key={tab.key}

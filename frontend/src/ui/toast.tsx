@@ -46,12 +46,16 @@ function guardText(error: ApiError): string | undefined {
   return t.errors.guard(guard, states);
 }
 
+function sentence(text: string): string {
+  const first = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?]$/.test(first) ? first : `${first}.`;
+}
+
 /** Says why the server refused; an illegal transition names its guard and where it is legal. */
 export function toastError(error: unknown, title: string = t.common.failed): void {
   if (error instanceof ApiError) {
-    const conflict = error.status === 409 && error.code !== "illegal_transition";
-    const guard = guardText(error);
-    const detail = [error.message, guard, conflict && !guard ? t.errors.conflict : undefined].filter(Boolean).join(" ");
+    const changed = error.status === 409 && error.code === "changed";
+    const detail = changed ? t.errors.conflict : [sentence(error.message), guardText(error)].filter(Boolean).join(" ");
     toast(title, { tone: "bad", detail });
     return;
   }
@@ -67,7 +71,7 @@ export function Toaster() {
     () => toasts,
   );
   return (
-    <div aria-live="polite" aria-label={t.common.notifications} role="region" className="pointer-events-none fixed right-3 bottom-3 z-50 flex w-[min(380px,calc(100vw-24px))] flex-col gap-2">
+    <div aria-live="polite" aria-label={t.common.notifications} role="region" className="pointer-events-none fixed top-13 right-3 z-50 flex w-[min(380px,calc(100vw-24px))] flex-col gap-2">
       {shown.map((item) => (
         <div key={item.id} data-toast={item.tone} className={clsx("pointer-events-auto flex items-start gap-2.5 rounded-lg border bg-panel px-3 py-2.5 shadow-lg", item.tone === "bad" ? "border-bad/50" : "border-line-strong")}>
           {item.tone === "ok" ? <CircleCheck size={16} aria-hidden="true" className="mt-0.5 shrink-0 text-ok" /> : <CircleAlert size={16} aria-hidden="true" className="mt-0.5 shrink-0 text-bad" />}
