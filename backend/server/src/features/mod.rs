@@ -41,6 +41,7 @@ pub fn jobs(app: &App) -> Registry {
     let registry = Registry::new();
     let registry = agents::jobs(app, registry);
     let registry = approvals::jobs(app, registry);
+    let registry = costs::jobs(app, registry);
     let registry = knowledge::jobs(app, registry);
     let registry = projects::jobs(app, registry);
     let registry = runs::jobs(app, registry);

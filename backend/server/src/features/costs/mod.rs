@@ -1,9 +1,25 @@
-//! The costs feature.
+//! Money: a project's budget, and what was spent on what.
+//!
+//! Invariants: `spent + simulated + reserved` never passes the hard limit (features/llm reserves before every
+//! attempt); simulated spend is shown apart and never added to real money; raising a limit wakes what waits for it.
+
+mod budget;
+mod reconcile;
+mod usage;
+
+pub use budget::{BudgetView, SetBudget, of_project, set};
+pub use reconcile::schedule;
 
 use crate::state::App;
+use syndarix_jobs::Registry;
 use utoipa_axum::router::OpenApiRouter;
 
 /// The operations of this feature.
 pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
+    OpenApiRouter::new().merge(budget::routes()).merge(usage::routes())
+}
+
+/// The jobs of this feature.
+pub fn jobs(app: &App, registry: Registry) -> Registry {
+    registry.with(reconcile::KIND, reconcile::Reconcile::new(app))
 }

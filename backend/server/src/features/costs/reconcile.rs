@@ -1,0 +1,70 @@
+//! Ends reservations that nobody will settle: their process died and their run was stopped, so that no later
+//! attempt of the same step comes by. Takes no input and may run at any time, any number of times.
+
+use crate::{
+    db::Error,
+    features::{job, llm},
+    state::App,
+};
+use async_trait::async_trait;
+use chrono::{DateTime, Duration};
+use serde_json::json;
+use syndarix_domain::ids::{ProjectId, StepId};
+use syndarix_jobs::{Handler, Job, Lease, NewJob, Outcome, Recurring, ensure_recurring};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// The job's kind.
+pub(super) const KIND: &str = "costs.reconcile";
+/// No model call takes longer than this, in minutes: an older reservation has no call behind it.
+const ABANDONED_AFTER: i64 = 30;
+/// How often to look.
+const EVERY: std::time::Duration = std::time::Duration::from_secs(60);
+/// Reservations ended in one turn.
+const BATCH: i64 = 500;
+
+/// Sets the reconciler up; every instance may do so at every start.
+pub async fn schedule(app: &App) -> Result<(), Error> {
+    let job = NewJob::new("default", KIND, json!({})).unique(KIND);
+    let recurring = Recurring { name: KIND.into(), anchor: DateTime::UNIX_EPOCH, every: EVERY, job };
+    let mut conn = app.pool().acquire().await?;
+    ensure_recurring(&mut conn, &recurring).await?;
+    Ok(())
+}
+
+/// The handler of `costs.reconcile`.
+pub(super) struct Reconcile {
+    app: App,
+}
+
+impl Reconcile {
+    pub(super) fn new(app: &App) -> Self {
+        Self { app: app.clone() }
+    }
+
+    async fn reconcile(&self) -> Result<Outcome, Error> {
+        let now = self.app.clock().now();
+        let abandoned: Vec<(Uuid, Uuid)> = sqlx::query_as(
+            "select distinct project_id, step_id from usage
+             where state = 'reserved' and at < $1 and step_id is not null limit $2",
+        )
+        .bind(now - Duration::minutes(ABANDONED_AFTER))
+        .bind(BATCH)
+        .fetch_all(self.app.pool())
+        .await?;
+        for (project, step) in abandoned {
+            let mut tx = self.app.pool().begin().await?;
+            llm::settle_interrupted(&mut tx, ProjectId(project), StepId(step), now).await?;
+            tx.commit().await?;
+            tracing::warn!(%project, %step, "ended an abandoned reservation at its worst case");
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+#[async_trait]
+impl Handler for Reconcile {
+    async fn run(&self, _job: Job, _lease: Lease, _cancel: CancellationToken) -> Outcome {
+        self.reconcile().await.unwrap_or_else(|error| job::outcome_of(&error))
+    }
+}

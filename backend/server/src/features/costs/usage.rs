@@ -1,0 +1,175 @@
+//! What was spent: summed up, and call by call.
+
+use super::budget::{BudgetView, of_project};
+use crate::{
+    http::{ApiError, List, Page, ProjectScope, ValidQuery, View},
+    state::App,
+};
+use axum::{Json, extract::State};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::FromRow;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(usage_summary)).routes(routes!(usage_calls))
+}
+
+/// What a sum is grouped by.
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum GroupBy {
+    Agent,
+    Model,
+    #[default]
+    Day,
+    Story,
+}
+
+impl GroupBy {
+    /// Key and label of a row. Only what is written here ever reaches a statement.
+    fn columns(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Agent => ("coalesce(u.agent_id::text, '')", "coalesce(max(a.name), 'nobody')"),
+            Self::Model => ("u.model", "max(u.model)"),
+            Self::Day => ("to_char(u.at at time zone 'utc', 'YYYY-MM-DD')", "max(to_char(u.at at time zone 'utc', 'YYYY-MM-DD'))"),
+            Self::Story => ("coalesce(u.story_id::text, '')", "coalesce(max(s.state ->> 'title'), 'no story')"),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Grouping {
+    /// agent, model, day or story.
+    #[serde(default)]
+    #[param(inline)]
+    group_by: GroupBy,
+}
+
+/// What was spent, in micro-USD.
+#[derive(Debug, Serialize, ToSchema)]
+struct UsageSummary {
+    /// Real money.
+    total_micro_usd: i64,
+    /// What the scripted endpoint would have cost.
+    simulated_micro_usd: i64,
+    /// Tokens sent.
+    tokens_in: i64,
+    /// Tokens received.
+    tokens_out: i64,
+    /// The sums.
+    rows: Vec<UsageRow>,
+    /// The budget that it counts against.
+    budget: BudgetView,
+}
+
+/// One sum.
+#[derive(Debug, Serialize, ToSchema, FromRow)]
+struct UsageRow {
+    /// What it is the sum of: an id, a model, a day.
+    key: String,
+    /// For people.
+    label: String,
+    /// Real money.
+    cost_micro_usd: i64,
+    /// What the scripted endpoint would have cost.
+    simulated_micro_usd: i64,
+    /// Tokens sent.
+    tokens_in: i64,
+    /// Tokens received.
+    tokens_out: i64,
+    /// Attempts.
+    calls: i64,
+}
+
+#[utoipa::path(get, path = "/projects/{project_id}/usage", operation_id = "usage_summary", tag = "costs",
+    params(("project_id" = Uuid, Path), Grouping), responses((status = 200, body = UsageSummary), (status = 404)))]
+async fn usage_summary(
+    State(app): State<App>,
+    scope: ProjectScope<View>,
+    ValidQuery(grouping): ValidQuery<Grouping>,
+) -> Result<Json<UsageSummary>, ApiError> {
+    let (key, label) = grouping.group_by.columns();
+    let rows: Vec<UsageRow> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+        "select {key} as key, {label} as label,
+                coalesce(sum(u.cost_micro_usd) filter (where not u.simulated), 0)::bigint as cost_micro_usd,
+                coalesce(sum(u.cost_micro_usd) filter (where u.simulated), 0)::bigint as simulated_micro_usd,
+                coalesce(sum(u.tokens_in), 0)::bigint as tokens_in, coalesce(sum(u.tokens_out), 0)::bigint as tokens_out,
+                count(*) as calls
+         from usage u
+         left join agent a on a.id = u.agent_id
+         left join story s on s.id = u.story_id
+         where u.project_id = $1 group by 1 order by 1 limit 1000"
+    )))
+    .bind(scope.project().0)
+    .fetch_all(app.pool())
+    .await?;
+    let sum = |field: fn(&UsageRow) -> i64| rows.iter().map(field).sum();
+    Ok(Json(UsageSummary {
+        total_micro_usd: sum(|row| row.cost_micro_usd),
+        simulated_micro_usd: sum(|row| row.simulated_micro_usd),
+        tokens_in: sum(|row| row.tokens_in),
+        tokens_out: sum(|row| row.tokens_out),
+        budget: of_project(app.pool(), scope.project()).await?,
+        rows,
+    }))
+}
+
+/// One attempt of a model call.
+#[derive(Debug, Serialize, ToSchema, FromRow)]
+struct UsageCall {
+    /// Its id.
+    id: Uuid,
+    /// When it was reserved.
+    at: DateTime<Utc>,
+    /// The run.
+    run_id: Option<Uuid>,
+    /// The step.
+    step_id: Option<Uuid>,
+    /// Who asked.
+    agent_name: Option<String>,
+    /// The model that answered, or was asked.
+    model: String,
+    /// Who serves it.
+    provider: String,
+    /// 1, 2, 3 ... within the step.
+    attempt: i32,
+    /// Tokens sent.
+    tokens_in: i64,
+    /// Tokens received.
+    tokens_out: i64,
+    /// What it cost, in micro-USD.
+    cost_micro_usd: i64,
+    /// From sending to the end, in milliseconds.
+    latency_ms: Option<i64>,
+    /// The provider gave no figures: they were counted here.
+    estimated: bool,
+    /// A scripted endpoint answered.
+    simulated: bool,
+    /// reserved, settled, failed, interrupted.
+    outcome: String,
+}
+
+#[utoipa::path(get, path = "/projects/{project_id}/usage/calls", operation_id = "usage_calls", tag = "costs",
+    params(("project_id" = Uuid, Path), Page), responses((status = 200, body = List<UsageCall>), (status = 404)))]
+async fn usage_calls(
+    State(app): State<App>,
+    scope: ProjectScope<View>,
+    ValidQuery(page): ValidQuery<Page>,
+) -> Result<Json<List<UsageCall>>, ApiError> {
+    let rows: Vec<UsageCall> = sqlx::query_as(
+        "select u.id, u.at, u.run_id, u.step_id, a.name as agent_name, u.model, u.provider, u.attempt, u.tokens_in,
+                u.tokens_out, u.cost_micro_usd, u.latency_ms, u.estimated, u.simulated, u.state as outcome
+         from usage u left join agent a on a.id = u.agent_id
+         where u.project_id = $1 order by u.at desc, u.id desc limit $2 offset $3",
+    )
+    .bind(scope.project().0)
+    .bind(page.limit()? + 1)
+    .bind(page.offset()?)
+    .fetch_all(app.pool())
+    .await?;
+    Ok(Json(List::page(rows, &page)?))
+}
