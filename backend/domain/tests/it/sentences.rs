@@ -9,6 +9,7 @@ use syndarix_domain::{
     machine::Machine,
     money::MicroUsd,
     run::{self, Limits, MAX_IDLE_ANSWERS, Run, Wait},
+    sprint::{self, Sprint},
     stage::StageName,
     story::{self, Effect, MAX_ROUNDS, Phase, Stage, Story},
 };
@@ -236,4 +237,40 @@ fn people_are_reminded_once_and_then_it_escalates() {
     let (escalated, effects) = ask::<Approval>("pending, reminded", "remind");
     assert!(escalated.escalated);
     assert!(!effects.iter().any(|effect| matches!(effect, approval::Effect::SetReminder { .. })));
+}
+
+#[test]
+fn only_an_approval_is_leave() {
+    let status = |answer| {
+        let (run, _) = ask::<Run>("waiting for leave", answer);
+        let run::Phase::Acting { calls } = run.phase else { panic!("{:?}", run.phase) };
+        calls[0].status
+    };
+    assert_eq!(status("answer, approved"), run::CallStatus::Allowed);
+    assert_eq!(status("answer, rejected"), run::CallStatus::Pending);
+    assert_eq!(status("answer, changes requested"), run::CallStatus::Pending);
+}
+
+#[test]
+fn an_answered_question_is_open_no_more() {
+    let (asked, _) = ask::<Sprint>("planning", "start, gated");
+    assert_eq!(asked.asked, Some(id(31)));
+    for (state, command) in [
+        ("planning, asked", "start"),
+        ("planning, asked", "decline"),
+        ("review, asked", "complete"),
+        ("planning, asked", "cancel"),
+    ] {
+        let (sprint, _) = ask::<Sprint>(state, command);
+        assert_eq!(sprint.asked, None, "{state}, {command}");
+    }
+}
+
+#[test]
+fn a_sprint_of_one_day_is_a_sprint() {
+    let planned: Sprint = sample("planning");
+    let day = planned.starts_on;
+    let (name, goal) = (planned.name.clone(), planned.goal.clone());
+    let command = sprint::Command::Edit { name, goal, starts_on: day, ends_on: day };
+    assert!(Sprint::decide(Some(&planned), &command, minute(30)).is_ok());
 }
