@@ -195,8 +195,8 @@ fn sweep(sweep: &Sweep, enforced: Option<Enforced>) {
     }
 }
 
-fn quietly(argv: &[OsString]) {
-    let Some((program, args)) = argv.split_first() else { return };
+fn quietly(line: &[OsString]) {
+    let Some((program, args)) = line.split_first() else { return };
     let mut command = Command::new(program);
     command.args(args).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     if let Err(fault) = command.status() {
@@ -210,12 +210,12 @@ fn end_marked(marker: &str) {
     for _ in 0..MARKER_ROUNDS {
         let Ok(entries) = std::fs::read_dir("/proc") else { return };
         let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
-        let marked = pids.filter(|pid| {
+        let found = pids.filter(|pid| {
             std::fs::read(format!("/proc/{pid}/environ"))
                 .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|entry| entry == marker.as_bytes()))
         });
         let ended =
-            marked.filter_map(Pid::from_raw).filter(|pid| kill_process(*pid, Signal::KILL).is_ok()).count();
+            found.filter_map(Pid::from_raw).filter(|pid| kill_process(*pid, Signal::KILL).is_ok()).count();
         if ended == 0 {
             return;
         }
