@@ -1,0 +1,65 @@
+# Everything a developer runs. `make` alone says what there is.
+
+# Where cargo puts what it builds; CI keeps it outside the clone.
+TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+SYNDARIX := $(TARGET)/debug/syndarix
+UI := frontend/dist/.built
+UI_SOURCES := $(shell find frontend/src frontend/public frontend/index.html frontend/vite.config.ts frontend/package-lock.json -type f 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test test-rust test-ui test-browser check bench chaos generate clean
+
+help: ## Say what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
+
+setup: ## Install what building needs, where it is missing
+	@.ci/setup demo
+
+$(UI): $(UI_SOURCES)
+	@.ci/setup demo
+	@echo "building the web UI"
+	@cd frontend && npm run --silent build
+	@touch $@
+
+build: setup $(UI) ## Build the binary with the web UI in it
+	@echo "building syndarix (the first time takes a few minutes)"
+	@cargo build --workspace --bins
+
+demo: build ## Start everything and open the main job
+	@$(SYNDARIX) demo
+
+test: setup-test $(UI) test-rust test-ui test-browser ## Install what tests need, and run all of them
+
+.PHONY: setup-test
+setup-test:
+	@.ci/setup test
+
+test-rust:
+	.ci/with-postgres cargo test --workspace --no-fail-fast
+
+test-ui:
+	cd frontend && npm run --silent check
+
+test-browser: $(UI)
+	cargo build --workspace --bins
+	cd frontend && SYNDARIX_BINARY=$(abspath $(SYNDARIX)) npm run --silent e2e
+
+check: ## Format, lints, licences, spelling, generated files
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	.ci/check
+
+bench: ## Print figures, and write them to target/bench
+	.ci/bench
+
+chaos: build ## Kill it at random moments; the story still gets done
+	.ci/chaos
+
+generate: ## Make generated files anew: API document, UI types, diagrams
+	cargo run --quiet -p syndarix -- openapi > docs/api/openapi.json.new && mv docs/api/openapi.json.new docs/api/openapi.json
+	cargo run --quiet -p syndarix-domain --example diagrams
+	cd frontend && npm run --silent generate
+
+clean: ## Remove what was built
+	cargo clean
+	rm -rf frontend/dist frontend/node_modules
