@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { stripVTControlCharacters } from "node:util";
 import { startMock, LOGIN } from "../test/mock/server.mjs";
 
 /** The demo unpacks a database and imports a repository before it answers. */
@@ -32,7 +33,7 @@ function freePort() {
 
 /** Finds e-mail and password in what the demo prints, however it words them. */
 export function credentials(output) {
-  const text = output.replaceAll(/\u001B\[[0-9;]*m/g, "");
+  const text = stripVTControlCharacters(output);
   const email = /[\w.+-]+@[\w-]+(?:\.[\w-]+)*/.exec(text)?.[0];
   if (!email) return null;
   const labelled = /passw(?:or)?d["']?\s*[:=]?\s+["']?([^\s"',]+)/i.exec(text) ?? /passw(?:or)?d["']?[:=]["']?([^\s"',]+)/i.exec(text);

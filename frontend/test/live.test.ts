@@ -32,7 +32,8 @@ describe("what an event refreshes", () => {
   });
 
   it("finds ids in every form that payloads have them", () => {
-    for (const data of [{ story_id: "s1" }, { story: "s1" }, { story: { id: "s1", title: "t" } }]) {
+    const payloads: EventEnvelope["data"][] = [{ story_id: "s1" }, { story: "s1" }, { story: { id: "s1", title: "t" } }];
+    for (const data of payloads) {
       expect(effectsOf(event("run.tool_call_finished", { subject: "run/r1", data })).invalidate).toContainEqual(keys.story(P, "s1"));
     }
     expect(effectsOf(event("pr.merged", { subject: "pull_request/9" })).invalidate).toContainEqual(keys.pullRequest(P, "9"));

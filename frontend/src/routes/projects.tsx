@@ -96,7 +96,7 @@ function ProjectForm({ onClose }: { onClose: () => void }) {
         <SelectField label={t.projects.organisation} value={form.organisation || organisations[0]?.id} onChange={(event) => setForm({ ...form, organisation: event.target.value })}>
           {organisations.map((item) => <option key={item.id} value={item.id}>{item.name}</option>)}
         </SelectField>
-      ) : organisations.length === 0 ? (
+      ) : me.data && organisations.length === 0 ? (
         <TextField label={t.projects.newOrganisation} required value={form.newOrganisation} onChange={(event) => setForm({ ...form, newOrganisation: event.target.value })} />
       ) : null}
       <SelectField label={t.projects.repository} value={form.source} onChange={(event) => setForm({ ...form, source: event.target.value as typeof form.source })}>

@@ -1,5 +1,5 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { Link, Outlet, useLocation, useNavigate, useParams } from "@tanstack/react-router";
+import { Link, Outlet, useLocation, useNavigate, useParams, useRouter } from "@tanstack/react-router";
 import { clsx } from "clsx";
 import { Activity, Bot, ChartColumn, Columns3, FolderGit2, Inbox, Keyboard, LogOut, Menu as MenuIcon, Monitor, Moon, PanelLeft, Search, Settings, ShieldCheck, Sun, X, type LucideIcon } from "lucide-react";
 import { useEffect, useRef, useState, useSyncExternalStore } from "react";
@@ -30,11 +30,11 @@ function storedCollapsed(): boolean {
 
 export function Shell() {
   const session = useSyncExternalStore(subscribeSession, sessionState);
-  const navigate = useNavigate();
-  const location = useLocation();
+  const router = useRouter();
   useEffect(() => {
-    if (session.status === "signed_out") void navigate({ to: "/login", search: { next: location.href } });
-  }, [session.status, navigate, location.href]);
+    // The place to come back to is read once: the address changes as soon as the way out begins.
+    if (session.status === "signed_out") void router.navigate({ to: "/login", search: { next: router.state.location.href } });
+  }, [session.status, router]);
   if (session.status !== "signed_in") return null;
   return <SignedIn />;
 }

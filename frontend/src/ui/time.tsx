@@ -10,8 +10,9 @@ const listeners = new Set<() => void>();
 let timer: ReturnType<typeof setInterval> | null = null;
 
 function subscribe(listener: () => void): () => void {
+  // Only the first one sets the clock: a later one would make all the others render again.
+  if (listeners.size === 0) now = Date.now();
   listeners.add(listener);
-  now = Date.now();
   timer ??= setInterval(() => {
     now = Date.now();
     for (const notify of listeners) notify();

@@ -23,6 +23,8 @@ const page = (items, extra = {}) => ({ items, next_cursor: null, ...extra });
 export function startMock({ port = 0, loopSeconds = 1.5 } = {}) {
   const streams = new Set();
   const events = [];
+  const writes = [];
+  let generation = 0;
   let seq = 0;
   const emit = (type, p, subject, payload = {}, actor_type = "agent") => {
     seq += 1;
@@ -41,7 +43,7 @@ export function startMock({ port = 0, loopSeconds = 1.5 } = {}) {
   }
   for (const item of data.approvals) emit("approval.requested", item.project_id, `approval/${item.id}`, { title: item.title });
 
-  const session = () => ({ access_token: `token-${Date.now()}`, token_type: "Bearer", expires_in: 900, refresh_token: "r", user: data.maria });
+  const session = () => ({ access_token: `token-${generation}-${Date.now()}`, token_type: "Bearer", expires_in: 900, refresh_token: "r", user: data.maria });
   const withSession = (res) => { res.setHeader("Set-Cookie", "syndarix_refresh=mock; HttpOnly; SameSite=Strict; Path=/api/v1/auth"); return session(); };
 
   const audit = events.map((event, index) => ({ id: `a${index}`, position: index + 1, time: event.time, type: event.type, category: event.type.split(".")[0], severity: "info", actor: { type: event.actor_type, name: event.actor_type === "user" ? data.maria.name : "Ada" }, action: `${event.data.title ?? event.data.name ?? event.data.stage ?? ""} (${event.type})`, data: event.data, hash: `sha256:${(index + 1).toString(16).padStart(12, "a")}`, previous_hash: `sha256:${index.toString(16).padStart(12, "a")}` })).toReversed();
@@ -172,10 +174,12 @@ export function startMock({ port = 0, loopSeconds = 1.5 } = {}) {
     const text = Buffer.concat(chunks).toString();
     if (!url.pathname.startsWith("/api/")) return serve(url.pathname, res);
     const open = url.pathname.startsWith("/api/v1/auth/");
-    if (!open && !req.headers.authorization?.startsWith("Bearer token-")) return answer(res, 401, { status: 401, code: "unauthenticated", detail: "Sign in." });
+    if (!open && !req.headers.authorization?.startsWith(`Bearer token-${generation}-`)) return answer(res, 401, { status: 401, code: "unauthenticated", detail: "Sign in." });
     if (url.pathname.endsWith("/events/stream")) {
       res.writeHead(200, { "Content-Type": "text/event-stream", "Cache-Control": "no-store" });
       res.write(": hello\n\n");
+      const last = req.headers["last-event-id"];
+      if (last) for (const event of events) if (event.seq > Number(last.split(":")[1])) res.write(`event: ${event.type}\nid: ${event.id}\ndata: ${JSON.stringify(event)}\n\n`);
       streams.add(res);
       res.on("close", () => streams.delete(res));
       return undefined;
@@ -184,6 +188,7 @@ export function startMock({ port = 0, loopSeconds = 1.5 } = {}) {
       const match = route.method === req.method ? route.pattern.exec(url.pathname) : null;
       if (!match) continue;
       try {
+        if (req.method !== "GET") writes.push({ method: req.method, path: url.pathname, body: text, key: req.headers["idempotency-key"] ?? null });
         const json = req.headers["content-type"]?.includes("json") && text ? JSON.parse(text) : {};
         const result = route.handle({ ...match.groups, req, res, query: url.searchParams, body: json, form: new URLSearchParams(text) });
         return answer(res, result === null ? 204 : 200, result);
@@ -200,6 +205,14 @@ export function startMock({ port = 0, loopSeconds = 1.5 } = {}) {
       url: `http://127.0.0.1:${server.address().port}`,
       emit,
       data,
+      decide,
+      /** What the server was asked to write, newest last. */
+      writes,
+      /** From now on the access tokens in use are refused, as when they expire. */
+      expireTokens: () => { generation += 1; },
+      /** Ends every open stream, as a restart does. */
+      dropStreams: () => { for (const stream of streams) stream.end(); streams.clear(); },
+      streams: () => streams.size,
       close: () => { for (const stream of streams) stream.end(); server.closeAllConnections(); server.close(); },
     }));
   });
