@@ -1,0 +1,127 @@
+//! Kills Syndarix at random moments of a running story, and proves that nothing was lost and nothing done twice.
+//!
+//! Each round writes a story, starts it, kills `syndarix serve` with SIGKILL at a random moment (in every third round
+//! PostgreSQL, too), starts it again, answers the approval over REST, and waits until the story is done. Then the
+//! tables, the repository and the audit chain are checked. The seed is printed; with `--seed` the same moments come
+//! again, as far as the machine's speed lets them.
+
+mod client;
+mod invariants;
+mod process;
+
+use clap::Parser;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use std::{
+    error::Error,
+    io::Write,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+/// What went wrong, in words.
+pub(crate) type Failure = Box<dyn Error + Send + Sync>;
+
+/// The latest moment of a kill after the story's start: about as long as a story takes undisturbed.
+const KILL_WITHIN: Duration = Duration::from_millis(6_000);
+/// A story that is not done after this long is stuck.
+const ROUND_LIMIT: Duration = Duration::from_secs(120);
+
+/// Kill it, start it, check it.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// How many rounds.
+    #[arg(long, default_value_t = 60)]
+    rounds: u32,
+    /// The seed of the moments; a random one when not given.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The `syndarix` to kill.
+    #[arg(long)]
+    binary: PathBuf,
+    /// Where everything is kept; a temporary folder when not given.
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    let arguments = Arguments::parse();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let seed = arguments.seed.unwrap_or_else(rand::random);
+    let mut rng = StdRng::seed_from_u64(seed);
+    let temporary = tempfile::Builder::new().prefix("syndarix-chaos-").tempdir()?;
+    let data_dir = arguments.data_dir.clone().unwrap_or_else(|| temporary.path().to_owned());
+    open_to_others(&data_dir)?;
+    say(&format!("seed {seed}, {} rounds", arguments.rounds))?;
+    let mut world = process::World::prepare(&arguments.binary, &data_dir).await?;
+    let mut kills = 0;
+    for round in 1..=arguments.rounds {
+        let database_too = round % 3 == 0;
+        let moment = KILL_WITHIN.mul_f64(rng.random_range(0.0..1.0));
+        let started = Instant::now();
+        let story = one_round(&mut world, round, moment, database_too).await.map_err(|failure| {
+            format!("round {round} (seed {seed}): {failure}\n{}", world.log_tail())
+        })?;
+        kills += 1 + u32::from(database_too);
+        say(&format!(
+            "round {round:>3}: killed {}after {:>5} ms, story {} done after {:.1} s, all invariants hold",
+            if database_too { "with PostgreSQL " } else { "" },
+            moment.as_millis(),
+            story,
+            started.elapsed().as_secs_f64()
+        ))?;
+    }
+    world.stop().await?;
+    say(&format!("{} rounds passed, 0 failed ({kills} kills, seed {seed})", arguments.rounds))?;
+    say(&format!("chaos: {} passed, 0 failed", arguments.rounds))?;
+    Ok(())
+}
+
+async fn one_round(
+    world: &mut process::World,
+    round: u32,
+    moment: Duration,
+    database_too: bool,
+) -> Result<i64, Failure> {
+    let story = world.client.write_story(round).await?;
+    world.client.start_story(&story.id).await?;
+    let approver = world.client.approver(story.id.clone());
+    let deadline = Instant::now() + moment;
+    while Instant::now() < deadline {
+        approver.answer_if_asked().await.ok();
+        tokio::time::sleep(Duration::from_millis(50).min(deadline.saturating_duration_since(Instant::now()))).await;
+    }
+    world.kill(database_too).await?;
+    world.start().await?;
+    let limit = Instant::now() + ROUND_LIMIT;
+    loop {
+        let now = world.client.story(&story.id).await?;
+        match now.phase.as_str() {
+            "done" => break,
+            "blocked" | "cancelled" => {
+                return Err(format!("story {} is {}: {}", now.number, now.phase, now.waiting_for).into());
+            }
+            _ if Instant::now() > limit => {
+                return Err(format!("story {} is stuck: {}", now.number, now.waiting_for).into());
+            }
+            _ => {}
+        }
+        world.client.approver(story.id.clone()).answer_if_asked().await?;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    invariants::check(world, &story).await?;
+    Ok(story.number)
+}
+
+/// PostgreSQL runs as another user when we are root: it must be able to pass through.
+fn open_to_others(dir: &std::path::Path) -> Result<(), Failure> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::create_dir_all(dir)?;
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
+fn say(line: &str) -> Result<(), Failure> {
+    writeln!(std::io::stdout().lock(), "{line}")?;
+    Ok(())
+}

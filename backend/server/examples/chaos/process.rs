@@ -1,0 +1,210 @@
+//! The processes of a round: the one that is killed, and the model endpoint that is not.
+
+use crate::{Failure, client::Api};
+use std::{
+    fs::{File, OpenOptions},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// `serve` must answer within this long, PostgreSQL's crash recovery included.
+const START_LIMIT: Duration = Duration::from_secs(90);
+/// The demo that prepares the project must end within this long.
+const DEMO_LIMIT: Duration = Duration::from_secs(300);
+
+/// Everything that runs.
+pub(crate) struct World {
+    binary: PathBuf,
+    pub(crate) data_dir: PathBuf,
+    models: PathBuf,
+    address: String,
+    listen: String,
+    serve: Child,
+    model: Child,
+    pub(crate) client: Api,
+    email: String,
+    password: String,
+}
+
+impl World {
+    /// Lets the demo make organisation, user, project and repository; then starts the model endpoint and `serve`.
+    pub(crate) async fn prepare(binary: &Path, data_dir: &Path) -> Result<Self, Failure> {
+        let (email, password) = demo(binary, data_dir)?;
+        let model_listen = format!("127.0.0.1:{}", free_port()?);
+        let model = Command::new(binary)
+            .args(["scripted-model", "--listen", &model_listen])
+            .stdin(Stdio::null())
+            .stdout(log(data_dir, "model.log")?)
+            .stderr(log(data_dir, "model.log")?)
+            .spawn()?;
+        let models = data_dir.join("chaos-models.toml");
+        std::fs::write(&models, groups(&model_listen))?;
+        let listen = format!("127.0.0.1:{}", free_port()?);
+        let address = format!("http://{listen}");
+        let serve = spawn_serve(binary, data_dir, &models, &listen)?;
+        wait_ready(&address).await?;
+        let client = Api::sign_in(&address, &email, &password).await?;
+        let (binary, data_dir) = (binary.to_owned(), data_dir.to_owned());
+        Ok(Self { binary, data_dir, models, address, listen, serve, model, client, email, password })
+    }
+
+    /// SIGKILL, without a word; in some rounds PostgreSQL, too.
+    pub(crate) async fn kill(&mut self, database_too: bool) -> Result<(), Failure> {
+        if database_too {
+            let pid = self.postmaster()?;
+            Command::new("kill").args(["-9", &pid]).status()?;
+        }
+        self.serve.kill()?;
+        self.serve.wait()?;
+        Ok(())
+    }
+
+    /// Starts `serve` again on the same data.
+    pub(crate) async fn start(&mut self) -> Result<(), Failure> {
+        self.serve = spawn_serve(&self.binary, &self.data_dir, &self.models, &self.listen)?;
+        wait_ready(&self.address).await?;
+        self.client = Api::sign_in(&self.address, &self.email, &self.password).await?;
+        Ok(())
+    }
+
+    /// Ends everything in good order.
+    pub(crate) async fn stop(&mut self) -> Result<(), Failure> {
+        Command::new("kill").args(["-TERM", &self.serve.id().to_string()]).status()?;
+        self.serve.wait()?;
+        self.model.kill()?;
+        self.model.wait()?;
+        Ok(())
+    }
+
+    /// Runs the command line beside the running server.
+    pub(crate) fn cli(&self, arguments: &[&str]) -> Result<String, Failure> {
+        let output = Command::new(&self.binary)
+            .args(arguments)
+            .arg("--data-dir")
+            .arg(&self.data_dir)
+            .stdin(Stdio::null())
+            .output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            return Ok(text);
+        }
+        let errors = String::from_utf8_lossy(&output.stderr);
+        Err(format!("syndarix {}: {}\n{text}{errors}", arguments.join(" "), output.status).into())
+    }
+
+    /// Where the embedded PostgreSQL listens, from its own pid file.
+    pub(crate) fn database_url(&self) -> Result<String, Failure> {
+        let text = std::fs::read_to_string(self.pid_file())?;
+        let lines: Vec<&str> = text.lines().collect();
+        let (port, socket) = (lines.get(3).ok_or("no port")?, lines.get(4).ok_or("no socket")?);
+        let host = socket.trim().replace('/', "%2F");
+        Ok(format!("postgres://syndarix@{host}:{}/syndarix", port.trim()))
+    }
+
+    pub(crate) fn log_tail(&self) -> String {
+        let text = std::fs::read_to_string(self.data_dir.join("serve.log")).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
+    fn pid_file(&self) -> PathBuf {
+        self.data_dir.join("postgres/postmaster.pid")
+    }
+
+    fn postmaster(&self) -> Result<String, Failure> {
+        let text = std::fs::read_to_string(self.pid_file())?;
+        Ok(text.lines().next().ok_or("the pid file is empty")?.trim().to_owned())
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = self.serve.kill();
+        let _ = self.serve.wait();
+        let _ = self.model.kill();
+        let _ = self.model.wait();
+    }
+}
+
+/// Runs the demo to its end and reads the login that it prints.
+fn demo(binary: &Path, data_dir: &Path) -> Result<(String, String), Failure> {
+    let listen = format!("127.0.0.1:{}", free_port()?);
+    let out = data_dir.join("demo.log");
+    let mut demo = Command::new(binary)
+        .args(["demo", "--yes", "--listen", &listen, "--data-dir"])
+        .arg(data_dir)
+        .stdin(Stdio::null())
+        .stdout(File::create(&out)?)
+        .stderr(log(data_dir, "demo.err")?)
+        .spawn()?;
+    let deadline = Instant::now() + DEMO_LIMIT;
+    let status = loop {
+        if let Some(status) = demo.try_wait()? {
+            break status;
+        }
+        if Instant::now() > deadline {
+            demo.kill()?;
+            return Err("the demo did not end".into());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    let text = std::fs::read_to_string(&out)?;
+    if !status.success() {
+        return Err(format!("the demo failed: {status}\n{text}").into());
+    }
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let email = words.iter().find(|word| word.contains('@')).ok_or("the demo printed no e-mail address")?;
+    let after = words.iter().position(|word| word.starts_with("password")).ok_or("the demo printed no password")?;
+    let password = words.get(after + 1).ok_or("the demo printed no password")?;
+    let trimmed = |word: &str| word.trim_matches(|c: char| ",;:`\"'()".contains(c)).to_owned();
+    Ok((trimmed(email), trimmed(password)))
+}
+
+fn spawn_serve(binary: &Path, data_dir: &Path, models: &Path, listen: &str) -> Result<Child, Failure> {
+    let child = Command::new(binary)
+        .args(["serve", "--listen", listen, "--data-dir"])
+        .arg(data_dir)
+        .env("SYNDARIX_MODELS", models)
+        .stdin(Stdio::null())
+        .stdout(log(data_dir, "serve.log")?)
+        .stderr(log(data_dir, "serve.log")?)
+        .spawn()?;
+    Ok(child)
+}
+
+fn log(data_dir: &Path, name: &str) -> Result<File, Failure> {
+    Ok(OpenOptions::new().create(true).append(true).open(data_dir.join(name))?)
+}
+
+async fn wait_ready(address: &str) -> Result<(), Failure> {
+    let deadline = Instant::now() + START_LIMIT;
+    loop {
+        if let Ok(answer) = reqwest::get(format!("{address}/readyz")).await
+            && answer.status().is_success()
+        {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err("serve is not ready in time".into());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn free_port() -> Result<u16, Failure> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+/// Every group leads to the scripted endpoint.
+fn groups(listen: &str) -> String {
+    ["high-reasoning", "fast-response", "cost-optimized", "code"]
+        .map(|name| {
+            format!(
+                "[[groups]]\nname = \"{name}\"\n\n[[groups.chain]]\nname = \"scripted\"\nprovider = \"scripted\"\n\
+                 base_url = \"http://{listen}/v1\"\nmodel = \"scripted-{name}\"\ncontext_window = 200000\nmax_output = 8192\n\n"
+            )
+        })
+        .concat()
+}
