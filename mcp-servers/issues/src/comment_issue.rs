@@ -20,7 +20,7 @@ pub(crate) struct CommentIssue {
 }
 
 pub(crate) async fn comment_issue(
-    _: (),
+    (): (),
     ctx: ProjectCtx,
     args: CommentIssue,
 ) -> Result<CommentView, ToolFailure> {

@@ -23,7 +23,7 @@ pub(crate) struct CreateIssue {
 }
 
 pub(crate) async fn create_issue(
-    _: (),
+    (): (),
     ctx: ProjectCtx,
     args: CreateIssue,
 ) -> Result<IssueLine, ToolFailure> {

@@ -21,7 +21,7 @@ pub(crate) struct GetIssue {
     number: u64,
 }
 
-pub(crate) async fn get_issue(_: (), ctx: ProjectCtx, args: GetIssue) -> Result<IssueView, ToolFailure> {
+pub(crate) async fn get_issue((): (), ctx: ProjectCtx, args: GetIssue) -> Result<IssueView, ToolFailure> {
     let tracker = Tracker::of(&ctx);
     let number = args.number.to_string();
     let issue: Issue = tracker.get(&[&number], &[]).await?;

@@ -24,7 +24,7 @@ pub(crate) struct ListIssues {
     cursor: Option<String>,
 }
 
-pub(crate) async fn list_issues(_: (), ctx: ProjectCtx, args: ListIssues) -> Result<IssueList, ToolFailure> {
+pub(crate) async fn list_issues((): (), ctx: ProjectCtx, args: ListIssues) -> Result<IssueList, ToolFailure> {
     let state = args.state.unwrap_or(IssueState::Open).as_str();
     let mut query = vec![("state", state.to_owned()), ("limit", limit(args.limit).to_string())];
     let optional = [("label", args.label), ("assignee", args.assignee), ("cursor", args.cursor)];

@@ -21,7 +21,7 @@ pub(crate) struct SearchIssues {
 }
 
 pub(crate) async fn search_issues(
-    _: (),
+    (): (),
     ctx: ProjectCtx,
     args: SearchIssues,
 ) -> Result<IssueList, ToolFailure> {

@@ -28,7 +28,7 @@ pub(crate) struct UpdateIssue {
 }
 
 pub(crate) async fn update_issue(
-    _: (),
+    (): (),
     ctx: ProjectCtx,
     args: UpdateIssue,
 ) -> Result<IssueLine, ToolFailure> {
