@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
 };
+use syndarix_llm::Secret;
 
 /// The port that `serve` listens on when nothing is said.
 pub const DEFAULT_PORT: u16 = 8000;
@@ -26,6 +27,8 @@ pub struct Config {
     pub agent_concurrency: u16,
     /// Model groups and deployments.
     pub models: Option<PathBuf>,
+    /// What the environment gives access to, where no file says which models to use.
+    pub model_access: ModelAccess,
     /// The address under which agents' tools reach this process; found out at start when not set.
     pub backend_url: Option<String>,
     /// The weakest sandbox that commands may run in: `none`, `landlock`, `namespaces`, `bubblewrap`.
@@ -42,6 +45,36 @@ pub struct Config {
     pub open_registration: bool,
     /// `pretty` or `json`.
     pub log_format: String,
+    /// What is logged, as in `info` or `syndarix=debug,info`.
+    pub log: Option<String>,
+}
+
+/// Models that the environment gives access to. Keys come from the environment only: files get copied.
+#[derive(Debug, Clone, Default)]
+pub struct ModelAccess {
+    /// `ANTHROPIC_API_KEY`.
+    pub anthropic_key: Option<Secret>,
+    /// `OPENAI_API_KEY`.
+    pub openai_key: Option<Secret>,
+    /// `SYNDARIX_MODEL_BASE_URL`: any server of the OpenAI format, such as Ollama.
+    pub base_url: Option<String>,
+    /// `SYNDARIX_MODEL`: the model's name at that server.
+    pub model: Option<String>,
+    /// `SYNDARIX_MODEL_API_KEY`: its key, where it wants one.
+    pub api_key: Option<Secret>,
+}
+
+impl ModelAccess {
+    fn load(env: &impl Fn(&str) -> Option<String>) -> Self {
+        let secret = |name: &str| env(name).map(Secret::new);
+        Self {
+            anthropic_key: secret("ANTHROPIC_API_KEY"),
+            openai_key: secret("OPENAI_API_KEY"),
+            base_url: env("SYNDARIX_MODEL_BASE_URL"),
+            model: env("SYNDARIX_MODEL"),
+            api_key: secret("SYNDARIX_MODEL_API_KEY"),
+        }
+    }
 }
 
 /// The file's shape: every key optional.
@@ -63,6 +96,7 @@ struct File {
     public_url: Option<String>,
     open_registration: Option<bool>,
     log_format: Option<String>,
+    log: Option<String>,
 }
 
 /// What the command line overrides.
@@ -132,6 +166,7 @@ impl Config {
             agent_concurrency: parsed(&env, "SYNDARIX_AGENT_CONCURRENCY", file.agent_concurrency)?
                 .unwrap_or(64),
             models: dir("SYNDARIX_MODELS", file.models),
+            model_access: ModelAccess::load(&env),
             backend_url: text("SYNDARIX_BACKEND_URL", file.backend_url),
             minimum_isolation: text("SYNDARIX_MINIMUM_ISOLATION", file.minimum_isolation)
                 .unwrap_or_else(|| "landlock".into()),
@@ -143,6 +178,7 @@ impl Config {
             open_registration: parsed(&env, "SYNDARIX_OPEN_REGISTRATION", file.open_registration)?
                 .unwrap_or(true),
             log_format: text("SYNDARIX_LOG_FORMAT", file.log_format).unwrap_or_else(|| "pretty".into()),
+            log: text("SYNDARIX_LOG", file.log),
         })
     }
 

@@ -7,6 +7,7 @@ use syndarix_bus::Hub;
 use syndarix_forge::Forge;
 use syndarix_jobs::Wake;
 use syndarix_mcp::Manager;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// The application. Cheap to clone.
@@ -33,6 +34,8 @@ pub struct Parts {
     pub tools: Manager,
     /// Repositories.
     pub forge: Arc<dyn Forge>,
+    /// Cancelled when this process begins to stop: streams end, nothing new is begun.
+    pub stopping: CancellationToken,
     /// Model calls.
     pub models: crate::features::llm::Models,
 }

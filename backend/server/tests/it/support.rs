@@ -149,5 +149,6 @@ async fn assemble(database: &str, dir: &TempDir, clock: Clock) -> App {
         store,
         hub,
         wake,
+        stopping: tokio_util::sync::CancellationToken::new(),
     })
 }
