@@ -8,4 +8,6 @@ pub mod config;
 pub mod db;
 pub mod features;
 pub mod http;
+pub mod lifecycle;
 pub mod state;
+pub mod telemetry;

@@ -6,10 +6,12 @@
 mod assign;
 mod definition;
 mod messages;
+mod team;
 
 pub use assign::{Agent, assign, author_of, commit_identity, name_of, release};
 pub use definition::{Definition, Limits, Personality};
 pub use messages::send_message;
+pub use team::{TeamError, default_team, seed_default_team};
 
 use crate::state::App;
 use utoipa_axum::router::OpenApiRouter;

@@ -1,0 +1,266 @@
+//! From settings to a running process, and back.
+//!
+//! The order of a start: take the API's port, have a database, migrate, put the application together, serve its tools
+//! on a loopback address of their own, answer HTTP, and only then begin to work. A stop goes the other way round: the
+//! tools and the API answer until the last job has ended or been handed back.
+//!
+//! Invariants: nothing is half started (a failure undoes what was done before it); a stop ends within
+//! [`STOP_LIMIT`]; jobs that do not end in time are handed back with no attempt used up.
+
+mod database;
+mod error;
+mod models;
+mod tools;
+
+pub use database::{Database, Session};
+pub use error::StartError;
+pub use models::{groups_of, scripted_groups};
+
+use crate::{
+    clock::Clock,
+    config::Config,
+    db::{self, Store},
+    features::{self, auth::Keys, llm::Models},
+    http,
+    state::{App, Parts},
+};
+use axum::{Router, serve::ListenerExt};
+use sqlx::PgPool;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use syndarix_bus::Hub;
+use syndarix_forge::{Git, LocalForge};
+use syndarix_jobs::{QueueConfig, Wake, Worker, WorkerConfig, WorkerHandle};
+use syndarix_llm::{Gateway, GatewayPolicy, ModelGroups, PriceTable};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// A stop takes no longer than this: what supervises processes kills after it.
+pub const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// How long running jobs may go on after a stop was asked for.
+const DRAIN_LIMIT: Duration = Duration::from_secs(12);
+/// How long requests may go on once the jobs have ended.
+const REQUESTS_LIMIT: Duration = Duration::from_secs(2);
+/// Short jobs, such as timers and notices, that this process runs at once.
+const DEFAULT_CONCURRENCY: u16 = 16;
+/// Jobs on repositories that this process runs at once: each starts git processes.
+const GIT_CONCURRENCY: u16 = 4;
+
+/// What this process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duty {
+    /// Everything.
+    All,
+    /// Answers people and programs; leaves the jobs to others.
+    Api,
+    /// Works; answers nobody but its own tools.
+    Worker,
+}
+
+/// What a start takes besides the settings.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What this process does.
+    pub duty: Duty,
+    /// The time of every decision.
+    pub clock: Clock,
+    /// Model groups instead of those that the settings name.
+    pub models: Option<ModelGroups>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { duty: Duty::All, clock: Clock::default(), models: None }
+    }
+}
+
+/// A process that is up.
+pub struct Running {
+    app: App,
+    address: SocketAddr,
+    database: Database,
+    worker: Option<WorkerHandle>,
+    tasks: TaskTracker,
+    /// Cancelled when nobody needs the listeners any more.
+    ending: CancellationToken,
+}
+
+/// Starts everything, or nothing.
+pub async fn start(config: Config, options: Options) -> Result<Running, StartError> {
+    // The address is part of what the tools are told, so it is taken first.
+    let wanted = match options.duty {
+        Duty::Worker => SocketAddr::from(([127, 0, 0, 1], 0)),
+        Duty::All | Duty::Api => config.listen,
+    };
+    let listener = bind(wanted).await?;
+    let database = Database::open(&config).await?;
+    match assemble(config, options, listener, &database).await {
+        Ok(parts) => Ok(parts.running(database)),
+        Err(error) => {
+            database.close().await;
+            Err(error)
+        }
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+}
+
+struct Assembled {
+    app: App,
+    address: SocketAddr,
+    worker: Option<WorkerHandle>,
+    tasks: TaskTracker,
+    ending: CancellationToken,
+}
+
+impl Assembled {
+    fn running(self, database: Database) -> Running {
+        let Self { app, address, worker, tasks, ending } = self;
+        Running { app, address, database, worker, tasks, ending }
+    }
+}
+
+async fn assemble(
+    config: Config,
+    options: Options,
+    listener: TcpListener,
+    database: &Database,
+) -> Result<Assembled, StartError> {
+    let pool = database.pool().clone();
+    db::migrate(&pool).await.map_err(StartError::Migrate)?;
+    let address = listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
+    let (tasks, ending) = (TaskTracker::new(), CancellationToken::new());
+    let keys = Keys::load(&pool, options.clock.clone()).await?;
+    let models = match options.models {
+        Some(groups) => groups,
+        None => groups_of(&config)?,
+    };
+    let git = Git::new(&config.data_dir.join("git-home"))?;
+    let forge = LocalForge::new(git.clone(), &config.repositories(), &config.workspaces())?;
+    let servers = tools::Servers { config: &config, keys: &keys, git, backend: backend_of(&config, address) };
+    let (tools_listener, router, manager) = servers.build().await?;
+    let stop_tools = ending.clone();
+    tasks.spawn(async move {
+        if let Err(error) = syndarix_mcp_kit::serve(tools_listener, router, stop_tools).await {
+            tracing::error!(%error, "the tools' server ended");
+        }
+    });
+    let (hub, wake) = (Hub::default(), Wake::new());
+    let store = Store::new(pool.clone(), options.clock, hub.clone(), wake.clone());
+    features::agents::seed_default_team(&store, &features::agents::default_team()?)
+        .await
+        .map_err(StartError::Team)?;
+    let instance = store.new_id();
+    let app = App::new(Parts {
+        instance,
+        config,
+        store,
+        hub,
+        wake,
+        keys,
+        tools: manager,
+        forge: Arc::new(forge),
+        stopping: CancellationToken::new(),
+        models: Models { gateway: gateway()?, groups: models },
+    });
+    tasks.spawn(answer_http(listener, http::router(app.clone()), ending.clone()));
+    let worker = (options.duty != Duty::Api).then(|| worker(&app, pool));
+    tracing::info!(%address, %instance, "Syndarix is up");
+    Ok(Assembled { app, address, worker, tasks, ending })
+}
+
+/// Where the tools find the API of this very process, unless the operator says otherwise.
+fn backend_of(config: &Config, address: SocketAddr) -> String {
+    let host = if address.ip().is_unspecified() { [127, 0, 0, 1].into() } else { address.ip() };
+    config.backend_url.clone().unwrap_or_else(|| format!("http://{}", SocketAddr::new(host, address.port())))
+}
+
+fn gateway() -> Result<Gateway, StartError> {
+    let http = syndarix_llm::http_client().map_err(|error| StartError::Models(error.to_string()))?;
+    let prices = PriceTable::embedded().map_err(|error| StartError::Models(error.to_string()))?;
+    Ok(Gateway::new(http, prices, GatewayPolicy::default()))
+}
+
+fn worker(app: &App, pool: PgPool) -> WorkerHandle {
+    let queues = vec![
+        QueueConfig::new("agent", app.config.agent_concurrency),
+        QueueConfig::new("git", GIT_CONCURRENCY),
+        QueueConfig::new("sync", GIT_CONCURRENCY),
+        QueueConfig::new("cicd", GIT_CONCURRENCY),
+        QueueConfig::new("default", DEFAULT_CONCURRENCY),
+    ];
+    let config = WorkerConfig::new(format!("syndarix-{}", std::process::id()), app.instance, queues);
+    Worker::new(pool, features::jobs(app), config, app.wake.clone()).start()
+}
+
+async fn answer_http(listener: TcpListener, router: Router, ending: CancellationToken) {
+    // Nagle's delay would cost 40 ms on every event of a stream.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY not set");
+        }
+    });
+    let served = axum::serve(listener, router).with_graceful_shutdown(ending.cancelled_owned()).await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the HTTP server ended");
+    }
+}
+
+impl Running {
+    /// The application, for commands in the same process.
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// Where the API listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The embedded database's URL, or the configured one's.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// Resolves when SIGTERM or SIGINT asks for the end.
+    pub async fn asked_to_stop(&self) {
+        stop_signal().await;
+    }
+
+    /// Stops claiming, lets running work end, hands the rest back, ends streams and requests, stops the database.
+    pub async fn stop(self) {
+        let Self { app, database, worker, tasks, ending, .. } = self;
+        app.stopping.cancel();
+        if let Some(worker) = worker {
+            let drained = worker.shutdown(DRAIN_LIMIT).await;
+            tracing::info!(finished = drained.finished, handed_back = drained.handed_back, "stopped working");
+        }
+        ending.cancel();
+        tasks.close();
+        if tokio::time::timeout(REQUESTS_LIMIT, tasks.wait()).await.is_err() {
+            tracing::warn!("some requests are cut short");
+        }
+        app.tools.close().await;
+        drop(app);
+        database.close().await;
+    }
+}
+
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let wait = |kind| async move {
+        match signal(kind) {
+            Ok(mut stream) => {
+                stream.recv().await;
+            }
+            // Without a handler the signal's default ends the process at once: nothing to wait for here.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = wait(SignalKind::terminate()) => {}
+        () = wait(SignalKind::interrupt()) => {}
+    }
+}
+

@@ -1,0 +1,189 @@
+//! Which models there are: from the file that the settings name, else from what the environment gives access to.
+
+use super::StartError;
+use crate::config::{Config, ModelAccess};
+use serde::Deserialize;
+use syndarix_llm::{Deployment, Limits, ModelGroup, ModelGroups, ProviderKind, Rates, Secret};
+use url::Url;
+
+/// What agent types ask for, with the model that serves it at Anthropic and at OpenAI.
+const GROUPS: [(&str, &str, &str); 4] = [
+    ("high-reasoning", "claude-opus-5-5", "gpt-5.5"),
+    ("code", "claude-sonnet-5", "gpt-5.3-codex"),
+    ("fast-response", "claude-haiku-5-5", "gpt-5.4-mini"),
+    ("cost-optimized", "claude-haiku-5-5", "gpt-5.4-nano"),
+];
+/// Windows in tokens of the models above, the smallest of each vendor.
+const ANTHROPIC_WINDOW: u32 = 200_000;
+const OPENAI_WINDOW: u32 = 272_000;
+const HOSTED_OUTPUT: u32 = 32_000;
+/// What a self-hosted model is taken to have when no file says otherwise, in tokens.
+const OWN_WINDOW: u32 = 128_000;
+const OWN_OUTPUT: u32 = 8_192;
+/// The port of Ollama, whose models cost nothing per token.
+const OLLAMA_PORT: u16 = 11_434;
+const FREE: Rates = Rates { input: 0, output: 0, cache_read: 0, cache_write: 0 };
+
+/// The file's shape: `[[group]] name = "code"` with `[[group.chain]]` tables.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(rename = "group")]
+    groups: Vec<ModelGroup>,
+}
+
+/// The model groups of these settings. None configured is no error here: runs say so when they need one.
+pub fn groups_of(config: &Config) -> Result<ModelGroups, StartError> {
+    let groups = match &config.models {
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| StartError::Models(format!("{}: {error}", path.display())))?;
+            let file: File = toml::from_str(&text)
+                .map_err(|error| StartError::Models(format!("{}: {error}", path.display())))?;
+            file.groups
+        }
+        None => from_environment(&config.model_access)?,
+    };
+    ModelGroups::new(groups).map_err(|error| StartError::Models(error.to_string()))
+}
+
+/// One chain for each group over everything there is access to. A server of one's own comes first: whoever names one
+/// wants it used, and does not want to pay while it answers.
+fn from_environment(access: &ModelAccess) -> Result<Vec<ModelGroup>, StartError> {
+    let own = access.base_url.as_deref().map(|url| own_server(url, access)).transpose()?;
+    let mut groups = Vec::new();
+    for (name, anthropic, openai) in GROUPS {
+        let mut chain: Vec<Deployment> = own.iter().cloned().collect();
+        if let Some(key) = &access.anthropic_key {
+            let address = "https://api.anthropic.com/v1";
+            chain.push(hosted(ProviderKind::Anthropic, address, anthropic, (key, ANTHROPIC_WINDOW))?);
+        }
+        if let Some(key) = &access.openai_key {
+            let address = "https://api.openai.com/v1";
+            chain.push(hosted(ProviderKind::OpenAi, address, openai, (key, OPENAI_WINDOW))?);
+        }
+        if !chain.is_empty() {
+            groups.push(ModelGroup { name: name.into(), chain });
+        }
+    }
+    Ok(groups)
+}
+
+fn hosted(
+    provider: ProviderKind,
+    address: &str,
+    model: &str,
+    (key, context_window): (&Secret, u32),
+) -> Result<Deployment, StartError> {
+    Ok(Deployment {
+        name: format!("{provider}/{model}"),
+        provider,
+        vendor: None,
+        base_url: url_of(address)?,
+        model: model.into(),
+        api_key: Some(key.clone()),
+        prices: None,
+        context_window,
+        max_output: HOSTED_OUTPUT,
+        accepts_temperature: false,
+        limits: Limits::default(),
+    })
+}
+
+fn own_server(address: &str, access: &ModelAccess) -> Result<Deployment, StartError> {
+    let mut base_url = url_of(address)?;
+    if base_url.path() == "/" {
+        base_url.set_path("/v1");
+    }
+    let Some(model) = &access.model else {
+        let sentence = "SYNDARIX_MODEL_BASE_URL is set: say in SYNDARIX_MODEL which model to ask for there";
+        return Err(StartError::Models(sentence.into()));
+    };
+    let is_ollama = base_url.port() == Some(OLLAMA_PORT);
+    Ok(Deployment {
+        name: format!("own/{model}"),
+        provider: if is_ollama { ProviderKind::Ollama } else { ProviderKind::OpenAiCompatible },
+        vendor: None,
+        base_url,
+        model: model.clone(),
+        api_key: access.api_key.clone(),
+        prices: is_ollama.then_some(FREE),
+        context_window: OWN_WINDOW,
+        max_output: OWN_OUTPUT,
+        accepts_temperature: false,
+        limits: Limits::default(),
+    })
+}
+
+fn url_of(address: &str) -> Result<Url, StartError> {
+    Url::parse(address)
+        .map_err(|error| StartError::Models(format!("`{address}` is not a web address: {error}")))
+}
+
+/// The groups of a scripted endpoint: every call goes there, and everything it says is marked as simulated.
+pub fn scripted_groups(endpoint: &Url) -> Result<ModelGroups, StartError> {
+    let deployment = |group: &str| Deployment {
+        name: format!("scripted/{group}"),
+        provider: ProviderKind::Scripted,
+        vendor: None,
+        base_url: endpoint.clone(),
+        model: "scripted-demo".into(),
+        api_key: None,
+        prices: None,
+        context_window: OWN_WINDOW,
+        max_output: OWN_OUTPUT,
+        accepts_temperature: false,
+        limits: Limits::default(),
+    };
+    let groups =
+        GROUPS.map(|(name, ..)| ModelGroup { name: name.into(), chain: vec![deployment(name)] }).into();
+    ModelGroups::new(groups).map_err(|error| StartError::Models(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chains(access: &ModelAccess) -> Vec<(String, Vec<String>)> {
+        let groups = from_environment(access).unwrap();
+        let names = |group: &ModelGroup| group.chain.iter().map(|one| one.name.clone()).collect();
+        groups.iter().map(|group| (group.name.clone(), names(group))).collect()
+    }
+
+    #[test]
+    fn nothing_configured_is_no_group() {
+        assert!(chains(&ModelAccess::default()).is_empty());
+    }
+
+    #[test]
+    fn a_server_of_ones_own_comes_before_those_that_cost() {
+        let access = ModelAccess {
+            anthropic_key: Some(Secret::new("a-secret-key")),
+            base_url: Some("http://localhost:11434".into()),
+            model: Some("qwen3".into()),
+            ..ModelAccess::default()
+        };
+        let chains = chains(&access);
+        assert_eq!(chains.len(), GROUPS.len());
+        assert_eq!(chains[0].1, ["own/qwen3", "anthropic/claude-opus-5-5"]);
+        let own = own_server("http://localhost:11434", &access).unwrap();
+        assert_eq!(own.base_url.as_str(), "http://localhost:11434/v1");
+        assert_eq!((own.provider, own.prices), (ProviderKind::Ollama, Some(FREE)));
+    }
+
+    #[test]
+    fn a_server_without_a_model_name_is_a_sentence() {
+        let access = ModelAccess { base_url: Some("http://gpu:8000/v1".into()), ..ModelAccess::default() };
+        let error = from_environment(&access).unwrap_err().to_string();
+        assert!(error.contains("SYNDARIX_MODEL"), "{error}");
+    }
+
+    #[test]
+    fn every_hosted_model_has_a_price() {
+        let prices = syndarix_llm::PriceTable::embedded().unwrap();
+        for (_, anthropic, openai) in GROUPS {
+            assert!(!prices.price("anthropic", anthropic, 1).is_unknown(), "{anthropic}");
+            assert!(!prices.price("openai", openai, 1).is_unknown(), "{openai}");
+        }
+    }
+}
