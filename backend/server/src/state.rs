@@ -7,6 +7,7 @@ use syndarix_bus::Hub;
 use syndarix_forge::Forge;
 use syndarix_jobs::Wake;
 use syndarix_mcp::Manager;
+use syndarix_mcp_ci::sandbox::Isolation;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -34,6 +35,8 @@ pub struct Parts {
     pub tools: Manager,
     /// Repositories.
     pub forge: Arc<dyn Forge>,
+    /// What commands of agents are shut in with on this machine.
+    pub isolation: Isolation,
     /// Cancelled when this process begins to stop: streams end, nothing new is begun.
     pub stopping: CancellationToken,
     /// Model calls.

@@ -1,7 +1,10 @@
 //! The database: the embedded one, kept alive, or the one that the operator names.
 
 use super::StartError;
-use crate::{config::{self, Config}, db};
+use crate::{
+    config::{self, Config},
+    db,
+};
 use sqlx::{Connection, PgConnection, PgPool, postgres::PgConnectOptions};
 use std::{
     fs,
@@ -56,8 +59,8 @@ impl Database {
     }
 
     async fn embedded(config: &Config) -> Result<Self, StartError> {
-        let mut options = EmbeddedOptions::platform_default(config::process_env)
-            .in_dir(config.data_dir.join("postgres"));
+        let mut options =
+            EmbeddedOptions::platform_default(config::process_env).in_dir(config.data_dir.join("postgres"));
         options.binaries.clone_from(&config.postgres_binaries);
         let server = syndarix_postgres::start(options.clone()).await?;
         let connect = PgConnectOptions::from_str(server.url()).map_err(StartError::DatabaseUrl)?;
@@ -157,7 +160,12 @@ async fn answers(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
 }
 
 fn place_of(options: &PgConnectOptions) -> String {
-    format!("{} at {}:{}", options.get_database().unwrap_or("(unnamed)"), options.get_host(), options.get_port())
+    format!(
+        "{} at {}:{}",
+        options.get_database().unwrap_or("(unnamed)"),
+        options.get_host(),
+        options.get_port()
+    )
 }
 
 /// Root's directory may be entered by others, because the embedded server runs as one of them; what is in it may not

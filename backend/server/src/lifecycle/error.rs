@@ -29,7 +29,9 @@ pub enum StartError {
     #[error("DATABASE_URL is not a PostgreSQL URL; write it like postgres://user@host:5432/syndarix")]
     DatabaseUrl(#[source] sqlx::Error),
     /// The configured database does not answer, or refuses.
-    #[error("the database {place} cannot be used after {seconds} s; check DATABASE_URL and that PostgreSQL runs")]
+    #[error(
+        "the database {place} cannot be used after {seconds} s; check DATABASE_URL and that PostgreSQL runs"
+    )]
     Unreachable {
         /// Host and database, without the password.
         place: String,

@@ -129,7 +129,8 @@ async fn assemble(
 ) -> Result<Assembled, StartError> {
     let pool = database.pool().clone();
     db::migrate(&pool).await.map_err(StartError::Migrate)?;
-    let address = listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
+    let address =
+        listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
     let (tasks, ending) = (TaskTracker::new(), CancellationToken::new());
     let keys = Keys::load(&pool, options.clock.clone()).await?;
     let models = match options.models {
@@ -139,10 +140,10 @@ async fn assemble(
     let git = Git::new(&config.data_dir.join("git-home"))?;
     let forge = LocalForge::new(git.clone(), &config.repositories(), &config.workspaces())?;
     let servers = tools::Servers { config: &config, keys: &keys, git, backend: backend_of(&config, address) };
-    let (tools_listener, router, manager) = servers.build().await?;
+    let tools = servers.build().await?;
     let stop_tools = ending.clone();
     tasks.spawn(async move {
-        if let Err(error) = syndarix_mcp_kit::serve(tools_listener, router, stop_tools).await {
+        if let Err(error) = syndarix_mcp_kit::serve(tools.listener, tools.router, stop_tools).await {
             tracing::error!(%error, "the tools' server ended");
         }
     });
@@ -159,7 +160,8 @@ async fn assemble(
         hub,
         wake,
         keys,
-        tools: manager,
+        tools: tools.manager,
+        isolation: tools.isolation,
         forge: Arc::new(forge),
         stopping: CancellationToken::new(),
         models: Models { gateway: gateway()?, groups: models },
@@ -263,4 +265,3 @@ async fn stop_signal() {
         () = wait(SignalKind::interrupt()) => {}
     }
 }
-

@@ -5,6 +5,10 @@ use crate::{config::Config, features::auth::Keys};
 use axum::Router;
 use syndarix_forge::Git;
 use syndarix_mcp::{Limits, Manager, ServerEndpoint};
+use syndarix_mcp_ci::{
+    Ci, CiConfig,
+    sandbox::{Isolation, Level, SandboxConfig},
+};
 use syndarix_mcp_git::{DEFAULT_BRANCH_PREFIX, GitTools};
 use syndarix_mcp_kit::{Host, Options, TokenVerifier};
 use tokio::net::TcpListener;
@@ -23,24 +27,36 @@ fn failed(error: &dyn std::fmt::Display) -> StartError {
     StartError::Tools(error.to_string())
 }
 
+/// Everything that serves tools, not serving yet.
+pub(super) struct Built {
+    pub(super) listener: TcpListener,
+    pub(super) router: Router,
+    pub(super) manager: Manager,
+    /// What commands of agents are shut in with on this machine.
+    pub(super) isolation: Isolation,
+}
+
 impl Servers<'_> {
-    /// Everything that serves tools, not serving yet.
-    pub(super) async fn build(self) -> Result<(TcpListener, Router, Manager), StartError> {
+    /// Probes the machine and puts the servers together.
+    pub(super) async fn build(self) -> Result<Built, StartError> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(|error| failed(&error))?;
         let address = listener.local_addr().map_err(|error| failed(&error))?;
-        let (router, names) = self.routers()?;
+        let ci = self.ci().await?;
+        let isolation = ci.isolation().clone();
+        let (router, names) = self.routers(ci)?;
         let endpoints = names
             .iter()
             .map(|name| {
-                let url = Url::parse(&format!("http://{address}/mcp/{name}")).map_err(|error| failed(&error))?;
+                let url =
+                    Url::parse(&format!("http://{address}/mcp/{name}")).map_err(|error| failed(&error))?;
                 Ok(ServerEndpoint::own(*name, url))
             })
             .collect::<Result<_, StartError>>()?;
         let manager = Manager::new(endpoints, Limits::default()).map_err(|error| failed(&error))?;
-        Ok((listener, router, manager))
+        Ok(Built { listener, router, manager, isolation })
     }
 
-    fn routers(&self) -> Result<(Router, Vec<&'static str>), StartError> {
+    fn routers(&self, ci: Ci) -> Result<(Router, Vec<&'static str>), StartError> {
         let verifier = TokenVerifier::from_pem(self.keys.public_pem()).map_err(|error| failed(&error))?;
         let options = Options {
             workspaces: Some(self.config.workspaces()),
@@ -53,7 +69,26 @@ impl Servers<'_> {
         let git = GitTools::new(self.git.clone(), &self.config.repositories(), DEFAULT_BRANCH_PREFIX);
         let router = Router::new()
             .merge(syndarix_mcp_git::server(git).mount(&host))
-            .merge(syndarix_mcp_files::server().mount(&host));
-        Ok((router, vec![syndarix_mcp_git::NAME, syndarix_mcp_files::NAME]))
+            .merge(syndarix_mcp_files::server().mount(&host))
+            .merge(syndarix_mcp_ci::server(ci).mount(&host));
+        Ok((router, vec![syndarix_mcp_git::NAME, syndarix_mcp_files::NAME, syndarix_mcp_ci::NAME]))
+    }
+
+    async fn ci(&self) -> Result<Ci, StartError> {
+        let minimum: Level = self
+            .config
+            .minimum_isolation
+            .parse()
+            .map_err(|error| StartError::Tools(format!("the minimum isolation is wrong: {error}")))?;
+        let config = CiConfig {
+            sandbox: SandboxConfig { minimum, ..SandboxConfig::default() },
+            ..CiConfig::default()
+        };
+        // It finds out by running commands, which blocks.
+        let probed = tokio::task::spawn_blocking(move || Ci::probe(config)).await;
+        let ci = probed.map_err(|error| failed(&error))?;
+        let isolation = ci.isolation();
+        tracing::info!(level = isolation.level.as_str(), "{}", isolation.detail);
+        Ok(ci)
     }
 }

@@ -20,6 +20,7 @@ use syndarix_bus::Hub;
 use syndarix_forge::{Git, LocalForge};
 use syndarix_jobs::Wake;
 use syndarix_llm::{Gateway, GatewayPolicy, ModelGroups, PriceTable};
+use syndarix_mcp_ci::sandbox::{Isolation, Level};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use tower::ServiceExt;
@@ -149,6 +150,7 @@ async fn assemble(database: &str, dir: &TempDir, clock: Clock) -> App {
         store,
         hub,
         wake,
+        isolation: Isolation { level: Level::None, detail: "tests run no commands of agents".into() },
         stopping: tokio_util::sync::CancellationToken::new(),
     })
 }

@@ -61,8 +61,8 @@ async fn store_one(store: &Store, conn: &mut PgConnection, definition: &Definiti
     .bind(&definition.name)
     .fetch_optional(&mut *conn)
     .await?;
-    let as_stored = serde_json::to_value(definition)
-        .map_err(|source| Error::Corrupt { what: "agent type", source })?;
+    let as_stored =
+        serde_json::to_value(definition).map_err(|source| Error::Corrupt { what: "agent type", source })?;
     let (id, version) = match stored {
         // Compared as JSON: what an older release stored in another shape counts as changed.
         Some((_, _, Json(old))) if old == as_stored => return Ok(()),
