@@ -168,16 +168,16 @@ fn place_of(options: &PgConnectOptions) -> String {
     )
 }
 
-/// Root's directory may be entered by others, because the embedded server runs as one of them; what is in it may not
-/// be listed.
+/// May be entered but not listed by others: as root, the embedded server runs as one of them.
+const DATA_DIR_MODE: u32 = 0o711;
+
 fn make_data_dir(path: &Path) -> Result<(), StartError> {
     let failed = |source| StartError::DataDir { path: path.to_owned(), source };
     if path.is_dir() {
         return Ok(());
     }
-    let mode = if rustix::process::geteuid().is_root() { 0o711 } else { 0o700 };
-    fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(failed)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)?;
+    fs::DirBuilder::new().recursive(true).mode(DATA_DIR_MODE).create(path).map_err(failed)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(DATA_DIR_MODE)).map_err(failed)?;
     for private in ["repositories", "workspaces"] {
         fs::DirBuilder::new().mode(0o700).create(path.join(private)).map_err(failed)?;
     }
