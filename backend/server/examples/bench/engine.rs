@@ -1,0 +1,163 @@
+//! The engine by itself: durable transitions and durable jobs.
+
+use crate::{
+    Failure,
+    figures::{Figures, cpu_seconds, percentile},
+};
+use serde_json::json;
+use sqlx::PgPool;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use syndarix::db::{Author, Store, retry_conflicts};
+use syndarix_domain::{
+    ids::{ProjectId, StoryId},
+    story::{Command, New, Story},
+};
+use syndarix_jobs::{Job, Lease, NewJob, Outcome, QueueConfig, Registry, Wake, Worker, WorkerConfig, enqueue_many};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Stories moved at the same time.
+const STREAMS: usize = 32;
+/// Projects that they are spread over: the log's head serialises the commits of one.
+const PROJECTS: usize = 8;
+/// Jobs in one transaction of the producer.
+const BATCH: usize = 500;
+
+/// Moves stories back and forth: each transition writes its event, its state row and its audit entry.
+pub(crate) async fn transitions(
+    store: &Store,
+    postmaster: u32,
+    span: Duration,
+    figures: &mut Figures,
+) -> Result<(), Failure> {
+    let mut stories = Vec::new();
+    for _ in 0..PROJECTS {
+        let project = project(store).await?;
+        for number in 0..STREAMS / PROJECTS {
+            stories.push((project, story(store, project, i64::try_from(number)?).await?));
+        }
+    }
+    let (cpu, begun) = (cpu_seconds(postmaster), Instant::now());
+    let tasks = stories.into_iter().map(|(project, story)| {
+        let store = store.clone();
+        tokio::task::spawn(async move { move_about(&store, project, story, begun + span).await })
+    });
+    let mut samples: Vec<Duration> = Vec::new();
+    for task in futures::future::join_all(tasks).await {
+        samples.extend(task??);
+    }
+    let (wall, cpu) = (begun.elapsed().as_secs_f64(), cpu_seconds(postmaster) - cpu);
+    samples.sort_unstable();
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let count = samples.len() as f64;
+    let settings = json!({ "streams": STREAMS, "projects": PROJECTS, "fsync": "on", "synchronous_commit": "on", "audit": "on" });
+    figures.add("story transitions", (count / wall, "per second"), Some(count / cpu), settings.clone())?;
+    figures.add("story transition, median", (percentile(&samples, 0.5), "ms"), None, settings.clone())?;
+    figures.add("story transition, p99", (percentile(&samples, 0.99), "ms"), None, settings)
+}
+
+async fn move_about(
+    store: &Store,
+    project: ProjectId,
+    story: StoryId,
+    until: Instant,
+) -> Result<Vec<Duration>, Failure> {
+    let mut samples = Vec::new();
+    let mut sprint = None;
+    while Instant::now() < until {
+        let begun = Instant::now();
+        sprint = if sprint.is_none() { Some(Uuid::nil().into()) } else { None };
+        retry_conflicts(|| async {
+            let mut uow = store.begin(Author::system()).await?;
+            uow.execute::<Story>(project, story, &Command::MoveToSprint { sprint }).await?;
+            uow.commit().await
+        })
+        .await?;
+        samples.push(begun.elapsed());
+    }
+    Ok(samples)
+}
+
+async fn project(store: &Store) -> Result<ProjectId, Failure> {
+    let (organisation, project) = (store.new_id(), store.new_id());
+    sqlx::query("insert into organisation (id, name, created_at) values ($1, 'bench', now())")
+        .bind(organisation)
+        .execute(store.pool())
+        .await?;
+    sqlx::query(
+        "insert into project (id, organisation_id, name, autonomy, policy, repository_state, repository_source, created_at)
+         values ($1, $2, $3, 'milestone', '{\"rows\":[],\"threshold\":85}', 'ready', '{}', now())",
+    )
+    .bind(project)
+    .bind(organisation)
+    .bind(project.to_string())
+    .execute(store.pool())
+    .await?;
+    sqlx::query("insert into project_log (project_id) values ($1)").bind(project).execute(store.pool()).await?;
+    Ok(ProjectId(project))
+}
+
+async fn story(store: &Store, project: ProjectId, number: i64) -> Result<StoryId, Failure> {
+    let id = StoryId(store.new_id());
+    let mut uow = store.begin(Author::system()).await?;
+    let new = New {
+        id,
+        project,
+        number,
+        title: "A story to be moved".into(),
+        description: String::new(),
+        points: None,
+        sprint: None,
+    };
+    uow.create::<Story>(project, id, &Command::Create(new)).await?;
+    uow.commit().await?;
+    Ok(id)
+}
+
+/// Enqueues and runs jobs that do nothing: what the queue itself costs.
+pub(crate) async fn jobs(
+    pool: &PgPool,
+    postmaster: u32,
+    span: Duration,
+    figures: &mut Figures,
+) -> Result<(), Failure> {
+    let done = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&done);
+    let registry = Registry::new().with("bench.nothing", move |_: Job, _: Lease, _: CancellationToken| {
+        counter.fetch_add(1, Ordering::Relaxed);
+        std::future::ready(Outcome::Done)
+    });
+    let wake = Wake::new();
+    let config = WorkerConfig::new("bench", Uuid::now_v7(), vec![QueueConfig::new("bench", 200)]);
+    let worker = Worker::new(pool.clone(), registry, config, wake.clone()).start();
+    let (cpu, begun) = (cpu_seconds(postmaster), Instant::now());
+    let batch: Vec<NewJob> = (0..BATCH).map(|_| NewJob::new("bench", "bench.nothing", json!({}))).collect();
+    let mut enqueued = 0_u64;
+    while begun.elapsed() < span {
+        // A short backlog, as a busy system has it: the rate is that of the slower side.
+        if enqueued - done.load(Ordering::Relaxed) > 4_000 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            continue;
+        }
+        let mut tx = pool.begin().await?;
+        enqueue_many(&mut tx, &batch).await?;
+        tx.commit().await?;
+        wake.poke("bench");
+        enqueued += BATCH as u64;
+    }
+    while done.load(Ordering::Relaxed) < enqueued {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let (wall, cpu) = (begun.elapsed().as_secs_f64(), cpu_seconds(postmaster) - cpu);
+    worker.shutdown(Duration::from_secs(10)).await;
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let count = enqueued as f64;
+    let settings = json!({ "enqueued_in_batches_of": BATCH, "concurrency": 200, "fsync": "on" });
+    figures.add("jobs, enqueued to done", (count / wall, "per second"), Some(count / cpu), settings)
+}

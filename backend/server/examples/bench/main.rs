@@ -1,0 +1,58 @@
+//! Figures: transitions, jobs, API calls, start-up, memory. Printed with their settings, and written as JSON lines
+//! under target/bench. How they are taken stands in docs/BENCHMARKS.md.
+
+mod engine;
+mod figures;
+mod process;
+
+use clap::Parser;
+use figures::Figures;
+use std::{error::Error, path::PathBuf, time::Duration};
+use syndarix::{
+    clock::Clock,
+    db::{self, Store},
+};
+use syndarix_bus::Hub;
+use syndarix_jobs::Wake;
+use syndarix_postgres::EmbeddedOptions;
+
+/// What went wrong, in words.
+pub(crate) type Failure = Box<dyn Error + Send + Sync>;
+
+/// Take figures.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// The `syndarix` whose start-up and memory are measured.
+    #[arg(long)]
+    binary: PathBuf,
+    /// Where the JSON lines go.
+    #[arg(long, default_value = "target/bench")]
+    out: PathBuf,
+    /// Seconds for each rate.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    let arguments = Arguments::parse();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut figures = Figures::create(&arguments.out)?;
+    let folder = tempfile::Builder::new().prefix("syndarix-bench-").tempdir()?;
+    process::open_to_others(folder.path())?;
+    let span = Duration::from_secs(arguments.seconds);
+
+    let options = EmbeddedOptions::platform_default(syndarix::config::process_env)
+        .in_dir(folder.path().join("engine"));
+    let postgres = syndarix_postgres::start(options).await?;
+    let pool = db::connect(postgres.url().parse()?, 64);
+    db::migrate(&pool).await?;
+    let store = Store::new(pool.clone(), Clock::default(), Hub::default(), Wake::new());
+    engine::transitions(&store, postgres.pid(), span, &mut figures).await?;
+    engine::jobs(&pool, postgres.pid(), span, &mut figures).await?;
+    pool.close().await;
+    postgres.stop().await?;
+
+    process::serve(&arguments.binary, &folder.path().join("serve"), span, &mut figures).await?;
+    figures.finish()
+}

@@ -1,0 +1,181 @@
+//! The whole process: how fast it starts, answers, and how much memory it takes.
+
+use crate::{
+    Failure,
+    figures::{Figures, percentile},
+};
+use reqwest::Client;
+use serde_json::{Value, json};
+use std::{
+    net::TcpListener,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// Callers at the same time.
+const CLIENTS: usize = 16;
+/// Agent instances whose memory is measured.
+const AGENTS: usize = 200;
+/// `serve` must answer within this long.
+const START_LIMIT: Duration = Duration::from_secs(90);
+
+/// Starts `serve` twice (the first start makes the database), then calls it.
+pub(crate) async fn serve(binary: &Path, data_dir: &Path, span: Duration, figures: &mut Figures) -> Result<(), Failure> {
+    std::fs::create_dir_all(data_dir)?;
+    open_to_others(data_dir)?;
+    let first = start(binary, data_dir).await?;
+    figures.add("start-up, first", (first.took.as_secs_f64(), "s"), None, json!({ "data_dir": "empty" }))?;
+    stop(first)?;
+    let server = start(binary, data_dir).await?;
+    figures.add("start-up, again", (server.took.as_secs_f64(), "s"), None, json!({ "data_dir": "kept" }))?;
+    let user = register(&server.address).await?;
+    figures.add("memory, idle", (resident_mib(server.child.id())?, "MiB"), None, json!({ "process": "serve" }))?;
+    let stories = user.path("/stories");
+    user.send(&stories, Some(json!({ "title": "The first" }))).await?;
+    calls(&user, "API, list stories", &stories, None, span, figures).await?;
+    calls(&user, "API, write a story", &stories, Some(json!({ "title": "Another" })), span, figures).await?;
+    spawn_agents(&user).await?;
+    let agents = json!({ "process": "serve", "agents": AGENTS });
+    figures.add("memory, 200 agents", (resident_mib(server.child.id())?, "MiB"), None, agents)?;
+    stop(server)
+}
+
+struct Server {
+    child: Child,
+    address: String,
+    took: Duration,
+}
+
+async fn start(binary: &Path, data_dir: &Path) -> Result<Server, Failure> {
+    let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+    let listen = format!("127.0.0.1:{port}");
+    let address = format!("http://{listen}");
+    let begun = Instant::now();
+    let child = Command::new(binary)
+        .args(["serve", "--listen", &listen, "--data-dir"])
+        .arg(data_dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    while begun.elapsed() < START_LIMIT {
+        if let Ok(answer) = reqwest::get(format!("{address}/readyz")).await
+            && answer.status().is_success()
+        {
+            return Ok(Server { child, address, took: begun.elapsed() });
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Err("serve is not ready in time".into())
+}
+
+fn stop(mut server: Server) -> Result<(), Failure> {
+    Command::new("kill").args(["-TERM", &server.child.id().to_string()]).status()?;
+    server.child.wait()?;
+    Ok(())
+}
+
+/// Resident memory of a process.
+fn resident_mib(pid: u32) -> Result<f64, Failure> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS")?;
+    let kib: f64 = line.split_whitespace().nth(1).ok_or("no VmRSS")?.parse()?;
+    Ok(kib / 1024.0)
+}
+
+#[derive(Clone)]
+struct User {
+    http: Client,
+    address: String,
+    token: String,
+    project: String,
+}
+
+impl User {
+    fn path(&self, rest: &str) -> String {
+        format!("/api/v1/projects/{}{rest}", self.project)
+    }
+
+    async fn send(&self, path: &str, body: Option<Value>) -> Result<Value, Failure> {
+        let url = format!("{}{path}", self.address);
+        let request = match &body {
+            Some(body) => self.http.post(url).json(body),
+            None => self.http.get(url),
+        };
+        let response = request.bearer_auth(&self.token).send().await?;
+        let status = response.status();
+        let value = response.json().await?;
+        if status.is_success() { Ok(value) } else { Err(format!("{path}: {status}: {value}").into()) }
+    }
+}
+
+async fn register(address: &str) -> Result<User, Failure> {
+    let http = Client::builder().timeout(Duration::from_secs(10)).build()?;
+    let mut user = User { http, address: address.into(), token: String::new(), project: String::new() };
+    let body = json!({ "email": "bench@example.org", "name": "Bench", "password": "a long enough passphrase" });
+    let session = user.send("/api/v1/auth/register", Some(body)).await?;
+    user.token = session["access_token"].as_str().ok_or("no token")?.to_owned();
+    let me = user.send("/api/v1/me", None).await?;
+    let project = json!({
+        "organisation_id": me["organisations"][0]["id"], "name": "bench", "repository": { "source": "empty" },
+        "agent_limit": 1_000,
+    });
+    let project = user.send("/api/v1/projects", Some(project)).await?;
+    user.project = project["id"].as_str().ok_or("no project")?.to_owned();
+    Ok(user)
+}
+
+async fn calls(
+    user: &User,
+    name: &str,
+    path: &str,
+    body: Option<Value>,
+    span: Duration,
+    figures: &mut Figures,
+) -> Result<(), Failure> {
+    let until = Instant::now() + span;
+    let tasks = (0..CLIENTS).map(|_| {
+        let (user, path, body) = (user.clone(), path.to_owned(), body.clone());
+        tokio::task::spawn(async move {
+            let mut samples = Vec::new();
+            while Instant::now() < until {
+                let begun = Instant::now();
+                user.send(&path, body.clone()).await?;
+                samples.push(begun.elapsed());
+            }
+            Ok::<_, Failure>(samples)
+        })
+    });
+    let mut samples = Vec::new();
+    for task in futures::future::join_all(tasks).await {
+        samples.extend(task??);
+    }
+    samples.sort_unstable();
+    let settings = json!({ "clients": CLIENTS, "same_machine": true });
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let rate = samples.len() as f64 / span.as_secs_f64();
+    figures.add(name, (rate, "per second"), None, settings.clone())?;
+    figures.add(&format!("{name}, median"), (percentile(&samples, 0.5), "ms"), None, settings.clone())?;
+    figures.add(&format!("{name}, p99"), (percentile(&samples, 0.99), "ms"), None, settings)
+}
+
+async fn spawn_agents(user: &User) -> Result<(), Failure> {
+    let types = user.send("/api/v1/agent-types", None).await?;
+    let engineer = types["items"]
+        .as_array()
+        .and_then(|types| types.iter().find(|kind| kind["role"] == "engineer"))
+        .ok_or("there is no engineer")?;
+    for _ in 0..AGENTS {
+        user.send(&user.path("/agents"), Some(json!({ "agent_type_id": engineer["id"] }))).await?;
+    }
+    Ok(())
+}
+
+/// PostgreSQL runs as another user when we are root: it must be able to pass through.
+pub(crate) fn open_to_others(dir: &Path) -> Result<(), Failure> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::create_dir_all(dir)?;
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
