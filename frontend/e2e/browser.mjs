@@ -28,6 +28,6 @@ export async function faults(page) {
 export function watchErrors(page, errors) {
   page.on("pageerror", (error) => errors.push(`page error: ${error.message}`));
   page.on("console", (message) => {
-    if (message.type() === "error" && !/status of (401|404|409|422)/.test(message.text())) errors.push(`console: ${message.text()}`);
+    if (message.type() === "error" && !/status of (401|403|404|409|422)/.test(message.text())) errors.push(`console: ${message.text()}`);
   });
 }

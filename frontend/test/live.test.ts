@@ -1,7 +1,7 @@
 import { QueryClient } from "@tanstack/react-query";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { keys } from "../src/api/keys";
-import { ACTIVITY_MAX, LiveCache, effectsOf, mergeActivity } from "../src/api/live";
+import { ACTIVITY_MAX, LiveCache, effectsOf, envelopeOf, mergeActivity } from "../src/api/live";
 import type { EventEnvelope } from "../src/api/types";
 
 const P = "p1";
@@ -41,6 +41,14 @@ describe("what an event refreshes", () => {
 
   it("an unknown event is activity and nothing else", () => {
     expect(effectsOf(event("mesh.updated"))).toEqual({ invalidate: [], activity: true, delta: null });
+  });
+});
+
+describe("a message of the stream", () => {
+  it("is an envelope, or a bare payload named by its event", () => {
+    expect(envelopeOf({ event: "run.delta", data: '{"run_id":"r1","text":"x"}' })).toMatchObject({ type: "run.delta", data: { run_id: "r1", text: "x" } });
+    expect(envelopeOf({ event: "story.moved", data: JSON.stringify(event("story.moved")) })).toMatchObject({ type: "story.moved", project_id: P });
+    for (const data of ["", "null", "7", "{half"]) expect(envelopeOf({ event: "message", data })).toBeNull();
   });
 });
 

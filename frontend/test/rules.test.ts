@@ -70,11 +70,11 @@ describe("the inbox", () => {
 });
 
 describe("alerts and stale work", () => {
-  const budget = { hard_limit_micro_usd: 100, spent_micro_usd: 70, reserved_micro_usd: 10, simulated_micro_usd: 900 };
+  const budget = { hard_limit_micro_usd: 100, spent_micro_usd: 40, reserved_micro_usd: 10, simulated_micro_usd: 30 };
   const project = (extra: Partial<Project>) => ({ id: "p", name: "P", repository: { state: "ready" }, budget: null, ...extra }) as Project;
-  it("warns of a budget from 80 %, counting reservations and never simulated spend", () => {
+  it("warns of a budget from 80 %, counting what the limit counts", () => {
     expect(projectAlerts([project({ budget })])).toMatchObject([{ kind: "budget", fraction: 0.8 }]);
-    expect(projectAlerts([project({ budget: { ...budget, spent_micro_usd: 0 } })])).toEqual([]);
+    expect(projectAlerts([project({ budget: { ...budget, spent_micro_usd: 30 } })])).toEqual([]);
     expect(projectAlerts([project({ repository: { state: "failed" } })])).toMatchObject([{ kind: "import_failed" }]);
   });
   it("tells of stalled and parked runs, and of failures for a day", () => {

@@ -1,6 +1,6 @@
 import type { QueryClient, QueryKey } from "@tanstack/react-query";
 import { keys } from "./keys";
-import type { EventEnvelope, Page } from "./types";
+import type { EventEnvelope, Json, Page } from "./types";
 
 /**
  * What an event does to the query cache. `effectsOf` is pure, so that the mapping is tested
@@ -90,6 +90,20 @@ export function mergeActivity(known: EventEnvelope[], event: EventEnvelope): Eve
     event.id !== undefined && event.id !== "" ? other.id === event.id : other.seq === event.seq && other.type === event.type;
   if (known.some(same)) return known;
   return [event, ...known].slice(0, ACTIVITY_MAX);
+}
+
+/** What a message of the stream carries; an ephemeral one may come as its bare payload. */
+export function envelopeOf(message: { event: string; data: string }): EventEnvelope | null {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(message.data);
+  } catch {
+    return null;
+  }
+  if (typeof parsed !== "object" || parsed === null) return null;
+  const body = parsed as Partial<EventEnvelope> & Record<string, Json>;
+  if (typeof body.type === "string") return { ...body, type: body.type, time: body.time ?? "", project_id: body.project_id ?? "", data: body.data ?? {} };
+  return { type: message.event, time: "", project_id: text(body["project_id"]) ?? "", data: body };
 }
 
 export class LiveCache {

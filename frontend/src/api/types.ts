@@ -54,6 +54,7 @@ export interface SystemInfo {
 export type Autonomy = "full_control" | "milestone" | "autonomous";
 export type Role = "admin" | "editor" | "approver" | "viewer";
 
+/** Simulated spend counts against the limit, and is never shown as real money. */
 export interface Budget {
   hard_limit_micro_usd: MicroUsd | null;
   soft_limit_micro_usd?: MicroUsd | null;
@@ -114,6 +115,8 @@ export interface Sprint {
   starts_on: string | null;
   ends_on: string | null;
   state: SprintState;
+  /** The open question about its start or completion. */
+  approval_id?: Id | null;
   version: number;
   points_total: number;
   points_done: number;
@@ -132,6 +135,8 @@ export interface Story {
   points: number | null;
   sprint_id: Id | null;
   acceptance_criteria: string[];
+  /** What the design stage decided. */
+  design?: string | null;
   phase: Phase;
   blocked_from?: WorkPhase | null;
   blocked_reason?: string | null;
@@ -186,6 +191,8 @@ export interface Diff {
   files: FileDiff[];
   additions: number;
   deletions: number;
+  /** The change has more files than are shown. */
+  truncated?: boolean;
 }
 
 export interface TestRun {

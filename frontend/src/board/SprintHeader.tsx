@@ -1,9 +1,10 @@
+import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { commandSprint, useCommand, type SprintCommand } from "../api/actions";
 import { keys } from "../api/keys";
 import type { Project, Sprint } from "../api/types";
 import { t } from "../i18n/en";
-import { Button } from "../ui/button";
+import { Button, buttonClass } from "../ui/button";
 import { Dialog } from "../ui/dialog";
 import { BudgetBar } from "../ui/entity";
 import { SelectField, TextArea } from "../ui/form";
@@ -37,6 +38,7 @@ export function SprintHeader({ sprint, sprints, project, mayWrite }: { sprint: S
         <p className="mt-1 text-soft tabular">{t.board.pointsDone(sprint.points_done, sprint.points_total)}</p>
       </div>
       {project?.budget ? <div className="w-64"><BudgetBar budget={project.budget} label={t.cost.budget} /></div> : null}
+      {sprint.approval_id ? <Link to="/projects/$projectId/approvals/$approvalId" params={{ projectId: sprint.project_id, approvalId: sprint.approval_id }} className={buttonClass("primary")}>{t.story.waitingApproval}</Link> : null}
       {mayWrite ? (
         <div className="flex gap-1.5">
           {sprint.state === "planning" ? <Button tone="primary" busy={command.isPending} onClick={() => run({ name: "start" })}>{t.board.start}</Button> : null}

@@ -6,6 +6,7 @@ import type { Story } from "../api/types";
 import { t } from "../i18n/en";
 import { IconButton } from "../ui/button";
 import { ActorIcon, Cost } from "../ui/entity";
+import { ownerName } from "../story/owner";
 import { Menu, type MenuItem } from "../ui/menu";
 
 export function StoryCard({ story, current, onFocus, actions }: { story: Story; current: boolean; onFocus: () => void; actions: (MenuItem | "separator")[] }) {
@@ -35,10 +36,10 @@ export function StoryCard({ story, current, onFocus, actions }: { story: Story; 
       <Link ref={link} to="/projects/$projectId/stories/$storyId" params={{ projectId: story.project_id, storyId: story.id }} draggable={false} className="mt-0.5 line-clamp-3 font-medium outline-none hover:underline">
         {story.title}
       </Link>
-      {blocked ? <p className="mt-1 text-warn">{t.board.blocked(story.blocked_reason ?? "")}</p> : story.waiting_for ? <p className="mt-1 line-clamp-2 text-[12px] text-soft">{story.waiting_for}</p> : null}
+      {blocked ? <p className="mt-1 text-warn">{t.board.blocked(story.blocked_reason ?? "")}</p> : story.waiting_for ? <p className="mt-1 line-clamp-2 text-[12px] text-soft first-letter:uppercase">{story.waiting_for}</p> : null}
       <div className="mt-2 flex flex-wrap items-center justify-between gap-x-2 gap-y-1 text-[12px] text-soft">
         {story.owner.kind === "none" ? null : (
-          <span className="flex min-w-0 items-center gap-1"><ActorIcon type={story.owner.kind} size={13} /><span className="truncate">{story.owner.name}</span></span>
+          <span className="flex min-w-0 items-center gap-1"><ActorIcon type={story.owner.kind} size={13} /><span className="truncate">{ownerName(story)}</span></span>
         )}
         {story.cost_micro_usd > 0 || story.simulated_micro_usd > 0 ? <Cost real={story.cost_micro_usd} simulated={story.simulated_micro_usd} /> : null}
       </div>

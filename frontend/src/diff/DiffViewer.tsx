@@ -75,6 +75,7 @@ export default function DiffViewer({ diff, sent = [], review }: DiffViewerProps)
           {diff.files.map((file) => (
             <FileSection key={file.path} file={file} view={view} sent={sent} {...(review ? { review } : {})} />
           ))}
+          {diff.truncated ? <p className="text-warn">{t.diff.moreFiles}</p> : null}
         </div>
       </div>
     </div>

@@ -15,25 +15,27 @@ export interface RowProps {
   /** The answer being written for this row, if any. */
   answering: Outcome | null;
   busy: boolean;
+  mayDecide: boolean;
   onFocus: () => void;
   onSelect: () => void;
   onAnswer: (outcome: Outcome | null) => void;
   onSend: (outcome: Outcome, note: string) => void;
 }
 
-export function ApprovalRow({ item, current, selected, answering, busy, onFocus, onSelect, onAnswer, onSend }: RowProps) {
+export function ApprovalRow({ item, current, selected, answering, busy, mayDecide, onFocus, onSelect, onAnswer, onSend }: RowProps) {
   const root = useRef<HTMLLIElement>(null);
   useEffect(() => {
     if (current) root.current?.scrollIntoView({ block: "nearest" });
   }, [current]);
   const pending = item.state === "pending";
+  const open = pending && mayDecide;
   return (
     <li ref={root} data-approval={item.id} data-current={current || undefined} aria-current={current || undefined}
       onFocus={onFocus}
       className={clsx("group relative border-b border-line px-4 py-3 last:border-b-0 md:px-5", current ? "bg-hover" : "hover:bg-hover", selected && "bg-accent-wash/60")}>
       {current ? <span aria-hidden="true" className="absolute inset-y-0 left-0 w-0.5 bg-accent-fill" /> : null}
       <div className="flex gap-3">
-        {pending ? <input type="checkbox" checked={selected} onChange={onSelect} aria-label={t.inbox.select(item.title)} className="mt-0.5 size-4 shrink-0 accent-[var(--c-accent-fill)]" /> : null}
+        {open ? <input type="checkbox" checked={selected} onChange={onSelect} aria-label={t.inbox.select(item.title)} className="mt-0.5 size-4 shrink-0 accent-[var(--c-accent-fill)]" /> : null}
         <div className="min-w-0 flex-1">
           <div className="flex flex-wrap items-center gap-x-2 gap-y-1">
             <Badge tone={toneOf(item.lane)}>{labelOf(item.lane)}</Badge>
@@ -53,18 +55,18 @@ export function ApprovalRow({ item, current, selected, answering, busy, onFocus,
             {item.confidence !== null && item.confidence !== undefined ? <Confidence value={item.confidence} /> : null}
           </p>
         </div>
-        {pending ? (
+        {open ? (
           <div className="hidden shrink-0 items-start gap-1.5 md:flex">
             <Answers current={current} onAnswer={onAnswer} />
           </div>
         ) : null}
       </div>
-      {pending && answering === null ? (
+      {open && answering === null ? (
         <div className="mt-2.5 grid grid-cols-[1fr_1.4fr_1fr] gap-1.5 pl-7 md:hidden">
           <Answers current={false} onAnswer={onAnswer} />
         </div>
       ) : null}
-      {pending && answering !== null ? <Answer item={item} outcome={answering} busy={busy} onCancel={() => onAnswer(null)} onSend={onSend} /> : null}
+      {open && answering !== null ? <Answer item={item} outcome={answering} busy={busy} onCancel={() => onAnswer(null)} onSend={onSend} /> : null}
     </li>
   );
 }

@@ -70,6 +70,7 @@ function Detail({ approval, moved, onShowNew }: { approval: ApprovalDetail; move
         <Header approval={approval} />
         {moved ? <div className="mt-3"><Notice tone="warn" action={<Button onClick={onShowNew}>{t.approval.showNew}</Button>}>{t.approval.changed}</Notice></div> : null}
         {pending ? null : <Decided approval={approval} />}
+        {pending && project.data && !mayDecide ? <div className="mt-3"><Notice tone="info">{t.approval.mayNotDecide}</Notice></div> : null}
         <div className="mt-4 grid items-start gap-3 lg:grid-cols-3">
           <div className="flex flex-col gap-3">
             <Block title={t.approval.asked}>

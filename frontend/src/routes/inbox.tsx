@@ -13,6 +13,7 @@ import { ApprovalRow } from "../inbox/ApprovalRow";
 import { jobAlerts, projectAlerts, queueAlerts, runAlerts, staleWork, type Alert, type StaleItem } from "../inbox/alerts";
 import { bulkSplit, inOrder, matching, moved, toggled } from "../inbox/selection";
 import { useShortcuts } from "../keyboard";
+import { can } from "../shell/project";
 import { Button, buttonClass } from "../ui/button";
 import { EmptyState, Loaded, SkeletonRows } from "../ui/feedback";
 import { FilterSelect } from "../ui/form";
@@ -21,7 +22,7 @@ import { Ago, useNow } from "../ui/time";
 import { toast, toastError } from "../ui/toast";
 
 /** Alerts are gathered per project; more projects than this are watched from their own pages. */
-const WATCHED_PROJECTS = 20;
+const WATCHED_PROJECTS = 8;
 
 export function InboxPage() {
   const search = useSearch({ from: "/app/inbox" });
@@ -76,12 +77,14 @@ function Approvals({ items, total, unresolved, projects }: { items: Approval[]; 
   const [answer, setAnswer] = useState<{ id: string; outcome: Outcome } | null>(null);
   const [selection, setSelection] = useState<ReadonlySet<string>>(new Set());
   const decision = useDecision();
+  const roles = new Map(projects.map((project) => [project.id, project.role]));
+  const may = (item: Approval) => !roles.has(item.project_id) || can(roles.get(item.project_id), "decide");
   const ids = items.map((item) => item.id);
   const current = items.find((item) => item.id === cursor) ?? null;
   const selected = items.filter((item) => selection.has(item.id) && item.state === "pending");
 
   const open = (outcome: Outcome | null, item: Approval | null = current) => {
-    if (item && item.state === "pending") setAnswer(outcome === null ? null : { id: item.id, outcome });
+    if (item && item.state === "pending" && may(item)) setAnswer(outcome === null ? null : { id: item.id, outcome });
   };
   const send = (item: Approval) => (outcome: Outcome, note: string) => {
     const next = moved(ids.filter((id) => id !== item.id), null, 1);
@@ -127,6 +130,7 @@ function Approvals({ items, total, unresolved, projects }: { items: Approval[]; 
               selected={selection.has(item.id)}
               answering={answer?.id === item.id ? answer.outcome : null}
               busy={decision.isPending}
+              mayDecide={may(item)}
               onFocus={() => setCursor(item.id)}
               onSelect={() => setSelection(toggled(selection, item.id))}
               onAnswer={(outcome) => { setCursor(item.id); open(outcome, item); }}

@@ -13,6 +13,7 @@ import { t } from "../i18n/en";
 import { Missing } from "../shell/fallbacks";
 import { can } from "../shell/project";
 import { Conversation } from "../story/Conversation";
+import { ownerName } from "../story/owner";
 import { PhaseStepper } from "../story/PhaseStepper";
 import { Timeline } from "../story/Timeline";
 import { Changes, History, Tests } from "../story/panels";
@@ -87,23 +88,24 @@ function StoryHeader({ story, mayWrite }: { story: Story; mayWrite: boolean }) {
       </div>
       {story.waiting_for ? (
         <p role="status" data-waiting className="mt-3 flex items-start gap-2 rounded-lg border border-line bg-panel px-3 py-2">
-          <Hourglass size={15} aria-hidden="true" className="mt-0.5 shrink-0 text-faint" />{story.waiting_for}
+          <Hourglass size={15} aria-hidden="true" className="mt-0.5 shrink-0 text-faint" /><span className="block first-letter:uppercase">{story.waiting_for}</span>
         </p>
       ) : null}
       {story.blocked_reason ? <div className="mt-2"><Notice tone="warn">{t.board.blocked(story.blocked_reason)}</Notice></div> : null}
       {working ? stuck.map((alert) => alert.kind === "queue" ? <div key={alert.key} className="mt-2"><Notice tone="bad">{t.story.noWorker(alert.queue)}</Notice></div> : null) : null}
       <dl className="mt-3 flex flex-wrap items-center gap-x-6 gap-y-1.5 text-soft">
-        <Fact label={t.story.owner}><span className="flex items-center gap-1"><ActorIcon type={story.owner.kind} />{story.owner.name ?? t.story.nobody}</span></Fact>
+        <Fact label={t.story.owner}><span className="flex items-center gap-1"><ActorIcon type={story.owner.kind} />{ownerName(story)}</span></Fact>
         <Fact label={t.story.cost}><Cost real={story.cost_micro_usd} simulated={story.simulated_micro_usd} /></Fact>
         {story.points ? <Fact label={t.board.points}>{story.points}</Fact> : null}
         {story.deadline && working ? <Fact label={t.story.deadline}><Deadline at={story.deadline} /></Fact> : null}
         {story.branch ? <Fact label={t.story.branch}><code className="font-mono text-[12px]">{story.branch}</code></Fact> : null}
         {story.merge_commit ? <Fact label={t.story.merged}><code className="font-mono text-[12px]">{shortHash(story.merge_commit)}</code></Fact> : null}
       </dl>
-      {story.description || story.acceptance_criteria.length > 0 ? (
+      {story.description || story.design || story.acceptance_criteria.length > 0 ? (
         <details className="mt-3" open={!story.started}>
           <summary className="w-fit text-[12px] font-medium text-soft">{t.story.description}{story.acceptance_criteria.length > 0 ? ` · ${t.story.criteria} (${story.acceptance_criteria.length})` : ""}</summary>
           <p className="mt-1.5 max-w-prose whitespace-pre-wrap">{story.description}</p>
+          {story.design ? <><h2 className="mt-2 text-[12px] font-medium text-soft">{t.story.design}</h2><p className="max-w-prose whitespace-pre-wrap">{story.design}</p></> : null}
           {story.acceptance_criteria.length > 0 ? <ul className="mt-2 list-disc pl-4.5">{story.acceptance_criteria.map((text) => <li key={text}>{text}</li>)}</ul> : null}
         </details>
       ) : null}

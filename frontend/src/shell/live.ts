@@ -1,9 +1,8 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useSyncExternalStore } from "react";
 import { request } from "../api/client";
-import { LiveCache } from "../api/live";
+import { LiveCache, envelopeOf } from "../api/live";
 import { followStream } from "../api/sse";
-import type { EventEnvelope } from "../api/types";
 
 /** One stream per tab, for all projects of the user, as long as someone is signed in. */
 
@@ -47,11 +46,9 @@ export function useLiveStream(): void {
         onStatus: setStatus,
         onReset: () => cache.reset(),
         onMessage: (message) => {
-          try {
-            cache.accept(JSON.parse(message.data) as EventEnvelope);
-          } catch {
-            // A message that is not ours (a probe, a comment of a proxy) changes nothing.
-          }
+          // A message that is not ours (a probe of a proxy) changes nothing.
+          const event = envelopeOf(message);
+          if (event) cache.accept(event);
         },
       },
       stop.signal,

@@ -11,6 +11,7 @@ import { ActorIcon } from "../ui/entity";
 import { EmptyState, Loaded } from "../ui/feedback";
 import { Badge, labelOf } from "../ui/status";
 import { Ago } from "../ui/time";
+import { ownerName } from "./owner";
 
 export function contentText(content: Message["content"]): string {
   if (typeof content === "string") return content;
@@ -46,7 +47,7 @@ export function Conversation({ story, mayWrite }: { story: Story; mayWrite: bool
       <div aria-live="polite" aria-atomic="false">
         {delta.data ? (
           <div className="card p-3">
-            <p className="mb-1 flex items-center gap-1.5 text-[12px] text-soft"><ActorIcon type="agent" />{story.owner.name} {t.story.streaming}</p>
+            <p className="mb-1 flex items-center gap-1.5 text-[12px] text-soft"><ActorIcon type="agent" />{ownerName(story)} {t.story.streaming}</p>
             <p className="whitespace-pre-wrap">{delta.data}</p>
           </div>
         ) : null}

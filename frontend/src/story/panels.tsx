@@ -10,6 +10,7 @@ import { ActorName, Json } from "../ui/entity";
 import { EmptyState, InlineError, Loaded, Notice, SkeletonRows } from "../ui/feedback";
 import { Status, labelOf } from "../ui/status";
 import { Ago } from "../ui/time";
+import { ownerName } from "./owner";
 
 const DiffViewer = lazy(() => import("../diff/DiffViewer"));
 
@@ -92,7 +93,7 @@ function StateAt({ story, version, data, onClose }: { story: Story; version: num
         <dl className="mt-3 grid grid-cols-[8rem_minmax(0,1fr)] gap-x-3 gap-y-1.5">
           <dt className="text-soft">{t.board.phase}</dt><dd><Status value={then.data.phase} /></dd>
           <dt className="text-soft">{t.board.storyTitle}</dt><dd>{then.data.title}</dd>
-          <dt className="text-soft">{t.story.owner}</dt><dd>{then.data.owner.name ?? t.story.nobody}</dd>
+          <dt className="text-soft">{t.story.owner}</dt><dd>{ownerName(then.data)}</dd>
           <dt className="text-soft">{t.board.updated}</dt><dd>{dateTime(then.data.updated_at)}</dd>
           {then.data.blocked_reason ? <><dt className="text-soft">{labelOf("blocked")}</dt><dd>{then.data.blocked_reason}</dd></> : null}
           {then.data.acceptance_criteria.length > 0 ? <><dt className="text-soft">{t.story.criteria}</dt><dd><ul className="list-disc pl-4.5">{then.data.acceptance_criteria.map((text) => <li key={text}>{text}</li>)}</ul></dd></> : null}

@@ -44,24 +44,32 @@ export function budgetTone(fraction: number): "ok" | "warn" | "bad" {
   return fraction >= 1 ? "bad" : fraction >= ALERT_AT ? "warn" : "ok";
 }
 
+/** The share of the limit that is used up: real, simulated and reserved, as the server counts it. */
 export function budgetFraction(budget: Budget | null | undefined): number | null {
   const limit = budget?.hard_limit_micro_usd;
   if (!budget || limit === null || limit === undefined) return null;
   if (limit === 0) return 1;
-  return (budget.spent_micro_usd + budget.reserved_micro_usd) / limit;
+  return (budget.spent_micro_usd + budget.simulated_micro_usd + budget.reserved_micro_usd) / limit;
 }
 
+const SEGMENT = { ok: "bg-ok-fill", warn: "bg-[light-dark(#c9830f,#d99a2b)]", bad: "bg-bad-fill" } as const;
+
+/** Real spend is solid and simulated spend hatched: both count against the limit, neither is mixed. */
 export function BudgetBar({ budget, label }: { budget: Budget | null | undefined; label: string }) {
   const fraction = budgetFraction(budget);
-  if (!budget || fraction === null) return <p className="text-faint">{t.cost.noLimit}</p>;
+  const limit = budget?.hard_limit_micro_usd;
+  if (!budget || fraction === null || limit === null || limit === undefined) return <p className="text-faint">{t.cost.noLimit}</p>;
+  const width = (part: number) => ({ width: `${limit === 0 ? 0 : Math.min(100, (part / limit) * 100)}%` });
   return (
     <div>
-      <progress className="bar" max={1} value={Math.min(1, fraction)} data-tone={budgetTone(fraction)} aria-label={label}>
-        {percent(fraction)}
-      </progress>
-      <p className="mt-1 text-soft tabular">
-        {t.cost.ofBudget(money(budget.spent_micro_usd), money(budget.hard_limit_micro_usd ?? 0), percent(fraction))}
-        {budget.reserved_micro_usd > 0 ? ` · ${t.cost.reserved(money(budget.reserved_micro_usd))}` : ""}
+      <div role="progressbar" aria-label={label} aria-valuemin={0} aria-valuemax={100} aria-valuenow={Math.min(100, Math.round(fraction * 100))} className="flex h-1.5 overflow-hidden rounded-full bg-line">
+        <span className={SEGMENT[budgetTone(fraction)]} style={width(budget.spent_micro_usd + budget.reserved_micro_usd)} />
+        <span className="hatched" style={width(budget.simulated_micro_usd)} />
+      </div>
+      <p className="mt-1 flex flex-wrap items-center gap-x-1.5 text-soft tabular">
+        {t.cost.ofBudget(money(budget.spent_micro_usd), money(limit), percent(fraction))}
+        {budget.simulated_micro_usd > 0 ? <Simulated microUsd={budget.simulated_micro_usd} /> : null}
+        {budget.reserved_micro_usd > 0 ? <span>{t.cost.reserved(money(budget.reserved_micro_usd))}</span> : null}
       </p>
     </div>
   );
