@@ -84,6 +84,19 @@ describe("the live cache", () => {
     expect(refreshed).toContain(JSON.stringify(keys.run(P, "r1")));
   });
 
+  it("shows the first change soon, and a steady stream once a second", () => {
+    const client = new QueryClient();
+    const spy = vi.spyOn(client, "invalidateQueries").mockResolvedValue();
+    const cache = new LiveCache(client);
+    const flushes = () => spy.mock.calls.filter(([filter]) => JSON.stringify(filter?.queryKey) === JSON.stringify(keys.run(P, "r1"))).length;
+    for (let index = 0; index < 50; index += 1) {
+      cache.accept(event("run.step_finished", { id: `e:${index}`, subject: "run/r1" }));
+      vi.advanceTimersByTime(100);
+      if (index === 3) expect(flushes()).toBe(1);
+    }
+    expect(flushes()).toBe(5);
+  });
+
   it("lets a model's text grow, and drops it when the step is written", () => {
     const client = new QueryClient();
     const cache = new LiveCache(client);

@@ -15,6 +15,8 @@ export interface Effects {
 
 /** Bursts of step events arrive within a few milliseconds; one refetch for all of them. */
 const COALESCE_MS = 250;
+/** A busy run writes steps without end; a page that follows it asks once a second, not four times. */
+const FLUSH_INTERVAL_MS = 1_000;
 /** Live activity kept in memory; older entries are fetched by scrolling. */
 export const ACTIVITY_MAX = 500;
 /** A streamed model answer is shown as it grows; its tail is what matters. */
@@ -109,6 +111,7 @@ export function envelopeOf(message: { event: string; data: string }): EventEnvel
 export class LiveCache {
   private readonly pending = new Map<string, QueryKey>();
   private timer: ReturnType<typeof setTimeout> | null = null;
+  private lastFlush = 0;
 
   constructor(private readonly client: QueryClient) {}
 
@@ -117,7 +120,7 @@ export class LiveCache {
     if (effects.delta) this.appendDelta(effects.delta.runId, effects.delta.text);
     if (effects.activity) this.prepend(event);
     for (const key of effects.invalidate) this.pending.set(JSON.stringify(key), key);
-    if (this.pending.size > 0) this.timer ??= setTimeout(() => this.flush(), COALESCE_MS);
+    if (this.pending.size > 0) this.timer ??= setTimeout(() => this.flush(), this.delay());
   }
 
   /** Everything may be stale: the stream could not be resumed. */
@@ -125,8 +128,13 @@ export class LiveCache {
     void this.client.invalidateQueries();
   }
 
+  private delay(): number {
+    return Math.max(COALESCE_MS, this.lastFlush + FLUSH_INTERVAL_MS - Date.now());
+  }
+
   private flush(): void {
     this.timer = null;
+    this.lastFlush = Date.now();
     const due = [...this.pending.values()];
     this.pending.clear();
     for (const queryKey of due) {

@@ -395,6 +395,7 @@ export const t = {
     waitingApproval: "Open the approval",
     noWorker: (queue: string) => `No worker is polling ${queue}: nothing on it can move.`,
     cost: "Cost",
+    tokenCount: (n: string) => `${n} tok`,
     tokens: (input: string, output: string) => `${input} in · ${output} out`,
   },
   run: {

@@ -41,7 +41,7 @@ function StepNumbers({ step }: { step: Step }) {
   const priced = step.cost_micro_usd > 0;
   return (
     <span className="hidden shrink-0 items-center gap-3 text-right text-[12px] text-soft tabular sm:flex">
-      {step.tokens_in || step.tokens_out ? <span>{compact((step.tokens_in ?? 0) + (step.tokens_out ?? 0))} tok</span> : null}
+      {step.tokens_in || step.tokens_out ? <span>{t.story.tokenCount(compact((step.tokens_in ?? 0) + (step.tokens_out ?? 0)))}</span> : null}
       <span className="w-14">{step.duration_ms === null || step.duration_ms === undefined ? "" : duration(step.duration_ms)}</span>
       <span className={clsx("w-20", step.simulated && "text-faint italic")} title={step.simulated && priced ? t.cost.simulatedHelp : undefined}>{priced ? (step.simulated ? `~${money(step.cost_micro_usd)}` : money(step.cost_micro_usd)) : ""}</span>
     </span>

@@ -5,7 +5,7 @@ import { retryRun, useCommand } from "../api/actions";
 import { keys } from "../api/keys";
 import * as queries from "../api/queries";
 import type { Run, Step, Story } from "../api/types";
-import { duration } from "../format";
+import { duration, percent } from "../format";
 import { t } from "../i18n/en";
 import { Button } from "../ui/button";
 import { ActorName, Cost } from "../ui/entity";
@@ -54,8 +54,8 @@ function RunBlock({ run, steps, story, mayWrite }: { run: Run; steps: Step[]; st
         <Link to="/projects/$projectId/runs/$runId" params={{ projectId: p, runId: run.id }} className="font-semibold hover:underline">{labelOf(run.stage)}</Link>
         <ActorName actor={{ type: "agent", id: run.agent.id, name: run.agent.name }} className="text-soft" />
         <Status value={run.state} />
-        {run.confidence === null || run.confidence === undefined ? null : <span className="text-soft tabular">{t.approval.confidence(`${Math.round(run.confidence * 100)} %`)}</span>}
-        <span className="ml-auto flex items-center gap-3 text-soft">
+        {run.confidence === null || run.confidence === undefined ? null : <span className="text-soft tabular">{t.approval.confidence(percent(run.confidence))}</span>}
+        <span className="ml-auto flex flex-wrap items-center justify-end gap-x-3 whitespace-nowrap text-soft">
           <span className="tabular">{t.story.steps(run.steps_count)}</span>
           {run.ended_at ? <span className="tabular">{duration(Date.parse(run.ended_at) - Date.parse(run.started_at))}</span> : null}
           <Cost real={run.cost_micro_usd} simulated={run.simulated_micro_usd} />
