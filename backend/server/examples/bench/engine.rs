@@ -18,7 +18,10 @@ use syndarix_domain::{
     ids::{ProjectId, StoryId},
     story::{Command, New, Story},
 };
-use syndarix_jobs::{Job, Lease, NewJob, Outcome, QueueConfig, Registry, Wake, Worker, WorkerConfig, enqueue_many};
+use syndarix_jobs::{
+    Job, Lease, NewJob, Outcome, QueueConfig, Registry, Wake, Worker, WorkerConfig, enqueue_many,
+};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -44,28 +47,29 @@ pub(crate) async fn transitions(
         }
     }
     let (cpu, begun) = (cpu_seconds(postmaster), Instant::now());
-    let tasks = stories.into_iter().map(|(project, story)| {
+    let mut tasks = JoinSet::new();
+    for (project, id) in stories {
         let store = store.clone();
-        tokio::task::spawn(async move { move_about(&store, project, story, begun + span).await })
-    });
+        tasks.spawn(async move { move_about(&store, project, id, begun + span).await });
+    }
     let mut samples: Vec<Duration> = Vec::new();
-    for task in futures::future::join_all(tasks).await {
-        samples.extend(task??);
+    while let Some(moved) = tasks.join_next().await {
+        samples.extend(moved??);
     }
     let (wall, cpu) = (begun.elapsed().as_secs_f64(), cpu_seconds(postmaster) - cpu);
     samples.sort_unstable();
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let count = samples.len() as f64;
     let settings = json!({ "streams": STREAMS, "projects": PROJECTS, "fsync": "on", "synchronous_commit": "on", "audit": "on" });
-    figures.add("story transitions", (count / wall, "per second"), Some(count / cpu), settings.clone())?;
-    figures.add("story transition, median", (percentile(&samples, 0.5), "ms"), None, settings.clone())?;
-    figures.add("story transition, p99", (percentile(&samples, 0.99), "ms"), None, settings)
+    figures.add("story transitions", (count / wall, "per second"), Some(count / cpu), &settings)?;
+    figures.add("story transition, median", (percentile(&samples, 0.5), "ms"), None, &settings)?;
+    figures.add("story transition, p99", (percentile(&samples, 0.99), "ms"), None, &settings)
 }
 
 async fn move_about(
     store: &Store,
     project: ProjectId,
-    story: StoryId,
+    id: StoryId,
     until: Instant,
 ) -> Result<Vec<Duration>, Failure> {
     let mut samples = Vec::new();
@@ -75,7 +79,7 @@ async fn move_about(
         sprint = if sprint.is_none() { Some(Uuid::nil().into()) } else { None };
         retry_conflicts(|| async {
             let mut uow = store.begin(Author::system()).await?;
-            uow.execute::<Story>(project, story, &Command::MoveToSprint { sprint }).await?;
+            uow.execute::<Story>(project, id, &Command::MoveToSprint { sprint }).await?;
             uow.commit().await
         })
         .await?;
@@ -99,7 +103,10 @@ async fn project(store: &Store) -> Result<ProjectId, Failure> {
     .bind(project.to_string())
     .execute(store.pool())
     .await?;
-    sqlx::query("insert into project_log (project_id) values ($1)").bind(project).execute(store.pool()).await?;
+    sqlx::query("insert into project_log (project_id) values ($1)")
+        .bind(project)
+        .execute(store.pool())
+        .await?;
     Ok(ProjectId(project))
 }
 
@@ -134,7 +141,8 @@ pub(crate) async fn jobs(
         std::future::ready(Outcome::Done)
     });
     let wake = Wake::new();
-    let config = WorkerConfig::new("bench", Uuid::now_v7(), vec![QueueConfig::new("bench", 200)]);
+    let config =
+        WorkerConfig::new("bench", Uuid::from_u128(rand::random()), vec![QueueConfig::new("bench", 200)]);
     let worker = Worker::new(pool.clone(), registry, config, wake.clone()).start();
     let (cpu, begun) = (cpu_seconds(postmaster), Instant::now());
     let batch: Vec<NewJob> = (0..BATCH).map(|_| NewJob::new("bench", "bench.nothing", json!({}))).collect();
@@ -159,5 +167,5 @@ pub(crate) async fn jobs(
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let count = enqueued as f64;
     let settings = json!({ "enqueued_in_batches_of": BATCH, "concurrency": 200, "fsync": "on" });
-    figures.add("jobs, enqueued to done", (count / wall, "per second"), Some(count / cpu), settings)
+    figures.add("jobs, enqueued to done", (count / wall, "per second"), Some(count / cpu), &settings)
 }

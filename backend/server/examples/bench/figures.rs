@@ -29,7 +29,7 @@ impl Figures {
         name: &str,
         (value, unit): (f64, &str),
         per_cpu_second: Option<f64>,
-        settings: Value,
+        settings: &Value,
     ) -> Result<(), Failure> {
         let mut line = json!({ "name": name, "value": rounded(value), "unit": unit, "settings": settings });
         if let Some(rate) = per_cpu_second {
@@ -53,7 +53,12 @@ fn rounded(value: f64) -> f64 {
 
 /// The value below which this share of the sorted samples lies, in milliseconds.
 pub(crate) fn percentile(sorted: &[Duration], share: f64) -> f64 {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "an index")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "an index"
+    )]
     let index = ((sorted.len().saturating_sub(1)) as f64 * share).round() as usize;
     sorted.get(index).map_or(f64::NAN, |sample| sample.as_secs_f64() * 1000.0)
 }
@@ -62,7 +67,9 @@ pub(crate) fn percentile(sorted: &[Duration], share: f64) -> f64 {
 pub(crate) fn cpu_seconds(postmaster: u32) -> f64 {
     let mut total = 0.0;
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
         let Some((parent, seconds)) = stat(pid) else { continue };
         if pid == std::process::id() || pid == postmaster || parent == postmaster {
             total += seconds;

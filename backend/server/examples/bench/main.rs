@@ -42,8 +42,8 @@ async fn main() -> Result<(), Failure> {
     process::open_to_others(folder.path())?;
     let span = Duration::from_secs(arguments.seconds);
 
-    let options = EmbeddedOptions::platform_default(syndarix::config::process_env)
-        .in_dir(folder.path().join("engine"));
+    let options =
+        EmbeddedOptions::platform_default(syndarix::config::process_env).in_dir(folder.path().join("engine"));
     let postgres = syndarix_postgres::start(options).await?;
     let pool = db::connect(postgres.url().parse()?, 64);
     db::migrate(&pool).await?;

@@ -12,6 +12,7 @@ use std::{
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
+use tokio::task::JoinSet;
 
 /// Callers at the same time.
 const CLIENTS: usize = 16;
@@ -21,23 +22,33 @@ const AGENTS: usize = 200;
 const START_LIMIT: Duration = Duration::from_secs(90);
 
 /// Starts `serve` twice (the first start makes the database), then calls it.
-pub(crate) async fn serve(binary: &Path, data_dir: &Path, span: Duration, figures: &mut Figures) -> Result<(), Failure> {
+pub(crate) async fn serve(
+    binary: &Path,
+    data_dir: &Path,
+    span: Duration,
+    figures: &mut Figures,
+) -> Result<(), Failure> {
     std::fs::create_dir_all(data_dir)?;
     open_to_others(data_dir)?;
     let first = start(binary, data_dir).await?;
-    figures.add("start-up, first", (first.took.as_secs_f64(), "s"), None, json!({ "data_dir": "empty" }))?;
+    figures.add("start-up, first", (first.took.as_secs_f64(), "s"), None, &json!({ "data_dir": "empty" }))?;
     stop(first)?;
     let server = start(binary, data_dir).await?;
-    figures.add("start-up, again", (server.took.as_secs_f64(), "s"), None, json!({ "data_dir": "kept" }))?;
+    figures.add("start-up, again", (server.took.as_secs_f64(), "s"), None, &json!({ "data_dir": "kept" }))?;
     let user = register(&server.address).await?;
-    figures.add("memory, idle", (resident_mib(server.child.id())?, "MiB"), None, json!({ "process": "serve" }))?;
+    figures.add(
+        "memory, idle",
+        (resident_mib(server.child.id())?, "MiB"),
+        None,
+        &json!({ "process": "serve" }),
+    )?;
     let stories = user.path("/stories");
     user.send(&stories, Some(json!({ "title": "The first" }))).await?;
     calls(&user, "API, list stories", &stories, None, span, figures).await?;
     calls(&user, "API, write a story", &stories, Some(json!({ "title": "Another" })), span, figures).await?;
     spawn_agents(&user).await?;
     let agents = json!({ "process": "serve", "agents": AGENTS });
-    figures.add("memory, 200 agents", (resident_mib(server.child.id())?, "MiB"), None, agents)?;
+    figures.add("memory, 200 agents", (resident_mib(server.child.id())?, "MiB"), None, &agents)?;
     stop(server)
 }
 
@@ -113,7 +124,8 @@ impl User {
 async fn register(address: &str) -> Result<User, Failure> {
     let http = Client::builder().timeout(Duration::from_secs(10)).build()?;
     let mut user = User { http, address: address.into(), token: String::new(), project: String::new() };
-    let body = json!({ "email": "bench@example.org", "name": "Bench", "password": "a long enough passphrase" });
+    let body =
+        json!({ "email": "bench@example.org", "name": "Bench", "password": "a long enough passphrase" });
     let session = user.send("/api/v1/auth/register", Some(body)).await?;
     user.token = session["access_token"].as_str().ok_or("no token")?.to_owned();
     let me = user.send("/api/v1/me", None).await?;
@@ -122,7 +134,7 @@ async fn register(address: &str) -> Result<User, Failure> {
         "agent_limit": 1_000,
     });
     let project = user.send("/api/v1/projects", Some(project)).await?;
-    user.project = project["id"].as_str().ok_or("no project")?.to_owned();
+    project["id"].as_str().ok_or("no project")?.clone_into(&mut user.project);
     Ok(user)
 }
 
@@ -135,9 +147,10 @@ async fn calls(
     figures: &mut Figures,
 ) -> Result<(), Failure> {
     let until = Instant::now() + span;
-    let tasks = (0..CLIENTS).map(|_| {
+    let mut tasks = JoinSet::new();
+    for _ in 0..CLIENTS {
         let (user, path, body) = (user.clone(), path.to_owned(), body.clone());
-        tokio::task::spawn(async move {
+        tasks.spawn(async move {
             let mut samples = Vec::new();
             while Instant::now() < until {
                 let begun = Instant::now();
@@ -145,19 +158,19 @@ async fn calls(
                 samples.push(begun.elapsed());
             }
             Ok::<_, Failure>(samples)
-        })
-    });
+        });
+    }
     let mut samples = Vec::new();
-    for task in futures::future::join_all(tasks).await {
-        samples.extend(task??);
+    while let Some(called) = tasks.join_next().await {
+        samples.extend(called??);
     }
     samples.sort_unstable();
     let settings = json!({ "clients": CLIENTS, "same_machine": true });
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let rate = samples.len() as f64 / span.as_secs_f64();
-    figures.add(name, (rate, "per second"), None, settings.clone())?;
-    figures.add(&format!("{name}, median"), (percentile(&samples, 0.5), "ms"), None, settings.clone())?;
-    figures.add(&format!("{name}, p99"), (percentile(&samples, 0.99), "ms"), None, settings)
+    figures.add(name, (rate, "per second"), None, &settings)?;
+    figures.add(&format!("{name}, median"), (percentile(&samples, 0.5), "ms"), None, &settings)?;
+    figures.add(&format!("{name}, p99"), (percentile(&samples, 0.99), "ms"), None, &settings)
 }
 
 async fn spawn_agents(user: &User) -> Result<(), Failure> {

@@ -47,7 +47,7 @@ impl Api {
         let token = session["access_token"].as_str().ok_or("no access token")?.to_owned();
         let mut api = Self { http, address: address.into(), token, project: String::new() };
         let projects = api.call(Method::GET, "/projects", None).await?;
-        api.project = projects["items"][0]["id"].as_str().ok_or("there is no project")?.to_owned();
+        projects["items"][0]["id"].as_str().ok_or("there is no project")?.clone_into(&mut api.project);
         Ok(api)
     }
 

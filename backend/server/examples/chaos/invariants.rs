@@ -12,26 +12,53 @@ const SETTLE: Duration = Duration::from_secs(20);
 
 /// Questions whose answer must be 0, once everything has settled.
 const NONE: &[(&str, &str)] = &[
-    ("jobs left over", "select count(*) from job where kind not like 'costs.%' and kind not like '%.reconcile' and project_id is not null"),
+    (
+        "jobs left over",
+        "select count(*) from job where kind not like 'costs.%' and kind not like '%.reconcile' and project_id is not null",
+    ),
     ("dead letters", "select count(*) from job_dead"),
     ("reservations left open", "select count(*) from usage where state = 'reserved'"),
     ("money reserved", "select coalesce(sum(reserved_micro_usd), 0)::bigint from budget"),
-    ("model steps without a usage row", "select count(*) from step s where s.kind = 'model' and s.status = 'done' and not exists (select from usage u where u.step_id = s.id)"),
+    (
+        "model steps without a usage row",
+        "select count(*) from step s where s.kind = 'model' and s.status = 'done' and not exists (select from usage u where u.step_id = s.id)",
+    ),
     ("steps without an end", "select count(*) from step where status = 'started'"),
-    ("gaps in the event numbers", "select count(*) from (select project_id, max(seq) as head, count(*) as n from event group by 1) e where e.head <> e.n"),
-    ("events beyond the log's head", "select count(*) from event e join project_log l using (project_id) where e.seq > l.head"),
-    ("tool calls recorded twice", "select count(*) from (select run_id, call_id from step where call_id is not null group by 1, 2 having count(*) > 1) d"),
+    (
+        "gaps in the event numbers",
+        "select count(*) from (select project_id, max(seq) as head, count(*) as n from event group by 1) e where e.head <> e.n",
+    ),
+    (
+        "events beyond the log's head",
+        "select count(*) from event e join project_log l using (project_id) where e.seq > l.head",
+    ),
+    (
+        "tool calls recorded twice",
+        "select count(*) from (select run_id, call_id from step where call_id is not null group by 1, 2 having count(*) > 1) d",
+    ),
     ("agents busy without a run", "select count(*) from agent where status = 'active'"),
-    ("audit entries without a seal", "select count(*) from audit_entry e where not exists (select from audit_seal s where s.entry_id = e.id)"),
+    (
+        "audit entries without a seal",
+        "select count(*) from audit_entry e where not exists (select from audit_seal s where s.entry_id = e.id)",
+    ),
 ];
 
 /// Questions about this story whose answer must be 1.
 const ONE: &[(&str, &str)] = &[
     ("pull request", "select count(*) from pull_request where state ->> 'story' = $1"),
-    ("merged pull request", "select count(*) from pull_request where state ->> 'story' = $1 and phase = 'merged'"),
+    (
+        "merged pull request",
+        "select count(*) from pull_request where state ->> 'story' = $1 and phase = 'merged'",
+    ),
     ("approval", "select count(*) from approval where state -> 'request' ->> 'story' = $1"),
-    ("approval decision", "select count(*) from event e join approval a on a.id = e.stream_id where a.state -> 'request' ->> 'story' = $1 and e.type = 'approval.decided.v1'"),
-    ("passing test run of the merge", "select count(distinct story_id) from test_run where story_id = $1::uuid and passed"),
+    (
+        "approval decision",
+        "select count(*) from event e join approval a on a.id = e.stream_id where a.state -> 'request' ->> 'story' = $1 and e.type = 'approval.decided.v1'",
+    ),
+    (
+        "passing test run of the merge",
+        "select count(distinct story_id) from test_run where story_id = $1::uuid and passed",
+    ),
 ];
 
 /// Checks everything; the failure names what does not hold.
@@ -80,9 +107,9 @@ async fn settled(conn: &mut PgConnection) -> Result<(), Failure> {
 fn repository(world: &World, story: &Story) -> Result<(), Failure> {
     let bare = world.data_dir.join("repositories").join(format!("{}.git", world.client.project));
     let merges = git(&bare, &["log", "main", "--merges", "--format=%(trailers:key=Story,valueonly)"])?;
-    let merged = merges.lines().filter(|line| line.trim() == story.id).count();
-    if merged != 1 {
-        return Err(format!("main holds {merged} merge commits of story {}", story.number).into());
+    let count = merges.lines().filter(|line| line.trim() == story.id).count();
+    if count != 1 {
+        return Err(format!("main holds {count} merge commits of story {}", story.number).into());
     }
     let pattern = format!("refs/heads/syndarix/story-{}-*", story.number);
     let branches = git(&bare, &["for-each-ref", "--format=%(refname)", &pattern])?;
@@ -101,7 +128,8 @@ fn repository(world: &World, story: &Story) -> Result<(), Failure> {
 }
 
 fn git(bare: &std::path::Path, arguments: &[&str]) -> Result<String, Failure> {
-    let output = Command::new("git").args(["-c", "safe.directory=*", "-C"]).arg(bare).args(arguments).output()?;
+    let output =
+        Command::new("git").args(["-c", "safe.directory=*", "-C"]).arg(bare).args(arguments).output()?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
     }

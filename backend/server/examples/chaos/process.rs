@@ -51,7 +51,7 @@ impl World {
     }
 
     /// SIGKILL, without a word; in some rounds PostgreSQL, too.
-    pub(crate) async fn kill(&mut self, database_too: bool) -> Result<(), Failure> {
+    pub(crate) fn kill(&mut self, database_too: bool) -> Result<(), Failure> {
         if database_too {
             let pid = self.postmaster()?;
             Command::new("kill").args(["-9", &pid]).status()?;
@@ -70,7 +70,7 @@ impl World {
     }
 
     /// Ends everything in good order.
-    pub(crate) async fn stop(&mut self) -> Result<(), Failure> {
+    pub(crate) fn stop(&mut self) -> Result<(), Failure> {
         Command::new("kill").args(["-TERM", &self.serve.id().to_string()]).status()?;
         self.serve.wait()?;
         self.model.kill()?;
@@ -156,7 +156,8 @@ fn demo(binary: &Path, data_dir: &Path) -> Result<(String, String), Failure> {
     }
     let words: Vec<&str> = text.split_whitespace().collect();
     let email = words.iter().find(|word| word.contains('@')).ok_or("the demo printed no e-mail address")?;
-    let after = words.iter().position(|word| word.starts_with("password")).ok_or("the demo printed no password")?;
+    let after =
+        words.iter().position(|word| word.starts_with("password")).ok_or("the demo printed no password")?;
     let password = words.get(after + 1).ok_or("the demo printed no password")?;
     let trimmed = |word: &str| word.trim_matches(|c: char| ",;:`\"'()".contains(c)).to_owned();
     Ok((trimmed(email), trimmed(password)))

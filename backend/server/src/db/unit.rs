@@ -287,7 +287,7 @@ impl Uow {
             if self.completes { lease.complete(&mut self.tx).await } else { lease.hold(&mut self.tx).await };
         held.map_err(|lost| match lost {
             LeaseLost::Database(error) => Error::from(error),
-            _ => Error::LeaseLost,
+            LeaseLost::Moved { .. } => Error::LeaseLost,
         })
     }
 
@@ -364,7 +364,7 @@ async fn insert(
     .bind(column(events, |event| event.version))
     .bind(column(events, |event| event.event_type.clone()))
     .bind(column(events, |event| event.data.clone()))
-    .bind(column(events, |event| event.actor.clone()))
+    .bind(column(events, |event| event.actor))
     .bind(column(events, |event| event.at))
     .bind(command.map(|command| command.0))
     .execute(conn)

@@ -12,7 +12,7 @@ use sqlx::types::Json;
 use std::future::Future;
 
 /// How long an answer is kept, in hours.
-pub const KEPT_HOURS: i32 = 24;
+const KEPT_HOURS: i32 = 24;
 /// The longest key, in bytes.
 const MAX_KEY: usize = 200;
 

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 /// The most items in one answer.
-pub const MAX_PAGE: i64 = 200;
+const MAX_PAGE: i64 = 200;
 /// Items in one answer when nothing is said.
-pub const DEFAULT_PAGE: i64 = 50;
+const DEFAULT_PAGE: i64 = 50;
 
 /// Which part of a list.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]

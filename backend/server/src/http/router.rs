@@ -22,7 +22,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::{ApiError, ui};
 
 /// The largest body that is read, in bytes: a story, a decision with comments, an agent type.
-pub const MAX_BODY: usize = 1024 * 1024;
+const MAX_BODY: usize = 1024 * 1024;
 /// The longest a request may take; streams are exempt because their head is sent at once.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 

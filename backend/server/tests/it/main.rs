@@ -1,4 +1,6 @@
 //! The application, tested through its router against a real PostgreSQL.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot be set up fails loudly")]
+
 mod floor;
 mod support;

@@ -12,9 +12,9 @@ use syndarix_mcp_kit::{BACKEND_AUDIENCE, Claims, ISSUER, TokenError, TokenSigner
 use uuid::Uuid;
 
 /// How long an access token is good, in seconds.
-pub const ACCESS_SECONDS: i64 = 15 * 60;
+pub(super) const ACCESS_SECONDS: i64 = 15 * 60;
 /// How long a service token is good, in seconds: it must outlive one tool call, not one run.
-pub const SERVICE_SECONDS: i64 = 15 * 60;
+const SERVICE_SECONDS: i64 = 15 * 60;
 /// The audience of people's access tokens: a service token must never pass for one.
 const ACCESS_AUDIENCE: &str = "syndarix:api";
 

@@ -52,7 +52,10 @@ pub struct SetBudget {
 
 #[utoipa::path(get, path = "/projects/{project_id}/budget", operation_id = "show_budget", tag = "costs",
     params(("project_id" = Uuid, Path)), responses((status = 200, body = BudgetView), (status = 404)))]
-async fn show_budget(State(app): State<App>, scope: ProjectScope<View>) -> Result<Json<BudgetView>, ApiError> {
+async fn show_budget(
+    State(app): State<App>,
+    scope: ProjectScope<View>,
+) -> Result<Json<BudgetView>, ApiError> {
     Ok(Json(of_project(app.pool(), scope.project()).await?))
 }
 
@@ -120,9 +123,10 @@ pub async fn set(app: &App, author: Author, project: ProjectId, limits: &SetBudg
 
 fn check(field: &str, limit: Option<i64>) -> Result<(), ApiError> {
     match limit {
-        Some(limit) if !(0..=MAX_LIMIT).contains(&limit) => {
-            Err(ApiError::invalid(field, format!("is between 0 and {MAX_LIMIT} micro-USD, or null for no limit")))
-        }
+        Some(limit) if !(0..=MAX_LIMIT).contains(&limit) => Err(ApiError::invalid(
+            field,
+            format!("is between 0 and {MAX_LIMIT} micro-USD, or null for no limit"),
+        )),
         _ => Ok(()),
     }
 }

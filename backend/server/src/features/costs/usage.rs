@@ -34,8 +34,13 @@ impl GroupBy {
         match self {
             Self::Agent => ("coalesce(u.agent_id::text, '')", "coalesce(max(a.name), 'nobody')"),
             Self::Model => ("u.model", "max(u.model)"),
-            Self::Day => ("to_char(u.at at time zone 'utc', 'YYYY-MM-DD')", "max(to_char(u.at at time zone 'utc', 'YYYY-MM-DD'))"),
-            Self::Story => ("coalesce(u.story_id::text, '')", "coalesce(max(s.state ->> 'title'), 'no story')"),
+            Self::Day => (
+                "to_char(u.at at time zone 'utc', 'YYYY-MM-DD')",
+                "max(to_char(u.at at time zone 'utc', 'YYYY-MM-DD'))",
+            ),
+            Self::Story => {
+                ("coalesce(u.story_id::text, '')", "coalesce(max(s.state ->> 'title'), 'no story')")
+            }
         }
     }
 }

@@ -86,7 +86,7 @@ fn plan(calls: &[Call], answer: &Completion, toolbox: &Toolbox) -> Vec<Planned> 
 fn plan_one(call: &Call, answer: &Completion, toolbox: &Toolbox) -> Plan {
     match completion::wanted(answer, &call.id) {
         None => Plan::Refused { sentence: "the call is not in the answer any more".into() },
-        Some(Wanted::Unreadable { sentence, .. }) => Plan::Refused { sentence },
+        Some(Wanted::Unreadable { sentence }) => Plan::Refused { sentence },
         Some(Wanted::Call { tool, input }) if control::is_control(&tool) => Plan::Control { input },
         Some(Wanted::Call { tool, input }) => match toolbox.route(&tool) {
             Ok(info) => Plan::Tool { tool: info.clone(), input },

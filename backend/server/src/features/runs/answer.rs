@@ -3,6 +3,7 @@
 use super::{act::said, steps};
 use crate::db::{Error, Uow};
 use serde_json::json;
+use std::fmt::Write as _;
 use syndarix_domain::{
     approval::{Approval, Phase as Asked},
     ids::{RunId, StepId},
@@ -48,7 +49,7 @@ fn sentence(answer: &Answer) -> String {
             let mut text = format!("{from} wants changes: {summary}");
             for comment in comments {
                 let line = comment.line.map(|line| format!(":{line}")).unwrap_or_default();
-                text.push_str(&format!("\n- {}{line}: {}", comment.path, comment.body));
+                let _ = write!(text, "\n- {}{line}: {}", comment.path, comment.body);
             }
             text
         }

@@ -38,7 +38,7 @@ pub(super) enum Wanted {
     /// The arguments.
     Call { tool: String, input: Value },
     /// They cannot be read: the sentence for the model.
-    Unreadable { tool: String, sentence: String },
+    Unreadable { sentence: String },
 }
 
 /// Finds the call in the answer.
@@ -47,12 +47,12 @@ pub(super) fn wanted(completion: &Completion, id: &str) -> Option<Wanted> {
         Block::ToolUse { id: this, name, input } if this == id => {
             Some(Wanted::Call { tool: name.clone(), input: input.clone() })
         }
-        Block::InvalidToolUse { id: this, name, .. } if this == id => {
+        Block::InvalidToolUse { id: this, .. } if this == id => {
             let sentence = match block.rejection() {
                 Some(Block::ToolResult { content, .. }) => content,
                 _ => "the arguments are not a JSON object".into(),
             };
-            Some(Wanted::Unreadable { tool: name.clone(), sentence })
+            Some(Wanted::Unreadable { sentence })
         }
         _ => None,
     })

@@ -48,8 +48,6 @@ pub(super) struct StepRow {
     pub(super) name: String,
     pub(super) call_id: Option<String>,
     pub(super) status: String,
-    pub(super) attempt: i32,
-    pub(super) request: Value,
     pub(super) result: Option<Value>,
 }
 
@@ -118,7 +116,7 @@ pub(super) async fn end(uow: &mut Uow, project: ProjectId, step: StepId, ended: 
 /// All steps of a run, in order.
 pub(super) async fn of_run(pool: &PgPool, project: ProjectId, run: RunId) -> Result<Vec<StepRow>, Error> {
     let rows = sqlx::query_as(
-        "select id, number, kind, name, call_id, status, attempt, request, result
+        "select id, number, kind, name, call_id, status, result
          from step where project_id = $1 and run_id = $2 order by number",
     )
     .bind(project.0)

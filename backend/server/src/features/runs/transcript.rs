@@ -24,9 +24,10 @@ pub(super) fn messages(brief: &Brief, steps: &[StepRow]) -> Vec<Message> {
         while let Some((index, tool)) = steps.next_if(|(_, next)| next.kind == "tool") {
             results.push(result(tool, index < cut));
         }
-        messages.push(match asked {
-            true => Message::tool_results(with_every_call(&completion, results)),
-            false => Message::user(NUDGE),
+        messages.push(if asked {
+            Message::tool_results(with_every_call(&completion, &results))
+        } else {
+            Message::user(NUDGE)
         });
     }
     messages
@@ -45,7 +46,7 @@ fn is_call(block: &Block) -> bool {
 }
 
 /// Providers refuse a history in which a call has no result.
-fn with_every_call(completion: &Completion, results: Vec<Block>) -> Vec<Block> {
+fn with_every_call(completion: &Completion, results: &[Block]) -> Vec<Block> {
     let answered = |id: &str| {
         results
             .iter()

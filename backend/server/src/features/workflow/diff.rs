@@ -71,10 +71,10 @@ async fn made(app: &App, pr: &PullRequest) -> Result<DiffView, ForgeError> {
         },
     };
     let diff = app.forge.diff(project, &base, &head, &DiffLimits::default()).await?;
-    Ok(view(pr, &base, diff))
+    Ok(view(pr, &base, &diff))
 }
 
-fn view(pr: &PullRequest, base: &ObjectId, diff: Diff) -> DiffView {
+fn view(pr: &PullRequest, base: &ObjectId, diff: &Diff) -> DiffView {
     let patches = split(&diff.patch);
     let last = patches.len().saturating_sub(1);
     let files: Vec<FileView> = diff
