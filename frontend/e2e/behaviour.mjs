@@ -181,6 +181,12 @@ const cases = {
     await page.reload();
     await until(async () => (await canvas()) === light, "the choice is forgotten");
   },
+  async "versions of an agent type show what they changed"() {
+    await go(`/projects/${p}/agents?tab=types`);
+    await page.getByText("Versions").first().click();
+    await page.getByText("The oldest version that is kept.").first().waitFor();
+    await page.locator("ins").filter({ hasText: "max_steps 60" }).first().waitFor();
+  },
   async "a sign-out ends every tab"() {
     const other = await context.newPage();
     await other.goto(`${mock.url}/inbox`);

@@ -131,12 +131,14 @@ async function requestChanges() {
 
 /** Follows the story without a reload: whatever appears now came over the event stream. */
 async function followLoop() {
+  const decided = new URL(page.url()).pathname.split("/").pop();
   await page.locator('main a[href*="/stories/"]').first().click();
   await page.waitForURL("**/stories/**");
   await page.locator("[data-phase]").waitFor();
   await settle();
   await shot("story-working");
-  const link = page.locator('header a[href*="/approvals/"]');
+  // The question that was just answered may be shown for a moment longer.
+  const link = page.locator(`header a[href*="/approvals/"]:not([href$="${decided}"])`);
   await link.waitFor({ timeout: TURN_MS });
   say("the loop came round, live");
   const story = page.url();

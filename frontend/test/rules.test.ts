@@ -2,7 +2,8 @@ import { describe, expect, it } from "vitest";
 import { verbOf, unseen, targetOf } from "../src/activity/sentence";
 import { decisionRefusal, withoutApproval } from "../src/api/actions";
 import { ApiError } from "../src/api/client";
-import type { Approval, EventEnvelope, Project, Run, Step, Story, UsageRow } from "../src/api/types";
+import { changesBetween } from "../src/agents/changes";
+import type { AgentType, Approval, EventEnvelope, Project, Run, Step, Story, UsageRow } from "../src/api/types";
 import { argumentsOf } from "../src/approval/arguments";
 import { columnsOf, filterStories, moveTo, step } from "../src/board/columns";
 import { optimistic } from "../src/board/commands";
@@ -136,6 +137,17 @@ describe("runs", () => {
   it("mentions a pause of a minute, not of seconds", () => {
     const steps = [one(1, 0, 1), one(2, 1.5, 2), one(3, 10, 11)];
     expect([idleBefore(steps, 0), idleBefore(steps, 1), idleBefore(steps, 2)]).toEqual([0, 0, 480_000]);
+  });
+});
+
+describe("versions of an agent type", () => {
+  const type = { id: "1", version: 1, name: "A", limits: { max_steps: 40 }, expertise: ["rust"] } as AgentType;
+  it("tell what they changed, and leave identity out", () => {
+    expect(changesBetween(type, { ...type, id: "2", version: 2, limits: { max_steps: 60 }, expertise: [] })).toEqual([
+      { field: "limits", before: "max_steps 40", after: "max_steps 60" },
+      { field: "expertise", before: "rust", after: "–" },
+    ]);
+    expect(changesBetween(type, { ...type, version: 2 })).toEqual([]);
   });
 });
 

@@ -135,6 +135,12 @@ export const agentTypes = (p?: string) =>
     queryFn: async ({ signal }) => (await api<T.Page<T.AgentType>>("/agent-types", { signal, query: { project_id: p } })).items,
   });
 
+export const agentTypeVersions = (id: string) =>
+  queryOptions({
+    queryKey: [...keys.agentType(id), "versions"],
+    queryFn: async ({ signal }) => (await api<T.Page<T.AgentType>>(`/agent-types/${id}/versions`, { signal })).items,
+  });
+
 export const messages = (p: string) =>
   queryOptions({
     queryKey: keys.messages(p),

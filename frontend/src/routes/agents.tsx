@@ -3,6 +3,7 @@ import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router"
 import { Bot, Download, Pause, Play, Plus, Upload } from "lucide-react";
 import { useState, type FormEvent } from "react";
 import { commandAgent, importAgentType, spawnAgent, useCommand } from "../api/actions";
+import { Versions } from "../agents/Versions";
 import { ApiError } from "../api/client";
 import { download } from "../api/download";
 import { keys } from "../api/keys";
@@ -139,6 +140,7 @@ function TypeCard({ type }: { type: AgentType }) {
         <dt className="text-soft">{t.agents.limits}</dt><dd>{facts.join(" · ") || "–"}</dd>
       </dl>
       <details className="mt-2"><summary className="text-[12px] text-soft">{t.agents.prompt}</summary><p className="mt-1.5 rounded-md border border-line bg-canvas p-2.5 whitespace-pre-wrap">{type.system_prompt}</p></details>
+      <Versions type={type} />
     </li>
   );
 }

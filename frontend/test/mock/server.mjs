@@ -145,6 +145,7 @@ export function startMock({ port = 0, loopSeconds = 1.5 } = {}) {
     ["GET", "/projects/:p/pull-requests/:x", () => data.pullRequest],
     ["GET", "/agent-types", () => page(data.agentTypes)],
     ["POST", "/agent-types", ({ body }) => { if (!body.toml.includes("name")) throw new Problem(422, "invalid_agent_type", "Line 1: `name` is missing.", { errors: [{ field: "name", message: "Line 1: is missing." }] }); return { ...data.agentTypes[0], version: 4 }; }],
+    ["GET", "/agent-types/:x/versions", ({ x }) => { const type = find(data.agentTypes, x); return page([type, { ...type, version: 2, system_prompt: "You are one of the team.", limits: { ...type.limits, max_steps: 40 } }, { ...type, version: 1, system_prompt: "You are one of the team.", limits: { ...type.limits, max_steps: 40 }, model_group: "cheap" }]); }],
     ["GET", "/agent-types/:x/export", () => "name = \"Analyst\"\n"],
     ["GET", "/projects/:p/agents", ({ p }) => page(data.agents.filter((item) => item.project_id === p))],
     ["POST", "/projects/:p/agents", ({ p, body }) => { const type = find(data.agentTypes, body.agent_type_id); const made = { ...data.agents[1], id: data.id(5), project_id: p, name: body.name ?? "Barbara", type: { id: type.id, name: type.name, role: type.role, version: type.version }, spent_micro_usd: 0, simulated_micro_usd: 0, runs: 0 }; data.agents.push(made); return made; }],

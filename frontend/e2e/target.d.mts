@@ -1,0 +1,1 @@
+export function credentials(output: string): { email: string; password: string } | null;
