@@ -297,6 +297,8 @@ impl Attempt<'_> {
         } else if !self.level.has_mounts() {
             aside = GitAside::take(&job.worktree)?;
         }
+        let id = user.as_ref().map_or_else(|| rustix::process::geteuid().as_raw(), |user| user.id);
+        name_the_user(scratch.path(), id)?;
         let order = Order {
             level: self.level,
             helpers: self.helpers,
@@ -313,6 +315,22 @@ impl Attempt<'_> {
         drop(aside);
         Ok(raw)
     }
+}
+
+/// What a command finds as the lists of users and groups.
+fn name_the_user(scratch: &Path, id: u32) -> io::Result<()> {
+    let root = ("root:x:0:0::/tmp:/bin/sh\n", "root:x:0:\n");
+    let own = match id {
+        0 => (String::new(), String::new()),
+        id => (format!("sandbox:x:{id}:{id}::/tmp:/bin/sh\n"), format!("sandbox:x:{id}:\n")),
+    };
+    let files = [("passwd", root.0.to_owned() + &own.0), ("group", root.1.to_owned() + &own.1)];
+    for (name, text) in files {
+        std::fs::write(scratch.join(name), text)?;
+        // Whatever the server's umask says.
+        std::fs::set_permissions(scratch.join(name), std::fs::Permissions::from_mode(0o644))?;
+    }
+    Ok(())
 }
 
 /// The private directories of one run; gone when dropped.

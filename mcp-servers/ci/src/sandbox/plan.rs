@@ -82,17 +82,22 @@ pub(super) struct Plan {
 /// What a command sees at a place.
 #[derive(Debug)]
 enum View {
-    ReadOnly(PathBuf),
+    ReadOnly { source: PathBuf, target: PathBuf },
     Writable { source: PathBuf, target: PathBuf },
     Device(PathBuf),
     Link { to: OsString, at: PathBuf },
 }
 
 impl View {
+    /// Readable where it is.
+    fn same(path: PathBuf) -> Self {
+        Self::ReadOnly { source: path.clone(), target: path }
+    }
+
     fn target(&self) -> &Path {
         match self {
-            Self::ReadOnly(path) | Self::Device(path) => path,
-            Self::Writable { target, .. } => target,
+            Self::Device(path) => path,
+            Self::ReadOnly { target, .. } | Self::Writable { target, .. } => target,
             Self::Link { at, .. } => at,
         }
     }
@@ -200,11 +205,13 @@ impl Order<'_> {
         argv.extend(["--".into(), self.helpers.sh.clone().into(), "-c".into(), NAMESPACE_SCRIPT.into()]);
         argv.extend(["syndarix-sandbox".into(), self.scratch.join("root").into(), self.worktree.into()]);
         let devices = DEVICES.map(|device| View::Device(device.into()));
-        let streams = [("/proc/self/fd", "fd"), ("/proc/self/fd/0", "stdin"), ("/proc/self/fd/1", "stdout")]
-            .map(|(to, name)| View::Link { to: to.into(), at: Path::new("/dev").join(name) });
+        let streams = ["fd", "fd/0 stdin", "fd/1 stdout", "fd/2 stderr"].map(|stream| {
+            let (of, name) = stream.split_once(' ').unwrap_or((stream, stream));
+            View::Link { to: format!("/proc/self/{of}").into(), at: Path::new("/dev").join(name) }
+        });
         for view in self.views().into_iter().chain(devices).chain(streams) {
             let (kind, source, target): (_, OsString, OsString) = match view {
-                View::ReadOnly(path) => ("ro", path.clone().into(), path.into()),
+                View::ReadOnly { source, target } => ("ro", source.into(), target.into()),
                 View::Writable { source, target } => ("rw", source.into(), target.into()),
                 View::Device(path) => ("dev", path.clone().into(), path.into()),
                 View::Link { to, at } => ("link", to, at.into()),
@@ -246,7 +253,7 @@ impl Order<'_> {
                 }
             }
             let (kind, source, target): (_, OsString, OsString) = match view {
-                View::ReadOnly(path) => ("--ro-bind", path.clone().into(), path.into()),
+                View::ReadOnly { source, target } => ("--ro-bind", source.into(), target.into()),
                 View::Writable { source, target } => ("--bind", source.into(), target.into()),
                 View::Device(path) => ("--dev-bind", path.clone().into(), path.into()),
                 View::Link { to, at } => ("--symlink", to, at.into()),
@@ -261,7 +268,13 @@ impl Order<'_> {
     /// The file tree, parents before what is mounted inside them.
     fn views(&self) -> Vec<View> {
         let mut views = vec![View::Writable { source: self.tmp(), target: "/tmp".into() }];
+        // Programs that ask for their user's name fail where there is none; the machine's users are nobody's
+        // business.
+        for (name, target) in [("passwd", "/etc/passwd"), ("group", "/etc/group")] {
+            views.push(View::ReadOnly { source: self.scratch.join(name), target: target.into() });
+        }
         let mut readable = self.toolchains.readable(self.worktree);
+        readable.retain(|path| path != Path::new("/etc/passwd") && path != Path::new("/etc/group"));
         if self.network {
             readable.extend([PathBuf::from("/etc/resolv.conf")].into_iter().filter(|path| path.exists()));
         }
@@ -272,7 +285,7 @@ impl Order<'_> {
                 (Some(parent), Ok(to)) if parent == Path::new("/") => {
                     views.push(View::Link { to: to.into(), at: path });
                 }
-                _ => views.push(View::ReadOnly(path)),
+                _ => views.push(View::same(path)),
             }
         }
         let worktree = self.worktree.to_owned();
@@ -280,7 +293,7 @@ impl Order<'_> {
         let git = self.worktree.join(".git");
         // A link would be followed to what it names; it cannot be a repository of ours.
         if git.symlink_metadata().is_ok_and(|meta| !meta.is_symlink()) {
-            views.push(View::ReadOnly(git));
+            views.push(View::same(git));
         }
         views
     }

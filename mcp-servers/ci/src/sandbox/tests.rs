@@ -21,18 +21,26 @@ enum Fate {
 use Fate::{Possible, Stopped};
 
 /// An escape: a Python program that says `ESCAPED` when it gets through (`A` is a dictionary of places),
-/// and its fate: with a file tree of its own (bubblewrap, namespaces); with Landlock under a user of its
-/// own (the server is root); with Landlock under the server's user.
+/// and its fate: with a file tree of its own (bubblewrap, namespaces) and with Landlock, each under the server's
+/// user or, when the server is root, under a user of its own.
 struct Try {
     name: &'static str,
     program: &'static str,
     mounts: Fate,
+    mounts_own_user: Fate,
     landlock_own_user: Fate,
     landlock: Fate,
 }
 
 const fn stopped(name: &'static str, program: &'static str) -> Try {
-    Try { name, program, mounts: Stopped, landlock_own_user: Stopped, landlock: Stopped }
+    Try {
+        name,
+        program,
+        mounts: Stopped,
+        mounts_own_user: Stopped,
+        landlock_own_user: Stopped,
+        landlock: Stopped,
+    }
 }
 
 const TRIES: &[Try] = &[
@@ -126,12 +134,34 @@ const TRIES: &[Try] = &[
         "mount",
         "subprocess.run(['mount', '-t', 'tmpfs', 'tmpfs', os.environ['TMPDIR']], check=True); escaped()",
     ),
+    stopped("connect by TCP over IPv6", "socket.create_connection(('::1', A['tcp6']), 2); escaped()"),
+    stopped(
+        "open a raw socket",
+        "socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP); escaped()",
+    ),
+    stopped("read another run's private directory", "open(A['private'] + '/file').read(); escaped()"),
+    stopped("read the server's memory", "open('/proc/%d/mem' % A['server'], 'rb'); escaped()"),
+    stopped(
+        "enter the server's namespaces",
+        "subprocess.run(['nsenter', '-t', str(A['server']), '-m', 'true'], check=True); escaped()",
+    ),
+    stopped("make a device", "os.mknod('disk', 0o600 | stat.S_IFBLK, os.makedev(254, 0)); escaped()"),
+    stopped(
+        "leave a program that runs as root",
+        "os.chown('mine', 0, 0) if os.getuid() else fail(); escaped()",
+    ),
+    Try {
+        mounts_own_user: Possible,
+        landlock_own_user: Possible,
+        landlock: Possible,
+        ..stopped("make a user namespace", "subprocess.run(['unshare', '-U', 'true'], check=True); escaped()")
+    },
     stopped("become root", "os.setuid(0) if os.getuid() else fail(); escaped()"),
     stopped("raise a limit", "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (99999, 99999)); escaped()"),
 ];
 
 const PRELUDE: &str = r"
-import json, os, shutil, socket, subprocess, sys
+import json, os, shutil, socket, stat, subprocess, sys
 A = json.loads(sys.argv[1])
 def escaped(): print('ESCAPED')
 def sent(): print('SENT')
@@ -228,7 +258,12 @@ async fn no_escape_gets_further_than_the_table_says() {
     let socket = place.root.join("socket");
     let _path = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o777)).unwrap();
+    let tcp6 = TcpListener::bind("[::1]:0").ok();
+    let private = TempDir::with_prefix("syndarix-run-").unwrap();
+    fs::set_permissions(private.path(), fs::Permissions::from_mode(0o711)).unwrap();
+    fs::write(private.path().join("file"), "private").unwrap();
     let arguments = serde_json::json!({
+        "private": private.path(), "tcp6": tcp6.map_or(0, |tcp6| tcp6.local_addr().unwrap().port()),
         "root": place.root, "secret": place.root.join("secret"), "other": place.root.join("other"),
         "home": place.home, "server": std::process::id(), "socket": socket, "abstract": name,
         "tcp": tcp.local_addr().unwrap().port(), "udp": udp.local_addr().unwrap().port(),
@@ -250,7 +285,8 @@ async fn no_escape_gets_further_than_the_table_says() {
                 || !place.git_is_intact();
             let fate = if got_through { Possible } else { Stopped };
             let expected = match (level.has_mounts(), identity::is_root()) {
-                (true, _) => attempt.mounts,
+                (true, false) => attempt.mounts,
+                (true, true) => attempt.mounts_own_user,
                 (false, true) => attempt.landlock_own_user,
                 (false, false) => attempt.landlock,
             };
@@ -280,6 +316,64 @@ async fn the_worktree_and_the_private_directory_are_writable_and_programs_run() 
         assert_eq!(fs::read_to_string(place.worktree.join("new/file")).unwrap(), "made\n");
         assert!(place.git_is_intact());
         assert_eq!(fs::read_dir(place.root).unwrap().count(), 4, "nothing is left beside the worktree");
+    }
+}
+
+#[tokio::test]
+async fn a_linked_worktree_stays_clean_and_in_use_for_git() {
+    for sandbox in sandboxes(|_| {}) {
+        let place = Place::new();
+        let worktree = place.root.join("linked");
+        let git = |dir: &Path, args: &[&str]| {
+            let config =
+                ["-c", "user.name=T", "-c", "user.email=t@example.com", "-c", "init.defaultBranch=main"];
+            let done =
+                std::process::Command::new("git").args(config).args(args).current_dir(dir).output().unwrap();
+            assert!(done.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&done.stderr));
+            String::from_utf8(done.stdout).unwrap()
+        };
+        let repository = place.root.join("repository");
+        fs::create_dir(&repository).unwrap();
+        git(&repository, &["init", "-q"]);
+        fs::write(repository.join("run.sh"), "echo run > made.txt\n").unwrap();
+        fs::set_permissions(repository.join("run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+        git(&repository, &["add", "."]);
+        git(&repository, &["commit", "-q", "-m", "One"]);
+        git(&repository, &["worktree", "add", "-q", worktree.to_str().unwrap()]);
+        let job =
+            Job { worktree: worktree.clone(), ..place.job(&["sh", "-c", "./run.sh; echo evil > .git"]) };
+        let finished = run(&sandbox, job).await;
+        let level = sandbox.isolation().level;
+        assert_eq!(git(&worktree, &["status", "--porcelain"]), "?? made.txt\n", "{level}: {finished:?}");
+        git(&worktree, &["add", "."]);
+        git(&worktree, &["commit", "-q", "-m", "Two"]);
+        assert_eq!(git(&repository, &["log", "--format=%s", "linked"]), "Two\nOne\n");
+    }
+}
+
+#[tokio::test]
+async fn the_commands_user_has_a_name_in_its_own_file_tree() {
+    for sandbox in sandboxes(|_| {}).into_iter().filter(|sandbox| sandbox.isolation().level.has_mounts()) {
+        let place = Place::new();
+        let finished = run(&sandbox, place.job(&["sh", "-c", "whoami; wc -l < /etc/passwd"])).await;
+        assert_eq!(finished.exit_code, 0, "{finished:?}");
+        assert!(finished.output.text.starts_with("sandbox") || finished.output.text.starts_with("root"));
+    }
+}
+
+#[tokio::test]
+async fn the_walls_cost_less_than_a_second() {
+    for sandbox in sandboxes(|_| {}) {
+        let place = Place::new();
+        let fastest = {
+            let mut times = Vec::new();
+            for _ in 0..5 {
+                times.push(run(&sandbox, place.job(&["true"])).await.duration);
+            }
+            times.into_iter().min().unwrap()
+        };
+        eprintln!("{}: {fastest:?}", sandbox.isolation().level);
+        assert!(fastest < Duration::from_secs(1), "{}: {fastest:?}", sandbox.isolation().level);
     }
 }
 
