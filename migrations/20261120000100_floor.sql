@@ -53,7 +53,15 @@ create table session (
     constraint session_token_key unique (token_hash)
 );
 create index session_family on session (family);
-create index session_user_live on session (user_id) where revoked_at is null;
+create index session_user on session (user_id);
+
+-- Attempts to sign in within the present window, by a hash of e-mail and address.
+create table login_attempt (
+    key bytea primary key,
+    attempts integer not null,
+    since timestamptz not null
+);
+create index login_attempt_since on login_attempt (since);
 
 create table project (
     id uuid primary key,

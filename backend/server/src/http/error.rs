@@ -8,6 +8,9 @@ use axum::{
 use serde_json::{Map, Value, json};
 use syndarix_domain::machine::Rejection;
 
+/// The member of a problem document that says when to come back, in seconds.
+const RETRY_AFTER: &str = "retry_after_seconds";
+
 /// What the caller is told. An internal error is logged once, with its chain, and shown without it.
 #[derive(Debug, thiserror::Error)]
 #[error("{code}: {detail}")]
@@ -55,6 +58,11 @@ impl ApiError {
         let message = message.into();
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", format!("{field}: {message}"))
             .with("errors", json!([{ "field": field, "message": message }]))
+    }
+
+    /// 429: too often. The caller is told when to come back, in the header `Retry-After` and in the document.
+    pub fn too_many(code: &'static str, detail: impl Into<String>, retry_after_seconds: u64) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail).with(RETRY_AFTER, retry_after_seconds)
     }
 
     /// 500: our fault. The chain goes to the log, not to the caller.
@@ -110,6 +118,9 @@ impl IntoResponse for ApiError {
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.extras.get(RETRY_AFTER).and_then(Value::as_u64) {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

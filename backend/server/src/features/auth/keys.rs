@@ -4,8 +4,10 @@
 //! signed. Whoever can read it can also write every row, so it is not worth more there than its neighbours.
 
 use crate::clock::Clock;
+use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
+use sha2::Sha256;
 use sqlx::PgPool;
 use syndarix_domain::ids::{AgentId, ProjectId, RunId, UserId};
 use syndarix_mcp_kit::{BACKEND_AUDIENCE, Claims, ISSUER, TokenError, TokenSigner, TokenVerifier, audience};
@@ -15,6 +17,8 @@ use uuid::Uuid;
 pub(super) const ACCESS_SECONDS: i64 = 15 * 60;
 /// How long a service token is good, in seconds: it must outlive one tool call, not one run.
 const SERVICE_SECONDS: i64 = 15 * 60;
+/// Bytes of the key that refresh tokens are derived with: one block of SHA-256, so that HMAC takes it as it is.
+const REFRESH_KEY_BYTES: usize = 64;
 /// The audience of people's access tokens: a service token must never pass for one.
 const ACCESS_AUDIENCE: &str = "syndarix:api";
 
@@ -43,6 +47,7 @@ pub struct Keys {
     encoding: EncodingKey,
     decoding: DecodingKey,
     public_pem: String,
+    refresh: [u8; REFRESH_KEY_BYTES],
     clock: Clock,
 }
 
@@ -55,6 +60,9 @@ pub enum KeysError {
     /// What is stored is not a key.
     #[error("the stored signing key is not usable")]
     Key(#[from] TokenError),
+    /// The stored key of refresh tokens is not one.
+    #[error("the stored key of refresh tokens does not read")]
+    Refresh(#[from] hex::FromHexError),
     /// What is stored is not a key of this algorithm.
     #[error("the stored signing key does not read")]
     Jwt(#[from] jsonwebtoken::errors::Error),
@@ -64,20 +72,12 @@ impl Keys {
     /// Reads the installation's key; the first instance makes it.
     pub async fn load(pool: &PgPool, clock: Clock) -> Result<Self, KeysError> {
         let fresh = TokenSigner::from_seed(rand::random())?.private_pem()?;
-        sqlx::query(
-            "insert into instance_secret (name, value) values ('signing_key', $1) on conflict do nothing",
-        )
-        .bind(&fresh)
-        .execute(pool)
-        .await?;
-        let pem: String = sqlx::query_scalar("select value from instance_secret where name = 'signing_key'")
-            .fetch_one(pool)
-            .await?;
-        Self::from_pem(&pem, clock)
-    }
-
-    fn from_pem(pem: &str, clock: Clock) -> Result<Self, KeysError> {
-        let signer = TokenSigner::from_pem(pem)?;
+        let pem = secret(pool, "signing_key", &fresh).await?;
+        let fresh: [u8; REFRESH_KEY_BYTES] = rand::random();
+        let stored = secret(pool, "refresh_key", &hex::encode(fresh)).await?;
+        let mut refresh = [0; REFRESH_KEY_BYTES];
+        hex::decode_to_slice(stored, &mut refresh)?;
+        let signer = TokenSigner::from_pem(&pem)?;
         let public_pem = signer.public_pem()?;
         Ok(Self {
             verifier: TokenVerifier::from_pem(&public_pem)?,
@@ -85,8 +85,18 @@ impl Keys {
             decoding: DecodingKey::from_ed_pem(public_pem.as_bytes())?,
             signer,
             public_pem,
+            refresh,
             clock,
         })
+    }
+
+    /// The refresh token that follows this one: the same each time, so that a lost answer can be given again, and
+    /// known to nobody who does not hold both this token and the installation's key.
+    pub(super) fn successor_of(&self, refresh_token: &[u8; 32]) -> [u8; 32] {
+        let mut mac = Hmac::<Sha256>::new(&self.refresh.into());
+        mac.update(b"syndarix refresh successor");
+        mac.update(refresh_token);
+        mac.finalize().into_bytes().into()
     }
 
     /// What MCP servers check service tokens with.
@@ -147,4 +157,14 @@ impl Keys {
     pub fn agent(&self, token: &str) -> Option<Claims> {
         self.verifier.verify(token, BACKEND_AUDIENCE).ok()
     }
+}
+
+/// A secret of the installation: what is stored, or `fresh` when this is the first instance.
+async fn secret(pool: &PgPool, name: &str, fresh: &str) -> Result<String, sqlx::Error> {
+    sqlx::query("insert into instance_secret (name, value) values ($1, $2) on conflict do nothing")
+        .bind(name)
+        .bind(fresh)
+        .execute(pool)
+        .await?;
+    sqlx::query_scalar("select value from instance_secret where name = $1").bind(name).fetch_one(pool).await
 }

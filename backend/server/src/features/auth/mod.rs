@@ -1,43 +1,45 @@
-//! Who somebody is: accounts, sessions, tokens.
+//! Who somebody is: accounts, organisations, devices, tokens.
 //!
 //! Invariants: passwords are kept as Argon2id hashes only; a refresh token is good once, and a replay ends its
-//! device; an access token of an older epoch is refused; secrets are never logged.
+//! device; an access token of an older epoch is refused; no password and no token is ever stored, logged or
+//! audited; signing in takes the same work whether the account is there or not.
+//!
+//! A family of refresh tokens is one signed-in device. Its tokens follow from each other by a keyed hash, so that the
+//! same successor can be given again to a tab whose answer was lost, without being stored.
 
+mod account;
+mod credentials;
+mod device;
+mod identify;
+mod journal;
 mod keys;
+mod login;
+mod logout;
+mod organisations;
+mod password;
+mod refresh;
+mod register;
+mod session;
+mod throttle;
+mod view;
 
+pub use account::{NewAccount, Registered, create_account};
+pub use identify::identify;
 pub use keys::{AccessClaims, Keys, KeysError};
+pub use organisations::{MembershipView, organisations_of, require_manager};
+pub use view::{SessionView, UserView};
 
-use crate::{
-    http::{ApiError, Caller, CallerKind},
-    state::App,
-};
-use syndarix_domain::ids::{AgentId, ProjectId, RunId, UserId};
+pub(crate) use credentials::{email_of, named};
 
-/// Finds out who a bearer token speaks for: a person, or an agent within its run.
-pub async fn identify(app: &App, token: &str) -> Result<Caller, ApiError> {
-    if let Some(claims) = app.keys.access(token) {
-        let epoch: Option<i32> = sqlx::query_scalar("select token_epoch from app_user where id = $1")
-            .bind(claims.sub)
-            .fetch_optional(app.pool())
-            .await?;
-        return match epoch {
-            Some(epoch) if epoch == claims.epoch => Ok(Caller { kind: CallerKind::User(UserId(claims.sub)) }),
-            _ => Err(ApiError::unauthenticated("this sign-in was ended: sign in again")),
-        };
-    }
-    match app.keys.agent(token) {
-        Some(claims) => Ok(Caller {
-            kind: CallerKind::Agent {
-                agent: AgentId(claims.sub),
-                project: ProjectId(claims.project),
-                run: RunId(claims.run),
-            },
-        }),
-        None => Err(ApiError::unauthenticated("the token is not valid or has expired: sign in again")),
-    }
-}
+use crate::state::App;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// The operations of this feature.
-pub fn routes() -> utoipa_axum::router::OpenApiRouter<App> {
-    utoipa_axum::router::OpenApiRouter::new()
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(register::register))
+        .routes(routes!(login::login))
+        .routes(routes!(refresh::refresh))
+        .routes(routes!(logout::logout))
+        .routes(routes!(organisations::list, organisations::found))
 }

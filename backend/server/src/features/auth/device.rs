@@ -1,0 +1,94 @@
+//! The device that a request comes from, and the cookie it keeps its refresh token in.
+
+use crate::state::App;
+use axum::{
+    extract::{ConnectInfo, FromRequestParts},
+    http::{HeaderMap, HeaderName, header, request::Parts},
+};
+use std::{convert::Infallible, net::SocketAddr};
+
+/// The cookie's name.
+const COOKIE: &str = "syndarix_refresh";
+/// The only paths that the cookie is sent to.
+const PATH: &str = "/api/v1/auth";
+/// What is kept of a browser's description of itself, in characters.
+const MAX_USER_AGENT: usize = 300;
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// What is known of the device that sends a request.
+#[derive(Debug)]
+pub(super) struct Device {
+    /// The address it connects from; behind a proxy, the proxy's. Headers that a caller can write are not asked.
+    pub(super) address: String,
+    /// How its browser describes itself.
+    pub(super) user_agent: String,
+    /// The refresh token that its cookie brought.
+    pub(super) cookie: Option<String>,
+    secure: bool,
+}
+
+impl FromRequestParts<App> for Device {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let https = |url: &str| url.starts_with("https:");
+        Ok(Self {
+            address: peer.map(|peer| peer.0.ip().to_string()).unwrap_or_default(),
+            user_agent: text(&parts.headers, &header::USER_AGENT).chars().take(MAX_USER_AGENT).collect(),
+            cookie: cookie(&parts.headers),
+            secure: app.config.public_url.as_deref().is_some_and(https)
+                || text(&parts.headers, &FORWARDED_PROTO) == "https",
+        })
+    }
+}
+
+impl Device {
+    /// The header that has a browser keep this refresh token for so many seconds; none of them removes it.
+    pub(super) fn set_cookie(&self, token: &str, seconds: i64) -> String {
+        let secure = if self.secure { "; Secure" } else { "" };
+        format!("{COOKIE}={token}; Path={PATH}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
+    }
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> &'h str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+fn cookie(headers: &HeaderMap) -> Option<String> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(name, _)| *name == COOKIE)
+        .map(|(_, token)| token.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_is_found_among_other_cookies() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::COOKIE, "theme=dark; x=1".parse().unwrap());
+        assert_eq!(cookie(&headers), None);
+        headers.append(header::COOKIE, "a=b; syndarix_refresh=T0ken; c=d".parse().unwrap());
+        assert_eq!(cookie(&headers).as_deref(), Some("T0ken"));
+    }
+
+    #[test]
+    fn the_cookie_is_out_of_reach_of_scripts_and_other_sites() {
+        let device = |secure| Device {
+            address: String::new(),
+            user_agent: String::new(),
+            cookie: None,
+            secure,
+        };
+        let plain = device(false).set_cookie("t", 60);
+        assert_eq!(plain, "syndarix_refresh=t; Path=/api/v1/auth; Max-Age=60; HttpOnly; SameSite=Strict");
+        assert!(device(true).set_cookie("t", 60).ends_with("; Secure"));
+    }
+}

@@ -1,0 +1,152 @@
+//! `PATCH /projects/{project_id}`: name, autonomy, confidence threshold, test command.
+
+use super::{
+    create::refused,
+    fields,
+    journal::{Category, changed},
+    view::ProjectView,
+};
+use crate::{
+    db::{Author, Error, Uow},
+    features::auth,
+    http::{Admin, ApiError, Idempotency, ProjectScope, ValidJson, idempotent},
+    state::App,
+};
+use axum::{Json, extract::State};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::json;
+use sqlx::types::Json as Jsonb;
+use syndarix_domain::{
+    ids::ProjectId,
+    policy::{Autonomy, Policy},
+};
+use utoipa::ToSchema;
+
+/// What is to be different. What is left out stays.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(super) struct ChangeProject {
+    /// Unique within the organisation; 1 to 200 characters.
+    name: Option<String>,
+    /// `full_control`, `milestone` or `autonomous`.
+    #[schema(value_type = Option<String>)]
+    autonomy: Option<Autonomy>,
+    /// From 0 to 1, kept in whole percent.
+    confidence_threshold: Option<f64>,
+    /// At most 500 characters; null for none.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    test_command: Option<Option<String>>,
+}
+
+/// Tells null, which clears, from a field that is not there.
+#[expect(clippy::option_option, reason = "JSON has three cases: not there, null, a value")]
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// What is stored now.
+struct Settings {
+    name: String,
+    autonomy: Autonomy,
+    policy: Policy,
+    test_command: Option<String>,
+}
+
+/// Change a project's settings.
+#[utoipa::path(patch, path = "/projects/{project_id}", operation_id = "change_project", tag = "projects",
+    params(("project_id" = String, Path, description = "The project")),
+    request_body = ChangeProject,
+    responses(
+        (status = 200, description = "The project", body = ProjectView),
+        (status = 409, description = "`name_taken`"),
+        (status = 422, description = "A field is wrong"),
+    ))]
+pub(super) async fn change(
+    State(app): State<App>,
+    scope: ProjectScope<Admin>,
+    key: Option<Idempotency>,
+    ValidJson(body): ValidJson<ChangeProject>,
+) -> Result<Json<ProjectView>, ApiError> {
+    let view = idempotent(&app, key, &body, || async {
+        let mut uow = app.store.begin(Author::of(scope.actor())).await?;
+        let before = load(&mut uow, scope.project()).await?;
+        let after = body.applied_to(&before)?;
+        store(&mut uow, scope.project(), &after).await.map_err(refused)?;
+        record(&mut uow, scope.project(), &before, &after);
+        uow.commit().await?;
+        ProjectView::read(&app, &scope).await
+    });
+    Ok(Json(view.await?))
+}
+
+impl ChangeProject {
+    fn applied_to(&self, before: &Settings) -> Result<Settings, ApiError> {
+        let mut policy = before.policy.clone();
+        if let Some(share) = self.confidence_threshold {
+            policy.threshold = fields::percent("confidence_threshold", share)?;
+        }
+        Ok(Settings {
+            name: match &self.name {
+                Some(name) => auth::named("name", name)?,
+                None => before.name.clone(),
+            },
+            autonomy: self.autonomy.unwrap_or(before.autonomy),
+            policy,
+            test_command: match &self.test_command {
+                Some(command) => fields::test_command(command.as_deref())?,
+                None => before.test_command.clone(),
+            },
+        })
+    }
+}
+
+/// Locked, so that what is recorded as the state before is what was there.
+async fn load(uow: &mut Uow, project: ProjectId) -> Result<Settings, Error> {
+    let (name, autonomy, Jsonb(policy), test_command): (String, String, Jsonb<Policy>, Option<String>) =
+        sqlx::query_as(
+            "select name, autonomy, policy, test_command from project where id = $1 for no key update",
+        )
+        .bind(project.0)
+        .fetch_optional(uow.conn())
+        .await?
+        .ok_or(Error::NotFound("project"))?;
+    Ok(Settings { name, autonomy: fields::autonomy(&autonomy), policy, test_command })
+}
+
+async fn store(uow: &mut Uow, project: ProjectId, settings: &Settings) -> Result<(), Error> {
+    sqlx::query("update project set name = $2, autonomy = $3, policy = $4, test_command = $5 where id = $1")
+        .bind(project.0)
+        .bind(&settings.name)
+        .bind(settings.autonomy.name())
+        .bind(Jsonb(&settings.policy))
+        .bind(&settings.test_command)
+        .execute(uow.conn())
+        .await?;
+    Ok(())
+}
+
+/// One entry for each thing that is different now.
+fn record(uow: &mut Uow, project: ProjectId, before: &Settings, after: &Settings) {
+    if before.name != after.name {
+        let what = ("name", "project.renamed", format!("renamed the project to {}", after.name));
+        let data = json!({ "before": before.name, "after": after.name });
+        changed(uow, project, Category::Configuration, what, data);
+    }
+    if before.autonomy != after.autonomy {
+        let action = format!("set the autonomy to {}", after.autonomy.name());
+        let data = json!({ "before": before.autonomy, "after": after.autonomy });
+        changed(uow, project, Category::Permission, ("autonomy", "project.autonomy_changed", action), data);
+    }
+    let (old, new) = (before.policy.threshold, after.policy.threshold);
+    if old != new {
+        let action = format!("set the confidence threshold to {new} %");
+        let what = ("confidence_threshold", "project.threshold_changed", action);
+        changed(uow, project, Category::Permission, what, json!({ "before": old, "after": new }));
+    }
+    if before.test_command != after.test_command {
+        let what =
+            ("test_command", "project.test_command_changed", "changed how the tests are run".to_owned());
+        let data = json!({ "before": before.test_command, "after": after.test_command });
+        changed(uow, project, Category::Configuration, what, data);
+    }
+}
