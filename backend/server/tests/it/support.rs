@@ -5,20 +5,20 @@ use axum::{
     body::Body,
     http::{Method, Request, StatusCode, header},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgConnectOptions};
-use std::{str::FromStr, sync::Arc};
+use std::{str::FromStr, sync::Arc, time::Duration};
 use syndarix::{
     clock::Clock,
     config::{Config, Flags},
     db::{self, Store},
-    features::{auth::Keys, llm::Models},
+    features::{self, auth::Keys, llm::Models},
     http,
     state::{App, Parts},
 };
 use syndarix_bus::Hub;
 use syndarix_forge::{Git, LocalForge};
-use syndarix_jobs::Wake;
+use syndarix_jobs::{QueueConfig, QueueStats, Wake, Worker, WorkerConfig};
 use syndarix_llm::{Gateway, GatewayPolicy, ModelGroups, PriceTable};
 use syndarix_mcp_ci::sandbox::{Isolation, Level};
 use tempfile::TempDir;
@@ -28,6 +28,15 @@ use uuid::Uuid;
 
 /// The migrated database that every test's own is copied from.
 static TEMPLATE: OnceCell<String> = OnceCell::const_new();
+
+/// The password of everybody that a test registers.
+pub const PASSWORD: &str = "correct horse battery";
+
+/// Every queue that a feature puts jobs into.
+const QUEUES: [&str; 4] = ["agent", "default", "git", "index"];
+
+/// How long jobs may take to come to rest.
+const REST_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Makes sure that two test programs do not make the template at once.
 const TEMPLATE_LOCK: i64 = 0x5359_4e44;
@@ -66,6 +75,11 @@ async fn template() -> &'static str {
 
 impl TestApp {
     pub async fn start() -> Self {
+        Self::start_with(|_| ()).await
+    }
+
+    /// Starts with other settings than the usual ones.
+    pub async fn start_with(settings: impl FnOnce(&mut Config)) -> Self {
         let template = template().await;
         let database = format!("syndarix_test_{}", Uuid::now_v7().simple());
         let mut admin = PgConnection::connect_with(&server()).await.unwrap();
@@ -75,7 +89,7 @@ impl TestApp {
             .unwrap();
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::fixed("2026-11-20T09:00:00Z".parse().unwrap());
-        let app = assemble(&database, &dir, clock.clone()).await;
+        let app = assemble(&database, &dir, clock.clone(), settings).await;
         Self { router: http::router(app.clone()), app, clock, database, _dir: dir }
     }
 
@@ -111,6 +125,58 @@ impl TestApp {
     pub async fn post(&self, path: &str, token: &str, body: Value) -> (StatusCode, Value) {
         self.send(Method::POST, path, Some(token), Some(body)).await
     }
+
+    /// Registers `name@example.org` and returns the access token.
+    pub async fn user(&self, name: &str) -> String {
+        let account = json!({ "email": format!("{name}@example.org"), "name": name, "password": PASSWORD });
+        let (status, session) = self.send(Method::POST, "/api/v1/auth/register", None, Some(account)).await;
+        assert_eq!(status, StatusCode::CREATED, "{session}");
+        session["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// Makes a project with a repository of one README in the first organisation of this person, and returns its id.
+    pub async fn project(&self, token: &str) -> String {
+        let (_, organisations) = self.get("/api/v1/organisations", token).await;
+        let name = format!("Project {}", Uuid::now_v7().simple());
+        let body = json!({
+            "organisation_id": organisations["items"][0]["id"], "name": name, "repository": { "source": "empty" },
+        });
+        let (status, project) = self.post("/api/v1/projects", token, body).await;
+        assert_eq!(status, StatusCode::CREATED, "{project}");
+        self.run_jobs().await;
+        let id = project["id"].as_str().unwrap().to_owned();
+        let (_, project) = self.get(&format!("/api/v1/projects/{id}"), token).await;
+        assert_eq!(project["repository"]["state"], "ready", "{project}");
+        id
+    }
+
+    /// Works on jobs until none is ready or running. Jobs and timers whose time has not come by the database's clock
+    /// are left alone.
+    pub async fn run_jobs(&self) {
+        let queues = QUEUES.map(|name| QueueConfig::new(name, 4)).to_vec();
+        let mut config = WorkerConfig::new("test", Uuid::now_v7(), queues);
+        config.poll = Duration::from_millis(40);
+        config.tick = Duration::from_millis(40);
+        let registry = features::jobs(&self.app);
+        let worker = Worker::new(self.app.pool().clone(), registry, config, self.app.wake.clone()).start();
+        let rested = tokio::time::timeout(REST_DEADLINE, self.rest()).await;
+        let left = self.at_work().await;
+        worker.shutdown(Duration::from_secs(5)).await;
+        assert!(rested.is_ok(), "jobs did not come to rest: {left:?}");
+    }
+
+    async fn rest(&self) {
+        while !self.at_work().await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(15)).await;
+        }
+    }
+
+    /// The queues with ready or running jobs.
+    async fn at_work(&self) -> Vec<QueueStats> {
+        let mut conn = self.app.pool().acquire().await.unwrap();
+        let stats = syndarix_jobs::queue_stats(&mut conn).await.unwrap();
+        stats.into_iter().filter(|queue| queue.ready + queue.running > 0).collect()
+    }
 }
 
 impl Drop for TestApp {
@@ -129,10 +195,11 @@ impl Drop for TestApp {
     }
 }
 
-async fn assemble(database: &str, dir: &TempDir, clock: Clock) -> App {
+async fn assemble(database: &str, dir: &TempDir, clock: Clock, settings: impl FnOnce(&mut Config)) -> App {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let flags = Flags { data_dir: Some(dir.path().into()), ..Flags::default() };
-    let config = Config::load(&flags, |_| None).unwrap();
+    let mut config = Config::load(&flags, |_| None).unwrap();
+    settings(&mut config);
     let pool = db::connect(server().database(database), 8);
     let (hub, wake) = (Hub::default(), Wake::new());
     let store = Store::new(pool.clone(), clock.clone(), hub.clone(), wake.clone());

@@ -44,7 +44,8 @@ pub(crate) fn named(field: &str, name: &str) -> Result<String, ApiError> {
 /// A password that is worth hashing.
 pub(super) fn acceptable(password: &str) -> Result<(), ApiError> {
     if password.chars().count() < MIN_PASSWORD {
-        let message = format!("must have at least {MIN_PASSWORD} characters: a few words are easy to remember");
+        let message =
+            format!("must have at least {MIN_PASSWORD} characters: a few words are easy to remember");
         return Err(ApiError::invalid("password", message));
     }
     if password.len() > MAX_PASSWORD {
@@ -66,7 +67,9 @@ mod tests {
 
     #[test]
     fn what_is_not_an_address_is_refused() {
-        for wrong in ["", "maria", "@x.org", "maria@", "a@b@c", "a b@c.org", "a@b..org", "a@b.org\n x", "a@\0"] {
+        for wrong in
+            ["", "maria", "@x.org", "maria@", "a@b@c", "a b@c.org", "a@b..org", "a@b.org\n x", "a@\0"]
+        {
             assert_eq!(normalised(wrong), None, "{wrong:?}");
         }
         assert_eq!(normalised(&format!("{}@x.org", "a".repeat(300))), None);

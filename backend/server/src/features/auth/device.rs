@@ -81,12 +81,8 @@ mod tests {
 
     #[test]
     fn the_cookie_is_out_of_reach_of_scripts_and_other_sites() {
-        let device = |secure| Device {
-            address: String::new(),
-            user_agent: String::new(),
-            cookie: None,
-            secure,
-        };
+        let device =
+            |secure| Device { address: String::new(), user_agent: String::new(), cookie: None, secure };
         let plain = device(false).set_cookie("t", 60);
         assert_eq!(plain, "syndarix_refresh=t; Path=/api/v1/auth; Max-Age=60; HttpOnly; SameSite=Strict");
         assert!(device(true).set_cookie("t", 60).ends_with("; Secure"));

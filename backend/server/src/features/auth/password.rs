@@ -23,7 +23,8 @@ const MAX_WAIT: Duration = Duration::from_secs(10);
 
 /// A hash that no password has, with the parameters of real ones: checked when there is no such account, so that the
 /// time of an answer does not say whether there is.
-const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const NOBODY: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 static TURNS: Semaphore = Semaphore::const_new(AT_ONCE);
 

@@ -56,9 +56,6 @@ impl Throttle {
 }
 
 async fn forget_old(app: &App, now: Timestamp) -> Result<(), ApiError> {
-    sqlx::query("delete from login_attempt where since <= $1")
-        .bind(now - WINDOW)
-        .execute(app.pool())
-        .await?;
+    sqlx::query("delete from login_attempt where since <= $1").bind(now - WINDOW).execute(app.pool()).await?;
     Ok(())
 }

@@ -86,11 +86,13 @@ async fn write(uow: &mut Uow, project: ProjectId, new: &NewProject) -> Result<()
         .bind(project.0)
         .execute(uow.conn())
         .await?;
-    sqlx::query("insert into counter (project_id, name, value) select $1, name, 0 from unnest($2::text[]) name")
-        .bind(project.0)
-        .bind(COUNTERS.map(String::from).to_vec())
-        .execute(uow.conn())
-        .await?;
+    sqlx::query(
+        "insert into counter (project_id, name, value) select $1, name, 0 from unnest($2::text[]) name",
+    )
+    .bind(project.0)
+    .bind(COUNTERS.map(String::from).to_vec())
+    .execute(uow.conn())
+    .await?;
     sqlx::query("insert into budget (project_id, hard_limit_micro_usd, updated_at) values ($1, $2, $3)")
         .bind(project.0)
         .bind(new.hard_limit.map(|limit| limit.0))

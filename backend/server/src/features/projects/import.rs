@@ -90,8 +90,7 @@ impl Import {
         .bind(Jsonb(source.without_credentials()))
         .execute(uow.conn())
         .await?;
-        let data =
-            json!({ "default_branch": info.default_branch.as_str(), "head": info.head.to_string() });
+        let data = json!({ "default_branch": info.default_branch.as_str(), "head": info.head.to_string() });
         uow.announce(project, "project", project, "project.repository_ready", data);
         uow.complete_job();
         uow.commit().await.map(drop)

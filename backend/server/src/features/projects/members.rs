@@ -73,9 +73,8 @@ pub(super) async fn put(
 ) -> Result<(StatusCode, Json<MemberView>), ApiError> {
     let view = idempotent(&app, key, &body, || async {
         let email = auth::email_of("email", &body.email)?;
-        let role = ProjectRole::parse(&body.role).ok_or_else(|| {
-            ApiError::invalid("role", "must be `admin`, `editor`, `approver` or `viewer`")
-        })?;
+        let role = ProjectRole::parse(&body.role)
+            .ok_or_else(|| ApiError::invalid("role", "must be `admin`, `editor`, `approver` or `viewer`"))?;
         let mut uow = app.store.begin(Author::of(scope.actor())).await?;
         lock(&mut uow, scope.project()).await?;
         let user: Option<(Uuid, String)> = sqlx::query_as("select id, name from app_user where email = $1")
@@ -106,9 +105,10 @@ pub(super) async fn put(
 pub(super) async fn remove(
     State(app): State<App>,
     scope: ProjectScope<Admin>,
-    Path((_, user)): Path<(Uuid, Uuid)>,
+    Path(path): Path<(String, String)>,
     key: Option<Idempotency>,
 ) -> Result<StatusCode, ApiError> {
+    let user: Uuid = path.1.parse().map_err(|_| ApiError::not_found("member"))?;
     idempotent(&app, key, &user, || async {
         let mut uow = app.store.begin(Author::of(scope.actor())).await?;
         lock(&mut uow, scope.project()).await?;
@@ -167,14 +167,16 @@ async fn lock(uow: &mut Uow, project: ProjectId) -> Result<(), Error> {
 }
 
 async fn require_admin(uow: &mut Uow, project: ProjectId) -> Result<(), ApiError> {
-    let admins: i64 = sqlx::query_scalar(
-        "select count(*) from project_member where project_id = $1 and role = 'admin'",
-    )
-    .bind(project.0)
-    .fetch_one(uow.conn())
-    .await?;
+    let admins: i64 =
+        sqlx::query_scalar("select count(*) from project_member where project_id = $1 and role = 'admin'")
+            .bind(project.0)
+            .fetch_one(uow.conn())
+            .await?;
     if admins > 0 {
         return Ok(());
     }
-    Err(ApiError::conflict("last_admin", "this is the last admin of the project: make somebody else admin first"))
+    Err(ApiError::conflict(
+        "last_admin",
+        "this is the last admin of the project: make somebody else admin first",
+    ))
 }

@@ -1,0 +1,300 @@
+//! Accounts and devices: register, sign in, stay signed in, sign out.
+
+use crate::support::{PASSWORD, TestApp};
+use axum::{
+    body::Body,
+    http::{Method, Request, Response, StatusCode, header},
+};
+use chrono::Duration;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+async fn form(app: &TestApp, username: &str, password: &str) -> Response<Body> {
+    let body = url::form_urlencoded::Serializer::new(String::new())
+        .append_pair("username", username)
+        .append_pair("password", password)
+        .finish();
+    let request = Request::post("/api/v1/auth/login")
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(Body::from(body));
+    app.router.clone().oneshot(request.unwrap()).await.unwrap()
+}
+
+async fn body(response: Response<Body>) -> Value {
+    let bytes = axum::body::to_bytes(response.into_body(), 1024 * 1024).await.unwrap();
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+async fn register(app: &TestApp, email: &str) -> Value {
+    let account = json!({ "email": email, "name": "Maria", "password": PASSWORD });
+    let (status, session) = app.send(Method::POST, "/api/v1/auth/register", None, Some(account)).await;
+    assert_eq!(status, StatusCode::CREATED, "{session}");
+    session
+}
+
+async fn refresh(app: &TestApp, token: &str) -> (StatusCode, Value) {
+    let body = json!({ "refresh_token": token });
+    app.send(Method::POST, "/api/v1/auth/refresh", None, Some(body)).await
+}
+
+fn token(session: &Value) -> String {
+    session["refresh_token"].as_str().unwrap().to_owned()
+}
+
+async fn audited(app: &TestApp, event_type: &str) -> Vec<Value> {
+    let payloads: Vec<Vec<u8>> =
+        sqlx::query_scalar("select payload from audit_entry where type = $1 order by ordinal")
+            .bind(event_type)
+            .fetch_all(app.app.pool())
+            .await
+            .unwrap();
+    payloads.iter().map(|payload| serde_json::from_slice(payload).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn whoever_registers_is_signed_in_and_owns_an_organisation() {
+    let app = TestApp::start().await;
+    let session = register(&app, " Maria@Example.org ").await;
+    assert_eq!(session["user"]["email"], "maria@example.org");
+    assert_eq!(session["token_type"], "Bearer");
+    assert_eq!(session["expires_in"], 900);
+    let (status, me) = app.get("/api/v1/me", session["access_token"].as_str().unwrap()).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(me["user"], session["user"]);
+    assert_eq!(me["organisations"][0]["name"], "Maria's organisation");
+    assert_eq!(me["organisations"][0]["role"], "owner");
+    assert_eq!(me["projects"], json!([]));
+    assert_eq!(audited(&app, "auth.registered").await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_address_is_registered_once_whatever_its_case() {
+    let app = TestApp::start().await;
+    register(&app, "maria@example.org").await;
+    let account = json!({ "email": "MARIA@example.org", "name": "M", "password": PASSWORD });
+    let (status, problem) = app.send(Method::POST, "/api/v1/auth/register", None, Some(account)).await;
+    assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &json!("email_taken")));
+    assert_eq!(problem["errors"][0]["field"], "email");
+}
+
+#[tokio::test]
+async fn a_wrong_field_is_named_and_nothing_is_written() {
+    let app = TestApp::start().await;
+    for (field, wrong) in [("email", "maria"), ("name", " "), ("password", "elevenchars")] {
+        let mut account = json!({ "email": "maria@example.org", "name": "Maria", "password": PASSWORD });
+        account[field] = wrong.into();
+        let (status, problem) = app.send(Method::POST, "/api/v1/auth/register", None, Some(account)).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
+        assert_eq!(problem["errors"][0]["field"], field);
+    }
+    let users: i64 =
+        sqlx::query_scalar("select count(*) from app_user").fetch_one(app.app.pool()).await.unwrap();
+    assert_eq!(users, 0);
+}
+
+#[tokio::test]
+async fn a_closed_registration_refuses_everybody() {
+    let app = TestApp::start_with(|config| config.open_registration = false).await;
+    let account = json!({ "email": "maria@example.org", "name": "Maria", "password": PASSWORD });
+    let (status, problem) = app.send(Method::POST, "/api/v1/auth/register", None, Some(account)).await;
+    assert_eq!((status, &problem["code"]), (StatusCode::FORBIDDEN, &json!("registration_closed")));
+}
+
+#[tokio::test]
+async fn signing_in_sets_a_cookie_that_scripts_cannot_read() {
+    let app = TestApp::start_with(|config| config.public_url = Some("https://syndarix.example".into())).await;
+    register(&app, "maria@example.org").await;
+    let response = form(&app, "Maria@example.org", PASSWORD).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let cookie = response.headers()[header::SET_COOKIE].to_str().unwrap().to_owned();
+    for attribute in ["HttpOnly", "SameSite=Strict", "Path=/api/v1/auth", "Secure"] {
+        assert!(cookie.contains(attribute), "{cookie}");
+    }
+    let session = body(response).await;
+    assert!(cookie.starts_with(&format!("syndarix_refresh={};", token(&session))));
+    let request = Request::post("/api/v1/auth/refresh")
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::COOKIE, cookie.split(';').next().unwrap())
+        .body(Body::from("{}"));
+    let renewed = app.router.clone().oneshot(request.unwrap()).await.unwrap();
+    assert_eq!(renewed.status(), StatusCode::OK);
+    assert_ne!(token(&body(renewed).await), token(&session));
+}
+
+#[tokio::test]
+async fn a_wrong_password_and_an_unknown_address_get_the_same_answer_and_are_both_audited() {
+    let app = TestApp::start().await;
+    register(&app, "maria@example.org").await;
+    let mut answers = Vec::new();
+    for email in ["maria@example.org", "nobody@example.org", "secret typed into the wrong field"] {
+        let response = form(&app, email, "not the right password").await;
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        let mut problem = body(response).await;
+        problem.as_object_mut().unwrap().remove("request_id");
+        answers.push(problem);
+    }
+    assert_eq!(answers[0]["code"], "wrong_credentials");
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    let entries = audited(&app, "auth.login_failed").await;
+    assert_eq!(entries.len(), 3);
+    let text = format!("{entries:?}");
+    assert!(!text.contains("not the right password") && !text.contains("secret typed"), "{text}");
+}
+
+#[tokio::test]
+async fn guessing_is_stopped_for_this_address_and_goes_on_later() {
+    let app = TestApp::start().await;
+    register(&app, "maria@example.org").await;
+    for _ in 0..10 {
+        assert_eq!(
+            form(&app, "maria@example.org", "wrong wrong wrong").await.status(),
+            StatusCode::UNAUTHORIZED
+        );
+    }
+    let response = form(&app, "maria@example.org", PASSWORD).await;
+    assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(response.headers()[header::RETRY_AFTER], "900");
+    assert_eq!(body(response).await["code"], "too_many_attempts");
+    assert_eq!(form(&app, "other@example.org", "wrong").await.status(), StatusCode::UNAUTHORIZED);
+    app.clock.set(app.clock.now() + Duration::minutes(15));
+    assert_eq!(form(&app, "maria@example.org", PASSWORD).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_success_forgets_the_failures_before_it() {
+    let app = TestApp::start().await;
+    register(&app, "maria@example.org").await;
+    for _ in 0..3 {
+        for _ in 0..6 {
+            assert_eq!(form(&app, "maria@example.org", "wrong").await.status(), StatusCode::UNAUTHORIZED);
+        }
+        assert_eq!(form(&app, "maria@example.org", PASSWORD).await.status(), StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_token_rotates_and_two_tabs_at_once_get_the_same_successor() {
+    let app = TestApp::start().await;
+    let first = token(&register(&app, "maria@example.org").await);
+    let ((s1, one), (s2, two)) = tokio::join!(refresh(&app, &first), refresh(&app, &first));
+    assert_eq!((s1, s2), (StatusCode::OK, StatusCode::OK));
+    assert_eq!(token(&one), token(&two));
+    assert_ne!(token(&one), first);
+    assert_eq!(app.get("/api/v1/me", two["access_token"].as_str().unwrap()).await.0, StatusCode::OK);
+    let stored: i64 =
+        sqlx::query_scalar("select count(*) from session").fetch_one(app.app.pool()).await.unwrap();
+    assert_eq!(stored, 2, "never two live branches");
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_given_again_as_long_as_its_token_was_not_used() {
+    let app = TestApp::start().await;
+    let first = token(&register(&app, "maria@example.org").await);
+    let (_, lost) = refresh(&app, &first).await;
+    app.clock.set(app.clock.now() + Duration::hours(1));
+    let (status, again) = refresh(&app, &first).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(token(&again), token(&lost));
+}
+
+#[tokio::test]
+async fn a_parent_may_come_back_within_ten_seconds_even_when_its_successor_was_used() {
+    let app = TestApp::start().await;
+    let first = token(&register(&app, "maria@example.org").await);
+    let (_, second) = refresh(&app, &first).await;
+    assert_eq!(refresh(&app, &token(&second)).await.0, StatusCode::OK);
+    app.clock.set(app.clock.now() + Duration::seconds(10));
+    assert_eq!(token(&refresh(&app, &first).await.1), token(&second));
+}
+
+#[tokio::test]
+async fn a_replay_after_its_successor_was_used_signs_the_device_out_and_no_other() {
+    let app = TestApp::start().await;
+    let first = token(&register(&app, "maria@example.org").await);
+    let other = token(&body(form(&app, "maria@example.org", PASSWORD).await).await);
+    let (_, second) = refresh(&app, &first).await;
+    let (_, third) = refresh(&app, &token(&second)).await;
+    app.clock.set(app.clock.now() + Duration::seconds(11));
+    let (status, problem) = refresh(&app, &first).await;
+    assert_eq!((status, &problem["code"]), (StatusCode::UNAUTHORIZED, &json!("refresh_reused")));
+    let (status, problem) = refresh(&app, &token(&third)).await;
+    assert_eq!((status, &problem["code"]), (StatusCode::UNAUTHORIZED, &json!("session_ended")));
+    assert_eq!(refresh(&app, &other).await.0, StatusCode::OK);
+    assert_eq!(audited(&app, "auth.refresh_reused").await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_unused_device_is_signed_out_after_thirty_days_and_an_access_token_after_a_quarter_of_an_hour() {
+    let app = TestApp::start().await;
+    let session = register(&app, "maria@example.org").await;
+    app.clock.set(app.clock.now() + Duration::minutes(15));
+    let (status, _) = app.get("/api/v1/me", session["access_token"].as_str().unwrap()).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    app.clock.set(app.clock.now() + Duration::days(30));
+    assert_eq!(refresh(&app, &token(&session)).await.1["code"], "session_ended");
+}
+
+#[tokio::test]
+async fn signing_out_ends_the_device_and_removes_its_cookie() {
+    let app = TestApp::start().await;
+    let session = register(&app, "maria@example.org").await;
+    let request = Request::post("/api/v1/auth/logout")
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::COOKIE, format!("syndarix_refresh={}", token(&session)))
+        .body(Body::from("{}"));
+    let response = app.router.clone().oneshot(request.unwrap()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::NO_CONTENT);
+    assert!(response.headers()[header::SET_COOKIE].to_str().unwrap().contains("Max-Age=0"));
+    assert_eq!(refresh(&app, &token(&session)).await.1["code"], "session_ended");
+    assert_eq!(audited(&app, "auth.logout").await.len(), 1);
+    let (status, _) = app.send(Method::POST, "/api/v1/auth/logout", None, Some(json!({}))).await;
+    assert_eq!(status, StatusCode::NO_CONTENT, "nobody is signed in: that is what was asked for");
+}
+
+#[tokio::test]
+async fn neither_passwords_nor_tokens_are_stored() {
+    let app = TestApp::start().await;
+    let session = register(&app, "maria@example.org").await;
+    let (_, renewed) = refresh(&app, &token(&session)).await;
+    let everything: String = sqlx::query_scalar(
+        "select concat((select string_agg(u::text, '') from app_user u), (select string_agg(s::text, '') from session s),
+                (select string_agg(encode(a.payload, 'escape'), '') from audit_entry a))",
+    )
+    .fetch_one(app.app.pool())
+    .await
+    .unwrap();
+    let raw = |text: &str| {
+        use base64::Engine;
+        hex::encode(base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).unwrap())
+    };
+    assert!(everything.contains("$argon2id$"));
+    for secret in
+        [PASSWORD.to_owned(), token(&session), token(&renewed), raw(&token(&session)), raw(&token(&renewed))]
+    {
+        assert!(!everything.contains(&secret), "{secret}");
+    }
+}
+
+#[tokio::test]
+async fn an_older_epoch_is_refused() {
+    let app = TestApp::start().await;
+    let session = register(&app, "maria@example.org").await;
+    sqlx::query("update app_user set token_epoch = 1").execute(app.app.pool()).await.unwrap();
+    let (status, _) = app.get("/api/v1/me", session["access_token"].as_str().unwrap()).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn organisations_are_founded_by_anybody_and_seen_by_their_members_only() {
+    let app = TestApp::start().await;
+    let (maria, otto) = (app.user("maria").await, app.user("otto").await);
+    let (status, founded) = app.post("/api/v1/organisations", &maria, json!({ "name": "Acme" })).await;
+    assert_eq!(status, StatusCode::CREATED);
+    assert_eq!((&founded["name"], &founded["role"]), (&json!("Acme"), &json!("owner")));
+    let names = |list: Value| {
+        let items = list["items"].as_array().unwrap().clone();
+        items.iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(app.get("/api/v1/organisations", &maria).await.1), ["Acme", "maria's organisation"]);
+    assert_eq!(names(app.get("/api/v1/organisations", &otto).await.1), ["otto's organisation"]);
+}

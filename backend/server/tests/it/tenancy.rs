@@ -1,0 +1,130 @@
+//! What a stranger sees of somebody else's project: nothing, anywhere.
+
+use crate::support::TestApp;
+use axum::http::{Method, StatusCode};
+use serde_json::{Value, json};
+use syndarix::http;
+
+/// A project id in a path.
+const PROJECT: &str = "{project_id}";
+
+/// Tables that hold nothing of a tenant, or hold it by another column.
+const NO_PROJECT: &[(&str, &str)] = &[
+    ("instance_secret", "the installation's own keys"),
+    ("organisation", "is the tenant"),
+    ("app_user", "people belong to organisations"),
+    ("membership", "by organisation"),
+    ("session", "by person"),
+    ("login_attempt", "by a hash, before anybody is signed in"),
+    ("project", "is what the others name"),
+    ("idempotency", "by caller and path"),
+    ("audit_entry", "by chain, which is the project"),
+    ("audit_seal", "by chain, which is the project"),
+    ("audit_cursor", "one row, no content"),
+    ("worker", "processes"),
+    ("leader_lease", "processes"),
+    ("agent_type", "by organisation"),
+    ("agent_type_version", "by agent type"),
+    ("_sqlx_migrations", "the schema's own history"),
+];
+
+/// Every operation below a project, as (method, path, operation id).
+fn operations() -> Vec<(Method, String, String)> {
+    let document = serde_json::to_value(http::openapi()).unwrap();
+    let mut found = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in ["get", "put", "post", "patch", "delete"] {
+            if let (true, Some(operation)) = (path.contains(PROJECT), item.get(method)) {
+                let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
+                found.push((method.to_uppercase().parse().unwrap(), path.clone(), id));
+            }
+        }
+    }
+    found
+}
+
+/// The path with the project's id, and ids of nothing for the rest.
+fn filled(path: &str, project: &str) -> String {
+    let parts = path.split('/').map(|part| match part {
+        PROJECT => project.to_owned(),
+        "{number}" => "1".to_owned(),
+        part if part.starts_with('{') => "01935f4e-0000-7000-8000-000000000001".to_owned(),
+        part => part.to_owned(),
+    });
+    parts.collect::<Vec<_>>().join("/")
+}
+
+fn body_for(method: &Method) -> Option<Value> {
+    (*method != Method::GET && *method != Method::DELETE).then(|| json!({}))
+}
+
+#[tokio::test]
+async fn a_stranger_finds_no_project_behind_any_operation() {
+    let app = TestApp::start().await;
+    let owner = app.user("maria").await;
+    let project = app.project(&owner).await;
+    let stranger = app.user("otto").await;
+    let operations = operations();
+    assert!(operations.len() > 5, "the document lists the operations: {operations:?}");
+    let mut failures = Vec::new();
+    for (method, path, id) in operations {
+        let path = filled(&path, &project);
+        let (status, problem) = app.send(method.clone(), &path, Some(&stranger), body_for(&method)).await;
+        // The sentence too: a 404 about a story would mean that the project's door was open.
+        let detail = problem["detail"].as_str().unwrap_or_default();
+        if status != StatusCode::NOT_FOUND || detail != "there is no project with this id here" {
+            failures.push(format!("{method} {path} ({id}): {status} {detail}"));
+        }
+        let (status, _) = app.send(method.clone(), &path, None, body_for(&method)).await;
+        if status != StatusCode::UNAUTHORIZED {
+            failures.push(format!("{method} {path} ({id}) without a token: {status}"));
+        }
+    }
+    assert!(
+        failures.is_empty(),
+        "these operations look at something before the caller's membership; take `ProjectScope` before the body:\n{}",
+        failures.join("\n")
+    );
+}
+
+#[tokio::test]
+async fn every_operation_has_a_name_of_its_own() {
+    let mut names: Vec<String> = operations().into_iter().map(|(_, _, id)| id).collect();
+    assert!(names.iter().all(|name| !name.is_empty()));
+    let all = names.len();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), all);
+}
+
+#[tokio::test]
+async fn lists_across_projects_show_a_stranger_nothing() {
+    let app = TestApp::start().await;
+    let owner = app.user("maria").await;
+    let project = app.project(&owner).await;
+    let stranger = app.user("otto").await;
+    for path in ["/api/v1/projects", "/api/v1/organisations", "/api/v1/me"] {
+        let (status, mine) = app.get(path, &owner).await;
+        assert_eq!(status, StatusCode::OK);
+        let (_, theirs) = app.get(path, &stranger).await;
+        assert!(!theirs.to_string().contains(&project), "{path}: {theirs}");
+        assert!(path.ends_with("organisations") || mine.to_string().contains(&project), "{path}: {mine}");
+    }
+}
+
+#[tokio::test]
+async fn every_table_names_its_project_or_is_listed_with_its_reason() {
+    let app = TestApp::start().await;
+    let without: Vec<String> = sqlx::query_scalar(
+        "select t.table_name::text from information_schema.tables t
+         where t.table_schema = 'public' and t.table_type = 'BASE TABLE' and not exists (
+            select 1 from information_schema.columns c
+             where c.table_schema = 'public' and c.table_name = t.table_name and c.column_name = 'project_id')",
+    )
+    .fetch_all(app.app.pool())
+    .await
+    .unwrap();
+    let unlisted: Vec<_> =
+        without.iter().filter(|table| !NO_PROJECT.iter().any(|(name, _)| name == table)).collect();
+    assert!(unlisted.is_empty(), "add project_id, or list the table here with its reason: {unlisted:?}");
+}
