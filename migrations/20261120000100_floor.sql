@@ -53,7 +53,7 @@ create table session (
     constraint session_token_key unique (token_hash)
 );
 create index session_family on session (family);
-create index session_user on session (user_id);
+create index session_of_user on session (user_id);
 
 -- Attempts to sign in within the present window, by a hash of e-mail and address.
 create table login_attempt (

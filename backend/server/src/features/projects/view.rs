@@ -2,7 +2,7 @@
 
 use super::{fields, repository::Source};
 use crate::{
-    features::auth::MembershipView,
+    features::{auth::MembershipView, costs::BudgetView},
     http::{ApiError, Caller, List, Page, ProjectRole, ProjectScope, ValidQuery, View},
     state::App,
 };
@@ -42,7 +42,7 @@ pub struct ProjectView {
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
     /// What it may cost.
-    pub budget: Option<BudgetOfProject>,
+    pub budget: Option<BudgetView>,
     /// Real money that was spent, in millionths of a dollar.
     pub spent_micro_usd: i64,
     /// What the scripted models would have cost; never added to real money.
@@ -60,21 +60,6 @@ pub struct RepositoryView {
     pub detail: Option<String>,
     /// Where it came from, without credentials.
     pub location: Option<String>,
-}
-
-/// A project's budget, in millionths of a dollar.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct BudgetOfProject {
-    /// Nothing is spent beyond it.
-    pub hard_limit_micro_usd: Option<i64>,
-    /// Somebody is told when it is reached.
-    pub soft_limit_micro_usd: Option<i64>,
-    /// Spent.
-    pub spent_micro_usd: i64,
-    /// Held back for calls that are under way.
-    pub reserved_micro_usd: i64,
-    /// Spent on scripted models.
-    pub simulated_micro_usd: i64,
 }
 
 /// How much is going on in a project.
@@ -140,7 +125,7 @@ impl Row {
     /// The view, with the role of the row, or of a caller who is no user.
     fn view(self, role: Option<ProjectRole>) -> ProjectView {
         let Jsonb(source) = self.repository_source;
-        let budget = self.has_budget.then_some(BudgetOfProject {
+        let budget = self.has_budget.then_some(BudgetView {
             hard_limit_micro_usd: self.hard_limit_micro_usd,
             soft_limit_micro_usd: self.soft_limit_micro_usd,
             spent_micro_usd: self.spent_micro_usd,
