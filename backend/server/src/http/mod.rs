@@ -9,6 +9,7 @@ mod idempotency;
 mod page;
 mod router;
 mod scope;
+mod socket;
 mod ui;
 
 pub use error::ApiError;
@@ -17,3 +18,4 @@ pub use idempotency::{Idempotency, idempotent};
 pub use page::{List, Page};
 pub use router::{openapi, router};
 pub use scope::{Admin, Approve, Edit, OrganisationRole, ProjectRole, ProjectScope, View, Work};
+pub use socket::Sockets;

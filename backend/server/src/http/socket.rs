@@ -1,0 +1,29 @@
+//! The sockets that the API is served on: a peer that stops reading is let go.
+
+use axum::serve::Listener;
+use std::{io, net::SocketAddr};
+use syndarix_bus::{STALL, Unstalled};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Accepts connections whose writes fail when the peer takes no byte for [`STALL`]. Without it a client that has
+/// gone to sleep would hold its stream's task and buffers until TCP gives up, a quarter of an hour later.
+#[derive(Debug)]
+pub struct Sockets(pub TcpListener);
+
+impl Listener for Sockets {
+    type Io = Unstalled<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        let (socket, address) = Listener::accept(&mut self.0).await;
+        // Nagle's delay would cost 40 ms on every event of a stream.
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY not set");
+        }
+        (Unstalled::new(socket, STALL), address)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
