@@ -24,7 +24,7 @@ use crate::{
     http,
     state::{App, Parts},
 };
-use axum::{Router, serve::ListenerExt};
+use axum::Router;
 use sqlx::PgPool;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use syndarix_bus::Hub;
@@ -166,6 +166,7 @@ async fn assemble(
         stopping: CancellationToken::new(),
         models: Models { gateway: gateway()?, groups: models },
     });
+    features::events::spawn_hub(&app, &tasks, ending.clone());
     tasks.spawn(answer_http(listener, http::router(app.clone()), ending.clone()));
     let worker = (options.duty != Duty::Api).then(|| worker(&app, pool));
     tracing::info!(%address, %instance, "Syndarix is up");
@@ -197,13 +198,8 @@ fn worker(app: &App, pool: PgPool) -> WorkerHandle {
 }
 
 async fn answer_http(listener: TcpListener, router: Router, ending: CancellationToken) {
-    // Nagle's delay would cost 40 ms on every event of a stream.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY not set");
-        }
-    });
-    let served = axum::serve(listener, router).with_graceful_shutdown(ending.cancelled_owned()).await;
+    let sockets = http::Sockets(listener);
+    let served = axum::serve(sockets, router).with_graceful_shutdown(ending.cancelled_owned()).await;
     if let Err(error) = served {
         tracing::error!(%error, "the HTTP server ended");
     }

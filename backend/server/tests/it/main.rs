@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot be set up fails loudly")]
 
 mod auth;
+mod events;
 mod floor;
 mod projects;
 mod support;

@@ -85,8 +85,11 @@ impl Feed {
         if let Some(opening) = self.opening.take() {
             return Some(opening);
         }
+        // A stream is never done by itself: a stopping process ends it, and the client resumes elsewhere.
+        let stopping = self.access.app.stopping.clone();
         while !self.ended {
             tokio::select! {
+                () = stopping.cancelled() => self.ended = true,
                 steps = self.items.next() => {
                     let frames = self.frames(steps.unwrap_or_default()).await;
                     if !frames.is_empty() {

@@ -11,7 +11,7 @@ use crate::{
 use axum::{
     body::Body,
     extract::State,
-    http::{HeaderName, HeaderValue, header, request::Parts},
+    http::{HeaderName, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
@@ -65,6 +65,10 @@ pub(super) async fn stream_my_events(
 }
 
 async fn respond(access: Access, resume: Resume) -> Result<Response, ApiError> {
+    if access.app.stopping.is_cancelled() {
+        let detail = "this instance is stopping: connect again in a moment";
+        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", detail));
+    }
     let header = access.header(&LAST_EVENT_ID);
     let last = header.or(resume.last_event_id).filter(|id| !id.is_empty());
     let feed = Feed::open(access, last.as_deref()).await?;
