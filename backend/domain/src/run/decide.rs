@@ -190,6 +190,9 @@ fn answer(run: &Run, approval: ApprovalId, answer: &Answer, now: Timestamp) -> D
         return Err(Rejection::guard("approval", "the run waits for another answer"));
     }
     let woken = Event::Woken { answer: Some(answer.clone()), at: now };
+    if let Answer::Edited { result } = answer {
+        return edited(run, resume, woken, result, now);
+    }
     Ok(match (resume, answer) {
         (_, Answer::Expired) => {
             let reason = "nobody answered before the approval expired".to_owned();
@@ -219,6 +222,20 @@ fn answer(run: &Run, approval: ApprovalId, answer: &Answer, now: Timestamp) -> D
             .then(Effect::Advance),
         (_, _) => Decision::of(woken).then(Effect::TellResumed).then(Effect::Advance),
     })
+}
+
+/// A human's version of the offered result is handed on like the run's own; it must fit the stage as well.
+fn edited(run: &Run, resume: &Resume, woken: Event, result: &RunResult, now: Timestamp) -> Decided {
+    let Resume::Result { calls, call, .. } = resume else {
+        return Err(Rejection::guard("edited", "only an offered result can be edited"));
+    };
+    if !fits(run.stage, &result.outcome) {
+        return Err(Rejection::guard(
+            "outcome",
+            format!("this is not what the {} stage hands on", run.stage.name()),
+        ));
+    }
+    Ok(end(vec![woken, finished_call(calls, call, now)], Ending::Succeeded(result.clone()), now))
 }
 
 fn wake(run: &Run, now: Timestamp) -> Decided {

@@ -404,8 +404,13 @@ pub enum Command {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum Answer {
-    /// Go on as asked, or as edited.
+    /// Go on as asked.
     Approved,
+    /// Go on with this result instead of the offered one: a human has edited it.
+    Edited {
+        /// What is handed on.
+        result: Box<RunResult>,
+    },
     /// Do it differently.
     ChangesRequested {
         /// The human's name.

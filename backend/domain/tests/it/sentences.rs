@@ -274,3 +274,11 @@ fn a_sprint_of_one_day_is_a_sprint() {
     let command = sprint::Command::Edit { name, goal, starts_on: day, ends_on: day };
     assert!(Sprint::decide(Some(&planned), &command, minute(30)).is_ok());
 }
+
+#[test]
+fn what_a_human_edited_is_handed_on_instead_of_what_was_offered() {
+    let (run, effects) = ask::<Run>("waiting with a result", "answer, edited");
+    let run::Phase::Succeeded { result, .. } = run.phase else { panic!("{:?}", run.phase) };
+    assert_eq!(result.summary, "Maria");
+    assert!(effects.contains(&run::Effect::TellSucceeded { result }));
+}

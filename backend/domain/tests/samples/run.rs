@@ -50,10 +50,11 @@ pub(crate) fn result(stage: StageName, text: &str) -> RunResult {
 }
 
 /// Every answer that a human, or nobody, can give.
-pub(crate) fn answers(text: &str) -> [Answer; 4] {
+pub(crate) fn answers(text: &str, stage: StageName) -> [Answer; 5] {
     let text = text.to_owned();
     [
         Answer::Approved,
+        Answer::Edited { result: Box::new(result(stage, &text)) },
         Answer::ChangesRequested {
             from: text.clone(),
             summary: text.clone(),
@@ -167,7 +168,8 @@ impl Sampled for Run {
         // Fresh digests: a walk that only reads the same thing is the watchdog's, not the table's.
         let digest = format!("digest {}", from.map_or(0, |run| run.steps));
         let think = |step, calls| Command::FinishModelCall { step, calls, usage: USAGE };
-        let [approved, changes, rejected, expired] = answers("Maria").map(answer);
+        let [approved, edited, changes, rejected, expired] = answers("Maria", stage).map(answer);
+        let misfit = Answer::Edited { result: Box::new(result(other, "Maria")) };
         let text = || "gone".to_owned();
         vec![
             ("start", Command::Start(new(StageName::Implementation, 1))),
@@ -193,6 +195,8 @@ impl Sampled for Run {
             ("park, budget", park(budget())),
             ("park, paused", park(Wait::Paused { by: id(71) })),
             ("answer, approved", approved),
+            ("answer, edited", edited),
+            ("answer, edited to another outcome", answer(misfit)),
             ("answer, changes requested", changes),
             ("answer, rejected", rejected),
             ("answer, expired", expired),

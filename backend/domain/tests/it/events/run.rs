@@ -35,9 +35,9 @@ impl Recorded for Run {
                 .zip(resumes(&text, &begun).into_iter().cycle())
                 .map(|(wait, resume)| Event::Waiting { wait, resume, at }),
         );
-        events.extend(answers(&text).map(|answer| Event::Woken { answer: Some(answer), at }));
+        events.extend(answers(&text, stage).map(|answer| Event::Woken { answer: Some(answer), at }));
         events.extend(StageName::ALL.map(|stage| Event::Succeeded { result: result(stage, &text), at }));
-        let [_, changes, ..] = answers(&text);
+        let [_, _, changes, ..] = answers(&text, stage);
         if let Answer::ChangesRequested { from, summary, comments } = changes {
             let outcome = Outcome::ChangesRequested { from, summary, comments };
             let result = RunResult { outcome, ..result(stage, &text) };
