@@ -8,7 +8,7 @@ use crate::{
 use futures::future::BoxFuture;
 use syndarix_domain::{
     approval::{Approval, Decided, Effect, Outcome, Subject},
-    ids::UserId,
+    ids::{RunId, UserId},
     run::Answer,
     story::LineComment,
 };
@@ -33,7 +33,7 @@ impl Effects for Approval {
                 Effect::Answer { subject: Subject::Run { run }, decided } => {
                     let answer = match decided {
                         None => Answer::Expired,
-                        Some(decided) => answer(uow, &decided).await?,
+                        Some(decided) => answer(uow, approval, run, &decided).await?,
                     };
                     runs::answer(uow, approval, run, answer).await
                 }
@@ -62,7 +62,10 @@ async fn set_timer(
     uow.set_timer(&NewTimer { stream, name: name.into(), fire_at: at, job }).await
 }
 
-async fn answer(uow: &mut Uow, decided: &Decided) -> Result<Answer, Error> {
+async fn answer(uow: &mut Uow, approval: &Approval, run: RunId, decided: &Decided) -> Result<Answer, Error> {
+    if let (Outcome::ApprovedWithChanges, Some(arguments)) = (decided.outcome, &decided.arguments) {
+        return runs::edited(uow, approval, run, arguments).await;
+    }
     let from = name_of(uow, decided.by).await?;
     let comments: Vec<LineComment> = decided.comments.clone();
     Ok(match decided.outcome {

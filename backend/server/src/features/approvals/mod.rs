@@ -6,12 +6,23 @@
 //! Jobs: `approval.remind`, `approval.expire`, `people.notify` (default).
 
 mod ask;
+mod consequences;
+mod decide;
 mod effects;
+mod list;
 mod notify;
+mod queries;
+mod show;
 mod timers;
+mod views;
 
 pub use ask::{Question, ask, supersede_for_pull_request, verdict};
+pub use consequences::Consequences;
+pub use decide::{Decision, decide};
+pub use list::Inbox;
 pub use notify::notify;
+pub use show::detail;
+pub use views::{ApprovalDetail, ApprovalView, DecidedView, PersonView, PolicyView, RemarkView, TimelineEntry};
 
 use crate::state::App;
 use syndarix_jobs::Registry;
@@ -19,7 +30,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 /// The operations of this feature.
 pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
+    OpenApiRouter::new().merge(list::routes()).merge(show::routes()).merge(decide::routes())
 }
 
 /// The jobs of this feature.

@@ -2,12 +2,15 @@
 
 use super::{act::said, steps};
 use crate::db::{Error, Uow};
-use serde_json::json;
+use serde::Deserialize;
+use serde_json::{Value, json};
 use std::fmt::Write as _;
 use syndarix_domain::{
     approval::{Approval, Phase as Asked},
     ids::{RunId, StepId},
-    run::{Answer, Command, Phase, Resume, Run},
+    machine::Rejection,
+    policy::Action,
+    run::{Answer, Command, Outcome, Phase, Resume, Run, RunResult},
 };
 use uuid::Uuid;
 
@@ -42,9 +45,58 @@ pub async fn answer(uow: &mut Uow, approval: &Approval, run: RunId, answer: Answ
     }
 }
 
+/// The answer that hands on what the human made of the offered result.
+pub async fn edited(uow: &mut Uow, approval: &Approval, run: RunId, arguments: &Value) -> Result<Answer, Error> {
+    let outcome = edited_outcome(approval.request.action, arguments)
+        .map_err(|sentence| Rejection::guard("arguments", sentence))?;
+    let run: Run = uow.load(approval.request.project, run).await?;
+    let Phase::Waiting { resume: Resume::Result { result, .. }, .. } = run.phase else {
+        return Err(Rejection::guard("edited", "the run does not offer a result any more").into());
+    };
+    Ok(Answer::Edited { result: Box::new(RunResult { outcome, ..result }) })
+}
+
+/// What edited arguments mean, in the same shape in which they were asked; else what is wrong with them.
+pub fn edited_outcome(action: Action, arguments: &Value) -> Result<Outcome, String> {
+    match action {
+        Action::StoryRequirements => {
+            let Requirements { acceptance_criteria } = shaped(arguments)?;
+            if acceptance_criteria.is_empty() || acceptance_criteria.iter().any(|one| one.trim().is_empty()) {
+                return Err("acceptance_criteria: give at least one criterion, and no empty one".into());
+            }
+            Ok(Outcome::Requirements { acceptance: acceptance_criteria })
+        }
+        Action::ArchitectureDecision => {
+            let Design { decision } = shaped(arguments)?;
+            if decision.trim().is_empty() {
+                return Err("decision: say how it is going to be built".into());
+            }
+            Ok(Outcome::Architecture { decision })
+        }
+        _ => Err("the arguments of this request cannot be changed".into()),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Requirements {
+    acceptance_criteria: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Design {
+    decision: String,
+}
+
+fn shaped<T: for<'de> Deserialize<'de>>(arguments: &Value) -> Result<T, String> {
+    T::deserialize(arguments).map_err(|error| error.to_string())
+}
+
 fn sentence(answer: &Answer) -> String {
     match answer {
         Answer::Approved => "A human approved the result.".into(),
+        Answer::Edited { .. } => "A human changed the result and approved it as changed.".into(),
         Answer::ChangesRequested { from, summary, comments } => {
             let mut text = format!("{from} wants changes: {summary}");
             for comment in comments {

@@ -298,7 +298,8 @@ async fn gate(turn: &Turn, uow: &mut Uow, result: &RunResult) -> Result<Option<A
         story: Some(story.id),
         pull_request,
         arguments: arguments(result, &story),
-        editable: false,
+        // Words can be put right by who reads them; commits cannot.
+        editable: matches!(action, Action::StoryRequirements | Action::ArchitectureDecision),
         confidence: Some(result.confidence),
         alternatives: Vec::new(),
     };

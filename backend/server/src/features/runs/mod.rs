@@ -13,13 +13,18 @@ mod brief;
 mod completion;
 mod control;
 mod effects;
+mod queries;
+mod read;
 mod steps;
 mod think;
 mod tools;
 mod transcript;
+mod views;
 mod worktree;
 
-pub use answer::answer;
+pub use answer::{answer, edited, edited_outcome};
+pub use read::{detail, view};
+pub use views::{RunAgent, RunDetail, RunView, StepView, TestRunView, TimelineItem, Waiting};
 
 use crate::state::App;
 use syndarix_jobs::Registry;
@@ -27,7 +32,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 /// The operations of this feature.
 pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
+    OpenApiRouter::new().merge(read::routes())
 }
 
 /// The jobs of this feature.

@@ -17,10 +17,10 @@ mod timers;
 mod views;
 
 pub use diff::{DiffView, FileView, diff};
-pub use pull_requests::{CreateComment, CreatePullRequest};
+pub use pull_requests::{CreateComment, CreatePullRequest, view as pull_request};
 pub(crate) use queries::names;
 pub use sprints::{CompleteSprint, CreateSprint, SprintView, answer_sprint, plan, start};
-pub use stories::{CreateStory, MoveStory, Reason, command, write};
+pub use stories::{CreateStory, MoveStory, Reason, command, view as story, write};
 pub use views::{AuthorView, CommentView, HistoryItem, Owner, PullRequestView, StoryView};
 
 use crate::state::App;

@@ -187,7 +187,8 @@ async fn show_pull_request(
     Ok(Json(view(&app, scope.project(), id).await?))
 }
 
-async fn view(app: &App, project: ProjectId, id: Uuid) -> Result<PullRequestView, ApiError> {
+/// A pull request as the API shows it.
+pub async fn view(app: &App, project: ProjectId, id: Uuid) -> Result<PullRequestView, ApiError> {
     let Loaded { version, state } = app.store.read::<PullRequest>(project, id).await?;
     let ids: Vec<Uuid> = state.comments.iter().filter_map(|comment| comment.author.id()).collect();
     let names = queries::names(app.pool(), project, &ids).await?;

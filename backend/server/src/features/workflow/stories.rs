@@ -166,6 +166,11 @@ async fn show_story(
     Ok(Json(row.into()))
 }
 
+/// A story as the API shows it.
+pub async fn view(app: &App, project: ProjectId, story: Uuid) -> Result<StoryView, ApiError> {
+    Ok(queries::story(app.pool(), project, story).await?.into())
+}
+
 /// Why.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Reason {
