@@ -151,6 +151,8 @@ create index knowledge_chunk_search on knowledge_chunk using gin (search);
 create table issue (
     project_id uuid not null references project,
     number bigint not null,
+    -- The stream of its events: numbers are the project's own, ids are everybody's.
+    id uuid not null,
     title text not null,
     body text not null default '',
     state text not null default 'open',
@@ -158,11 +160,21 @@ create table issue (
     assignee text,
     story_id uuid,
     author jsonb not null,
+    comments bigint not null default 0,
     created_at timestamptz not null,
     updated_at timestamptz not null,
+    closed_at timestamptz,
+    -- A word in the title weighs more than one in the text.
+    search tsvector not null generated always as (
+        setweight(to_tsvector('english', title), 'A') || setweight(to_tsvector('english', body), 'B')) stored,
     primary key (project_id, number),
-    constraint issue_state check (state in ('open', 'closed'))
+    constraint issue_id_key unique (id),
+    constraint issue_title_length check (length(title) between 1 and 200),
+    constraint issue_state check (state in ('open', 'closed')),
+    constraint issue_closed_at check ((state = 'closed') = (closed_at is not null))
 );
+create index issue_latest on issue (project_id, state, updated_at desc, number desc);
+create index issue_search on issue using gin (search);
 
 create table issue_comment (
     id uuid primary key,
@@ -173,4 +185,4 @@ create table issue_comment (
     at timestamptz not null,
     foreign key (project_id, number) references issue (project_id, number)
 );
-create index issue_comment_issue on issue_comment (project_id, number, at);
+create index issue_comment_issue on issue_comment (project_id, number, at, id);

@@ -5,6 +5,8 @@
 mod auth;
 mod events;
 mod floor;
+mod issues;
 mod projects;
+mod seed;
 mod support;
 mod tenancy;
