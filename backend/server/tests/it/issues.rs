@@ -28,7 +28,7 @@ async fn numbers(app: &TestApp, seed: &Seeded, query: &str) -> Vec<i64> {
 }
 
 async fn events(app: &TestApp, seed: &Seeded) -> Vec<String> {
-    sqlx::query_scalar("select type from event where project_id = $1 order by seq")
+    sqlx::query_scalar("select type from event where project_id = $1 and kind = 'issue' order by seq")
         .bind(seed.project)
         .fetch_all(app.app.pool())
         .await
