@@ -4,6 +4,7 @@
 
 mod auth;
 mod events;
+mod budgets;
 mod floor;
 mod issues;
 mod projects;

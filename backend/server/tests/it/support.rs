@@ -80,6 +80,15 @@ impl TestApp {
 
     /// Starts with other settings than the usual ones.
     pub async fn start_with(settings: impl FnOnce(&mut Config)) -> Self {
+        Self::made(settings, ModelGroups::default()).await
+    }
+
+    /// Starts with model groups of the test's own.
+    pub async fn with_models(groups: ModelGroups) -> Self {
+        Self::made(|_| (), groups).await
+    }
+
+    async fn made(settings: impl FnOnce(&mut Config), groups: ModelGroups) -> Self {
         let template = template().await;
         let database = format!("syndarix_test_{}", Uuid::now_v7().simple());
         let mut admin = PgConnection::connect_with(&server()).await.unwrap();
@@ -89,7 +98,7 @@ impl TestApp {
             .unwrap();
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::fixed("2026-11-20T09:00:00Z".parse().unwrap());
-        let app = assemble(&database, &dir, clock.clone(), settings).await;
+        let app = assemble(&database, &dir, clock.clone(), settings, groups).await;
         Self { router: http::router(app.clone()), app, clock, database, _dir: dir }
     }
 
@@ -195,7 +204,13 @@ impl Drop for TestApp {
     }
 }
 
-async fn assemble(database: &str, dir: &TempDir, clock: Clock, settings: impl FnOnce(&mut Config)) -> App {
+async fn assemble(
+    database: &str,
+    dir: &TempDir,
+    clock: Clock,
+    settings: impl FnOnce(&mut Config),
+    groups: ModelGroups,
+) -> App {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let flags = Flags { data_dir: Some(dir.path().into()), ..Flags::default() };
     let mut config = Config::load(&flags, |_| None).unwrap();
@@ -210,7 +225,7 @@ async fn assemble(database: &str, dir: &TempDir, clock: Clock, settings: impl Fn
     App::new(Parts {
         instance: Uuid::now_v7(),
         keys: Keys::load(&pool, clock).await.unwrap(),
-        models: Models { gateway, groups: ModelGroups::default() },
+        models: Models { gateway, groups },
         tools: syndarix_mcp::Manager::new(Vec::new(), syndarix_mcp::Limits::default()).unwrap(),
         forge: Arc::new(forge),
         config,
