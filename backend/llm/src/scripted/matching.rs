@@ -149,6 +149,10 @@ fn misses(when: &When, view: &View<'_>) -> Vec<String> {
     if let Some(turn) = when.turn.filter(|turn| !turn.contains(view.turn)) {
         misses.push(format!("the turn is {}, not {turn:?}", view.turn));
     }
+    let [_, first] = view.sources();
+    for text in when.first_contains.iter().filter(|text| !first.contains(text.as_str())) {
+        misses.push(format!("the first user message lacks \"{text}\""));
+    }
     for text in when.last_contains.iter().filter(|text| !view.last.contains(text.as_str())) {
         misses.push(format!("the last message lacks \"{text}\""));
     }

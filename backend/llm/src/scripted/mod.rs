@@ -31,8 +31,8 @@
 //! ```
 //!
 //! Conditions of `when`, all of which must hold: `system_contains`, `system_matches`, `tools` (all offered), `turn`
-//! (assistant messages so far), `last_contains`, `last_matches` (texts and results of the last message), `last_tool`
-//! (whose result came last). Faults: `status`, `hang` (`seconds`), and around an answer `slow_stream` (`chunk_ms`),
+//! (assistant messages so far), `first_contains` (the first user message: the task), `last_contains`, `last_matches`
+//! (texts and results of the last message), `last_tool` (whose result came last). Faults: `status`, `hang` (`seconds`), and around an answer `slow_stream` (`chunk_ms`),
 //! `malformed_tool_call`, `cut_stream` (`after_chunks`). Placeholders: a capture, `{{last_tool.field}}`,
 //! `{{results.TOOL.field}}`, `{{turn}}`; `{{name|number}}` makes a captured text a number.
 

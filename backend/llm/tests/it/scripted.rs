@@ -20,7 +20,7 @@ answer.tool = [{ name = "git_branch", arguments = { name = "story/{{story_id}}",
 
 [[rule]]
 name = "then commit"
-when = { turn = { min = 1, max = 4 }, last_tool = "git_branch", last_contains = "branch" }
+when = { turn = { min = 1, max = 4 }, first_contains = "number 42", last_tool = "git_branch", last_contains = "branch" }
 answer.text = "Turn {{turn}} on {{last_tool.branch}}."
 answer.tool = [{ name = "git_commit", arguments = { branch = "{{results.git_branch.branch}}", files = "{{last_tool.files}}", first = "{{last_tool.files.0.path}}" } }]
 
