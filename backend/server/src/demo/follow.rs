@@ -1,0 +1,167 @@
+//! Follows a story: a line for each step, until it is over.
+
+use super::{Error, client::Client, setup::text};
+use crate::state::App;
+use serde_json::json;
+use sqlx::FromRow;
+use std::time::Duration;
+use syndarix_domain::{
+    ids::{ApprovalId, ProjectId, StoryId},
+    story::{Phase, Story, Work},
+};
+use syndarix_forge::LogQuery;
+use uuid::Uuid;
+
+/// Between two looks: a person sees no delay, the database does not notice.
+const POLL: Duration = Duration::from_millis(200);
+/// Steps that are told in one look.
+const STEPS: i64 = 50;
+/// How far back the merge is looked for on the default branch, in commits.
+const LOOK_BACK: u32 = 200;
+
+/// Who answers approvals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answers {
+    /// A human, in the UI or over the API.
+    Human,
+    /// The demonstration itself, as its user.
+    Yes,
+}
+
+/// What to follow.
+#[derive(Debug)]
+pub struct Follow<'a> {
+    /// Signed in as the demonstration's user.
+    pub client: &'a Client,
+    /// The project.
+    pub project: Uuid,
+    /// The story.
+    pub story: Uuid,
+    /// Who answers.
+    pub answers: Answers,
+    /// Where the UI is, for links.
+    pub url: String,
+}
+
+#[derive(Debug, FromRow)]
+struct Step {
+    id: Uuid,
+    name: String,
+    target: Option<String>,
+    status: String,
+    stage: String,
+    agent: String,
+    role: String,
+    simulated: bool,
+    error: Option<String>,
+}
+
+impl Step {
+    fn line(&self) -> String {
+        let target = self.target.as_deref().map(|target| format!(" {target}")).unwrap_or_default();
+        let ended = match (self.status.as_str(), &self.error) {
+            ("done", _) => String::new(),
+            (status, Some(error)) => format!(" ({status}: {})", error.chars().take(160).collect::<String>()),
+            (status, None) => format!(" ({status})"),
+        };
+        let simulated = if self.simulated { " [simulated model]" } else { "" };
+        format!(
+            "  {:<14} {} ({}): {}{target}{ended}{simulated}",
+            self.stage, self.agent, self.role, self.name
+        )
+    }
+}
+
+impl Follow<'_> {
+    /// Tells what happens until the story is done; gives its merge commit. A story that a human must unblock ends
+    /// it only where nobody would.
+    pub async fn to_the_end(&self, app: &App, mut tell: impl FnMut(String)) -> Result<String, Error> {
+        let (project, story) = (ProjectId(self.project), StoryId(self.story));
+        let (mut last_step, mut last_phase, mut told) = (Uuid::nil(), String::new(), None);
+        loop {
+            let state = app.store.read::<Story>(project, story).await?.state;
+            for step in steps(app, project, story, last_step).await? {
+                last_step = step.id;
+                tell(step.line());
+            }
+            let phase = state.phase.name().to_owned();
+            if phase != last_phase {
+                tell(format!("story {} is in {phase}", state.number));
+                last_phase = phase;
+            }
+            match &state.phase {
+                Phase::Done { commit, .. } => return merged(app, project, story, commit).await,
+                Phase::Blocked { reason, .. } if self.answers == Answers::Yes => {
+                    return Err(Error::Story(format!("the story is blocked: {reason}")));
+                }
+                Phase::Cancelled { reason, .. } => {
+                    return Err(Error::Story(format!("the story was cancelled: {reason}")));
+                }
+                Phase::Working { work: Work::Asking { approval, .. }, .. } if told != Some(*approval) => {
+                    told = Some(*approval);
+                    self.asked(*approval, &mut tell).await?;
+                }
+                _ => {}
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn asked(&self, approval: ApprovalId, tell: &mut impl FnMut(String)) -> Result<(), Error> {
+        if self.answers == Answers::Human {
+            tell(format!("a human must decide: {}/projects/{}/approvals/{approval}", self.url, self.project));
+            return Ok(());
+        }
+        let path = format!("/projects/{}/approvals/{approval}", self.project);
+        let view = self.client.get(&path).await?;
+        let body =
+            json!({ "outcome": "approved", "digest": view["digest"], "note": "answered by demo --yes" });
+        match self.client.post(&format!("{path}/decision"), &body).await {
+            Ok(_) => tell(format!("approved: {}", text(&view["title"]))),
+            // Somebody in the UI was quicker: that is an answer, too.
+            Err(error) if error.code() == Some("approval_already_decided") => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+}
+
+/// Steps that ended since the last look, in the order in which they began.
+async fn steps(app: &App, project: ProjectId, story: StoryId, after: Uuid) -> Result<Vec<Step>, Error> {
+    let rows = sqlx::query_as(
+        "select s.id, s.name, s.target, s.status, r.state ->> 'stage' as stage, a.name as agent, a.role,
+                s.simulated, s.error
+         from step s
+         join run r on r.id = s.run_id
+         join agent a on a.id = (r.state ->> 'agent')::uuid
+         where s.project_id = $1 and (r.state ->> 'story')::uuid = $2 and s.id > $3 and s.status <> 'started'
+           and not exists (select 1 from step open where open.run_id = s.run_id and open.status = 'started' and open.id < s.id)
+         order by s.id limit $4",
+    )
+    .bind(project.0)
+    .bind(story.0)
+    .bind(after)
+    .bind(STEPS)
+    .fetch_all(app.pool())
+    .await
+    .map_err(crate::db::Error::from)?;
+    Ok(rows)
+}
+
+/// A story that is done has its merge in the default branch, and nothing less counts.
+async fn merged(app: &App, project: ProjectId, story: StoryId, commit: &str) -> Result<String, Error> {
+    let failed =
+        |error: &dyn std::fmt::Display| Error::Story(format!("the repository cannot be read: {error}"));
+    let info = app.forge.info(project.0).await.map_err(|error| failed(&error))?;
+    let query = LogQuery { limit: LOOK_BACK, ..LogQuery::default() };
+    let log = app.forge.log(project.0, &info.head, &query).await.map_err(|error| failed(&error))?;
+    let trailer = format!("Story: {story}");
+    let found = log.iter().find(|entry| entry.id.as_str() == commit);
+    match found {
+        Some(entry) if entry.parents.len() == 2 && entry.body.lines().any(|line| line == trailer) => {
+            Ok(commit.to_owned())
+        }
+        Some(_) => Err(Error::Story(format!("{commit} is not a merge with the trailer `{trailer}`"))),
+        None => Err(Error::Story(format!("the merge {commit} is not in {}", info.default_branch))),
+    }
+}

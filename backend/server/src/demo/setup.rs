@@ -1,0 +1,274 @@
+//! Everything that must be there before a story can begin. Each step looks first, so that a second start goes on
+//! where the first one stopped.
+
+use super::{
+    Error,
+    client::Client,
+    content::{self, DemoStory},
+};
+use crate::state::App;
+use chrono::Days;
+use serde_json::{Value, json};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+use syndarix_forge::{Forge as _, Git, LocalForge};
+use uuid::Uuid;
+
+/// A repository from elsewhere may be large.
+const IMPORT_LIMIT: Duration = Duration::from_secs(600);
+const IMPORT_POLL: Duration = Duration::from_millis(100);
+/// A sprint of the demonstration, in days.
+const SPRINT_DAYS: u64 = 13;
+/// Names the demonstration's repository among those that it is imported from.
+const SOURCE: Uuid = Uuid::from_u128(0x7e57_57a7_5000_4000_8000_0000_0000_0001);
+
+/// What a person brings along instead of the demonstration's own.
+#[derive(Debug, Clone)]
+pub struct Own {
+    /// A directory of this machine or an address that git understands.
+    pub repository: String,
+    /// What is wanted, in a sentence.
+    pub story: String,
+    /// How its tests are run.
+    pub test_command: Option<String>,
+}
+
+/// What is there afterwards.
+#[derive(Debug, Clone)]
+pub struct Project {
+    /// Its id.
+    pub id: Uuid,
+    /// Its name.
+    pub name: String,
+    /// The bare repository that pull requests are merged in.
+    pub repository: PathBuf,
+}
+
+/// The project, made if it is not there yet. `tell` is given one line for each thing done.
+pub async fn project(
+    app: &App,
+    client: &Client,
+    own: Option<&Own>,
+    tell: &mut impl FnMut(String),
+) -> Result<Project, Error> {
+    let name = own.map_or(content::PROJECT.to_owned(), |own| name_of(&own.repository));
+    let found = client.get("/projects?limit=200").await?;
+    let there = items(&found).find(|project| project["name"] == name.as_str()).cloned();
+    let project = match there {
+        Some(project) => {
+            tell(format!("found the project {name}"));
+            project
+        }
+        None => {
+            let made = create(app, client, &name, own).await?;
+            tell(format!("made the project {name}"));
+            made
+        }
+    };
+    let id = id_of(&project)?;
+    let commits = imported(app, client, id).await?;
+    let repository = app.config.repositories().join(format!("{id}.git"));
+    tell(format!("its repository is {} (main is at {commits})", repository.display()));
+    let policy = relax(client, id, own.is_none()).await?;
+    tell(policy);
+    Ok(Project { id, name, repository })
+}
+
+async fn create(app: &App, client: &Client, name: &str, own: Option<&Own>) -> Result<Value, Error> {
+    let me = client.get("/me").await?;
+    let organisation = id_of(&me["organisations"][0])?;
+    let (source, location, test_command) = match own {
+        Some(own) if PathBuf::from(&own.repository).is_dir() => {
+            let path = PathBuf::from(&own.repository).canonicalize().map_err(|error| {
+                Error::Setup(format!("the repository {} cannot be read: {error}", own.repository))
+            })?;
+            ("path", path.display().to_string(), own.test_command.clone())
+        }
+        Some(own) => ("url", own.repository.clone(), own.test_command.clone()),
+        None => ("path", source_repository(app).await?, Some(content::TEST_COMMAND.to_owned())),
+    };
+    let body = json!({
+        "organisation_id": organisation, "name": name, "autonomy": "milestone", "test_command": test_command,
+        "repository": { "source": source, "location": location },
+    });
+    Ok(client.post("/projects", &body).await?)
+}
+
+/// Makes the repository that the project is imported from, as somebody's repository would be: with a history.
+async fn source_repository(app: &App) -> Result<String, Error> {
+    let failed = |error: &dyn std::fmt::Display| Error::Setup(format!("cannot make the repository: {error}"));
+    let dir = app.config.data_dir.join("source");
+    let git = Git::new(&app.config.data_dir.join("git-home")).map_err(|error| failed(&error))?;
+    let forge = LocalForge::new(git, &dir, &dir.join("worktrees")).map_err(|error| failed(&error))?;
+    let commits = content::commits().map_err(|error| failed(&error))?;
+    forge.create_repository(SOURCE, &commits).await.map_err(|error| failed(&error))?;
+    Ok(forge.repository_path(SOURCE).display().to_string())
+}
+
+/// Waits for the repository; gives its newest commit.
+async fn imported(app: &App, client: &Client, project: Uuid) -> Result<String, Error> {
+    let deadline = Instant::now() + IMPORT_LIMIT;
+    loop {
+        let view = client.get(&format!("/projects/{project}")).await?;
+        match view["repository"]["state"].as_str() {
+            Some("ready") => break,
+            Some("failed") => {
+                let detail = view["repository"]["detail"].as_str().unwrap_or("no reason was given");
+                return Err(Error::Setup(format!("the repository could not be imported: {detail}")));
+            }
+            _ if Instant::now() > deadline => {
+                return Err(Error::Setup("importing the repository takes more than ten minutes".into()));
+            }
+            _ => tokio::time::sleep(IMPORT_POLL).await,
+        }
+    }
+    let info = app.forge.info(project).await;
+    let info = info.map_err(|error| Error::Setup(format!("the repository cannot be read: {error}")))?;
+    Ok(info.head.as_str().chars().take(10).collect())
+}
+
+/// Leaves one decision to people, the merge, so that the demonstration has one place to look at.
+async fn relax(client: &Client, project: Uuid, demo: bool) -> Result<String, Error> {
+    if !demo {
+        return Ok("you decide about requirements, design and merge".into());
+    }
+    let path = format!("/projects/{project}/policy");
+    let mut policy = client.get(&path).await?;
+    let alone = ["story_requirements", "architecture_decision", "sprint_start"];
+    for row in policy["rows"].as_array_mut().into_iter().flatten() {
+        if alone.iter().any(|action| row["action"] == *action) {
+            row["milestone"] = json!("auto");
+        }
+    }
+    client.put(&path, &policy).await?;
+    Ok("requirements and design are decided by the agents here; you decide about the merge".into())
+}
+
+/// The story to look at: the one under way, else the next one, started.
+pub async fn story(
+    client: &Client,
+    project: Uuid,
+    own: Option<&Own>,
+    tell: &mut impl FnMut(String),
+) -> Result<Value, Error> {
+    if own.is_none() {
+        plan(client, project, tell).await?;
+    }
+    let list = client.get(&format!("/projects/{project}/stories?limit=200")).await?;
+    let open: Vec<&Value> = items(&list).filter(|story| !is_over(story)).collect();
+    let wanted = |story: &&&Value| own.is_none_or(|own| story["title"] == title_of(&own.story).as_str());
+    let next = open
+        .iter()
+        .filter(wanted)
+        .min_by_key(|story| (story["started"] != true, story["number"].as_i64()))
+        .map(|story| (**story).clone());
+    let story = match (next, own) {
+        (Some(story), _) => story,
+        (None, Some(own)) => write(client, project, &own_story(own), None).await?,
+        (None, None) => write(client, project, &body_of(&content::ONE_MORE), None).await?,
+    };
+    let (id, number, title) = (id_of(&story)?, &story["number"], &story["title"]);
+    if story["phase"] == "blocked" {
+        tell(format!("unblocked story {number}: {}", text(title)));
+        return Ok(client.post(&format!("/projects/{project}/stories/{id}/unblock"), &json!({})).await?);
+    }
+    if story["started"] == true {
+        tell(format!("going on with story {number}: {}", text(title)));
+        return Ok(story);
+    }
+    let started = client.post(&format!("/projects/{project}/stories/{id}/start"), &json!({})).await?;
+    tell(format!("started story {number}: {}", text(title)));
+    Ok(started)
+}
+
+/// The sprint with its stories, once.
+async fn plan(client: &Client, project: Uuid, tell: &mut impl FnMut(String)) -> Result<(), Error> {
+    let sprints = client.get(&format!("/projects/{project}/sprints")).await?;
+    let stories = client.get(&format!("/projects/{project}/stories?limit=200")).await?;
+    let (name, goal) = content::SPRINT;
+    let sprint = match items(&sprints).find(|sprint| sprint["name"] == name) {
+        Some(sprint) => sprint.clone(),
+        None => {
+            let today = crate::clock::Clock::default().now().date_naive();
+            let last = today.checked_add_days(Days::new(SPRINT_DAYS)).unwrap_or(today);
+            let body = json!({ "name": name, "goal": goal, "starts_on": today, "ends_on": last });
+            client.post(&format!("/projects/{project}/sprints"), &body).await?
+        }
+    };
+    let id = id_of(&sprint)?;
+    let mut written = 0;
+    for story in &content::STORIES {
+        if !items(&stories).any(|there| there["title"] == story.title) {
+            write(client, project, &body_of(story), Some(id)).await?;
+            written += 1;
+        }
+    }
+    if sprint["state"] == "planning" {
+        client.post(&format!("/projects/{project}/sprints/{id}/start"), &json!({})).await?;
+        tell(format!("planned and started {name} with {written} stories: {goal}"));
+    }
+    Ok(())
+}
+
+async fn write(client: &Client, project: Uuid, body: &Value, sprint: Option<Uuid>) -> Result<Value, Error> {
+    let mut body = body.clone();
+    body["sprint_id"] = json!(sprint);
+    Ok(client.post(&format!("/projects/{project}/stories"), &body).await?)
+}
+
+fn body_of(story: &DemoStory) -> Value {
+    json!({ "title": story.title, "description": story.description, "points": story.points })
+}
+
+fn own_story(own: &Own) -> Value {
+    json!({ "title": title_of(&own.story), "description": own.story })
+}
+
+/// The first line, as long as a title may be.
+fn title_of(story: &str) -> String {
+    const LONGEST: usize = 120;
+    story.lines().next().unwrap_or_default().chars().take(LONGEST).collect::<String>().trim().to_owned()
+}
+
+/// The last part of a path or an address, without `.git`.
+fn name_of(repository: &str) -> String {
+    let last = repository.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or(repository);
+    let name = last.strip_suffix(".git").unwrap_or(last);
+    if name.is_empty() || name == "." { "repository".into() } else { name.to_owned() }
+}
+
+fn is_over(story: &Value) -> bool {
+    matches!(story["phase"].as_str(), Some("done" | "cancelled"))
+}
+
+pub(super) fn items(list: &Value) -> impl Iterator<Item = &Value> {
+    list["items"].as_array().into_iter().flatten()
+}
+
+pub(super) fn id_of(value: &Value) -> Result<Uuid, Error> {
+    let id = value["id"].as_str().and_then(|id| id.parse().ok());
+    id.ok_or_else(|| Error::Setup("the API answered with something that has no id".into()))
+}
+
+pub(super) fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_project_is_named_after_its_repository() {
+        for (repository, name) in [
+            ("/home/ann/work/shop/", "shop"),
+            ("https://git.example/ann/shop.git", "shop"),
+            ("git@git.example:shop.git", "shop"),
+            (".", "repository"),
+        ] {
+            assert_eq!(name_of(repository), name);
+        }
+    }
+}
