@@ -65,10 +65,7 @@ impl Step {
             (status, None) => format!(" ({status})"),
         };
         let simulated = if self.simulated { " [simulated model]" } else { "" };
-        format!(
-            "  {:<14} {} ({}): {}{target}{ended}{simulated}",
-            self.stage, self.agent, self.role, self.name
-        )
+        format!("  {} ({}): {}{target}{ended}{simulated}", self.agent, self.role, self.name)
     }
 }
 
@@ -82,12 +79,16 @@ impl Follow<'_> {
             let state = app.store.read::<Story>(project, story).await?.state;
             for step in steps(app, project, story, last_step).await? {
                 last_step = step.id;
+                if step.stage != last_phase {
+                    last_phase.clone_from(&step.stage);
+                    tell(format!("story {} is in {last_phase}", state.number));
+                }
                 tell(step.line());
             }
-            let phase = state.phase.name().to_owned();
-            if phase != last_phase {
-                tell(format!("story {} is in {phase}", state.number));
-                last_phase = phase;
+            let phase = state.phase.name();
+            if phase != last_phase && !matches!(state.phase, Phase::Working { .. }) {
+                tell(format!("story {} is {phase}", state.number));
+                last_phase = phase.to_owned();
             }
             match &state.phase {
                 Phase::Done { commit, .. } => return merged(app, project, story, commit).await,

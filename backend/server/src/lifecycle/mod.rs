@@ -45,6 +45,9 @@ const DEFAULT_CONCURRENCY: u16 = 16;
 /// Jobs on repositories that this process runs at once: each starts git processes.
 const GIT_CONCURRENCY: u16 = 4;
 
+/// Repositories that this process indexes at once: each takes a core.
+const INDEX_CONCURRENCY: u16 = 2;
+
 /// What this process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Duty {
@@ -191,6 +194,7 @@ fn worker(app: &App, pool: PgPool) -> WorkerHandle {
         QueueConfig::new("git", GIT_CONCURRENCY),
         QueueConfig::new("sync", GIT_CONCURRENCY),
         QueueConfig::new("cicd", GIT_CONCURRENCY),
+        QueueConfig::new("index", INDEX_CONCURRENCY),
         QueueConfig::new("default", DEFAULT_CONCURRENCY),
     ];
     let config = WorkerConfig::new(format!("syndarix-{}", std::process::id()), app.instance, queues);

@@ -7,6 +7,7 @@ mod events;
 mod budgets;
 mod floor;
 mod issues;
+mod main_job;
 mod projects;
 mod seed;
 mod support;

@@ -251,7 +251,7 @@ fn target(request: &Value) -> Option<String> {
     let keys = ["path", "name", "branch", "title", "query", "message", "pattern", "command"];
     keys.iter()
         .find_map(|key| request.get(key).and_then(Value::as_str))
-        .map(|text| text.chars().take(120).collect())
+        .map(|text| text.lines().next().unwrap_or_default().chars().take(120).collect())
 }
 
 /// Makes all calls at once. True when the turn was interrupted before the end.
