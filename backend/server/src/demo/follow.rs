@@ -45,7 +45,8 @@ pub struct Follow<'a> {
 
 #[derive(Debug, FromRow)]
 struct Step {
-    id: Uuid,
+    run_id: Uuid,
+    number: i32,
     name: String,
     target: Option<String>,
     status: String,
@@ -74,11 +75,11 @@ impl Follow<'_> {
     /// it only where nobody would.
     pub async fn to_the_end(&self, app: &App, mut tell: impl FnMut(String)) -> Result<String, Error> {
         let (project, story) = (ProjectId(self.project), StoryId(self.story));
-        let (mut last_step, mut last_phase, mut told) = (Uuid::nil(), String::new(), None);
+        let (mut last_step, mut last_phase, mut told) = ((Uuid::nil(), 0), String::new(), None);
         loop {
             let state = app.store.read::<Story>(project, story).await?.state;
             for step in steps(app, project, story, last_step).await? {
-                last_step = step.id;
+                last_step = (step.run_id, step.number);
                 if step.stage != last_phase {
                     last_phase.clone_from(&step.stage);
                     tell(format!("story {} is in {last_phase}", state.number));
@@ -127,21 +128,29 @@ impl Follow<'_> {
     }
 }
 
-/// Steps that ended since the last look, in the order in which they began.
-async fn steps(app: &App, project: ProjectId, story: StoryId, after: Uuid) -> Result<Vec<Step>, Error> {
+/// Steps that ended since the last look, in their order: one that is still under way holds back those after it.
+async fn steps(
+    app: &App,
+    project: ProjectId,
+    story: StoryId,
+    (run, number): (Uuid, i32),
+) -> Result<Vec<Step>, Error> {
     let rows = sqlx::query_as(
-        "select s.id, s.name, s.target, s.status, r.state ->> 'stage' as stage, a.name as agent, a.role,
+        "select s.run_id, s.number, s.name, s.target, s.status, r.state ->> 'stage' as stage, a.name as agent, a.role,
                 s.simulated, s.error
          from step s
          join run r on r.id = s.run_id
          join agent a on a.id = (r.state ->> 'agent')::uuid
-         where s.project_id = $1 and (r.state ->> 'story')::uuid = $2 and s.id > $3 and s.status <> 'started'
-           and not exists (select 1 from step open where open.run_id = s.run_id and open.status = 'started' and open.id < s.id)
-         order by s.id limit $4",
+         where s.project_id = $1 and (r.state ->> 'story')::uuid = $2 and (s.run_id, s.number) > ($3, $4)
+           and s.status <> 'started'
+           and not exists (select 1 from step open
+                           where open.run_id = s.run_id and open.status = 'started' and open.number < s.number)
+         order by s.run_id, s.number limit $5",
     )
     .bind(project.0)
     .bind(story.0)
-    .bind(after)
+    .bind(run)
+    .bind(number)
     .bind(STEPS)
     .fetch_all(app.pool())
     .await

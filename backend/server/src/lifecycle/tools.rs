@@ -14,6 +14,15 @@ use syndarix_mcp_kit::{Host, Options, TokenVerifier};
 use tokio::net::TcpListener;
 use url::Url;
 
+/// The servers' names: paths, audiences and prefixes of capabilities.
+const NAMES: [&str; 5] = [
+    syndarix_mcp_git::NAME,
+    syndarix_mcp_files::NAME,
+    syndarix_mcp_ci::NAME,
+    syndarix_mcp_issues::NAME,
+    syndarix_mcp_knowledge::NAME,
+];
+
 /// What the servers are made from.
 pub(super) struct Servers<'a> {
     pub(super) config: &'a Config,
@@ -43,8 +52,8 @@ impl Servers<'_> {
         let address = listener.local_addr().map_err(|error| failed(&error))?;
         let ci = self.ci().await?;
         let isolation = ci.isolation().clone();
-        let (router, names) = self.routers(ci)?;
-        let endpoints = names
+        let router = self.routers(ci)?;
+        let endpoints = NAMES
             .iter()
             .map(|name| {
                 let url =
@@ -56,7 +65,7 @@ impl Servers<'_> {
         Ok(Built { listener, router, manager, isolation })
     }
 
-    fn routers(&self, ci: Ci) -> Result<(Router, Vec<&'static str>), StartError> {
+    fn routers(&self, ci: Ci) -> Result<Router, StartError> {
         let verifier = TokenVerifier::from_pem(self.keys.public_pem()).map_err(|error| failed(&error))?;
         let options = Options {
             workspaces: Some(self.config.workspaces()),
@@ -70,8 +79,10 @@ impl Servers<'_> {
         let router = Router::new()
             .merge(syndarix_mcp_git::server(git).mount(&host))
             .merge(syndarix_mcp_files::server().mount(&host))
-            .merge(syndarix_mcp_ci::server(ci).mount(&host));
-        Ok((router, vec![syndarix_mcp_git::NAME, syndarix_mcp_files::NAME, syndarix_mcp_ci::NAME]))
+            .merge(syndarix_mcp_ci::server(ci).mount(&host))
+            .merge(syndarix_mcp_issues::server().mount(&host))
+            .merge(syndarix_mcp_knowledge::server().mount(&host));
+        Ok(router)
     }
 
     async fn ci(&self) -> Result<Ci, StartError> {

@@ -73,9 +73,14 @@ fn merge(row: &ApprovalRow, reviewer: &str) -> [String; 3] {
     let number = row.pull_request_number.map(|number| format!(" {number}")).unwrap_or_default();
     let base = row.base_branch.as_deref().unwrap_or("the default branch");
     [
-        format!("Pull request{number} is merged into {base} by the merge queue, then the project's tests run."),
-        "Your comments go to the engineer, who changes the branch; then it is reviewed and asked again.".into(),
-        format!("Nothing is merged. {reviewer}'s review ends and the story is blocked until somebody says how to go on."),
+        format!(
+            "Pull request{number} is merged into {base} by the merge queue, then the project's tests run."
+        ),
+        "Your comments go to the engineer, who changes the branch; then it is reviewed and asked again."
+            .into(),
+        format!(
+            "Nothing is merged. {reviewer}'s review ends and the story is blocked until somebody says how to go on."
+        ),
     ]
 }
 

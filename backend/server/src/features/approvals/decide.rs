@@ -140,7 +140,8 @@ fn check(asked: &Approval, decision: &Decision) -> Result<Vec<LineComment>, ApiE
 }
 
 fn remark(n: usize, comment: &RemarkView) -> Result<LineComment, ApiError> {
-    let invalid = |field: &str, message: String| ApiError::invalid(&format!("comments[{n}].{field}"), message);
+    let invalid =
+        |field: &str, message: String| ApiError::invalid(&format!("comments[{n}].{field}"), message);
     let side = match comment.side.as_str() {
         "new" => Side::New,
         "old" => Side::Old,
@@ -182,7 +183,9 @@ async fn already_decided(app: &App, asked: &Approval) -> Result<ApiError, ApiErr
     let outcome = asked.phase();
     let (by, at): (Option<UserId>, Option<Timestamp>) = match &asked.phase {
         Phase::Decided(decided) => (Some(decided.by), Some(decided.at)),
-        Phase::Expired { at } | Phase::Cancelled { at, .. } | Phase::Superseded { at, .. } => (None, Some(*at)),
+        Phase::Expired { at } | Phase::Cancelled { at, .. } | Phase::Superseded { at, .. } => {
+            (None, Some(*at))
+        }
         Phase::Pending => (None, None),
     };
     let name: Option<String> = sqlx::query_scalar("select name from app_user where id = $1")
@@ -191,7 +194,9 @@ async fn already_decided(app: &App, asked: &Approval) -> Result<ApiError, ApiErr
         .await?;
     let what = outcome.replace('_', " ");
     let detail = match (&name, at) {
-        (Some(name), Some(at)) => format!("{name} was quicker: {what} at {}", at.format("%Y-%m-%d %H:%M UTC")),
+        (Some(name), Some(at)) => {
+            format!("{name} was quicker: {what} at {}", at.format("%Y-%m-%d %H:%M UTC"))
+        }
         _ => format!("this question is {what} and takes no answer any more"),
     };
     let by = by.map(|user| json!({ "id": user, "name": name.unwrap_or_else(|| "a former user".into()) }));

@@ -22,7 +22,9 @@ pub use decide::{Decision, decide};
 pub use list::Inbox;
 pub use notify::notify;
 pub use show::detail;
-pub use views::{ApprovalDetail, ApprovalView, DecidedView, PersonView, PolicyView, RemarkView, TimelineEntry};
+pub use views::{
+    ApprovalDetail, ApprovalView, DecidedView, PersonView, PolicyView, RemarkView, TimelineEntry,
+};
 
 use crate::state::App;
 use syndarix_jobs::Registry;

@@ -121,9 +121,7 @@ async fn timeline(app: &App, project: ProjectId, id: ApprovalId) -> Result<Vec<T
 fn sentence(event: &Event) -> String {
     match event {
         Event::Requested { request, .. } => format!("asked: {}", request.title),
-        Event::Decided(decided) if decided.note.trim().is_empty() => {
-            decided.outcome.name().replace('_', " ")
-        }
+        Event::Decided(decided) if decided.note.trim().is_empty() => decided.outcome.name().replace('_', " "),
         Event::Decided(decided) => format!("{}: {}", decided.outcome.name().replace('_', " "), decided.note),
         Event::Reminded { escalated: false, .. } => "people were reminded".into(),
         Event::Reminded { escalated: true, .. } => {

@@ -143,12 +143,7 @@ impl RemarkView {
             Side::Old => "old",
             Side::New => "new",
         };
-        Self {
-            path: comment.path.clone(),
-            line: comment.line,
-            side: side.into(),
-            body: comment.body.clone(),
-        }
+        Self { path: comment.path.clone(), line: comment.line, side: side.into(), body: comment.body.clone() }
     }
 }
 

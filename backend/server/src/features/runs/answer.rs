@@ -46,7 +46,12 @@ pub async fn answer(uow: &mut Uow, approval: &Approval, run: RunId, answer: Answ
 }
 
 /// The answer that hands on what the human made of the offered result.
-pub async fn edited(uow: &mut Uow, approval: &Approval, run: RunId, arguments: &Value) -> Result<Answer, Error> {
+pub async fn edited(
+    uow: &mut Uow,
+    approval: &Approval,
+    run: RunId,
+    arguments: &Value,
+) -> Result<Answer, Error> {
     let outcome = edited_outcome(approval.request.action, arguments)
         .map_err(|sentence| Rejection::guard("arguments", sentence))?;
     let run: Run = uow.load(approval.request.project, run).await?;
