@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot be set up fails loudly")]
 
+mod approvals;
 mod auth;
 mod events;
 mod budgets;
@@ -10,5 +11,6 @@ mod issues;
 mod main_job;
 mod projects;
 mod seed;
+mod scene;
 mod support;
 mod tenancy;

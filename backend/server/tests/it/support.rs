@@ -135,6 +135,41 @@ impl TestApp {
         self.send(Method::POST, path, Some(token), Some(body)).await
     }
 
+    /// The same with an idempotency key.
+    pub async fn post_once(&self, path: &str, token: &str, key: &str, body: Value) -> (StatusCode, Value) {
+        let request = Request::post(path)
+            .header(header::AUTHORIZATION, format!("Bearer {token}"))
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("idempotency-key", key)
+            .body(Body::from(body.to_string()));
+        let response = self.router.clone().oneshot(request.unwrap()).await.unwrap();
+        let status = response.status();
+        let bytes = axum::body::to_bytes(response.into_body(), 16 * 1024 * 1024).await.unwrap();
+        (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+
+    /// Another process over the same database and data, as after a restart.
+    pub async fn another(&self) -> App {
+        assemble(&self.database, &self._dir, self.clock.clone(), |_| ()).await
+    }
+
+    /// Lets a timer of this stream ring now, and works on what follows.
+    pub async fn ring(&self, stream: Uuid, name: &str) {
+        let moved = sqlx::query(
+            "update timer set fire_at = now() - interval '1 second' where stream = $1 and name = $2",
+        )
+        .bind(stream)
+        .bind(name)
+        .execute(self.app.pool())
+        .await
+        .unwrap();
+        assert_eq!(moved.rows_affected(), 1, "there is no timer {name}");
+        let mut conn = self.app.pool().acquire().await.unwrap();
+        assert_eq!(syndarix_jobs::fire_due(&mut conn).await.unwrap().count, 1);
+        drop(conn);
+        self.run_jobs().await;
+    }
+
     /// Registers `name@example.org` and returns the access token.
     pub async fn user(&self, name: &str) -> String {
         let account = json!({ "email": format!("{name}@example.org"), "name": name, "password": PASSWORD });
