@@ -6,7 +6,9 @@ use axum::{
     http::{Method, Request, Response, StatusCode, header},
 };
 use chrono::Duration;
+use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
+use syndarix_domain::Timestamp;
 use tower::ServiceExt;
 
 async fn form(app: &TestApp, username: &str, password: &str) -> Response<Body> {
@@ -221,6 +223,61 @@ async fn a_replay_after_its_successor_was_used_signs_the_device_out_and_no_other
     assert_eq!((status, &problem["code"]), (StatusCode::UNAUTHORIZED, &json!("session_ended")));
     assert_eq!(refresh(&app, &other).await.0, StatusCode::OK);
     assert_eq!(audited(&app, "auth.refresh_reused").await.len(), 1);
+}
+
+/// What the rules say of one device, kept beside the real one.
+struct Device {
+    /// Each token, with when it was used.
+    chain: Vec<(String, Option<Timestamp>)>,
+}
+
+impl Device {
+    /// The answer that presenting token `index` must get.
+    fn expected(&self, index: usize, now: Timestamp) -> &'static str {
+        let used = self.chain[index].1;
+        let fresh = used.is_none_or(|at| now - at <= Duration::seconds(10));
+        let unused_child = self.chain.get(index + 1).is_some_and(|child| child.1.is_none());
+        if fresh || unused_child { "renewed" } else { "refresh_reused" }
+    }
+}
+
+#[tokio::test]
+async fn any_order_of_refreshes_keeps_one_branch_and_ends_at_the_first_late_replay() {
+    let app = TestApp::start().await;
+    register(&app, "maria@example.org").await;
+    let mut dice = StdRng::seed_from_u64(7);
+    let mut ended = 0;
+    for _ in 0..12 {
+        let first = token(&body(form(&app, "maria@example.org", PASSWORD).await).await);
+        let mut device = Device { chain: vec![(first, None)] };
+        for _ in 0..25 {
+            app.clock.set(app.clock.now() + Duration::seconds(dice.random_range(0..8)));
+            let now = app.clock.now();
+            let index = device.chain.len() - 1 - dice.random_range(0..device.chain.len().min(4));
+            let expected = device.expected(index, now);
+            let (status, answer) = refresh(&app, &device.chain[index].0).await;
+            if expected == "refresh_reused" {
+                assert_eq!((status, &answer["code"]), (StatusCode::UNAUTHORIZED, &json!(expected)));
+                ended += 1;
+                break;
+            }
+            assert_eq!(status, StatusCode::OK, "{answer}");
+            device.chain[index].1.get_or_insert(now);
+            match device.chain.get(index + 1) {
+                Some((child, _)) => assert_eq!(token(&answer), *child, "the same successor"),
+                None => device.chain.push((token(&answer), None)),
+            }
+        }
+    }
+    assert!(ended > 2, "the walk met late replays: {ended}");
+    let branches: i64 = sqlx::query_scalar(
+        "select coalesce(max(n), 0) from (select count(*) n from session
+          where used_at is null and revoked_at is null group by family) live",
+    )
+    .fetch_one(app.app.pool())
+    .await
+    .unwrap();
+    assert!(branches <= 1);
 }
 
 #[tokio::test]

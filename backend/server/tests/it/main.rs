@@ -1,5 +1,6 @@
 //! The application, tested through its router against a real PostgreSQL.
 
+#![expect(unreachable_pub, clippy::disallowed_methods, reason = "tests share their support, and name what they make")]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot be set up fails loudly")]
 
 mod approvals;

@@ -134,6 +134,19 @@ async fn a_repository_that_cannot_be_read_is_told_and_tried_again_from_elsewhere
 }
 
 #[tokio::test]
+async fn an_import_whose_job_was_given_up_can_be_tried_again() {
+    let app = TestApp::start().await;
+    let maria = app.user("maria").await;
+    let (_, project) = post_project(&app, &maria, json!({ "source": "empty" })).await;
+    let retry = format!("/api/v1/projects/{}/repository/retry", project["id"].as_str().unwrap());
+    assert_eq!(app.post(&retry, &maria, json!({})).await.0, StatusCode::CONFLICT, "it is on its way");
+    sqlx::query("delete from job").execute(app.app.pool()).await.unwrap();
+    assert_eq!(app.post(&retry, &maria, json!({})).await.0, StatusCode::OK);
+    app.run_jobs().await;
+    assert_eq!(read(&app, &maria, &project).await["repository"]["state"], "ready");
+}
+
+#[tokio::test]
 async fn a_location_that_cannot_be_one_is_refused_before_anything_is_made() {
     let app = TestApp::start().await;
     let maria = app.user("maria").await;
@@ -252,20 +265,20 @@ async fn settings_change_one_by_one_and_leave_their_trace() {
     let maria = app.user("maria").await;
     let project = app.project(&maria).await;
     let path = format!("/api/v1/projects/{project}");
-    let patch = |body: Value| app.send(Method::PATCH, &path, Some(&maria), Some(body));
-    let (status, view) = patch(json!({ "autonomy": "full_control", "confidence_threshold": 0.9 })).await;
+    let change = |body: Value| app.send(Method::PATCH, &path, Some(&maria), Some(body));
+    let (status, view) = change(json!({ "autonomy": "full_control", "confidence_threshold": 0.9 })).await;
     assert_eq!(status, StatusCode::OK, "{view}");
     assert_eq!((&view["autonomy"], &view["confidence_threshold"]), (&json!("full_control"), &json!(0.9)));
-    let (_, view) = patch(json!({ "test_command": "make test", "name": "Renamed" })).await;
+    let (_, view) = change(json!({ "test_command": "make test", "name": "Renamed" })).await;
     assert_eq!((&view["test_command"], &view["name"]), (&json!("make test"), &json!("Renamed")));
-    let (_, view) = patch(json!({ "name": "Renamed" })).await;
+    let (_, view) = change(json!({ "name": "Renamed" })).await;
     assert_eq!(view["test_command"], "make test", "what is left out stays");
-    let (_, view) = patch(json!({ "test_command": null })).await;
+    let (_, view) = change(json!({ "test_command": null })).await;
     assert_eq!(view["test_command"], Value::Null);
     for (field, wrong) in
         [("confidence_threshold", json!(1.2)), ("test_command", json!("")), ("name", json!(""))]
     {
-        let (status, problem) = patch(json!({ field: wrong })).await;
+        let (status, problem) = change(json!({ field: wrong })).await;
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
         assert_eq!(problem["errors"][0]["field"], field);
     }
@@ -340,7 +353,7 @@ async fn members_come_and_go_and_an_admin_stays() {
         app.send(Method::DELETE, &path(&me["user"]["id"]), Some(&otto), None).await.0,
         StatusCode::NOT_FOUND
     );
-    let last = path(&member["user_id"]);
-    assert_eq!(app.send(Method::DELETE, &last, Some(&otto), None).await.1["code"], "last_admin");
+    let himself = path(&member["user_id"]);
+    assert_eq!(app.send(Method::DELETE, &himself, Some(&otto), None).await.1["code"], "last_admin");
     assert_eq!(app.get(&view, &maria).await.1["role"], "admin", "she still owns the organisation");
 }

@@ -35,7 +35,7 @@ impl Happening {
 }
 
 /// Adds the entry to the unit of work, on the instance's chain.
-pub(super) fn note(uow: &mut Uow, actor: Actor, happening: Happening, device: &Device, details: Value) {
+pub(super) fn note(uow: &mut Uow, actor: Actor, happening: Happening, device: &Device, details: &Value) {
     let (event_type, severity, action) = happening.describe();
     let entry = Entry {
         id: uow.new_id(),

@@ -60,7 +60,7 @@ pub(super) async fn login(
     };
     let mut uow = app.store.begin(Author::of(Actor::User(user))).await?;
     let token = session::open(&mut uow, user, &device.user_agent).await?;
-    note(&mut uow, Actor::User(user), Happening::LoggedIn, &device, json!({}));
+    note(&mut uow, Actor::User(user), Happening::LoggedIn, &device, &json!({}));
     uow.commit().await?;
     throttle.clear(&app).await?;
     signed_in(&app, &device, user, (StatusCode::OK, &token)).await
@@ -76,7 +76,7 @@ async fn refuse(
 ) -> Result<ApiError, ApiError> {
     let mut uow = app.store.begin(Author::system()).await?;
     let details = json!({ "email": email, "user_id": user });
-    note(&mut uow, Actor::System, Happening::LogInFailed, device, details);
+    note(&mut uow, Actor::System, Happening::LogInFailed, device, &details);
     uow.commit().await?;
     Ok(ApiError::new(
         StatusCode::UNAUTHORIZED,

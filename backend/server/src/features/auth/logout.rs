@@ -32,7 +32,7 @@ pub(super) async fn logout(
     if let Some(token) = body.token(&device) {
         let mut uow = app.store.begin(Author::system()).await?;
         if let Some(user) = session::close(&mut uow, &token).await? {
-            note(&mut uow, Actor::User(user), Happening::LoggedOut, &device, json!({}));
+            note(&mut uow, Actor::User(user), Happening::LoggedOut, &device, &json!({}));
             uow.commit().await?;
         }
     }

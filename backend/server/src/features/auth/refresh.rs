@@ -54,7 +54,7 @@ pub(super) async fn refresh(
         Presented::Reused { user, family } => {
             // Whoever holds the token need not be the person: the platform is the actor.
             let details = json!({ "user_id": user, "device": family });
-            note(&mut uow, Actor::System, Happening::RefreshReused, &device, details);
+            note(&mut uow, Actor::System, Happening::RefreshReused, &device, &details);
             uow.commit().await?;
             Err(ApiError::new(
                 StatusCode::UNAUTHORIZED,

@@ -59,7 +59,7 @@ pub(super) async fn register(
     let registered = ready.write(&mut uow).await.map_err(account::refused)?;
     let token = session::open(&mut uow, registered.user, &device.user_agent).await?;
     let details = json!({ "organisation_id": registered.organisation });
-    note(&mut uow, Actor::User(registered.user), Happening::Registered, &device, details);
+    note(&mut uow, Actor::User(registered.user), Happening::Registered, &device, &details);
     uow.commit().await?;
     signed_in(&app, &device, registered.user, (StatusCode::CREATED, &token)).await
 }

@@ -3,7 +3,7 @@
 use super::{import, view::ProjectView};
 use crate::{
     config::Config,
-    db::{Author, Error},
+    db::{Author, Error, Uow},
     http::{Admin, ApiError, Idempotency, ProjectScope, ValidJson, idempotent},
     state::App,
 };
@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::types::Json as Jsonb;
 use std::path::Path;
-use syndarix_domain::ids::ProjectId;
+use syndarix_domain::{Timestamp, ids::ProjectId};
 use syndarix_forge::RemoteSource;
+use syndarix_jobs::Filter;
 use utoipa::ToSchema;
 
 /// The longest address, in characters.
@@ -136,21 +137,7 @@ pub(super) async fn retry(
     let view = idempotent(&app, key, &body, || async {
         let source = body.repository.as_ref().map(|body| body.checked(&app.config)).transpose()?;
         let mut uow = app.store.begin(Author::of(scope.actor())).await?;
-        let again = sqlx::query(
-            "update project set repository_state = 'importing', repository_detail = '',
-                    repository_source = coalesce($2, repository_source)
-             where id = $1 and repository_state = 'failed'",
-        )
-        .bind(scope.project().0)
-        .bind(source.as_ref().map(Jsonb))
-        .execute(uow.conn())
-        .await?;
-        if again.rows_affected() == 0 {
-            return Err(ApiError::conflict(
-                "repository_not_failed",
-                "the repository is there, or on its way: there is nothing to try again",
-            ));
-        }
+        begin_again(&mut uow, scope.project(), source.as_ref()).await?;
         let shown = source.as_ref().and_then(Source::shown);
         let data = json!({ "changed": "repository", "location": shown });
         uow.announce(scope.project(), "project", scope.project(), "project.updated", data);
@@ -161,12 +148,36 @@ pub(super) async fn retry(
     Ok(Json(view.await?))
 }
 
+/// Has the project wait for its repository once more. A project that waits although no job works on it, because
+/// that one went to the dead letters, counts as failed.
+async fn begin_again(uow: &mut Uow, project: ProjectId, source: Option<&Source>) -> Result<(), ApiError> {
+    let filter = Filter { project: Some(project.0), kind: Some(import::KIND.into()), ..Filter::default() };
+    let under_way = !syndarix_jobs::list(uow.conn(), &filter).await?.is_empty();
+    let again = sqlx::query(
+        "update project set repository_state = 'importing', repository_detail = '',
+                repository_source = coalesce($2, repository_source)
+         where id = $1 and (repository_state = 'failed' or (repository_state = 'importing' and not $3))",
+    )
+    .bind(project.0)
+    .bind(source.map(Jsonb))
+    .bind(under_way)
+    .execute(uow.conn())
+    .await?;
+    if again.rows_affected() == 1 {
+        return Ok(());
+    }
+    Err(ApiError::conflict(
+        "repository_not_failed",
+        "the repository is there, or on its way: there is nothing to try again",
+    ))
+}
+
 /// What the import job works on: the source, and the name and age of the project. None when there is nothing to do.
 pub(super) async fn awaited(
     app: &App,
     project: ProjectId,
-) -> Result<Option<(Source, String, syndarix_domain::Timestamp)>, Error> {
-    let row: Option<(Jsonb<Source>, String, syndarix_domain::Timestamp)> = sqlx::query_as(
+) -> Result<Option<(Source, String, Timestamp)>, Error> {
+    let row: Option<(Jsonb<Source>, String, Timestamp)> = sqlx::query_as(
         "select repository_source, name, created_at from project where id = $1 and repository_state = 'importing'",
     )
     .bind(project.0)

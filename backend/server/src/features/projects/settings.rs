@@ -13,7 +13,7 @@ use crate::{
     state::App,
 };
 use axum::{Json, extract::State};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::json;
 use sqlx::types::Json as Jsonb;
 use syndarix_domain::{
@@ -33,15 +33,38 @@ pub(super) struct ChangeProject {
     /// From 0 to 1, kept in whole percent.
     confidence_threshold: Option<f64>,
     /// At most 500 characters; null for none.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, skip_serializing_if = "Given::is_absent")]
     #[schema(value_type = Option<String>)]
-    test_command: Option<Option<String>>,
+    test_command: Given,
 }
 
-/// Tells null, which clears, from a field that is not there.
-#[expect(clippy::option_option, reason = "JSON has three cases: not there, null, a value")]
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+/// A field that null clears: not there, null, or a value.
+#[derive(Debug, Default)]
+enum Given {
+    #[default]
+    Absent,
+    Present(Option<String>),
+}
+
+impl Given {
+    fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+}
+
+impl Serialize for Given {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Absent => serializer.serialize_none(),
+            Self::Present(value) => value.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Given {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Option::deserialize(deserializer).map(Self::Present)
+    }
 }
 
 /// What is stored now.
@@ -93,8 +116,8 @@ impl ChangeProject {
             autonomy: self.autonomy.unwrap_or(before.autonomy),
             policy,
             test_command: match &self.test_command {
-                Some(command) => fields::test_command(command.as_deref())?,
-                None => before.test_command.clone(),
+                Given::Present(command) => fields::test_command(command.as_deref())?,
+                Given::Absent => before.test_command.clone(),
             },
         })
     }
