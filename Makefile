@@ -7,7 +7,7 @@ UI := frontend/dist/.built
 UI_SOURCES := $(shell find frontend/src frontend/public frontend/index.html frontend/vite.config.ts frontend/package-lock.json -type f 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-rust test-ui test-browser check bench chaos generate clean
+.PHONY: help setup build demo test test-rust test-ui test-browser check advisories bench chaos generate clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -48,6 +48,9 @@ check: ## Format, lints, licences, spelling, generated files
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	.ci/check
+
+advisories: ## Known vulnerabilities of dependencies (needs github.com)
+	.ci/check advisories
 
 bench: ## Print figures, and write them to target/bench
 	.ci/bench
