@@ -150,7 +150,7 @@ impl TestApp {
 
     /// Another process over the same database and data, as after a restart.
     pub async fn another(&self) -> App {
-        assemble(&self.database, &self._dir, self.clock.clone(), |_| ()).await
+        assemble(&self.database, &self._dir, self.clock.clone(), |_| (), self.app.models.groups.clone()).await
     }
 
     /// Lets a timer of this stream ring now, and works on what follows.
