@@ -45,7 +45,7 @@ pub struct Rebuild {
 impl Store {
     /// A store over this pool.
     pub fn new(pool: PgPool, clock: Clock, hub: Hub, wake: Wake) -> Self {
-        Self { pool, clock, ids: Ids, hub, wake }
+        Self { pool, clock, ids: Ids::default(), hub, wake }
     }
 
     /// The pool, for reads.

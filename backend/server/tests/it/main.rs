@@ -1,17 +1,21 @@
 //! The application, tested through its router against a real PostgreSQL.
 
-#![expect(unreachable_pub, clippy::disallowed_methods, reason = "tests share their support, and name what they make")]
+#![expect(
+    unreachable_pub,
+    clippy::disallowed_methods,
+    reason = "tests share their support, and name what they make"
+)]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot be set up fails loudly")]
 
 mod approvals;
 mod auth;
-mod events;
 mod budgets;
+mod events;
 mod floor;
 mod issues;
 mod main_job;
 mod projects;
-mod seed;
 mod scene;
+mod seed;
 mod support;
 mod tenancy;
