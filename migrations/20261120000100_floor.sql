@@ -277,6 +277,9 @@ create table audit_seal (
     chain uuid not null,
     position bigint not null,
     entry_id uuid not null,
+    -- Copies of the two columns of an entry that are not in its header.
+    entry_xid xid8 not null,
+    entry_ordinal bigint not null,
     previous bytea not null,
     hash bytea not null,
     sealed_at timestamptz not null,
@@ -288,9 +291,19 @@ create table audit_seal (
 create table audit_cursor (
     singleton boolean primary key default true check (singleton),
     xid xid8 not null default '0',
-    ordinal bigint not null default 0
+    ordinal bigint not null default 0,
+    -- Entries up to here were brought by a restore: their xids are of another server, and they are sealed.
+    restored_to bigint not null default 0
 );
 insert into audit_cursor default values;
+
+-- What the last check of a chain found.
+create table audit_verification (
+    chain uuid primary key,
+    verified_at timestamptz not null,
+    entries bigint not null,
+    ok boolean not null
+);
 
 create function audit_is_append_only() returns trigger language plpgsql as $$
 begin

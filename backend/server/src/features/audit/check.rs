@@ -1,0 +1,154 @@
+//! What verification says, and the one check that database and file share.
+
+use serde::{Deserialize, Serialize};
+use syndarix_domain::audit::{Fault, Hash, Payload, Sealed, Verifier, commitment};
+use uuid::Uuid;
+
+/// What was found in one chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainReport {
+    /// The project, or the nil id for the instance's own chain.
+    pub chain: Uuid,
+    /// Sealed entries that were found good, from the first on.
+    pub entries: u64,
+    /// Those of them whose payload was erased.
+    pub erased: u64,
+    /// Entries that wait for the sealer; nothing is said of them.
+    pub unsealed: u64,
+    /// The hash of the last good entry, in hex.
+    pub head: String,
+    /// Where the chain is broken, if it is.
+    pub first_bad: Option<Bad>,
+}
+
+impl ChainReport {
+    /// The chain is whole.
+    pub fn is_ok(&self) -> bool {
+        self.first_bad.is_none()
+    }
+}
+
+/// Where a chain is broken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bad {
+    /// The first bad position.
+    pub position: u64,
+    /// What is wrong there.
+    pub reason: String,
+}
+
+/// The header, as it was written; every name of it is checked against its column or its line.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Header {
+    pub(super) v: u8,
+    pub(super) id: Uuid,
+    pub(super) chain: Uuid,
+    pub(super) time: syndarix_domain::Timestamp,
+    #[serde(rename = "type")]
+    pub(super) event_type: String,
+    pub(super) category: String,
+    pub(super) severity: String,
+    pub(super) actor_type: String,
+    pub(super) actor_id: Option<Uuid>,
+    pub(super) action: String,
+    /// The payload's commitment; the verifier reads it from the bytes.
+    #[serde(rename = "payload")]
+    _payload: String,
+}
+
+/// The version of headers that this program reads.
+const HEADER_VERSION: u8 = 1;
+
+/// A sealed entry as it was found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) position: i64,
+    pub(super) header: Vec<u8>,
+    pub(super) payload: Option<Vec<u8>>,
+    pub(super) salt: Option<Vec<u8>>,
+    pub(super) previous: Vec<u8>,
+    pub(super) hash: Vec<u8>,
+}
+
+/// Goes through one chain, entry by entry, in constant memory.
+#[derive(Debug)]
+pub(super) struct Walk {
+    chain: Uuid,
+    verifier: Verifier,
+    erased: u64,
+}
+
+impl Walk {
+    pub(super) fn new(chain: Uuid) -> Self {
+        Self { chain, verifier: Verifier::default(), erased: 0 }
+    }
+
+    /// The position that comes next.
+    pub(super) fn expected(&self) -> u64 {
+        self.verifier.position() + 1
+    }
+
+    /// Something is wrong at the next position.
+    pub(super) fn bad(&self, reason: impl Into<String>) -> Bad {
+        Bad { position: self.expected(), reason: reason.into() }
+    }
+
+    /// Checks the next entry and gives its header.
+    pub(super) fn check(&mut self, found: Found) -> Result<Header, Bad> {
+        let erased = found.payload.is_none();
+        let sealed = sealed(found).map_err(|reason| self.bad(reason))?;
+        self.verifier.check(&sealed).map_err(|Fault { position, reason }| Bad { position, reason })?;
+        let header: Header = serde_json::from_slice(&sealed.header)
+            .map_err(|_| Bad { position: sealed.position, reason: "the header does not read".into() })?;
+        let wrong = if header.v != HEADER_VERSION {
+            Some("the header has a version that this program does not know")
+        } else if header.chain != self.chain {
+            Some("the entry belongs to another chain")
+        } else {
+            None
+        };
+        match wrong {
+            Some(reason) => Err(Bad { position: sealed.position, reason: reason.into() }),
+            None => {
+                self.erased += u64::from(erased);
+                Ok(header)
+            }
+        }
+    }
+
+    pub(super) fn head(&self) -> Hash {
+        self.verifier.head()
+    }
+
+    pub(super) fn report(&self, unsealed: u64, first_bad: Option<Bad>) -> ChainReport {
+        ChainReport {
+            chain: self.chain,
+            entries: self.verifier.position(),
+            erased: self.erased,
+            unsealed,
+            head: hex::encode(self.head()),
+            first_bad,
+        }
+    }
+}
+
+fn sealed(found: Found) -> Result<Sealed, String> {
+    let position = u64::try_from(found.position).map_err(|_| "a position is below 1".to_owned())?;
+    let hash = |bytes: Vec<u8>, what: &str| {
+        Hash::try_from(bytes).map_err(|bytes| format!("the {what} has {} bytes, not 32", bytes.len()))
+    };
+    let payload = match (found.payload, found.salt) {
+        (Some(bytes), Some(salt)) => Some(Payload { commitment: commitment(&salt, &bytes), bytes, salt }),
+        (None, None) => None,
+        (Some(_), None) => return Err("the salt was removed without its payload".into()),
+        (None, Some(_)) => return Err("the payload was removed without its salt".into()),
+    };
+    Ok(Sealed {
+        position,
+        header: found.header,
+        payload,
+        previous: hash(found.previous, "previous hash")?,
+        hash: hash(found.hash, "hash")?,
+    })
+}

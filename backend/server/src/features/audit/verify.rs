@@ -1,0 +1,233 @@
+//! Verification of the chains in the database, and `GET /projects/{project_id}/audit/verify`.
+
+use super::check::{Bad, ChainReport, Found, Header, Walk};
+use crate::{
+    db::Error,
+    http::{ApiError, ProjectScope, View},
+    state::App,
+};
+use axum::{Json, extract::State};
+use serde::Serialize;
+use sqlx::{FromRow, PgPool};
+use syndarix_domain::Timestamp;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// Entries that one read brings: no statement runs long, whatever the length of the chain.
+const PAGE: i64 = 2_000;
+
+/// A seal with its entry, as far as that is there.
+#[derive(Debug, FromRow)]
+pub(super) struct Row {
+    pub(super) position: i64,
+    entry_id: Uuid,
+    entry_xid: String,
+    entry_ordinal: i64,
+    pub(super) previous: Vec<u8>,
+    pub(super) hash: Vec<u8>,
+    #[sqlx(flatten)]
+    pub(super) entry: Columns,
+}
+
+/// The entry's columns; all of them null when there is none.
+#[derive(Debug, FromRow)]
+pub(super) struct Columns {
+    id: Option<Uuid>,
+    chain: Option<Uuid>,
+    xid: Option<String>,
+    ordinal: Option<i64>,
+    at: Option<Timestamp>,
+    #[sqlx(rename = "type")]
+    event_type: Option<String>,
+    category: Option<String>,
+    severity: Option<String>,
+    actor_type: Option<String>,
+    actor_id: Option<Uuid>,
+    action: Option<String>,
+    pub(super) header: Option<Vec<u8>>,
+    pub(super) payload: Option<Vec<u8>>,
+    pub(super) salt: Option<Vec<u8>>,
+}
+
+/// Checks the chains, or one of them: every sealed entry against its seal, its header, its payload, its columns.
+pub async fn verify(pool: &PgPool, chain: Option<Uuid>) -> Result<Vec<ChainReport>, sqlx::Error> {
+    let mut reports = Vec::new();
+    for chain in chains(pool, chain).await? {
+        reports.push(verify_chain(pool, chain).await?);
+    }
+    Ok(reports)
+}
+
+/// Remembers what a check found, so that people see when a chain was last verified.
+pub async fn note(pool: &PgPool, report: &ChainReport, at: Timestamp) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "insert into audit_verification (chain, verified_at, entries, ok) values ($1, $2, $3, $4)
+         on conflict (chain) do update
+            set verified_at = excluded.verified_at, entries = excluded.entries, ok = excluded.ok",
+    )
+    .bind(report.chain)
+    .bind(at)
+    .bind(i64::try_from(report.entries).unwrap_or(i64::MAX))
+    .bind(report.is_ok())
+    .execute(pool)
+    .await
+    .map(drop)
+}
+
+/// The one that is asked for, or all that there are, the instance's own first.
+pub(super) async fn chains(pool: &PgPool, chain: Option<Uuid>) -> Result<Vec<Uuid>, sqlx::Error> {
+    match chain {
+        Some(chain) => Ok(vec![chain]),
+        None => {
+            sqlx::query_scalar(
+                "select chain from audit_seal union select chain from audit_entry order by chain",
+            )
+            .fetch_all(pool)
+            .await
+        }
+    }
+}
+
+async fn verify_chain(pool: &PgPool, chain: Uuid) -> Result<ChainReport, sqlx::Error> {
+    let mut walk = Walk::new(chain);
+    // A position below 1 is as wrong as any other: the walk begins before all of them.
+    let mut after = i64::MIN;
+    loop {
+        let rows = page(pool, chain, after).await?;
+        let Some(last) = rows.last() else { break };
+        after = last.position;
+        for row in rows {
+            if let Err(bad) = check(&mut walk, row) {
+                let (unsealed, _) = outside(pool, chain).await?;
+                return Ok(walk.report(unsealed, Some(bad)));
+            }
+        }
+    }
+    let (unsealed, passed) = outside(pool, chain).await?;
+    let first_bad = passed.map(|id| walk.bad(format!("the entry {id} was sealed, and its seal is gone")));
+    Ok(walk.report(unsealed, first_bad))
+}
+
+/// The next seals of a chain with their entries.
+pub(super) async fn page(pool: &PgPool, chain: Uuid, after: i64) -> Result<Vec<Row>, sqlx::Error> {
+    sqlx::query_as(
+        "select s.position, s.entry_id, s.entry_xid::text as entry_xid, s.entry_ordinal, s.previous, s.hash,
+                e.id, e.chain, e.xid::text as xid, e.ordinal, e.at, e.type, e.category, e.severity, e.actor_type,
+                e.actor_id, e.action, e.header, e.payload, e.salt
+           from audit_seal s left join audit_entry e on e.id = s.entry_id
+          where s.chain = $1 and s.position > $2 order by s.position limit $3",
+    )
+    .bind(chain)
+    .bind(after)
+    .bind(PAGE)
+    .fetch_all(pool)
+    .await
+}
+
+/// Entries without a seal: how many wait for the sealer, and the first that it has passed already.
+pub(super) async fn outside(pool: &PgPool, chain: Uuid) -> Result<(u64, Option<Uuid>), sqlx::Error> {
+    let (waiting, passed): (i64, Option<Uuid>) = sqlx::query_as(
+        "with unsealed as (
+            select e.id, e.ordinal, (e.xid, e.ordinal) <= (c.xid, c.ordinal) or e.ordinal <= c.restored_to as passed
+              from audit_entry e, audit_cursor c
+             where e.chain = $1 and not exists (select from audit_seal s where s.entry_id = e.id)
+         )
+         select count(*) filter (where not passed), (select id from unsealed where passed order by ordinal limit 1)
+           from unsealed",
+    )
+    .bind(chain)
+    .fetch_one(pool)
+    .await?;
+    Ok((waiting.unsigned_abs(), passed))
+}
+
+fn check(walk: &mut Walk, row: Row) -> Result<(), Bad> {
+    let Row { position, entry_id, entry_xid, entry_ordinal, previous, hash, entry } = row;
+    let Some(header) = entry.header.clone() else {
+        // A gap comes first: the position that is not there at all is the first bad one.
+        let gap = u64::try_from(position).is_ok_and(|position| position > walk.expected());
+        return Err(walk.bad(if gap {
+            format!("expected position {}, found {position}", walk.expected())
+        } else {
+            format!("its entry {entry_id} is missing")
+        }));
+    };
+    let (payload, salt) = (entry.payload.clone(), entry.salt.clone());
+    let before = walk.expected();
+    let header = walk.check(Found { position, header, payload, salt, previous, hash })?;
+    let copies = entry.xid.as_ref() == Some(&entry_xid) && entry.ordinal == Some(entry_ordinal);
+    let wrong = if copies { different(&header, &entry) } else { Some("place in the order of commits") };
+    wrong.map_or(Ok(()), |column| {
+        let reason = format!("the column `{column}` is not what was sealed");
+        Err(Bad { position: before, reason })
+    })
+}
+
+/// The first column that does not say what the header says.
+fn different(header: &Header, entry: &Columns) -> Option<&'static str> {
+    let text = |column: &Option<String>, sealed: &str| column.as_deref() == Some(sealed);
+    [
+        ("id", entry.id == Some(header.id)),
+        ("chain", entry.chain == Some(header.chain)),
+        ("at", entry.at == Some(header.time)),
+        ("type", text(&entry.event_type, &header.event_type)),
+        ("category", text(&entry.category, &header.category)),
+        ("severity", text(&entry.severity, &header.severity)),
+        ("actor_type", text(&entry.actor_type, &header.actor_type)),
+        ("actor_id", entry.actor_id == header.actor_id),
+        ("action", text(&entry.action, &header.action)),
+    ]
+    .into_iter()
+    .find_map(|(column, same)| (!same).then_some(column))
+}
+
+/// What a check of a project's chain found.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Verdict {
+    /// The chain is whole.
+    ok: bool,
+    /// Sealed entries that were found good, from the first on.
+    entries: u64,
+    /// Those of them whose payload was erased.
+    erased: u64,
+    /// Entries of the last moments that wait for the sealer.
+    unsealed: u64,
+    /// The hash of the last good entry, in hex.
+    head: String,
+    /// Where the chain is broken.
+    first_bad: Option<BadView>,
+}
+
+/// Where a chain is broken.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AuditFault)]
+struct BadView {
+    /// The first bad position.
+    position: u64,
+    /// What is wrong there.
+    reason: String,
+}
+
+/// Check a project's chain from its first entry on.
+#[utoipa::path(get, path = "/projects/{project_id}/audit/verify", operation_id = "verify_audit", tag = "audit",
+    params(("project_id" = Uuid, Path)),
+    responses(
+        (status = 200, description = "What was found; `ok` says whether the chain is whole", body = Verdict),
+        (status = 404, description = "No such project here"),
+    ))]
+pub(super) async fn verify_audit(
+    State(app): State<App>,
+    scope: ProjectScope<View>,
+) -> Result<Json<Verdict>, ApiError> {
+    let report = verify_chain(app.pool(), scope.project().0).await.map_err(Error::from)?;
+    note(app.pool(), &report, app.clock().now()).await?;
+    let first_bad = report.first_bad.map(|bad| BadView { position: bad.position, reason: bad.reason });
+    Ok(Json(Verdict {
+        ok: first_bad.is_none(),
+        entries: report.entries,
+        erased: report.erased,
+        unsealed: report.unsealed,
+        head: report.head,
+        first_bad,
+    }))
+}
