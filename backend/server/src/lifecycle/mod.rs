@@ -170,6 +170,7 @@ async fn assemble(
         models: Models { gateway: gateway()?, groups: models },
     });
     features::events::spawn_hub(&app, &tasks, ending.clone());
+    features::audit::spawn_sealer(&app, &tasks, ending.clone());
     tasks.spawn(answer_http(listener, http::router(app.clone()), ending.clone()));
     let worker = (options.duty != Duty::Api).then(|| worker(&app, pool));
     tracing::info!(%address, %instance, "Syndarix is up");

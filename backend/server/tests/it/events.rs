@@ -16,12 +16,12 @@ use tower::ServiceExt;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A user with a token.
-struct Person {
-    id: UserId,
-    token: String,
+pub(crate) struct Person {
+    pub(crate) id: UserId,
+    pub(crate) token: String,
 }
 
-async fn person(app: &TestApp, name: &str) -> Person {
+pub(crate) async fn person(app: &TestApp, name: &str) -> Person {
     let id = UserId(app.app.store.new_id());
     sqlx::query(
         "insert into app_user (id, email, name, password_hash, created_at) values ($1, $2, $3, '', now())",
@@ -35,7 +35,7 @@ async fn person(app: &TestApp, name: &str) -> Person {
     Person { id, token: app.app.keys.sign_access(id, 0).unwrap() }
 }
 
-async fn project(app: &TestApp, viewer: &Person) -> ProjectId {
+pub(crate) async fn project(app: &TestApp, viewer: &Person) -> ProjectId {
     let (organisation, project) = (OrganisationId(app.app.store.new_id()), ProjectId(app.app.store.new_id()));
     let mut uow = app.app.store.begin(Author::system()).await.unwrap();
     sqlx::query("insert into organisation (id, name, created_at) values ($1, 'Acme', now())")
@@ -73,7 +73,7 @@ fn announce(uow: &mut Uow, project: ProjectId, n: i64) {
     uow.announce(project, "agent", uuid::Uuid::from_u128(7), "agent.status_changed.v1", json!({ "n": n }));
 }
 
-async fn happen(app: &TestApp, project: ProjectId, count: i64) {
+pub(crate) async fn happen(app: &TestApp, project: ProjectId, count: i64) {
     let mut uow = app.app.store.begin(Author::system()).await.unwrap();
     for n in 0..count {
         announce(&mut uow, project, n);

@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot be set up fails loudly")]
 
 mod approvals;
+mod audit;
 mod auth;
 mod budgets;
 mod events;

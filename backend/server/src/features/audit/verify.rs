@@ -130,7 +130,7 @@ pub(super) async fn outside(pool: &PgPool, chain: Uuid) -> Result<(u64, Option<U
         "with unsealed as (
             select e.id, e.ordinal, (e.xid, e.ordinal) <= (c.xid, c.ordinal) or e.ordinal <= c.restored_to as passed
               from audit_entry e, audit_cursor c
-             where e.chain = $1 and not exists (select from audit_seal s where s.entry_id = e.id)
+             where e.chain = $1 and not exists (select from audit_seal s where s.entry_id = e.id and s.chain = e.chain)
          )
          select count(*) filter (where not passed), (select id from unsealed where passed order by ordinal limit 1)
            from unsealed",
