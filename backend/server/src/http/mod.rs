@@ -18,4 +18,4 @@ pub use idempotency::{Idempotency, idempotent};
 pub use page::{List, Page};
 pub use router::{openapi, router};
 pub use scope::{Admin, Approve, Edit, OrganisationRole, ProjectRole, ProjectScope, View, Work};
-pub use socket::Sockets;
+pub use socket::{Peer, Sockets};

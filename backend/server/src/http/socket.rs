@@ -1,6 +1,9 @@
 //! The sockets that the API is served on: a peer that stops reading is let go.
 
-use axum::serve::Listener;
+use axum::{
+    extract::connect_info::Connected,
+    serve::{IncomingStream, Listener},
+};
 use std::{io, net::SocketAddr};
 use syndarix_bus::{STALL, Unstalled};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,5 +28,15 @@ impl Listener for Sockets {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
+    }
+}
+
+/// The address at the other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+impl Connected<IncomingStream<'_, Sockets>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Sockets>) -> Self {
+        Self(*stream.remote_addr())
     }
 }

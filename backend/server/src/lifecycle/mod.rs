@@ -204,7 +204,8 @@ fn worker(app: &App, pool: PgPool) -> WorkerHandle {
 
 async fn answer_http(listener: TcpListener, router: Router, ending: CancellationToken) {
     let sockets = http::Sockets(listener);
-    let served = axum::serve(sockets, router).with_graceful_shutdown(ending.cancelled_owned()).await;
+    let service = router.into_make_service_with_connect_info::<http::Peer>();
+    let served = axum::serve(sockets, service).with_graceful_shutdown(ending.cancelled_owned()).await;
     if let Err(error) = served {
         tracing::error!(%error, "the HTTP server ended");
     }

@@ -8,6 +8,7 @@ use axum::{
 use chrono::Duration;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
+use syndarix::http;
 use syndarix_domain::Timestamp;
 use tower::ServiceExt;
 
@@ -160,6 +161,25 @@ async fn guessing_is_stopped_for_this_address_and_goes_on_later() {
     assert_eq!(form(&app, "other@example.org", "wrong").await.status(), StatusCode::UNAUTHORIZED);
     app.clock.set(app.clock.now() + Duration::minutes(15));
     assert_eq!(form(&app, "maria@example.org", PASSWORD).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_address_that_is_noted_is_the_connections_own_and_not_what_a_header_claims() {
+    let app = TestApp::start().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/api/v1/auth/login", listener.local_addr().unwrap());
+    let service = app.router.clone().into_make_service_with_connect_info::<http::Peer>();
+    let server = tokio::spawn(async { axum::serve(http::Sockets(listener), service).await });
+    let answer = reqwest::Client::new()
+        .post(url)
+        .header("x-forwarded-for", "203.0.113.7")
+        .form(&[("username", "maria@example.org"), ("password", "wrong")])
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    server.abort();
+    assert_eq!(audited(&app, "auth.login_failed").await[0]["address"], "127.0.0.1");
 }
 
 #[tokio::test]

@@ -1,11 +1,11 @@
 //! The device that a request comes from, and the cookie it keeps its refresh token in.
 
-use crate::state::App;
+use crate::{http::Peer, state::App};
 use axum::{
     extract::{ConnectInfo, FromRequestParts},
     http::{HeaderMap, HeaderName, header, request::Parts},
 };
-use std::{convert::Infallible, net::SocketAddr};
+use std::convert::Infallible;
 
 /// The cookie's name.
 const COOKIE: &str = "syndarix_refresh";
@@ -31,10 +31,10 @@ impl FromRequestParts<App> for Device {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let peer = parts.extensions.get::<ConnectInfo<Peer>>();
         let https = |url: &str| url.starts_with("https:");
         Ok(Self {
-            address: peer.map(|peer| peer.0.ip().to_string()).unwrap_or_default(),
+            address: peer.map(|peer| peer.0.0.ip().to_string()).unwrap_or_default(),
             user_agent: text(&parts.headers, &header::USER_AGENT).chars().take(MAX_USER_AGENT).collect(),
             cookie: cookie(&parts.headers),
             secure: app.config.public_url.as_deref().is_some_and(https)
