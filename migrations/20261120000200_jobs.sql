@@ -37,6 +37,8 @@ create table job (
 );
 
 create index job_ready on job (queue, tenant, priority, run_at, id) where owner is null and due;
+-- Who cancels or looks for the jobs of one thing finds them by its key, running or not.
+create index job_key on job (concurrency_key) where concurrency_key is not null;
 create index job_later on job (run_at) where owner is null and not due;
 create index job_owned on job (owner) where owner is not null;
 create unique index job_unique_key on job (unique_key) where unique_key is not null;

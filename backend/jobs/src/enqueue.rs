@@ -257,3 +257,16 @@ pub async fn cancel(conn: &mut PgConnection, job: i64) -> Result<Cancelled, sqlx
         }
     }
 }
+
+/// Cancels all live jobs of a concurrency key in the caller's transaction, as [`cancel`] does one.
+pub async fn cancel_key(conn: &mut PgConnection, key: &str) -> Result<(), sqlx::Error> {
+    let waiting: Vec<i64> = sqlx::query_scalar(
+        "with asked as (update job set cancel_requested = true where concurrency_key = $1 returning id, owner)
+         select id from asked where owner is null",
+    )
+    .bind(key)
+    .persistent(false)
+    .fetch_all(&mut *conn)
+    .await?;
+    crate::settle::finish_as(conn, &waiting, "cancelled").await
+}

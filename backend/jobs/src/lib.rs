@@ -34,7 +34,9 @@ mod worker;
 
 pub use claim::{Claim, Claimed, Cursor, claim, promote};
 pub use dead::{Redriven, purge, redrive};
-pub use enqueue::{Cancelled, EnqueueError, Enqueued, NewJob, Priority, cancel, enqueue, enqueue_many};
+pub use enqueue::{
+    Cancelled, EnqueueError, Enqueued, NewJob, Priority, cancel, cancel_key, enqueue, enqueue_many,
+};
 pub use handler::{Handler, Job, Outcome, Registry};
 pub use leader::{Leadership, NotLeader, lead};
 pub use lease::{Lease, LeaseLost};

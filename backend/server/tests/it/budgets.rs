@@ -116,7 +116,8 @@ async fn sixty_four_calls_at_once_never_pass_a_hard_budget_of_ten_cents() {
                 let cancel = CancellationToken::new();
                 match llm::complete(&app.app, purpose(&app, project), "code", &request(), &cancel).await {
                     Ok(_) => answered += 1,
-                    Err(Failure::Budget { .. }) => refused += 1,
+                    // Later: what is in the way is only reserved, and most of it comes back.
+                    Err(Failure::Budget { .. } | Failure::Later { .. }) => refused += 1,
                     Err(other) => panic!("{other:?}"),
                 }
                 assert!(held(&app, project).await <= LIMIT, "the limit was passed");
@@ -151,7 +152,7 @@ async fn a_refused_call_says_which_budget_and_by_how_much() {
     let project = project(&app, Some(10)).await;
     let cancel = CancellationToken::new();
     let refused = llm::complete(&app.app, purpose(&app, project), "code", &request(), &cancel).await;
-    let Err(Failure::Budget { detail }) = refused else { panic!("{refused:?}") };
+    let Err(Failure::Budget { detail, .. }) = refused else { panic!("{refused:?}") };
     assert!(detail.contains("hard budget of $0.000010"), "{detail}");
     assert_eq!(held(&app, project).await, 0, "a refusal reserves nothing");
 }

@@ -89,7 +89,7 @@ async fn idle(uow: &mut Uow, project: ProjectId, roles: &[&str]) -> Result<Optio
 
 /// The limit is counted under the project's row lock, so that two at once cannot both take the last place.
 async fn spawn_one(uow: &mut Uow, project: ProjectId, roles: &[&str]) -> Result<Option<Agent>, Error> {
-    let limit: i32 = sqlx::query_scalar("select agent_limit from project where id = $1 for update")
+    let limit: i32 = sqlx::query_scalar("select agent_limit from project where id = $1 for no key update")
         .bind(project.0)
         .fetch_optional(uow.conn())
         .await?

@@ -1,6 +1,6 @@
 //! One model call of a run.
 
-use super::hooks::Recorder;
+use super::hooks::{self, Recorder};
 use crate::{db::Error, state::App};
 use chrono::Duration;
 use syndarix_domain::{
@@ -45,6 +45,8 @@ pub enum Failure {
     Budget {
         /// Which limit, in words.
         detail: String,
+        /// What the call may cost, in micro-USD.
+        needed: i64,
     },
     /// Every deployment is rate limited, overloaded or down: later it may work.
     Later {
@@ -60,6 +62,11 @@ pub enum Failure {
         /// Why.
         detail: String,
     },
+    /// The call could not be recorded: the database was away. The step's next attempt finds what was.
+    NotRecorded {
+        /// What was not recorded.
+        detail: String,
+    },
     /// The database failed.
     Store(Error),
 }
@@ -68,6 +75,10 @@ pub enum Failure {
 const DEFAULT_PAUSE: i64 = 20;
 /// The longest that a run waits because a provider asked for it, in seconds.
 const LONGEST_PAUSE: i64 = 15 * 60;
+/// How long a run waits for calls under way to settle, when only what they reserve is in its way, in seconds.
+const RESERVED_PAUSE: i64 = 2;
+/// How long a run waits before it asks again for an answer that broke off, in seconds.
+const BROKEN_PAUSE: i64 = 2;
 
 /// Asks the group's deployments in order; reserves, records and settles every attempt.
 pub async fn complete(
@@ -91,23 +102,28 @@ pub async fn complete(
             tracing::debug!(deployment = %completion.deployment, prompt, "model answered");
             Ok(Finished { completion, usage })
         }
-        Err(error) => Err(failure(app, error)),
+        Err(error) => Err(failure(app, recorder.needed(), error)),
     }
 }
 
-fn failure(app: &App, error: CallError) -> Failure {
+fn failure(app: &App, needed: i64, error: CallError) -> Failure {
     let detail = error.to_string();
+    let later = |seconds: i64, detail| Failure::Later { until: app.clock().now() + Duration::seconds(seconds), detail };
     match error {
-        CallError::Refused { refused, .. } if refused.code == super::hooks::BUDGET => {
-            Failure::Budget { detail: refused.reason }
-        }
+        CallError::Refused { refused, .. } => match refused.code.as_str() {
+            hooks::BUDGET => Failure::Budget { detail: refused.reason, needed },
+            hooks::RESERVED => later(RESERVED_PAUSE, refused.reason),
+            _ => Failure::NotRecorded { detail: refused.reason },
+        },
+        CallError::NotRecorded { .. } => Failure::NotRecorded { detail },
         CallError::Cancelled { .. } => Failure::Cancelled,
         CallError::Exhausted { causes, retry_after_ms } if causes.iter().any(may_pass) => {
             let asked = retry_after_ms.and_then(|ms| i64::try_from(ms.div_ceil(1000)).ok());
-            let seconds = asked.unwrap_or(DEFAULT_PAUSE).clamp(1, LONGEST_PAUSE);
-            Failure::Later { until: app.clock().now() + Duration::seconds(seconds), detail }
+            later(asked.unwrap_or(DEFAULT_PAUSE).clamp(1, LONGEST_PAUSE), detail)
         }
-        _ => Failure::Fatal { detail },
+        // It broke off after its first words: nobody acted on them, so it is asked again.
+        CallError::Fatal { causes } if causes.last().is_some_and(may_pass) => later(BROKEN_PAUSE, detail),
+        CallError::Exhausted { .. } | CallError::Fatal { .. } => Failure::Fatal { detail },
     }
 }
 

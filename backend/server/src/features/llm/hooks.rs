@@ -8,7 +8,10 @@ use crate::{
 use async_trait::async_trait;
 use serde_json::json;
 use sqlx::PgConnection;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicI64, Ordering},
+};
 use syndarix_bus::Hub;
 use syndarix_domain::{
     actor::Actor,
@@ -19,6 +22,10 @@ use syndarix_llm::{AttemptHooks, AttemptIntent, AttemptOutcome, Delta, ProviderK
 
 /// The refusal's code when a hard limit would be passed.
 pub(super) const BUDGET: &str = "budget_exceeded";
+/// The refusal's code when only what other calls reserve is in the way: most of it comes back when they settle.
+pub(super) const RESERVED: &str = "budget_reserved";
+/// The refusal's code when the intent could not be written.
+const NOT_RECORDED: &str = "not_recorded";
 
 /// Records the attempts of one call.
 pub(super) struct Recorder {
@@ -28,6 +35,8 @@ pub(super) struct Recorder {
     /// Attempts of this step that an earlier worker made.
     earlier: i32,
     used: Mutex<Usage>,
+    /// What the last refused attempt may have cost, in micro-USD.
+    needed: AtomicI64,
 }
 
 impl Recorder {
@@ -39,12 +48,16 @@ impl Recorder {
         .bind(purpose.project.0)
         .fetch_one(app.pool())
         .await?;
-        let used = Mutex::default();
-        Ok(Self { store: app.store.clone(), hub: app.hub.clone(), purpose, earlier, used })
+        let (used, needed) = (Mutex::default(), AtomicI64::new(0));
+        Ok(Self { store: app.store.clone(), hub: app.hub.clone(), purpose, earlier, used, needed })
     }
 
     pub(super) fn usage(&self) -> Usage {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn needed(&self) -> i64 {
+        self.needed.load(Ordering::Acquire)
     }
 
     fn attempt(&self, n: u32) -> i32 {
@@ -55,6 +68,7 @@ impl Recorder {
         let amount = intent.worst_case_cost_micro_usd;
         let mut tx = self.store.pool().begin().await?;
         if !take(&mut tx, self.purpose.project, amount).await? {
+            self.needed.store(amount, Ordering::Release);
             let refused = refusal(&mut tx, self.purpose.project, amount).await?;
             return Ok(Err(refused));
         }
@@ -179,17 +193,34 @@ async fn refusal(conn: &mut PgConnection, project: ProjectId, amount: i64) -> Re
     .bind(project.0)
     .fetch_optional(conn)
     .await?;
-    let reason = match found {
-        None => "the project has no budget row".to_owned(),
-        Some((limit, spent, reserved)) => format!(
-            "the project's hard budget of {} would be passed: {} spent, {} reserved, this call may cost {}",
-            MicroUsd(limit),
-            MicroUsd(spent),
-            MicroUsd(reserved),
-            MicroUsd(amount)
+    let (code, reason) = match found {
+        None => (BUDGET, "the project has no budget row".to_owned()),
+        Some((limit, spent, reserved)) => (
+            if spent + amount <= limit { RESERVED } else { BUDGET },
+            format!(
+                "the project's hard budget of {} would be passed: {} spent, {} reserved, this call may cost {}",
+                MicroUsd(limit),
+                MicroUsd(spent),
+                MicroUsd(reserved),
+                MicroUsd(amount)
+            ),
         ),
     };
-    Ok(Refused { code: BUDGET.into(), reason })
+    Ok(Refused { code: code.into(), reason })
+}
+
+/// Whether the project could pay this much now. Holds the budget still until the end of the transaction: who
+/// raises it meanwhile sees what was written in it.
+pub async fn affordable(conn: &mut PgConnection, project: ProjectId, amount: i64) -> Result<bool, Error> {
+    let affordable: Option<bool> = sqlx::query_scalar(
+        "select hard_limit_micro_usd is null or spent_micro_usd + simulated_micro_usd + $2 <= hard_limit_micro_usd
+         from budget where project_id = $1 for share",
+    )
+    .bind(project.0)
+    .bind(amount)
+    .fetch_optional(conn)
+    .await?;
+    Ok(affordable.unwrap_or(false))
 }
 
 /// Settles the attempts of a step whose worker was lost: nobody knows what they cost, so they cost what was
@@ -222,13 +253,13 @@ pub async fn settle_interrupted(
 #[async_trait]
 impl AttemptHooks for Recorder {
     async fn before(&self, intent: &AttemptIntent<'_>) -> Result<(), Refused> {
-        match self.reserve(intent).await {
+        match crate::db::retry_conflicts(|| self.reserve(intent)).await {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::error!(%error, "cannot record a model call's intent");
                 Err(Refused {
-                    code: "not_recorded".into(),
-                    reason: "the intent could not be recorded".into(),
+                    code: NOT_RECORDED.into(),
+                    reason: format!("the intent could not be recorded: {error}"),
                 })
             }
         }

@@ -7,7 +7,7 @@ mod call;
 mod hooks;
 
 pub use call::{Failure, Finished, Purpose, complete};
-pub use hooks::settle_interrupted;
+pub use hooks::{affordable, settle_interrupted};
 
 use syndarix_llm::{Gateway, ModelGroups};
 

@@ -34,8 +34,13 @@ payload!(Payload);
 pub(super) fn job(project: ProjectId, run: RunId, kind: &str) -> NewJob {
     NewJob::new(QUEUE, kind, Payload { run }.to_json())
         .for_project(project.0)
-        .one_at_a_time(format!("run:{run}"))
+        .one_at_a_time(key(run))
         .with_attempts(ATTEMPTS)
+}
+
+/// What all jobs of a run have in common.
+pub(super) fn key(run: RunId) -> String {
+    format!("run:{run}")
 }
 
 /// One attempt at what is due: the application, the run as it was read, and the right to write about it.
@@ -85,8 +90,8 @@ impl Advance {
         if turn.run.phase.is_terminal() || matches!(turn.run.phase, Phase::Waiting { .. }) {
             return Ok(Outcome::Done);
         }
-        if let Some(command) = held_up(&turn).await? {
-            return turn.end_with(&command).await;
+        if held_up(&turn).await? {
+            return Ok(Outcome::Completed);
         }
         if let Err(reason) = worktree::ensure(&turn).await {
             return give_up_or_retry(&turn, format!("the worktree cannot be made: {reason}")).await;
@@ -98,6 +103,38 @@ impl Advance {
     }
 }
 
+impl Advance {
+    /// A run must not be left without a job: where the job is given up, the run is, too.
+    async fn failed(&self, job: &Job, lease: Lease, error: &Error) -> Outcome {
+        let outcome = job::outcome_of(error);
+        let reason = match &outcome {
+            Outcome::Fail { reason } => reason.clone(),
+            Outcome::Retry { reason, .. } if job.is_last_attempt() => reason.clone(),
+            _ => return outcome,
+        };
+        match self.give_up(job, lease, reason).await {
+            Ok(()) => Outcome::Completed,
+            Err(error) => {
+                tracing::error!(job = job.id, %error, "a run's job is given up, and the run cannot be told");
+                outcome
+            }
+        }
+    }
+
+    async fn give_up(&self, job: &Job, lease: Lease, reason: String) -> Result<(), Error> {
+        let (project, Payload { run }): (ProjectId, Payload) = job::read(job)?;
+        let command = Command::Fail { reason };
+        retry_conflicts(|| async {
+            let mut uow = self.app.store.begin(Author::system().within(lease)).await?;
+            uow.tell::<Run>(project, run, &command).await?;
+            uow.complete_job();
+            uow.commit().await
+        })
+        .await?;
+        Ok(())
+    }
+}
+
 /// A failure of the surroundings: tried again, until the job's attempts are used up.
 pub(super) async fn give_up_or_retry(turn: &Turn, reason: String) -> Result<Outcome, Error> {
     if turn.last_attempt {
@@ -106,24 +143,33 @@ pub(super) async fn give_up_or_retry(turn: &Turn, reason: String) -> Result<Outc
     Ok(Outcome::Retry { after: None, reason })
 }
 
-/// A paused agent parks its run at the next step; a terminated one ends it.
-async fn held_up(turn: &Turn) -> Result<Option<Command>, Error> {
-    let found: Option<(String, Option<uuid::Uuid>)> =
-        sqlx::query_as("select status, status_by from agent where id = $1 and project_id = $2")
-            .bind(turn.run.agent.0)
-            .bind(turn.project.0)
-            .fetch_optional(turn.app.pool())
-            .await?;
-    Ok(match found {
-        Some((status, by)) if status == "paused" => {
-            let by = UserId(by.unwrap_or_default());
-            Some(Command::Park { wait: Wait::Paused { by } })
-        }
-        Some((status, _)) if status == "terminated" => {
-            Some(Command::Cancel { reason: "the agent was terminated".into() })
-        }
-        _ => None,
+/// A paused agent parks its run at the next step; a terminated one ends it. The agent's row is held still meanwhile:
+/// whoever resumes it finds the run parked, or the run finds it resumed.
+async fn held_up(turn: &Turn) -> Result<bool, Error> {
+    retry_conflicts(|| async {
+        let mut uow = turn.app.store.begin(turn.author()).await?;
+        let found: Option<(String, Option<uuid::Uuid>)> =
+            sqlx::query_as("select status, status_by from agent where id = $1 and project_id = $2 for share")
+                .bind(turn.run.agent.0)
+                .bind(turn.project.0)
+                .fetch_optional(uow.conn())
+                .await?;
+        let command = match found {
+            Some((status, by)) if status == "paused" => {
+                let by = UserId(by.unwrap_or_default());
+                Command::Park { wait: Wait::Paused { by } }
+            }
+            Some((status, _)) if status == "terminated" => {
+                Command::Cancel { reason: "the agent was terminated".into() }
+            }
+            _ => return Ok(false),
+        };
+        uow.tell::<Run>(turn.project, turn.run.id, &command).await?;
+        uow.complete_job();
+        uow.commit().await?;
+        Ok(true)
     })
+    .await
 }
 
 #[async_trait]
@@ -131,7 +177,7 @@ impl Handler for Advance {
     async fn run(&self, job: Job, lease: Lease, cancel: CancellationToken) -> Outcome {
         match self.advance(&job, lease, cancel).await {
             Ok(outcome) => outcome,
-            Err(error) => job::outcome_of(&error),
+            Err(error) => self.failed(&job, lease, &error).await,
         }
     }
 }
@@ -151,8 +197,15 @@ impl Wake {
         let now = self.app.clock().now();
         let state = self.app.store.read::<Run>(project, run).await?.state;
         // Only a wait for time: one for money or a person that began meanwhile is not ended by a clock.
-        let due =
-            matches!(state.phase, Phase::Waiting { wait: Wait::RateLimit { until, .. }, .. } if until <= now);
+        let until = match state.phase {
+            Phase::Waiting { wait: Wait::RateLimit { until, .. }, .. } => Some(until),
+            _ => None,
+        };
+        if let Some(until) = until.filter(|until| *until > now) {
+            // The database's clock, which woke this job, may be ahead of this machine's.
+            return Ok(Outcome::Snooze { until, reason: "the run's time has not come".into() });
+        }
+        let due = until.is_some();
         retry_conflicts(|| async {
             let mut uow = self.app.store.begin(Author::system().within(lease)).await?;
             if due {

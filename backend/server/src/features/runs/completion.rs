@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use std::collections::HashSet;
 use syndarix_domain::run::{Call, CallStatus};
 use syndarix_llm::{Block, Completion};
 
@@ -13,6 +14,25 @@ pub(super) fn stored(completion: &Completion) -> Value {
 /// As read from a step's result.
 pub(super) fn read(result: &Value) -> Option<Completion> {
     serde_json::from_value(result.clone()).ok()
+}
+
+/// Gives every tool call of the answer an id of its own. Some servers leave ids out or use one twice; results are
+/// matched with calls by id, and the conversation is sent back with the ids that are kept here.
+pub(super) fn with_distinct_ids(mut completion: Completion) -> Completion {
+    let mut taken = HashSet::new();
+    for block in &mut completion.blocks {
+        let (Block::ToolUse { id, .. } | Block::InvalidToolUse { id, .. }) = block else { continue };
+        if id.is_empty() {
+            "call".clone_into(id);
+        }
+        let first = id.clone();
+        let mut n = 1;
+        while !taken.insert(id.clone()) {
+            n += 1;
+            *id = format!("{first}_{n}");
+        }
+    }
+    completion
 }
 
 /// The tool calls that the answer asks for, in its order.

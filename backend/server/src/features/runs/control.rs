@@ -440,7 +440,7 @@ pub(super) async fn keep_test_run(
     let structured = ended.result.get("structured").filter(|value| value.is_object());
     let (true, Some(report)) = (tool.ends_with("run_tests"), structured) else { return Ok(()) };
     let commit = match turn.run.stage {
-        StageName::Testing => tested_commit(turn).await?,
+        StageName::Testing => tested_commit(turn, uow).await?,
         _ => String::new(),
     };
     let number = |key: &str| report.get(key).and_then(Value::as_i64);
@@ -467,9 +467,9 @@ pub(super) async fn keep_test_run(
     Ok(())
 }
 
-async fn tested_commit(turn: &Turn) -> Result<String, Error> {
+async fn tested_commit(turn: &Turn, uow: &mut Uow) -> Result<String, Error> {
     use syndarix_domain::story::{Phase as StoryPhase, Stage};
-    let story = turn.app.store.read::<Story>(turn.project, turn.run.story).await?.state;
+    let story = uow.load::<Story>(turn.project, turn.run.story).await?;
     Ok(match story.phase {
         StoryPhase::Working { stage: Stage::Testing { commit }, .. } => commit,
         _ => String::new(),

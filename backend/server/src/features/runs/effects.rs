@@ -1,6 +1,6 @@
 //! What follows from a run's decisions.
 
-use super::{advance, worktree};
+use super::{advance, steps, worktree};
 use crate::{
     db::{Effects, Error, Uow},
     features::agents,
@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use syndarix_domain::{
     approval::{self, Approval},
     pull_request::{self, Comment, PullRequest},
-    run::{Effect, Outcome, Run, RunResult},
+    run::{Effect, Outcome, Phase, Run, RunResult},
     story::{self, Feedback, StageOutput, Story},
 };
 
@@ -37,13 +37,21 @@ impl Effects for Run {
                     let reason = "the run that asked was stopped".to_owned();
                     uow.tell::<Approval>(project, approval, &approval::Command::Cancel { reason }).await
                 }
-                Effect::Release => {
-                    agents::release(uow, project, run.agent, run.id).await?;
-                    uow.enqueue(&worktree::removal(project, run.id)).await
-                }
+                Effect::Release => release(uow, run).await,
             }
         })
     }
+}
+
+/// Nothing is left behind by a run that is over: no busy agent, no step without an end, no worktree, no job.
+async fn release(uow: &mut Uow, run: &Run) -> Result<(), Error> {
+    agents::release(uow, run.project, run.agent, run.id).await?;
+    steps::end_open(uow, run.project, run.id).await?;
+    if let Phase::Cancelled { .. } = run.phase {
+        // Reaches the calls in flight, too, with the next heartbeat of whoever makes them.
+        syndarix_jobs::cancel_key(uow.conn(), &advance::key(run.id)).await?;
+    }
+    uow.enqueue(&worktree::removal(run.project, run.id)).await
 }
 
 /// Hands the result to the story, in the words of its stage.
@@ -66,7 +74,13 @@ async fn succeeded(uow: &mut Uow, run: &Run, result: RunResult) -> Result<(), Er
             story::Command::FinishTests { test_run, passed, report }
         }
     };
-    uow.tell::<Story>(run.project, run.story, &command).await
+    if let Err(refused) = uow.ask::<Story>(run.project, run.story, &command).await? {
+        // A story that moved on does not listen to this either; one that still waits for this run must not wait for ever.
+        let reason = format!("the result was not accepted: {}", refused.sentence);
+        let command = story::Command::FailStage { run: run.id, reason };
+        uow.tell::<Story>(run.project, run.story, &command).await?;
+    }
+    Ok(())
 }
 
 /// The pull request learns its new head before the story asks for the review of it.

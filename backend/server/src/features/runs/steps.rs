@@ -113,6 +113,21 @@ pub(super) async fn end(uow: &mut Uow, project: ProjectId, step: StepId, ended: 
     Ok(())
 }
 
+/// Ends the steps that a run leaves open when it is over. A result that still comes in takes the place of this.
+pub(super) async fn end_open(uow: &mut Uow, project: ProjectId, run: RunId) -> Result<(), Error> {
+    let now: Timestamp = uow.now();
+    sqlx::query(
+        "update step set status = 'interrupted', error = 'the run was over before this step', ended_at = $3
+         where run_id = $1 and project_id = $2 and status = 'started'",
+    )
+    .bind(run.0)
+    .bind(project.0)
+    .bind(now)
+    .execute(uow.conn())
+    .await?;
+    Ok(())
+}
+
 /// All steps of a run, in order.
 pub(super) async fn of_run(pool: &PgPool, project: ProjectId, run: RunId) -> Result<Vec<StepRow>, Error> {
     let rows = sqlx::query_as(

@@ -15,6 +15,7 @@ use crate::{
 use chrono::Duration;
 use serde_json::json;
 use syndarix_domain::{
+    Timestamp,
     ids::StepId,
     run::{Command, Phase, Run, Wait},
 };
@@ -23,6 +24,8 @@ use syndarix_llm::ChatRequest;
 
 /// The longest answer that is asked for, in tokens.
 const MAX_ANSWER: u32 = 8_192;
+/// The longest pause between two tries while every provider is down.
+const LONGEST_PAUSE: Duration = Duration::minutes(15);
 
 pub(super) async fn think(turn: &Turn) -> Result<Outcome, Error> {
     let brief = brief::of(turn).await?;
@@ -53,8 +56,8 @@ pub(super) async fn think(turn: &Turn) -> Result<Outcome, Error> {
     };
     let group = &brief.definition.model_group;
     match llm::complete(&turn.app, purpose, group, &request, &turn.cancel).await {
-        Ok(finished) => finish(turn, number, step, &finished).await,
-        Err(failure) => fail(turn, number, step, failure).await,
+        Ok(finished) => finish(turn, number, step, finished).await,
+        Err(failure) => fail(turn, number, step, failure, failures_in_a_row(&rows)).await,
     }
 }
 
@@ -126,8 +129,8 @@ fn intent(turn: &Turn, brief: &Brief, request: &ChatRequest, number: u32) -> Int
     }
 }
 
-async fn finish(turn: &Turn, number: u32, step: StepId, finished: &Finished) -> Result<Outcome, Error> {
-    let completion = &finished.completion;
+async fn finish(turn: &Turn, number: u32, step: StepId, finished: Finished) -> Result<Outcome, Error> {
+    let completion = &completion::with_distinct_ids(finished.completion);
     let ended = Ended {
         status: "done",
         result: completion::stored(completion),
@@ -142,7 +145,11 @@ async fn finish(turn: &Turn, number: u32, step: StepId, finished: &Finished) -> 
         let mut uow = turn.app.store.begin(turn.author()).await?;
         let command = Command::FinishModelCall { step: number, calls: calls.clone(), usage: finished.usage };
         steps::end(&mut uow, turn.project, step, &ended).await?;
-        uow.tell::<Run>(turn.project, turn.run.id, &command).await?;
+        if let Err(refused) = uow.ask::<Run>(turn.project, turn.run.id, &command).await? {
+            // A run that was stopped does not listen to this either; any other must not be left thinking for ever.
+            let command = Command::FailModelCall { step: number, reason: refused.sentence };
+            uow.tell::<Run>(turn.project, turn.run.id, &command).await?;
+        }
         uow.complete_job();
         uow.commit().await
     })
@@ -150,16 +157,41 @@ async fn finish(turn: &Turn, number: u32, step: StepId, finished: &Finished) -> 
     Ok(Outcome::Completed)
 }
 
-async fn fail(turn: &Turn, number: u32, step: StepId, failure: Failure) -> Result<Outcome, Error> {
+/// Model calls that failed since the last one that was answered: each doubles the next pause.
+fn failures_in_a_row(rows: &[StepRow]) -> u32 {
+    let failed = rows.iter().rev().take_while(|row| row.kind == "model" && row.status == "failed").count();
+    u32::try_from(failed).unwrap_or(u32::MAX)
+}
+
+/// What was asked for, doubled for every failure before it, up to the longest pause.
+fn lengthened(now: Timestamp, until: Timestamp, failures: u32) -> Timestamp {
+    let asked = (until - now).max(Duration::zero());
+    let pause = Duration::milliseconds(asked.num_milliseconds().saturating_mul(1 << failures.min(10)));
+    now + pause.min(LONGEST_PAUSE).max(asked)
+}
+
+async fn fail(
+    turn: &Turn,
+    number: u32,
+    step: StepId,
+    failure: Failure,
+    failures: u32,
+) -> Result<Outcome, Error> {
+    let mut needed = None;
     let (reason, command) = match failure {
         Failure::Store(error) => return Err(error),
+        Failure::NotRecorded { detail } => return give_up_or_retry(turn, detail).await,
         Failure::Cancelled => {
             // Shutdown, or the run was stopped: the intent stays, and whoever comes next takes it over.
             let until = turn.app.clock().now() + Duration::seconds(1);
             return Ok(Outcome::Snooze { until, reason: "the model call was interrupted".into() });
         }
-        Failure::Budget { detail } => (detail.clone(), Command::Park { wait: Wait::Budget { detail } }),
+        Failure::Budget { detail, needed: amount } => {
+            needed = Some(amount);
+            (detail.clone(), Command::Park { wait: Wait::Budget { detail } })
+        }
         Failure::Later { until, detail } => {
+            let until = lengthened(turn.app.clock().now(), until, failures);
             (detail.clone(), Command::Park { wait: Wait::RateLimit { until, detail } })
         }
         Failure::Fatal { detail } => {
@@ -169,6 +201,14 @@ async fn fail(turn: &Turn, number: u32, step: StepId, failure: Failure) -> Resul
     let ended = Ended { status: "failed", error: Some(reason), ..Ended::default() };
     retry_conflicts(|| async {
         let mut uow = turn.app.store.begin(turn.author()).await?;
+        let mut command = command.clone();
+        if let Some(amount) = needed
+            && llm::affordable(uow.conn(), turn.project, amount).await?
+        {
+            // Raised between the refusal and now: whoever raised it did not see this run wait, and will not wake it.
+            let (until, detail) = (uow.now(), "the budget was raised".into());
+            command = Command::Park { wait: Wait::RateLimit { until, detail } };
+        }
         steps::end(&mut uow, turn.project, step, &ended).await?;
         uow.tell::<Run>(turn.project, turn.run.id, &command).await?;
         uow.complete_job();
