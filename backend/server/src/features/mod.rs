@@ -15,7 +15,7 @@ pub mod projects;
 pub mod runs;
 pub mod workflow;
 
-use crate::state::App;
+use crate::{db::Error, state::App};
 use syndarix_jobs::Registry;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -46,4 +46,12 @@ pub fn jobs(app: &App) -> Registry {
     let registry = projects::jobs(app, registry);
     let registry = runs::jobs(app, registry);
     workflow::jobs(app, registry)
+}
+
+/// Sets up the jobs that come back again and again: whatever a crash or a lost message left behind is found by one
+/// of them. Every instance may do so at every start.
+pub async fn schedule(app: &App) -> Result<(), Error> {
+    costs::schedule(app).await?;
+    runs::schedule(app).await?;
+    workflow::schedule(app).await
 }

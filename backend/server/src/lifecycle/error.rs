@@ -49,6 +49,9 @@ pub enum StartError {
     /// The models' settings are wrong.
     #[error("the models cannot be used: {0}")]
     Models(String),
+    /// The recurring jobs cannot be set up.
+    #[error("the recurring jobs cannot be set up")]
+    Schedule(#[source] db::Error),
     /// Git is not there or too old.
     #[error("git cannot be used")]
     Git(#[from] syndarix_forge::GitError),

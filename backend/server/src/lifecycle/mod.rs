@@ -169,6 +169,7 @@ async fn assemble(
         stopping: CancellationToken::new(),
         models: Models { gateway: gateway()?, groups: models },
     });
+    features::schedule(&app).await.map_err(StartError::Schedule)?;
     features::events::spawn_hub(&app, &tasks, ending.clone());
     features::audit::spawn_sealer(&app, &tasks, ending.clone());
     tasks.spawn(answer_http(listener, http::router(app.clone()), ending.clone()));

@@ -108,7 +108,10 @@ pub async fn complete(
 
 fn failure(app: &App, needed: i64, error: CallError) -> Failure {
     let detail = error.to_string();
-    let later = |seconds: i64, detail| Failure::Later { until: app.clock().now() + Duration::seconds(seconds), detail };
+    let later = |seconds: i64, detail| Failure::Later {
+        until: app.clock().now() + Duration::seconds(seconds),
+        detail,
+    };
     match error {
         CallError::Refused { refused, .. } => match refused.code.as_str() {
             hooks::BUDGET => Failure::Budget { detail: refused.reason, needed },

@@ -5,6 +5,8 @@ use syndarix_domain::policy::Autonomy;
 
 /// The longest test command, in characters: a script belongs into the repository.
 const MAX_TEST_COMMAND: usize = 500;
+/// The most agents that a project may have: far more than one repository keeps busy.
+const MAX_AGENTS: i32 = 1_000;
 
 /// A test command as it is going to be run. An empty one is none.
 pub(super) fn test_command(command: Option<&str>) -> Result<Option<String>, ApiError> {
@@ -22,6 +24,14 @@ pub(super) fn test_command(command: Option<&str>) -> Result<Option<String>, ApiE
         ));
     }
     Ok(Some(command.to_owned()))
+}
+
+/// How many agents a project may have at once. At least one, or no story would ever begin.
+pub(super) fn agent_limit(limit: i32) -> Result<i32, ApiError> {
+    if (1..=MAX_AGENTS).contains(&limit) {
+        return Ok(limit);
+    }
+    Err(ApiError::invalid("agent_limit", format!("must be from 1 to {MAX_AGENTS}")))
 }
 
 /// A share from 0 to 1 as whole percent.
@@ -56,6 +66,15 @@ mod tests {
         assert_eq!(test_command(None).unwrap(), None);
         for wrong in ["", "  ", "a\0b", &"x".repeat(MAX_TEST_COMMAND + 1)] {
             assert_eq!(test_command(Some(wrong)).unwrap_err().code(), "invalid", "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_project_has_at_least_one_agent_and_at_most_a_thousand() {
+        assert_eq!(agent_limit(1).unwrap(), 1);
+        assert_eq!(agent_limit(MAX_AGENTS).unwrap(), MAX_AGENTS);
+        for wrong in [-1, 0, MAX_AGENTS + 1] {
+            assert_eq!(agent_limit(wrong).unwrap_err().code(), "invalid", "{wrong}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! `PATCH /projects/{project_id}`: name, autonomy, confidence threshold, test command.
+//! `PATCH /projects/{project_id}`: name, autonomy, confidence threshold, test command, agent limit, agent limit.
 
 use super::{
     create::refused,
@@ -36,6 +36,8 @@ pub(super) struct ChangeProject {
     #[serde(default, skip_serializing_if = "Given::is_absent")]
     #[schema(value_type = Option<String>)]
     test_command: Given,
+    /// How many agents it may have at once, from 1 to 1000. Agents above a lowered limit stay.
+    agent_limit: Option<i32>,
 }
 
 /// A field that null clears: not there, null, or a value.
@@ -73,6 +75,7 @@ struct Settings {
     autonomy: Autonomy,
     policy: Policy,
     test_command: Option<String>,
+    agent_limit: i32,
 }
 
 /// Change a project's settings.
@@ -119,32 +122,41 @@ impl ChangeProject {
                 Given::Present(command) => fields::test_command(command.as_deref())?,
                 Given::Absent => before.test_command.clone(),
             },
+            agent_limit: self.agent_limit.map_or(Ok(before.agent_limit), fields::agent_limit)?,
         })
     }
 }
 
 /// Locked, so that what is recorded as the state before is what was there.
 async fn load(uow: &mut Uow, project: ProjectId) -> Result<Settings, Error> {
-    let (name, autonomy, Jsonb(policy), test_command): (String, String, Jsonb<Policy>, Option<String>) =
-        sqlx::query_as(
-            "select name, autonomy, policy, test_command from project where id = $1 for no key update",
-        )
-        .bind(project.0)
-        .fetch_optional(uow.conn())
-        .await?
-        .ok_or(Error::NotFound("project"))?;
-    Ok(Settings { name, autonomy: fields::autonomy(&autonomy), policy, test_command })
+    let (name, autonomy, Jsonb(policy), test_command, agent_limit): (
+        String,
+        String,
+        Jsonb<Policy>,
+        Option<String>,
+        i32,
+    ) = sqlx::query_as(
+        "select name, autonomy, policy, test_command, agent_limit from project where id = $1 for no key update",
+    )
+    .bind(project.0)
+    .fetch_optional(uow.conn())
+    .await?
+    .ok_or(Error::NotFound("project"))?;
+    Ok(Settings { name, autonomy: fields::autonomy(&autonomy), policy, test_command, agent_limit })
 }
 
 async fn store(uow: &mut Uow, project: ProjectId, settings: &Settings) -> Result<(), Error> {
-    sqlx::query("update project set name = $2, autonomy = $3, policy = $4, test_command = $5 where id = $1")
-        .bind(project.0)
-        .bind(&settings.name)
-        .bind(settings.autonomy.name())
-        .bind(Jsonb(&settings.policy))
-        .bind(&settings.test_command)
-        .execute(uow.conn())
-        .await?;
+    sqlx::query(
+        "update project set name = $2, autonomy = $3, policy = $4, test_command = $5, agent_limit = $6 where id = $1",
+    )
+    .bind(project.0)
+    .bind(&settings.name)
+    .bind(settings.autonomy.name())
+    .bind(Jsonb(&settings.policy))
+    .bind(&settings.test_command)
+    .bind(settings.agent_limit)
+    .execute(uow.conn())
+    .await?;
     Ok(())
 }
 
@@ -165,6 +177,12 @@ fn record(uow: &mut Uow, project: ProjectId, before: &Settings, after: &Settings
         let action = format!("set the confidence threshold to {new} %");
         let what = ("confidence_threshold", "project.threshold_changed", action);
         changed(uow, project, Category::Permission, what, json!({ "before": old, "after": new }));
+    }
+    if before.agent_limit != after.agent_limit {
+        let action = format!("set the limit of agents to {}", after.agent_limit);
+        let data = json!({ "before": before.agent_limit, "after": after.agent_limit });
+        let what = ("agent_limit", "project.agent_limit_changed", action);
+        changed(uow, project, Category::Configuration, what, data);
     }
     if before.test_command != after.test_command {
         let what =

@@ -36,6 +36,8 @@ pub struct ProjectView {
     pub default_branch: String,
     /// How its tests are run.
     pub test_command: Option<String>,
+    /// How many agents it may have at once.
+    pub agent_limit: i32,
     /// Whether its code is there.
     pub repository: RepositoryView,
     /// When it was made.
@@ -82,6 +84,7 @@ struct Row {
     policy: Jsonb<Policy>,
     default_branch: String,
     test_command: Option<String>,
+    agent_limit: i32,
     repository_state: String,
     repository_detail: String,
     repository_source: Jsonb<Source>,
@@ -105,7 +108,7 @@ const MINE: &str = "left join project_member pm on pm.project_id = p.id and pm.u
 
 fn select(rest: &str) -> String {
     format!(
-        "select p.id, p.organisation_id, p.name, p.autonomy, p.policy, p.default_branch, p.test_command,
+        "select p.id, p.organisation_id, p.name, p.autonomy, p.policy, p.default_branch, p.test_command, p.agent_limit,
                 p.repository_state, p.repository_detail, p.repository_source, p.created_at, {ROLE} as role,
                 b.project_id is not null as has_budget, b.hard_limit_micro_usd, b.soft_limit_micro_usd,
                 coalesce(b.spent_micro_usd, 0) as spent_micro_usd,
@@ -141,6 +144,7 @@ impl Row {
             confidence_threshold: fields::share(self.policy.0.threshold),
             default_branch: self.default_branch,
             test_command: self.test_command,
+            agent_limit: self.agent_limit,
             repository: RepositoryView {
                 state: self.repository_state,
                 detail: Some(self.repository_detail).filter(|detail| !detail.is_empty()),

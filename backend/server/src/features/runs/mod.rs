@@ -15,6 +15,7 @@ mod control;
 mod effects;
 mod queries;
 mod read;
+mod reconcile;
 mod steps;
 mod think;
 mod tools;
@@ -24,6 +25,7 @@ mod worktree;
 
 pub use answer::{answer, edited, edited_outcome};
 pub use read::{detail, view};
+pub use reconcile::schedule;
 pub use views::{RunAgent, RunDetail, RunView, StepView, TestRunView, TimelineItem, Waiting};
 
 use crate::state::App;
@@ -39,5 +41,6 @@ pub fn routes() -> OpenApiRouter<App> {
 pub fn jobs(app: &App, registry: Registry) -> Registry {
     let registry = registry.with(advance::KIND, advance::Advance::new(app));
     let registry = registry.with(advance::WAKE, advance::Wake::new(app));
+    let registry = registry.with(reconcile::KIND, reconcile::Reconcile::new(app));
     registry.with(worktree::REMOVE, worktree::Remove::new(app))
 }

@@ -3,6 +3,7 @@
 //! The intent (`merging`) is committed before git is touched, and the merge carries a key that is looked for
 //! before merging: a crash between the two finds the merge that was made.
 
+use super::effects::queue;
 use crate::{
     db::{Author, Error, retry_conflicts},
     features::{agents, job, job::payload},
@@ -15,7 +16,7 @@ use syndarix_domain::{
     pull_request::{Command, Phase, PullRequest},
 };
 use syndarix_forge::{BranchName, GitError, Identity, Key, MergeOutcome, MergeRequest, ObjectId};
-use syndarix_jobs::{Handler, Job, Lease, Outcome};
+use syndarix_jobs::{Handler, Job, Lease, NewJob, Outcome};
 use tokio_util::sync::CancellationToken;
 
 pub(super) const KIND: &str = "pull_request.merge";
@@ -27,6 +28,14 @@ pub(super) struct Payload {
 }
 
 payload!(Payload);
+
+/// The job that merges a pull request.
+pub(super) fn job(project: ProjectId, pull_request: PullRequestId) -> NewJob {
+    NewJob::new(queue::GIT, KIND, Payload { pull_request }.to_json())
+        .for_project(project.0)
+        // The merge queue: one at a time in each repository.
+        .one_at_a_time(format!("merge:{project}"))
+}
 
 /// The handler of `pull_request.merge`.
 pub(super) struct Merge {

@@ -3,13 +3,15 @@
 //! Invariants: a story's work is started by a job that the same transaction wrote; a merge happens in the
 //! repository's serial queue, once; what one machine tells another commits together with what it did itself.
 //!
-//! Jobs: `stage.work` (agent), `pull_request.merge` (git), `story.deadline` and `sprint.time_up` (default).
+//! Jobs: `stage.work` (agent), `pull_request.merge` (git), `story.deadline`, `sprint.time_up` and `stories.reconcile`
+//! (default).
 
 mod diff;
 mod effects;
 mod merge;
 mod pull_requests;
 mod queries;
+mod reconcile;
 mod sprints;
 mod stage;
 mod stories;
@@ -19,6 +21,7 @@ mod views;
 pub use diff::{DiffView, FileView, diff};
 pub use pull_requests::{CreateComment, CreatePullRequest, view as pull_request};
 pub(crate) use queries::names;
+pub use reconcile::schedule;
 pub use sprints::{CompleteSprint, CreateSprint, SprintView, answer_sprint, plan, start};
 pub use stories::{CreateStory, MoveStory, Reason, command, view as story, write};
 pub use views::{AuthorView, CommentView, HistoryItem, Owner, PullRequestView, StoryView};
@@ -36,5 +39,6 @@ pub fn routes() -> OpenApiRouter<App> {
 pub fn jobs(app: &App, registry: Registry) -> Registry {
     let registry = registry.with(stage::KIND, stage::WorkStage::new(app));
     let registry = registry.with(merge::KIND, merge::Merge::new(app));
+    let registry = registry.with(reconcile::KIND, reconcile::Reconcile::new(app));
     timers::jobs(app, registry)
 }

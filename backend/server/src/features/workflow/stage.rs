@@ -1,5 +1,6 @@
 //! Starts the run of a stage: an idle agent of the right role, or a new one within the project's limit.
 
+use super::effects::queue;
 use crate::{
     db::{Author, Error, retry_conflicts},
     features::{agents, job::payload},
@@ -14,7 +15,7 @@ use syndarix_domain::{
     stage::StageName,
     story::{Command, Phase, Story, Work},
 };
-use syndarix_jobs::{Handler, Job, Lease, Outcome};
+use syndarix_jobs::{Handler, Job, Lease, NewJob, Outcome};
 use tokio_util::sync::CancellationToken;
 
 use crate::features::job;
@@ -32,6 +33,13 @@ pub(super) struct Payload {
 }
 
 payload!(Payload);
+
+/// The job that gives a stage to an agent.
+pub(super) fn job(project: ProjectId, story: StoryId, stage: StageName) -> NewJob {
+    NewJob::new(queue::AGENT, KIND, Payload { story, stage }.to_json())
+        .for_project(project.0)
+        .one_at_a_time(format!("story:{story}"))
+}
 
 /// The handler of `stage.work`.
 pub(super) struct WorkStage {

@@ -1,6 +1,5 @@
 //! What follows from a pull request's decisions.
 
-use super::queue;
 use crate::{
     db::{Effects, Error, Uow},
     features::{approvals, workflow::merge},
@@ -11,20 +10,12 @@ use syndarix_domain::{
     run::{self, Run},
     story::{self, Feedback, Story},
 };
-use syndarix_jobs::NewJob;
 
 impl Effects for PullRequest {
     fn carry_out<'u>(uow: &'u mut Uow, pr: &'u Self, effect: Effect) -> BoxFuture<'u, Result<(), Error>> {
         Box::pin(async move {
             match effect {
-                Effect::Merge => {
-                    let payload = merge::Payload { pull_request: pr.id };
-                    let job = NewJob::new(queue::GIT, merge::KIND, payload.to_json())
-                        .for_project(pr.project.0)
-                        // The merge queue: one at a time in each repository.
-                        .one_at_a_time(format!("merge:{}", pr.project));
-                    uow.enqueue(&job).await
-                }
+                Effect::Merge => uow.enqueue(&merge::job(pr.project, pr.id)).await,
                 Effect::TellMerged { commit } => {
                     let Some(story) = pr.story else { return Ok(()) };
                     let command = story::Command::Merged { pull_request: pr.id, commit };

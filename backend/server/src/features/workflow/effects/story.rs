@@ -23,12 +23,7 @@ impl Effects for Story {
         Box::pin(async move {
             let project = story.project;
             match effect {
-                Effect::WorkStage { stage } => {
-                    let payload = stage::Payload { story: story.id, stage };
-                    let job =
-                        NewJob::new(queue::AGENT, stage::KIND, payload.to_json()).for_project(project.0);
-                    uow.enqueue(&job).await
-                }
+                Effect::WorkStage { stage } => uow.enqueue(&stage::job(project, story.id, stage)).await,
                 Effect::BeginReview { pull_request } => {
                     uow.tell::<PullRequest>(project, pull_request, &pull_request::Command::BeginReview).await
                 }

@@ -1,0 +1,164 @@
+//! Moves stories that nothing else would move: the job of their stage or of their merge went to the dead letters, or
+//! their run ended without their knowing. Takes no input and may run at any time, any number of times.
+
+use super::{merge, stage};
+use crate::{
+    db::{Author, Error, Uow, retry_conflicts},
+    features::job,
+    state::App,
+};
+use async_trait::async_trait;
+use chrono::DateTime;
+use serde_json::json;
+use sqlx::FromRow;
+use syndarix_domain::{
+    ids::{ProjectId, PullRequestId, StoryId},
+    pull_request::{self, PullRequest},
+    story::{Command, Feedback, Phase, Story, Work},
+};
+use syndarix_jobs::{Handler, Job, Lease, NewJob, Outcome, Recurring, ensure_recurring};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub(super) const KIND: &str = "stories.reconcile";
+/// How often to look.
+const EVERY: std::time::Duration = std::time::Duration::from_secs(15);
+/// Stories that are moved in one turn.
+const BATCH: i64 = 200;
+
+/// Sets the reconciler up; every instance may do so at every start.
+pub async fn schedule(app: &App) -> Result<(), Error> {
+    let job = NewJob::new("default", KIND, json!({})).unique(KIND);
+    let recurring = Recurring { name: KIND.into(), anchor: DateTime::UNIX_EPOCH, every: EVERY, job };
+    let mut conn = app.pool().acquire().await?;
+    ensure_recurring(&mut conn, &recurring).await?;
+    Ok(())
+}
+
+/// A story that has been left alone.
+#[derive(Debug, Clone, FromRow)]
+struct Stranded {
+    project_id: Uuid,
+    id: Uuid,
+    version: i64,
+    /// Where its run or its pull request stands.
+    stands: Option<String>,
+    /// Why the job went to the dead letters, when it did.
+    buried: Option<String>,
+}
+
+// A story that changed a moment ago is being worked on.
+const STRANDED: &str = "
+with live as (
+    select s.id, s.project_id, s.version, s.updated_at, s.state -> 'phase' -> 'work' ->> 'name' as work,
+           (s.state -> 'phase' -> 'work' ->> 'run')::uuid as run, s.state -> 'change' ->> 'pull_request' as pr
+      from story s
+     where s.state -> 'phase' ->> 'name' = 'working' and s.updated_at < now() - interval '10 seconds'
+), missing as (
+    select live.*, null::text as stands,
+           (select d.reason from job_dead d
+             where d.concurrency_key = 'story:' || live.id and d.died_at >= live.updated_at order by d.id desc limit 1) as buried
+      from live
+     where work = 'queued' and not exists (select from job j where j.concurrency_key = 'story:' || live.id)
+    union all
+    select live.*, r.phase, null
+      from live join run r on r.id = live.run
+     where work in ('running', 'asking') and r.phase in ('succeeded', 'failed', 'stalled', 'cancelled')
+    union all
+    select live.*, p.phase,
+           (select d.reason from job_dead d
+             where d.kind = 'pull_request.merge' and d.payload ->> 'pull_request' = live.pr and d.died_at >= live.updated_at
+             order by d.id desc limit 1)
+      from live join pull_request p on p.id = live.pr::uuid
+     where work = 'merging'
+       and (p.phase <> 'approved'
+            or not exists (select from job j where j.kind = 'pull_request.merge' and j.payload ->> 'pull_request' = live.pr))
+)
+select project_id, id, version, stands, buried from missing order by id limit $1";
+
+/// The handler of `stories.reconcile`.
+pub(super) struct Reconcile {
+    app: App,
+}
+
+impl Reconcile {
+    pub(super) fn new(app: &App) -> Self {
+        Self { app: app.clone() }
+    }
+
+    async fn reconcile(&self) -> Result<Outcome, Error> {
+        let stranded: Vec<Stranded> = sqlx::query_as(STRANDED).bind(BATCH).fetch_all(self.app.pool()).await?;
+        for story in stranded {
+            tracing::warn!(story = %story.id, stands = ?story.stands, buried = ?story.buried, "a story was left behind");
+            retry_conflicts(|| self.move_on(&story)).await?;
+        }
+        Ok(Outcome::Done)
+    }
+
+    async fn move_on(&self, stranded: &Stranded) -> Result<(), Error> {
+        let mut uow = self.app.store.begin(Author::system()).await?;
+        let version: i64 = sqlx::query_scalar("select version from story where id = $1 for no key update")
+            .bind(stranded.id)
+            .fetch_one(uow.conn())
+            .await?;
+        if version != stranded.version {
+            return Ok(());
+        }
+        repair(&mut uow, stranded).await?;
+        uow.commit().await?;
+        Ok(())
+    }
+}
+
+async fn repair(uow: &mut Uow, stranded: &Stranded) -> Result<(), Error> {
+    let (project, id) = (ProjectId(stranded.project_id), StoryId(stranded.id));
+    let story: Story = uow.load(project, id).await?;
+    let Phase::Working { stage, work, .. } = &story.phase else { return Ok(()) };
+    match (work, &stranded.buried) {
+        (Work::Queued { .. }, Some(buried)) => {
+            let reason = format!("no agent could be given the work: {buried}");
+            uow.tell::<Story>(project, id, &Command::Block { reason }).await
+        }
+        (Work::Queued { .. }, None) => uow.enqueue(&stage::job(project, id, stage.name())).await,
+        (Work::Running { run, .. } | Work::Asking { run, .. }, _) => {
+            let stands = stranded.stands.as_deref().unwrap_or("gone");
+            let reason = format!("its run is {stands}, and the story was not told");
+            uow.tell::<Story>(project, id, &Command::FailStage { run: *run, reason }).await
+        }
+        (Work::Merging { .. }, _) => {
+            let Some(change) = &story.change else { return Ok(()) };
+            merging(uow, &story, change.pull_request, stranded).await
+        }
+        (Work::Idle, _) => Ok(()),
+    }
+}
+
+async fn merging(uow: &mut Uow, story: &Story, id: PullRequestId, stranded: &Stranded) -> Result<(), Error> {
+    let pr: PullRequest = uow.load(story.project, id).await?;
+    let command = match (&pr.phase, &stranded.buried) {
+        (pull_request::Phase::Approved { .. }, Some(buried)) => {
+            let reason = format!("the merge was given up: {buried}");
+            let command = pull_request::Command::FailMerge { reason, conflicts: Vec::new() };
+            return uow.tell::<PullRequest>(story.project, id, &command).await;
+        }
+        (pull_request::Phase::Approved { .. }, None) => {
+            return uow.enqueue(&merge::job(story.project, id)).await;
+        }
+        (pull_request::Phase::Merged { commit, .. }, _) => {
+            Command::Merged { pull_request: id, commit: commit.clone() }
+        }
+        (other, _) => {
+            let summary = format!("the pull request is {} and cannot be merged", other.name());
+            let feedback = Feedback { from: "the merge queue".into(), summary, comments: Vec::new() };
+            Command::MergeFailed { pull_request: id, feedback }
+        }
+    };
+    uow.tell::<Story>(story.project, story.id, &command).await
+}
+
+#[async_trait]
+impl Handler for Reconcile {
+    async fn run(&self, _job: Job, _lease: Lease, _cancel: CancellationToken) -> Outcome {
+        self.reconcile().await.unwrap_or_else(|error| job::outcome_of(&error))
+    }
+}
