@@ -1,2 +1,5 @@
-//! Syndarix.
-fn main() {}
+//! The one binary.
+
+fn main() -> std::process::ExitCode {
+    syndarix::cli::run()
+}

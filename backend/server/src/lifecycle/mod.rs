@@ -31,6 +31,8 @@ use syndarix_bus::Hub;
 use syndarix_forge::{Git, LocalForge};
 use syndarix_jobs::{QueueConfig, Wake, Worker, WorkerConfig, WorkerHandle};
 use syndarix_llm::{Gateway, GatewayPolicy, ModelGroups, PriceTable};
+use syndarix_mcp::Manager;
+use syndarix_mcp_ci::sandbox::{Isolation, Level};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -172,10 +174,36 @@ async fn assemble(
     features::schedule(&app).await.map_err(StartError::Schedule)?;
     features::events::spawn_hub(&app, &tasks, ending.clone());
     features::audit::spawn_sealer(&app, &tasks, ending.clone());
+    features::costs::schedule(&app).await.map_err(StartError::Schedule)?;
     tasks.spawn(answer_http(listener, http::router(app.clone()), ending.clone()));
     let worker = (options.duty != Duty::Api).then(|| worker(&app, pool));
     tracing::info!(%address, %instance, "Syndarix is up");
     Ok(Assembled { app, address, worker, tasks, ending })
+}
+
+/// The application for one command: it reads and writes, and leaves working and serving to others.
+pub async fn offline(config: Config, pool: PgPool) -> Result<App, StartError> {
+    db::migrate(&pool).await.map_err(StartError::Migrate)?;
+    let clock = Clock::default();
+    let (hub, wake) = (Hub::default(), Wake::new());
+    let store = Store::new(pool.clone(), clock.clone(), hub.clone(), wake.clone());
+    let git = Git::new(&config.data_dir.join("git-home"))?;
+    let forge = LocalForge::new(git, &config.repositories(), &config.workspaces())?;
+    let tools = Manager::new(Vec::new(), syndarix_mcp::Limits::default())
+        .map_err(|error| StartError::Tools(error.to_string()))?;
+    Ok(App::new(Parts {
+        instance: store.new_id(),
+        keys: Keys::load(&pool, clock).await?,
+        models: Models { gateway: gateway()?, groups: groups_of(&config)? },
+        forge: Arc::new(forge),
+        tools,
+        config,
+        store,
+        hub,
+        wake,
+        isolation: Isolation { level: Level::None, detail: "this command runs nothing for agents".into() },
+        stopping: CancellationToken::new(),
+    }))
 }
 
 /// Where the tools find the API of this very process, unless the operator says otherwise.
@@ -252,7 +280,8 @@ impl Running {
     }
 }
 
-async fn stop_signal() {
+/// Resolves when SIGTERM or SIGINT comes.
+pub async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let wait = |kind| async move {
         match signal(kind) {

@@ -1,0 +1,146 @@
+//! Commands that read and write go through the very operations of the API, in this process, on the configured
+//! database, in the name of a user: what the API would refuse, a command refuses, with the same sentence.
+
+use super::{Failure, Global};
+use crate::{
+    http,
+    lifecycle::{self, Session},
+    state::App,
+};
+use axum::{
+    Router,
+    body::Body,
+    http::{Method, Request, header},
+};
+use serde_json::Value;
+use syndarix_domain::ids::UserId;
+use tower::ServiceExt;
+use uuid::Uuid;
+
+/// The largest answer that is read: a page of the largest list.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
+
+/// The application on the configured database, for one command.
+pub(super) struct Local {
+    session: Session,
+    pub(super) app: App,
+    router: Router,
+    token: Option<String>,
+}
+
+impl Local {
+    /// Opens the database; nobody is signed in.
+    pub(super) async fn open(global: &Global) -> Result<Self, Failure> {
+        let config = global.config()?;
+        let session = Session::open(&config).await?;
+        match lifecycle::offline(config, session.pool().clone()).await {
+            Ok(app) => Ok(Self { router: http::router(app.clone()), app, session, token: None }),
+            Err(error) => {
+                session.close().await;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Opens the database and runs a command in the name of `--as`, or of the only user there is.
+    pub(super) async fn run<T, F>(global: &Global, work: F) -> Result<T, Failure>
+    where
+        F: AsyncFnOnce(&Self) -> Result<T, Failure>,
+    {
+        let mut local = Self::open(global).await?;
+        let done = match local.sign_in(global.user.as_deref()).await {
+            Ok(()) => work(&local).await,
+            Err(failure) => Err(failure),
+        };
+        local.close().await;
+        done
+    }
+
+    async fn sign_in(&mut self, email: Option<&str>) -> Result<(), Failure> {
+        let wanted = email.map(str::to_lowercase);
+        let users: Vec<(Uuid, i32)> = sqlx::query_as(
+            "select id, token_epoch from app_user where $1::text is null or email = $1 order by created_at limit 2",
+        )
+        .bind(&wanted)
+        .fetch_all(self.app.pool())
+        .await?;
+        let (user, epoch) = match (users.as_slice(), &wanted) {
+            ([one], _) => *one,
+            ([], Some(email)) => {
+                return Err(Failure::new(format!("there is no user {email}; see `syndarix user list`")));
+            }
+            ([], None) => {
+                return Err(Failure::new("there is no user yet; make one with `syndarix user create`"));
+            }
+            _ => return Err(Failure::new("there are several users; say in whose name with --as EMAIL")),
+        };
+        let token = self.app.keys.sign_access(UserId(user), epoch).map_err(Failure::of)?;
+        self.token = Some(token);
+        Ok(())
+    }
+
+    /// Closes the database.
+    pub(super) async fn close(self) {
+        let Self { session, app, router, .. } = self;
+        drop((app, router));
+        session.close().await;
+    }
+
+    /// `GET /api/v1<path>`.
+    pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.send(Method::GET, path, None).await
+    }
+
+    /// `POST /api/v1<path>`.
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.send(Method::POST, path, Some(body)).await
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        let mut request = Request::builder().method(method).uri(format!("/api/v1{path}"));
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let body = match body {
+            Some(body) => {
+                request = request.header(header::CONTENT_TYPE, "application/json");
+                Body::from(body.to_string())
+            }
+            None => Body::empty(),
+        };
+        let request = request.body(body).map_err(Failure::of)?;
+        let answer = self.router.clone().oneshot(request).await.map_err(Failure::of)?;
+        let status = answer.status();
+        let bytes = axum::body::to_bytes(answer.into_body(), MAX_ANSWER).await.map_err(Failure::of)?;
+        let value: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        if status.is_success() {
+            return Ok(value);
+        }
+        let detail = value["detail"].as_str().map_or_else(|| status.to_string(), str::to_owned);
+        Err(Failure::new(detail))
+    }
+
+    /// The project that somebody means by its id or its name.
+    pub(super) async fn project(&self, named: &str) -> Result<Value, Failure> {
+        if named.parse::<Uuid>().is_ok() {
+            return self.get(&format!("/projects/{named}")).await;
+        }
+        let list = self.get("/projects?limit=200").await?;
+        let found: Vec<&Value> = items(&list).filter(|project| project["name"] == named).collect();
+        match found.as_slice() {
+            [one] => Ok((*one).clone()),
+            [] => Err(Failure::new(format!("there is no project `{named}`; see `syndarix project list`"))),
+            _ => Err(Failure::new(format!("several projects are called `{named}`: use an id"))),
+        }
+    }
+}
+
+/// The items of a list.
+pub(super) fn items(list: &Value) -> impl Iterator<Item = &Value> {
+    list["items"].as_array().into_iter().flatten()
+}
+
+/// A field that is text.
+pub(super) fn text<'v>(value: &'v Value, key: &str) -> &'v str {
+    value[key].as_str().unwrap_or_default()
+}

@@ -1,0 +1,80 @@
+//! `migrate`, `rebuild`, `completions`, `openapi`.
+
+use super::{Cli, Failure, Global, output};
+use crate::{
+    clock::Clock,
+    db::{self, Store},
+    lifecycle::Session,
+};
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+use serde_json::json;
+use std::process::ExitCode;
+use syndarix_bus::Hub;
+use syndarix_jobs::Wake;
+
+/// Brings the schema up to date.
+pub(super) async fn migrate(global: &Global) -> Result<(), Failure> {
+    let session = Session::open(&global.config()?).await?;
+    let done = db::migrate(session.pool()).await;
+    session.close().await;
+    done.map_err(|error| Failure::chain(&error))?;
+    output::line("the schema is up to date");
+    Ok(())
+}
+
+/// How the state is rebuilt.
+#[derive(Debug, Args)]
+pub(super) struct Rebuild {
+    /// Writes what differs; without it, differences are only told.
+    #[arg(long)]
+    write: bool,
+}
+
+impl Rebuild {
+    pub(super) async fn run(self, global: &Global) -> Result<ExitCode, Failure> {
+        let session = Session::open(&global.config()?).await?;
+        let store = Store::new(session.pool().clone(), Clock::default(), Hub::default(), Wake::new());
+        let done = store.rebuild(self.write).await;
+        session.close().await;
+        let report = done?;
+        if global.json {
+            output::json(&json!(report));
+        } else {
+            let verb = if self.write { "were rewritten" } else { "differ from their events" };
+            output::line(&format!(
+                "replayed {} events of {} streams; {} state rows {verb}",
+                report.events,
+                report.streams,
+                report.different.len()
+            ));
+            report.different.iter().for_each(|row| output::line(row));
+        }
+        let good = report.different.is_empty() || self.write;
+        Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// Which shell.
+#[derive(Debug, Args)]
+pub(super) struct Completions {
+    /// bash, elvish, fish, powershell, zsh.
+    shell: Shell,
+}
+
+impl Completions {
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
+        // Made in memory: the generator panics when its writer fails, as it does behind `| head`.
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "syndarix", &mut script);
+        output::line(String::from_utf8(script).map_err(Failure::of)?.trim_end());
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Prints the API's description.
+pub(super) fn openapi() -> Result<ExitCode, Failure> {
+    let document = crate::http::openapi().to_pretty_json().map_err(Failure::of)?;
+    output::line(&document);
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,236 @@
+//! `project` and `story`.
+
+use super::{
+    Failure, Global,
+    local::{Local, items, text},
+    output,
+};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use std::path::Path;
+use uuid::Uuid;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Project {
+    /// Makes a project on a repository.
+    Create(CreateProject),
+    /// Lists the projects.
+    List,
+    /// Shows a project.
+    Show {
+        /// Its name or id.
+        project: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreateProject {
+    /// Unique within the organisation.
+    name: String,
+    /// A directory of this machine or an address that git understands; a new repository when not given.
+    #[arg(long, value_name = "PATH_OR_URL")]
+    repo: Option<String>,
+    /// How its tests are run.
+    #[arg(long, value_name = "COMMAND")]
+    test_command: Option<String>,
+    /// `full_control`, `milestone` or `autonomous`.
+    #[arg(long)]
+    autonomy: Option<String>,
+}
+
+const PROJECTS: [output::Column; 5] = [
+    ("NAME", "name"),
+    ("AUTONOMY", "autonomy"),
+    ("REPOSITORY", "repository.state"),
+    ("OPEN STORIES", "counts.stories_open"),
+    ("ID", "id"),
+];
+const PROJECT: [output::Column; 10] = [
+    ("id", "id"),
+    ("name", "name"),
+    ("autonomy", "autonomy"),
+    ("repository", "repository.state"),
+    ("detail", "repository.detail"),
+    ("default branch", "default_branch"),
+    ("test command", "test_command"),
+    ("spent", "spent_micro_usd"),
+    ("simulated", "simulated_micro_usd"),
+    ("waiting approvals", "counts.approvals_pending"),
+];
+
+impl Project {
+    pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
+        Local::run(global, async |local| match self {
+            Self::Create(create) => {
+                let project = create.run(local).await?;
+                show(global, &PROJECT, &project);
+                Ok(())
+            }
+            Self::List => {
+                list(global, &PROJECTS, &local.get("/projects?limit=200").await?);
+                Ok(())
+            }
+            Self::Show { project } => {
+                show(global, &PROJECT, &local.project(&project).await?);
+                Ok(())
+            }
+        })
+        .await
+    }
+}
+
+impl CreateProject {
+    async fn run(self, local: &Local) -> Result<Value, Failure> {
+        let organisations = local.get("/organisations").await?;
+        let organisation = items(&organisations).next().map(|one| one["id"].clone());
+        let organisation = organisation.ok_or_else(|| Failure::new("the user belongs to no organisation"))?;
+        let repository = match &self.repo {
+            None => json!({ "source": "empty" }),
+            Some(path) if Path::new(path).is_dir() => {
+                json!({ "source": "path", "location": Path::new(path).canonicalize()? })
+            }
+            Some(url) => json!({ "source": "url", "location": url }),
+        };
+        let body = json!({
+            "organisation_id": organisation, "name": self.name, "repository": repository,
+            "test_command": self.test_command, "autonomy": self.autonomy,
+        });
+        local.post("/projects", &body).await
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Story {
+    /// Writes a story.
+    Create(CreateStory),
+    /// Lists a project's stories.
+    List {
+        /// The project's name or id.
+        #[arg(long)]
+        project: String,
+        /// In this phase only.
+        #[arg(long)]
+        phase: Option<String>,
+    },
+    /// Shows a story.
+    Show(OneStory),
+    /// Lets the agents begin.
+    Start(OneStory),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreateStory {
+    /// One line: what is wanted.
+    title: String,
+    /// The project's name or id.
+    #[arg(long)]
+    project: String,
+    /// What is wanted, in your words.
+    #[arg(long, default_value = "")]
+    description: String,
+    /// Estimated effort.
+    #[arg(long)]
+    points: Option<u16>,
+    /// The sprint to plan it in.
+    #[arg(long)]
+    sprint: Option<Uuid>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct OneStory {
+    /// Its number or id.
+    story: String,
+    /// The project's name or id.
+    #[arg(long)]
+    project: String,
+}
+
+const STORIES: [output::Column; 5] =
+    [("NO", "number"), ("PHASE", "phase"), ("TITLE", "title"), ("WAITING FOR", "waiting_for"), ("ID", "id")];
+const STORY: [output::Column; 12] = [
+    ("id", "id"),
+    ("number", "number"),
+    ("title", "title"),
+    ("phase", "phase"),
+    ("waiting for", "waiting_for"),
+    ("description", "description"),
+    ("acceptance", "acceptance_criteria"),
+    ("branch", "branch"),
+    ("merge commit", "merge_commit"),
+    ("rounds", "round"),
+    ("cost", "cost_micro_usd"),
+    ("simulated", "simulated_micro_usd"),
+];
+
+impl Story {
+    pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
+        Local::run(global, async |local| {
+            match self {
+                Self::Create(create) => {
+                    let path = format!("{}/stories", path_of(local, &create.project).await?);
+                    let body = json!({
+                        "title": create.title, "description": create.description, "points": create.points,
+                        "sprint_id": create.sprint,
+                    });
+                    show(global, &STORY, &local.post(&path, &body).await?);
+                }
+                Self::List { project, phase } => {
+                    let mut path = format!("{}/stories?limit=200", path_of(local, &project).await?);
+                    if let Some(phase) = phase {
+                        let encoded: String = url::form_urlencoded::byte_serialize(phase.as_bytes()).collect();
+                        path.push_str(&format!("&phase={encoded}"));
+                    }
+                    list(global, &STORIES, &local.get(&path).await?);
+                }
+                Self::Show(one) => {
+                    let path = one.path(local).await?;
+                    show(global, &STORY, &local.get(&path).await?);
+                }
+                Self::Start(one) => {
+                    let path = one.path(local).await?;
+                    show(global, &STORY, &local.post(&format!("{path}/start"), &json!({})).await?);
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl OneStory {
+    /// The story's path; people know stories by their number.
+    async fn path(&self, local: &Local) -> Result<String, Failure> {
+        let project = path_of(local, &self.project).await?;
+        if self.story.parse::<Uuid>().is_ok() {
+            return Ok(format!("{project}/stories/{}", self.story));
+        }
+        let number: i64 = self.story.parse().map_err(|_| {
+            Failure::new(format!("`{}` is neither the number nor the id of a story", self.story))
+        })?;
+        let all = local.get(&format!("{project}/stories?limit=200")).await?;
+        let found = items(&all).find(|story| story["number"] == number);
+        let found = found.ok_or_else(|| Failure::new(format!("there is no story {number} in this project")))?;
+        Ok(format!("{project}/stories/{}", text(found, "id")))
+    }
+}
+
+/// The path of the project that somebody means.
+pub(super) async fn path_of(local: &Local, project: &str) -> Result<String, Failure> {
+    let project = local.project(project).await?;
+    Ok(format!("/projects/{}", text(&project, "id")))
+}
+
+/// One thing, as JSON or line by line.
+pub(super) fn show(global: &Global, columns: &[output::Column], value: &Value) {
+    if global.json { output::json(value) } else { output::fields(columns, value) }
+}
+
+/// A list, as JSON or as a table.
+pub(super) fn list(global: &Global, columns: &[output::Column], list: &Value) {
+    if global.json {
+        output::json(list);
+    } else {
+        let rows: Vec<Value> = items(list).cloned().collect();
+        output::table(columns, &rows);
+    }
+}
