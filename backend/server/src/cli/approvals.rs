@@ -67,13 +67,8 @@ fn comment(argument: &str) -> Result<Value, String> {
     Ok(json!({ "path": path, "line": line, "side": "new", "body": body }))
 }
 
-const LIST: [output::Column; 5] = [
-    ("LANE", "lane"),
-    ("STATE", "state"),
-    ("PROJECT", "project_name"),
-    ("QUESTION", "title"),
-    ("ID", "id"),
-];
+const LIST: [output::Column; 5] =
+    [("LANE", "lane"), ("STATE", "state"), ("PROJECT", "project_name"), ("QUESTION", "title"), ("ID", "id")];
 const ONE: [output::Column; 11] = [
     ("id", "id"),
     ("question", "title"),

@@ -65,7 +65,8 @@ impl Demo {
         }
         let (models, _scripted) = self.models(&config).await?;
         output::line(&format!("starting PostgreSQL and Syndarix in {}", config.data_dir.display()));
-        let running = lifecycle::start(config, Options { models: Some(models), ..Options::default() }).await?;
+        let running =
+            lifecycle::start(config, Options { models: Some(models), ..Options::default() }).await?;
         let played = tokio::select! {
             played = self.play(&running) => played,
             () = running.asked_to_stop() => Ok(ExitCode::SUCCESS),
@@ -119,7 +120,10 @@ impl Demo {
         let project = demo::project(app, &client, own.as_ref(), &mut tell).await?;
         let story = demo::story(&client, project.id, own.as_ref(), &mut tell).await?;
         let url = format!("http://{}", running.address());
-        output::line(&format!("\nopen   {url}/projects/{}\nlogin  {EMAIL}\nwith   {}\n", project.id, credentials.password));
+        output::line(&format!(
+            "\nopen   {url}/projects/{}\nlogin  {EMAIL}\nwith   {}\n",
+            project.id, credentials.password
+        ));
         let story: Uuid = story["id"].as_str().unwrap_or_default().parse().map_err(Failure::of)?;
         let answers = if self.yes { Answers::Yes } else { Answers::Human };
         let follow = Follow { client: &client, project: project.id, story, answers, url };

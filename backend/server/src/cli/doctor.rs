@@ -103,14 +103,19 @@ async fn database(config: &Config) -> Vec<Finding> {
         let mut options = EmbeddedOptions::platform_default(process_env);
         options.binaries.clone_from(&config.postgres_binaries);
         match syndarix_postgres::find_binaries(&options) {
-            Ok(found) => findings.push(good("postgresql", format!("{} in {}", found.version, found.bin_dir.display()))),
+            Ok(found) => {
+                let place = found.bin_dir.display();
+                findings.push(good("postgresql", format!("{} in {place}", found.version)));
+            }
             Err(error) => return vec![bad("postgresql", error.to_string())],
         }
     }
     match Session::open(config).await {
         Err(error) => findings.push(bad("database", Failure::from(error).to_string())),
         Ok(session) => {
-            findings.push(schema(session.pool()).await.unwrap_or_else(|error| bad("database", error.to_string())));
+            findings.push(
+                schema(session.pool()).await.unwrap_or_else(|error| bad("database", error.to_string())),
+            );
             session.close().await;
         }
     }
@@ -118,7 +123,8 @@ async fn database(config: &Config) -> Vec<Finding> {
 }
 
 async fn schema(pool: &PgPool) -> Result<Finding, sqlx::Error> {
-    let version: String = sqlx::query_scalar("select current_setting('server_version')").fetch_one(pool).await?;
+    let version: String =
+        sqlx::query_scalar("select current_setting('server_version')").fetch_one(pool).await?;
     let vector: bool =
         sqlx::query_scalar("select exists (select from pg_available_extensions where name = 'vector')")
             .fetch_one(pool)
@@ -126,11 +132,19 @@ async fn schema(pool: &PgPool) -> Result<Finding, sqlx::Error> {
     let migrated: bool =
         sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null").fetch_one(pool).await?;
     Ok(if !vector {
-        bad("database", format!("PostgreSQL {version} has no pgvector: install its package, such as postgresql-17-pgvector"))
+        bad(
+            "database",
+            format!(
+                "PostgreSQL {version} has no pgvector: install its package, such as postgresql-17-pgvector"
+            ),
+        )
     } else if migrated {
         good("database", format!("PostgreSQL {version} with pgvector answers"))
     } else {
-        warning("database", format!("PostgreSQL {version} answers; `serve` makes the schema at its first start"))
+        warning(
+            "database",
+            format!("PostgreSQL {version} answers; `serve` makes the schema at its first start"),
+        )
     })
 }
 
@@ -147,7 +161,9 @@ async fn isolation(config: &Config) -> Finding {
             format!(
                 "{}: {} This is below the minimum {}, so tests of agents would be refused; install bubblewrap, or lower \
                  SYNDARIX_MINIMUM_ISOLATION knowingly",
-                isolation.level.as_str(), isolation.detail, minimum.as_str()
+                isolation.level.as_str(),
+                isolation.detail,
+                minimum.as_str()
             ),
         ),
         Ok(isolation) if isolation.level <= Level::Landlock => {
@@ -164,7 +180,13 @@ fn models(config: &Config) -> Finding {
         Ok(groups) => {
             let names: Vec<String> = groups
                 .iter()
-                .map(|group| format!("{} ({})", group.name, group.chain.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ")))
+                .map(|group| {
+                    format!(
+                        "{} ({})",
+                        group.name,
+                        group.chain.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ")
+                    )
+                })
                 .collect();
             if names.is_empty() {
                 warning(
@@ -184,7 +206,10 @@ fn port(config: &Config) -> Finding {
         Ok(_) => good("port", format!("{} is free", config.listen)),
         Err(error) => warning(
             "port",
-            format!("{}: {error}; if that is not Syndarix itself, choose another with --listen", config.listen),
+            format!(
+                "{}: {error}; if that is not Syndarix itself, choose another with --listen",
+                config.listen
+            ),
         ),
     }
 }
@@ -192,7 +217,10 @@ fn port(config: &Config) -> Finding {
 fn mail(config: &Config) -> Finding {
     match config.smtp_url {
         Some(_) => good("mail", "goes to the server of SMTP_URL"),
-        None => warning("mail", "SMTP_URL is not set: mail is written to the data directory instead of being sent"),
+        None => warning(
+            "mail",
+            "SMTP_URL is not set: mail is written to the data directory instead of being sent",
+        ),
     }
 }
 

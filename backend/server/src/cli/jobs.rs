@@ -67,10 +67,14 @@ impl Job {
             Self::Redrive { job } => match syndarix_jobs::redrive(&mut conn, job).await? {
                 Redriven::Queued => output::line(&format!("job {job} is in its queue again")),
                 Redriven::Duplicate => {
-                    return Err(Failure::new(format!("a live job has the same key as {job}: wait until it has ended")));
+                    return Err(Failure::new(format!(
+                        "a live job has the same key as {job}: wait until it has ended"
+                    )));
                 }
                 Redriven::NotFound => {
-                    return Err(Failure::new(format!("there is no dead letter {job}; see `syndarix job dead`")));
+                    return Err(Failure::new(format!(
+                        "there is no dead letter {job}; see `syndarix job dead`"
+                    )));
                 }
             },
         }

@@ -3,7 +3,6 @@
 
 mod agents;
 mod approvals;
-mod audit;
 mod demo;
 mod doctor;
 mod jobs;
@@ -52,8 +51,7 @@ struct Global {
 
 impl Global {
     fn config(&self) -> Result<Config, Failure> {
-        let flags =
-            Flags { file: self.config.clone(), listen: self.listen, data_dir: self.data_dir.clone() };
+        let flags = Flags { file: self.config.clone(), listen: self.listen, data_dir: self.data_dir.clone() };
         Ok(Config::load(&flags, process_env)?)
     }
 
@@ -102,9 +100,6 @@ enum Command {
     /// Jobs and dead letters.
     #[command(subcommand)]
     Job(jobs::Job),
-    /// The audit chain.
-    #[command(subcommand)]
-    Audit(audit::Audit),
     /// Prints completions for a shell.
     Completions(maintain::Completions),
     /// Prints the OpenAPI document.
@@ -220,7 +215,6 @@ async fn command_on_data(global: &Global, command: Command) -> Result<ExitCode, 
         Command::Approval(approval) => approval.run(global).await?,
         Command::Agent(agent) => agent.run(global).await?,
         Command::Job(job) => job.run(global).await?,
-        Command::Audit(audit) => return audit.run(global).await,
         _ => {}
     }
     Ok(ExitCode::SUCCESS)

@@ -45,7 +45,9 @@ pub(super) fn table(columns: &[Column], rows: &[Value]) {
         line(padded.join("  ").trim_end());
     };
     put(&columns.iter().map(|(head, _)| (*head).to_owned()).collect::<Vec<_>>());
-    cells.iter().for_each(|row| put(row));
+    for row in &cells {
+        put(row);
+    }
 }
 
 /// The fields of one thing, a line each.
@@ -71,10 +73,14 @@ fn whole(row: &Value, path: &str) -> String {
     match found {
         None | Some(Value::Null) => "-".into(),
         Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(items)) => {
-            items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned)).collect::<Vec<_>>().join("; ")
+        Some(Value::Array(items)) => items
+            .iter()
+            .map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned))
+            .collect::<Vec<_>>()
+            .join("; "),
+        Some(Value::Number(number)) if path.ends_with("_micro_usd") => {
+            money(number.as_i64().unwrap_or_default())
         }
-        Some(Value::Number(number)) if path.ends_with("_micro_usd") => money(number.as_i64().unwrap_or_default()),
         Some(other) => other.to_string(),
     }
 }

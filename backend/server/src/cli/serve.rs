@@ -73,7 +73,11 @@ impl ScriptedModel {
         let listener = TcpListener::bind(self.listen)
             .await
             .map_err(|error| Failure::new(format!("cannot listen on {}: {error}", self.listen)))?;
-        output::line(&format!("the scripted model `{}` is at http://{}/v1", script.name(), listener.local_addr()?));
+        output::line(&format!(
+            "the scripted model `{}` is at http://{}/v1",
+            script.name(),
+            listener.local_addr()?
+        ));
         tokio::select! {
             served = syndarix_llm::scripted::serve(listener, script) => served?,
             () = lifecycle::stop_signal() => {}

@@ -177,8 +177,9 @@ impl Story {
                 Self::List { project, phase } => {
                     let mut path = format!("{}/stories?limit=200", path_of(local, &project).await?);
                     if let Some(phase) = phase {
-                        let encoded: String = url::form_urlencoded::byte_serialize(phase.as_bytes()).collect();
-                        path.push_str(&format!("&phase={encoded}"));
+                        let encoded: String =
+                            url::form_urlencoded::byte_serialize(phase.as_bytes()).collect();
+                        path = format!("{path}&phase={encoded}");
                     }
                     list(global, &STORIES, &local.get(&path).await?);
                 }
@@ -209,7 +210,8 @@ impl OneStory {
         })?;
         let all = local.get(&format!("{project}/stories?limit=200")).await?;
         let found = items(&all).find(|story| story["number"] == number);
-        let found = found.ok_or_else(|| Failure::new(format!("there is no story {number} in this project")))?;
+        let found =
+            found.ok_or_else(|| Failure::new(format!("there is no story {number} in this project")))?;
         Ok(format!("{project}/stories/{}", text(found, "id")))
     }
 }

@@ -69,9 +69,12 @@ const TEST_REPORT: &str = include_str!("repository/test_report.py");
 const FIRST_COMMIT_AT: i64 = 1_788_253_200;
 const DAY: i64 = 86_400;
 
+/// A message, and the files that are added or replaced.
+type Step = (&'static str, &'static [(&'static str, &'static str)]);
+
 /// The history, oldest first.
 pub fn commits() -> Result<Vec<InitialCommit>, GitError> {
-    let steps: [(&str, &[(&str, &str)]); 5] = [
+    let steps: [Step; 5] = [
         (
             "Say what this is going to be\n\nStatistics about English text, without dependencies.",
             &[("README.md", README), (".gitignore", IGNORE)],
@@ -98,7 +101,7 @@ pub fn commits() -> Result<Vec<InitialCommit>, GitError> {
         ("Offer everything from the package itself", &[("textstats/__init__.py", INIT)]),
     ];
     let author = Identity::new("Robin Maintainer", "robin@textstats.example")?;
-    let commit = |(day, (message, files)): (i64, (&str, &[(&str, &str)]))| {
+    let commit = |(day, (message, files)): (i64, Step)| {
         let files = files.iter().map(|(path, text)| Ok((RepoPath::new(*path)?, text.as_bytes().to_vec())));
         Ok(InitialCommit {
             message: message.to_owned(),

@@ -56,16 +56,13 @@ pub async fn project(
     let name = own.map_or(content::PROJECT.to_owned(), |own| name_of(&own.repository));
     let found = client.get("/projects?limit=200").await?;
     let there = items(&found).find(|project| project["name"] == name.as_str()).cloned();
-    let project = match there {
-        Some(project) => {
-            tell(format!("found the project {name}"));
-            project
-        }
-        None => {
-            let made = create(app, client, &name, own).await?;
-            tell(format!("made the project {name}"));
-            made
-        }
+    let project = if let Some(project) = there {
+        tell(format!("found the project {name}"));
+        project
+    } else {
+        let made = create(app, client, &name, own).await?;
+        tell(format!("made the project {name}"));
+        made
     };
     let id = id_of(&project)?;
     let commits = imported(app, client, id).await?;
@@ -188,14 +185,13 @@ async fn plan(client: &Client, project: Uuid, tell: &mut impl FnMut(String)) -> 
     let sprints = client.get(&format!("/projects/{project}/sprints")).await?;
     let stories = client.get(&format!("/projects/{project}/stories?limit=200")).await?;
     let (name, goal) = content::SPRINT;
-    let sprint = match items(&sprints).find(|sprint| sprint["name"] == name) {
-        Some(sprint) => sprint.clone(),
-        None => {
-            let today = crate::clock::Clock::default().now().date_naive();
-            let last = today.checked_add_days(Days::new(SPRINT_DAYS)).unwrap_or(today);
-            let body = json!({ "name": name, "goal": goal, "starts_on": today, "ends_on": last });
-            client.post(&format!("/projects/{project}/sprints"), &body).await?
-        }
+    let sprint = if let Some(sprint) = items(&sprints).find(|sprint| sprint["name"] == name) {
+        sprint.clone()
+    } else {
+        let today = crate::clock::Clock::default().now().date_naive();
+        let last = today.checked_add_days(Days::new(SPRINT_DAYS)).unwrap_or(today);
+        let body = json!({ "name": name, "goal": goal, "starts_on": today, "ends_on": last });
+        client.post(&format!("/projects/{project}/sprints"), &body).await?
     };
     let id = id_of(&sprint)?;
     let mut written = 0;

@@ -85,17 +85,10 @@ impl Demo {
             url: String::new(),
         };
         let mut told = Vec::new();
-        let end = tokio::time::timeout(
-            STORY_LIMIT,
-            follow.to_the_end(self.running.app(), |line| {
-                eprintln!("{line}");
-                told.push(line);
-            }),
-        );
-        match end.await {
-            Ok(Ok(commit)) => commit,
-            other => panic!("the story did not end well: {other:?}\n{}", told.join("\n")),
-        }
+        let end = follow.to_the_end(self.running.app(), |line| told.push(line));
+        let ended = tokio::time::timeout(STORY_LIMIT, end).await;
+        assert!(matches!(ended, Ok(Ok(_))), "the story did not end well: {ended:?}\n{}", told.join("\n"));
+        ended.unwrap().unwrap()
     }
 
     /// The question that the story waits with.
