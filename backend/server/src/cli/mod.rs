@@ -3,6 +3,7 @@
 
 mod agents;
 mod approvals;
+mod audit;
 mod demo;
 mod doctor;
 mod jobs;
@@ -100,6 +101,9 @@ enum Command {
     /// Jobs and dead letters.
     #[command(subcommand)]
     Job(jobs::Job),
+    /// The audit chain.
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Prints completions for a shell.
     Completions(maintain::Completions),
     /// Prints the OpenAPI document.
@@ -215,6 +219,7 @@ async fn command_on_data(global: &Global, command: Command) -> Result<ExitCode, 
         Command::Approval(approval) => approval.run(global).await?,
         Command::Agent(agent) => agent.run(global).await?,
         Command::Job(job) => job.run(global).await?,
+        Command::Audit(audit) => return audit.run(global).await,
         _ => {}
     }
     Ok(ExitCode::SUCCESS)
