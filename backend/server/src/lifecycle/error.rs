@@ -61,9 +61,6 @@ pub enum StartError {
     /// The MCP servers cannot be set up.
     #[error("the tools cannot be set up: {0}")]
     Tools(String),
-    /// What recurs cannot be set up.
-    #[error("the recurring jobs cannot be set up")]
-    Schedule(#[source] db::Error),
     /// The default team does not read.
     #[error(transparent)]
     TeamFile(#[from] crate::features::agents::TeamError),

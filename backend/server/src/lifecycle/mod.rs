@@ -174,7 +174,6 @@ async fn assemble(
     features::schedule(&app).await.map_err(StartError::Schedule)?;
     features::events::spawn_hub(&app, &tasks, ending.clone());
     features::audit::spawn_sealer(&app, &tasks, ending.clone());
-    features::costs::schedule(&app).await.map_err(StartError::Schedule)?;
     tasks.spawn(answer_http(listener, http::router(app.clone()), ending.clone()));
     let worker = (options.duty != Duty::Api).then(|| worker(&app, pool));
     tracing::info!(%address, %instance, "Syndarix is up");
