@@ -5,7 +5,7 @@ use axum::{
     extract::{ConnectInfo, FromRequestParts},
     http::{HeaderMap, HeaderName, header, request::Parts},
 };
-use std::convert::Infallible;
+use std::{convert::Infallible, net::IpAddr};
 
 /// The cookie's name.
 const COOKIE: &str = "syndarix_refresh";
@@ -20,6 +20,8 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 pub(super) struct Device {
     /// The address it connects from; behind a proxy, the proxy's. Headers that a caller can write are not asked.
     pub(super) address: String,
+    /// The network that address belongs to, as far as one subscriber can move within it.
+    pub(super) network: String,
     /// How its browser describes itself.
     pub(super) user_agent: String,
     /// The refresh token that its cookie brought.
@@ -31,10 +33,11 @@ impl FromRequestParts<App> for Device {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
-        let peer = parts.extensions.get::<ConnectInfo<Peer>>();
+        let peer = parts.extensions.get::<ConnectInfo<Peer>>().map(|peer| peer.0.0.ip().to_canonical());
         let https = |url: &str| url.starts_with("https:");
         Ok(Self {
-            address: peer.map(|peer| peer.0.0.ip().to_string()).unwrap_or_default(),
+            address: peer.map(|peer| peer.to_string()).unwrap_or_default(),
+            network: peer.map(network).unwrap_or_default(),
             user_agent: text(&parts.headers, &header::USER_AGENT).chars().take(MAX_USER_AGENT).collect(),
             cookie: cookie(&parts.headers),
             secure: app.config.public_url.as_deref().is_some_and(https)
@@ -48,6 +51,17 @@ impl Device {
     pub(super) fn set_cookie(&self, token: &str, seconds: i64) -> String {
         let secure = if self.secure { "; Secure" } else { "" };
         format!("{COOKIE}={token}; Path={PATH}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
+    }
+}
+
+/// An IPv4 address, or the /64 of an IPv6 address: one subscriber has all of its 2^64 addresses.
+fn network(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+        }
     }
 }
 
@@ -71,6 +85,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn addresses_that_one_subscriber_can_take_at_will_count_as_one() {
+        let of = |address: &str| network(address.parse().unwrap());
+        assert_eq!(of("2001:db8:1:2::3"), of("2001:db8:1:2:ffff::9"));
+        assert_ne!(of("2001:db8:1:2::3"), of("2001:db8:1:3::3"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+    }
+
+    #[test]
     fn the_token_is_found_among_other_cookies() {
         let mut headers = HeaderMap::new();
         headers.append(header::COOKIE, "theme=dark; x=1".parse().unwrap());
@@ -81,8 +103,13 @@ mod tests {
 
     #[test]
     fn the_cookie_is_out_of_reach_of_scripts_and_other_sites() {
-        let device =
-            |secure| Device { address: String::new(), user_agent: String::new(), cookie: None, secure };
+        let device = |secure| Device {
+            address: String::new(),
+            network: String::new(),
+            user_agent: String::new(),
+            cookie: None,
+            secure,
+        };
         let plain = device(false).set_cookie("t", 60);
         assert_eq!(plain, "syndarix_refresh=t; Path=/api/v1/auth; Max-Age=60; HttpOnly; SameSite=Strict");
         assert!(device(true).set_cookie("t", 60).ends_with("; Secure"));

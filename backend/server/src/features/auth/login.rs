@@ -46,7 +46,7 @@ pub(super) async fn login(
 ) -> Result<Response, ApiError> {
     let Form(form) = form.map_err(|error| ApiError::new(error.status(), "bad_form", error.body_text()))?;
     let email = credentials::normalised(&form.username);
-    let throttle = Throttle::of(email.as_deref().unwrap_or_default(), &device.address);
+    let throttle = Throttle::of(email.as_deref().unwrap_or_default(), &device.network);
     throttle.count(&app).await?;
     let account: Option<(Uuid, String)> =
         sqlx::query_as("select id, password_hash from app_user where email = $1")

@@ -1,4 +1,4 @@
-//! A bound on guessing: so many attempts to sign in for one e-mail from one address in one window of time.
+//! A bound on guessing: so many attempts to sign in for one e-mail from one network in one window of time.
 
 use crate::{http::ApiError, state::App};
 use chrono::Duration;
@@ -10,13 +10,13 @@ const ATTEMPTS: i32 = 10;
 /// The window, from its first attempt.
 const WINDOW: Duration = Duration::minutes(15);
 
-/// The attempts of one e-mail from one address. Kept in the database: all instances count together.
+/// The attempts of one e-mail from one network. Kept in the database: all instances count together.
 pub(super) struct Throttle(Vec<u8>);
 
 impl Throttle {
     /// Hashed: an e-mail that somebody mistyped is nobody's business.
-    pub(super) fn of(email: &str, address: &str) -> Self {
-        Self(Sha256::digest(format!("{email}\n{address}")).to_vec())
+    pub(super) fn of(email: &str, network: &str) -> Self {
+        Self(Sha256::digest(format!("{email}\n{network}")).to_vec())
     }
 
     /// Counts an attempt, before it is looked at: many at once are all counted.
