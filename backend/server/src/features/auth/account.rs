@@ -21,7 +21,7 @@ pub struct NewAccount {
     pub name: String,
     /// At least 12 characters.
     pub password: String,
-    /// What the person's organisation is called; "<name>'s organisation" when nothing is said.
+    /// What the person's organisation is called; `<name>'s organisation` when nothing is said.
     pub organisation: Option<String>,
 }
 
