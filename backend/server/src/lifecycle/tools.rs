@@ -97,9 +97,6 @@ impl Servers<'_> {
         };
         // It finds out by running commands, which blocks.
         let probed = tokio::task::spawn_blocking(move || Ci::probe(config)).await;
-        let ci = probed.map_err(|error| failed(&error))?;
-        let isolation = ci.isolation();
-        tracing::info!(level = isolation.level.as_str(), "{}", isolation.detail);
-        Ok(ci)
+        probed.map_err(|error| failed(&error))
     }
 }

@@ -89,8 +89,7 @@ pub async fn complete(
     cancel: &CancellationToken,
 ) -> Result<Finished, Failure> {
     let Some(chain) = app.models.groups.get(group) else {
-        let known: Vec<&str> = app.models.groups.iter().map(|group| group.name.as_str()).collect();
-        let detail = format!("there is no model group `{group}`; configured: {}", known.join(", "));
+        let detail = no_group(app, group);
         return Err(Failure::Fatal { detail });
     };
     let recorder = Recorder::new(app, purpose).await.map_err(Failure::Store)?;
@@ -104,6 +103,17 @@ pub async fn complete(
         }
         Err(error) => Err(failure(app, recorder.needed(), error)),
     }
+}
+
+/// What is missing, and what the operator does about it.
+fn no_group(app: &App, group: &str) -> String {
+    let known: Vec<&str> = app.models.groups.iter().map(|group| group.name.as_str()).collect();
+    if known.is_empty() {
+        return "no model is configured: set ANTHROPIC_API_KEY, OPENAI_API_KEY, or SYNDARIX_MODEL_BASE_URL with \
+                SYNDARIX_MODEL, start Syndarix again, then unblock the story"
+            .into();
+    }
+    format!("there is no model group `{group}`; configured: {}", known.join(", "))
 }
 
 fn failure(app: &App, needed: i64, error: CallError) -> Failure {
