@@ -58,6 +58,8 @@ impl JobState {
 pub struct Filter {
     /// Of this project.
     pub project: Option<Uuid>,
+    /// Of one of these projects: what somebody may see.
+    pub projects: Option<Vec<Uuid>>,
     /// In this queue.
     pub queue: Option<String>,
     /// Of this kind.
@@ -198,6 +200,7 @@ pub async fn list(conn: &mut PgConnection, filter: &Filter) -> Result<Vec<JobRow
          ) j
           where ($1::uuid is null or project_id = $1) and ($2::text is null or queue = $2)
             and ($3::text is null or kind = $3) and ($4::bigint is null or id < $4) and ($5::text is null or state = $5)
+            and ($7::uuid[] is null or project_id = any($7))
           order by id desc limit $6",
     )
     .bind(filter.project)
@@ -206,6 +209,7 @@ pub async fn list(conn: &mut PgConnection, filter: &Filter) -> Result<Vec<JobRow
     .bind(filter.before)
     .bind(filter.state.map(JobState::name))
     .bind(filter.page())
+    .bind(&filter.projects)
     .fetch_all(conn)
     .await?;
     rows.iter().map(job_row).collect()
@@ -242,6 +246,7 @@ pub async fn list_dead(conn: &mut PgConnection, filter: &Filter) -> Result<Vec<D
         "select * from job_dead
           where ($1::uuid is null or project_id = $1) and ($2::text is null or queue = $2)
             and ($3::text is null or kind = $3) and ($4::bigint is null or id < $4)
+            and ($6::uuid[] is null or project_id = any($6))
           order by id desc limit $5",
     )
     .bind(filter.project)
@@ -249,6 +254,7 @@ pub async fn list_dead(conn: &mut PgConnection, filter: &Filter) -> Result<Vec<D
     .bind(&filter.kind)
     .bind(filter.before)
     .bind(filter.page())
+    .bind(&filter.projects)
     .fetch_all(conn)
     .await?;
     rows.iter().map(dead_job).collect()
