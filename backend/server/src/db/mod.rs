@@ -13,7 +13,7 @@ mod unit;
 
 pub use error::Error;
 pub use events::{Recorded, stored_event, upcast};
-pub use pool::{connect, migrate};
+pub use pool::{connect, migrate, pending_migrations};
 pub use retry::{AsConflict, retry_conflicts};
 pub use store::{Loaded, Rebuild, Store};
 pub use unit::{Author, Effects, Uow};

@@ -15,6 +15,7 @@ mod events;
 mod floor;
 mod issues;
 mod main_job;
+mod operations;
 mod projects;
 mod scene;
 mod seed;

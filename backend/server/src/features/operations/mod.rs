@@ -1,14 +1,37 @@
-//! The operations feature.
+//! For whoever runs the installation: health, metrics, what is configured, queues and dead letters.
+//!
+//! Invariants: `/livez` says only that the process turns; `/readyz` fails only for what this instance cannot serve
+//! without, so that a lost Redis never takes all instances out of a load balancer; nothing unauthenticated says
+//! more than which part is ill; jobs are seen by members of their project, and re-driven or purged by owners and
+//! admins of its organisation.
+
+mod health;
+mod jobs;
+mod metrics;
+mod queries;
+mod settle;
+mod system;
+
+pub use metrics::measure;
 
 use crate::state::App;
-use utoipa_axum::router::OpenApiRouter;
+use axum::routing::get;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// The operations of this feature.
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
+        .routes(routes!(system::show_system))
+        .routes(routes!(jobs::list_jobs))
+        .routes(routes!(settle::redrive_job))
+        .routes(routes!(settle::purge_job))
 }
 
 /// Health and metrics, outside the API.
 pub fn public_routes() -> axum::Router<App> {
+    metrics::install();
     axum::Router::new()
+        .route("/livez", get(health::livez))
+        .route("/readyz", health::readyz())
+        .route("/metrics", get(metrics::render))
 }

@@ -1,0 +1,103 @@
+//! `POST /jobs/{id}/redrive` and `POST /jobs/{id}/purge`: what becomes of a dead letter.
+
+use super::queries::administered;
+use crate::{
+    db::{
+        Author, Uow,
+        audit::{Entry, Severity},
+    },
+    http::{ApiError, Caller},
+    state::App,
+};
+use axum::{
+    extract::{Path, State},
+    http::StatusCode,
+};
+use serde_json::json;
+use syndarix_domain::ids::ProjectId;
+use syndarix_jobs::{Redriven, purge, redrive};
+use uuid::Uuid;
+
+/// A dead letter that the caller may settle.
+struct Letter {
+    job: i64,
+    project: ProjectId,
+    queue: String,
+    kind: String,
+}
+
+/// Run a given-up job again, with all its attempts. For owners and admins of its project's organisation.
+#[utoipa::path(post, path = "/jobs/{id}/redrive", operation_id = "redrive_job", tag = "operations",
+    params(("id" = String, Path)),
+    responses(
+        (status = 204, description = "It is ready again"),
+        (status = 404, description = "No such dead letter, or not the caller's to settle"),
+        (status = 409, description = "A job that does the same is alive"),
+    ))]
+pub(super) async fn redrive_job(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    let letter = letter(&app, &caller, &id).await?;
+    let mut uow = app.store.begin(Author::of(caller.actor())).await?;
+    match redrive(uow.conn(), letter.job).await? {
+        Redriven::Queued => {}
+        Redriven::NotFound => return Err(ApiError::not_found("dead letter")),
+        Redriven::Duplicate => {
+            return Err(ApiError::conflict(
+                "job_duplicate",
+                "a job that does the same is alive: this one stays dead",
+            ));
+        }
+    }
+    record(&mut uow, &letter, "job.redriven", "drove a dead letter again");
+    uow.commit().await?;
+    app.wake.poke(&letter.queue);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Give a job up for good. For owners and admins of its project's organisation.
+#[utoipa::path(post, path = "/jobs/{id}/purge", operation_id = "purge_job", tag = "operations",
+    params(("id" = String, Path)),
+    responses(
+        (status = 204, description = "It is gone; its history stays"),
+        (status = 404, description = "No such dead letter, or not the caller's to settle"),
+    ))]
+pub(super) async fn purge_job(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    let letter = letter(&app, &caller, &id).await?;
+    let mut uow = app.store.begin(Author::of(caller.actor())).await?;
+    if !purge(uow.conn(), letter.job).await? {
+        return Err(ApiError::not_found("dead letter"));
+    }
+    record(&mut uow, &letter, "job.purged", "purged a dead letter");
+    uow.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn letter(app: &App, caller: &Caller, id: &str) -> Result<Letter, ApiError> {
+    let missing = || ApiError::not_found("dead letter");
+    let job: i64 = id.parse().map_err(|_| missing())?;
+    let found = administered(app.pool(), caller.user()?, job).await?;
+    let (project, queue, kind): (Uuid, String, String) = found.ok_or_else(missing)?;
+    Ok(Letter { job, project: ProjectId(project), queue, kind })
+}
+
+fn record(uow: &mut Uow, letter: &Letter, event_type: &str, action: &str) {
+    let entry = Entry {
+        id: uow.new_id(),
+        project: Some(letter.project),
+        event_type: event_type.into(),
+        category: "job".into(),
+        severity: Severity::Warning,
+        actor: uow.actor(),
+        action: format!("{action}: {}", letter.kind),
+        data: json!({ "job": letter.job, "queue": letter.queue, "kind": letter.kind }),
+        at: uow.now(),
+    };
+    uow.audit(entry);
+}
