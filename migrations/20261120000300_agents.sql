@@ -63,6 +63,27 @@ create table message (
 create index message_conversation on message (project_id, conversation_id, ordinal);
 create index message_inbox on message (recipient, ordinal) where delivered_at is null;
 
+-- What was sent to whom, outside the UI: the intent before, the outcome after.
+create table notification_delivery (
+    id uuid primary key,
+    project_id uuid not null references project,
+    -- As in the event envelope: `approval/<id>`.
+    subject text not null,
+    user_id uuid not null references app_user,
+    -- asked, `reminder 1`, stalled ...: told once for each subject and person.
+    kind text not null,
+    state text not null,
+    attempts integer not null,
+    -- An attempt began and its end is not known: the mail may have been sent twice.
+    uncertain boolean not null default false,
+    error text,
+    at timestamptz not null,
+    sent_at timestamptz,
+    constraint notification_delivery_key unique (subject, user_id, kind),
+    constraint notification_delivery_state check (state in ('sending', 'sent', 'failed', 'refused'))
+);
+create index notification_delivery_project on notification_delivery (project_id);
+
 -- A node of the budget tree. This release has the project's node; the others hang above and below it.
 create table budget (
     project_id uuid primary key references project,

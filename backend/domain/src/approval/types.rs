@@ -3,7 +3,7 @@
 use crate::{
     Timestamp,
     actor::Actor,
-    ids::{ApprovalId, ProjectId, PullRequestId, RunId, SprintId, StoryId, UserId},
+    ids::{AgentId, ApprovalId, ProjectId, PullRequestId, RunId, SprintId, StoryId, UserId},
     policy::{Action, Category},
     story::LineComment,
 };
@@ -83,6 +83,11 @@ pub enum Subject {
         sprint: SprintId,
         /// Completing, not starting.
         complete: bool,
+    },
+    /// An agent that should join the project; what it is spawned from is in the arguments.
+    Agent {
+        /// The id that it will have.
+        agent: AgentId,
     },
 }
 

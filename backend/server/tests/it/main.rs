@@ -7,6 +7,7 @@
 )]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot be set up fails loudly")]
 
+mod agents;
 mod approvals;
 mod audit;
 mod auth;
@@ -16,7 +17,9 @@ mod floor;
 mod issues;
 mod main_job;
 mod operations;
+mod notices;
 mod projects;
+mod runs;
 mod scene;
 mod seed;
 mod support;

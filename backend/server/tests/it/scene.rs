@@ -117,6 +117,16 @@ impl<'t> Scene<'t> {
             .unwrap();
     }
 
+    /// The run's next step is due.
+    pub async fn due(&self) {
+        let payload = json!({ "run": self.run });
+        let job = syndarix_jobs::NewJob::new("agent", "run.advance", payload)
+            .for_project(self.project.0)
+            .one_at_a_time(format!("run:{}", self.run));
+        let mut conn = self.test.app.pool().acquire().await.unwrap();
+        syndarix_jobs::enqueue(&mut conn, &job).await.unwrap();
+    }
+
     /// The model asked for this tool; the call's intent is recorded.
     pub async fn call(&self, tool: &str) {
         let mut uow = self.uow().await;

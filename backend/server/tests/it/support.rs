@@ -131,6 +131,15 @@ impl TestApp {
         self.send(Method::GET, path, Some(token), None).await
     }
 
+    /// Reads an answer that is not JSON.
+    pub async fn text(&self, path: &str, token: &str) -> (StatusCode, String) {
+        let request = Request::get(path).header(header::AUTHORIZATION, format!("Bearer {token}"));
+        let response = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let status = response.status();
+        let bytes = axum::body::to_bytes(response.into_body(), 16 * 1024 * 1024).await.unwrap();
+        (status, String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
     pub async fn post(&self, path: &str, token: &str, body: Value) -> (StatusCode, Value) {
         self.send(Method::POST, path, Some(token), Some(body)).await
     }

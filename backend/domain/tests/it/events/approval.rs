@@ -3,10 +3,10 @@
 use super::Recorded;
 use crate::samples::{
     approval::{decided, fixed, request},
-    line_comment, minute,
+    id, line_comment, minute,
 };
 use serde_json::json;
-use syndarix_domain::approval::{Approval, Decided, Event, Outcome};
+use syndarix_domain::approval::{Approval, Decided, Event, Outcome, Request, Subject};
 
 impl Recorded for Approval {
     const SOURCE: &'static str = include_str!("../../../src/approval/types.rs");
@@ -17,7 +17,9 @@ impl Recorded for Approval {
             comments: vec![line_comment(&text)],
             ..decided(Outcome::ApprovedWithChanges, &text, Some(json!({ "branch": text })))
         };
+        let spawn = Request { subject: Subject::Agent { agent: id(n) }, ..fixed(&text, n) };
         vec![
+            Event::Requested { request: Box::new(spawn), at },
             Event::Requested { request: Box::new(request(&text, n)), at },
             Event::Requested { request: Box::new(fixed(&text, n)), at },
             Event::Decided(changed),

@@ -87,8 +87,9 @@ async fn idle(uow: &mut Uow, project: ProjectId, roles: &[&str]) -> Result<Optio
     Ok(row.map(Agent::from))
 }
 
-/// The limit is counted under the project's row lock, so that two at once cannot both take the last place.
-async fn spawn_one(uow: &mut Uow, project: ProjectId, roles: &[&str]) -> Result<Option<Agent>, Error> {
+/// Whether the project may have one more. Counted under the project's row lock, so that two at once cannot both
+/// take the last place.
+pub(super) async fn free_place(uow: &mut Uow, project: ProjectId) -> Result<bool, Error> {
     let limit: i32 = sqlx::query_scalar("select agent_limit from project where id = $1 for no key update")
         .bind(project.0)
         .fetch_optional(uow.conn())
@@ -99,7 +100,11 @@ async fn spawn_one(uow: &mut Uow, project: ProjectId, roles: &[&str]) -> Result<
             .bind(project.0)
             .fetch_one(uow.conn())
             .await?;
-    if live >= i64::from(limit) {
+    Ok(live < i64::from(limit))
+}
+
+async fn spawn_one(uow: &mut Uow, project: ProjectId, roles: &[&str]) -> Result<Option<Agent>, Error> {
+    if !free_place(uow, project).await? {
         return Ok(None);
     }
     let found: Option<(Uuid, i32, String, Json<Definition>)> = sqlx::query_as(
@@ -115,7 +120,8 @@ async fn spawn_one(uow: &mut Uow, project: ProjectId, roles: &[&str]) -> Result<
     .fetch_optional(uow.conn())
     .await?;
     let Some((type_id, version, role, definition)) = found else { return Ok(None) };
-    spawn(uow, project, NewAgent { type_id, version, role, name: None }, definition.0).await.map(Some)
+    let id = AgentId(uow.new_id());
+    spawn(uow, project, id, NewAgent { type_id, version, role, name: None }, definition.0).await.map(Some)
 }
 
 /// What a new instance is spawned from.
@@ -130,10 +136,10 @@ pub(super) struct NewAgent {
 pub(super) async fn spawn(
     uow: &mut Uow,
     project: ProjectId,
+    id: AgentId,
     new: NewAgent,
     definition: Definition,
 ) -> Result<Agent, Error> {
-    let id = AgentId(uow.new_id());
     let name = match new.name {
         Some(name) => name,
         None => free_name(uow, project).await?,

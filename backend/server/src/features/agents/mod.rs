@@ -5,13 +5,22 @@
 
 mod assign;
 mod definition;
+mod file;
+mod hold;
+mod instances;
 mod messages;
+mod talk;
 mod team;
+mod types;
 
 pub use assign::{Agent, assign, author_of, commit_identity, name_of, release};
 pub use definition::{Definition, Limits, Personality};
+pub use file::Wrong;
+pub use instances::{AgentKind, AgentView, SpawnAgent, answer_spawn, view};
 pub use messages::send_message;
+pub use talk::{MessageView, PostMessage};
 pub use team::{TeamError, default_team, seed_default_team};
+pub use types::{AgentTypeView, ImportAgentType, import};
 
 use crate::state::App;
 use utoipa_axum::router::OpenApiRouter;
@@ -19,6 +28,10 @@ use utoipa_axum::router::OpenApiRouter;
 /// The operations of this feature.
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
+        .merge(types::routes())
+        .merge(instances::routes())
+        .merge(hold::routes())
+        .merge(talk::routes())
 }
 
 /// The jobs of this feature.

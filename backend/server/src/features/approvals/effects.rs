@@ -1,9 +1,9 @@
 //! What follows from a question's decisions: timers, notices, and the answer for whoever waits.
 
-use super::{notify, timers};
+use super::{Notice, notify, timers};
 use crate::{
     db::{Effects, Error, Uow},
-    features::{runs, workflow},
+    features::{agents, runs, workflow},
 };
 use futures::future::BoxFuture;
 use syndarix_domain::{
@@ -23,10 +23,7 @@ impl Effects for Approval {
         Box::pin(async move {
             let request = &approval.request;
             match effect {
-                Effect::Notify { sentence } => {
-                    let subject = format!("approval/{}", request.id);
-                    notify(uow, request.project, &sentence, &subject, approval.reminders > 0).await
-                }
+                Effect::Notify { sentence } => notify(uow, request.project, notice(approval, sentence)).await,
                 Effect::SetReminder { at } => set_timer(uow, approval, timers::REMIND, at).await,
                 Effect::SetExpiry { at } => set_timer(uow, approval, timers::EXPIRE, at).await,
                 Effect::ClearTimers => uow.clear_timers(request.id, None).await,
@@ -41,9 +38,23 @@ impl Effects for Approval {
                     let approved = decided.is_some_and(|decided| is_yes(decided.outcome));
                     workflow::answer_sprint(uow, approval, sprint, complete, approved).await
                 }
+                Effect::Answer { subject: Subject::Agent { agent }, decided } => {
+                    let approved = decided.is_some_and(|decided| is_yes(decided.outcome));
+                    agents::answer_spawn(uow, approval, agent, approved).await
+                }
             }
         })
     }
+}
+
+/// The first word about a question, a reminder, or the escalation: each is told once.
+fn notice(approval: &Approval, sentence: String) -> Notice {
+    let kind = match approval.reminders {
+        0 => "asked".to_owned(),
+        n => format!("reminder {n}"),
+    };
+    let notice = Notice::about(format!("approval/{}", approval.request.id), kind, sentence);
+    if approval.escalated { notice.escalated() } else { notice }
 }
 
 fn is_yes(outcome: Outcome) -> bool {

@@ -8,8 +8,10 @@
 mod ask;
 mod consequences;
 mod decide;
+mod delivery;
 mod effects;
 mod list;
+mod mail;
 mod notify;
 mod queries;
 mod show;
@@ -20,7 +22,7 @@ pub use ask::{Question, ask, supersede_for_pull_request, verdict};
 pub use consequences::Consequences;
 pub use decide::{Decision, decide};
 pub use list::Inbox;
-pub use notify::notify;
+pub use notify::{Notice, notify};
 pub use show::detail;
 pub use views::{
     ApprovalDetail, ApprovalView, DecidedView, PersonView, PolicyView, RemarkView, TimelineEntry,

@@ -1,6 +1,12 @@
 //! Telling people outside the UI: a recorded job, so that a mail is neither lost nor sent from a transaction that
 //! rolls back.
+//!
+//! Every mail to every person has its own delivery record, unique by subject, person and kind. The intent is committed
+//! before the mail server is talked to: a job that comes again sends nothing to whom it was sent already. Where
+//! nobody knows (the process died between the two), the mail is sent again under the same message id, and both the
+//! mail and the record say so.
 
+use super::{delivery, mail};
 use crate::{
     db::{Error, Uow},
     features::job::{self, payload},
@@ -12,34 +18,60 @@ use syndarix_jobs::{Job, NewJob, Outcome, Registry};
 
 const KIND: &str = "people.notify";
 
-/// What to tell.
-#[derive(Debug, Serialize, Deserialize)]
-struct Payload {
-    sentence: String,
-    subject: String,
-    escalated: bool,
+/// What people are told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Notice {
+    /// What it is about, as in the event envelope: `approval/<id>`.
+    pub(super) subject: String,
+    /// Told once for each subject and kind.
+    pub(super) kind: String,
+    /// The sentence.
+    pub(super) sentence: String,
+    /// Whoever should have acted did not: the organisation's owners are told, too.
+    pub(super) escalated: bool,
 }
 
-payload!(Payload);
+payload!(Notice);
 
-/// Tells the people of a project. `subject` is what it is about, as in the event envelope.
-pub async fn notify(
-    uow: &mut Uow,
-    project: ProjectId,
-    sentence: &str,
-    subject: &str,
-    escalated: bool,
-) -> Result<(), Error> {
-    let payload = Payload { sentence: sentence.into(), subject: subject.into(), escalated };
-    uow.enqueue(&NewJob::new("default", KIND, payload.to_json()).for_project(project.0)).await
+impl Notice {
+    /// A sentence about a subject. The same subject and kind is told once, however often it is asked for.
+    pub fn about(subject: String, kind: impl Into<String>, sentence: String) -> Self {
+        Self { subject, kind: kind.into(), sentence, escalated: false }
+    }
+
+    /// Goes to the organisation's owners and admins, too.
+    #[must_use]
+    pub fn escalated(mut self) -> Self {
+        self.escalated = true;
+        self
+    }
+}
+
+/// Tells the people of a project.
+pub async fn notify(uow: &mut Uow, project: ProjectId, notice: Notice) -> Result<(), Error> {
+    uow.enqueue(&NewJob::new("default", KIND, notice.to_json()).for_project(project.0)).await
 }
 
 pub(super) fn jobs(app: &App, registry: Registry) -> Registry {
     registry.with(KIND, job::handler(app, |app, job, _| async move { tell(&app, &job).await }))
 }
 
-async fn tell(_app: &App, job: &Job) -> Result<Outcome, Error> {
-    let (project, payload): (ProjectId, Payload) = job::read(job)?;
-    tracing::info!(%project, subject = %payload.subject, escalated = payload.escalated, "{}", payload.sentence);
-    Ok(Outcome::Done)
+async fn tell(app: &App, job: &Job) -> Result<Outcome, Error> {
+    let (project, notice): (ProjectId, Notice) = job::read(job)?;
+    let link = mail::link(&app.config, project, &notice.subject);
+    tracing::info!(%project, subject = %notice.subject, kind = %notice.kind, link, "{}", notice.sentence);
+    let mut trouble = None;
+    for person in delivery::recipients(app.pool(), project, notice.escalated).await? {
+        let Some(delivery) = delivery::begin(app, project, &notice, &person).await? else { continue };
+        let sent = mail::send(app, &notice, &link, &person, &delivery).await;
+        delivery::end(app, &delivery, &sent).await?;
+        if let Err(mail::NotSent::ForNow(reason)) = sent {
+            trouble = Some(reason);
+        }
+    }
+    Ok(match trouble {
+        // Who has got the mail is left out when the job comes again.
+        Some(reason) => Outcome::Retry { after: None, reason },
+        None => Outcome::Done,
+    })
 }

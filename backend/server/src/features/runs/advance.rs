@@ -87,11 +87,14 @@ impl Advance {
         let run = self.app.store.read::<Run>(project, run).await?.state;
         let app = self.app.clone();
         let turn = Turn { app, project, run, lease, cancel, last_attempt: job.is_last_attempt() };
-        if turn.run.phase.is_terminal() || matches!(turn.run.phase, Phase::Waiting { .. }) {
+        if turn.run.phase.is_terminal() {
             return Ok(Outcome::Done);
         }
         if held_up(&turn).await? {
             return Ok(Outcome::Completed);
+        }
+        if matches!(turn.run.phase, Phase::Waiting { .. }) {
+            return Ok(Outcome::Done);
         }
         if let Err(reason) = worktree::ensure(&turn).await {
             return give_up_or_retry(&turn, format!("the worktree cannot be made: {reason}")).await;
@@ -143,6 +146,11 @@ pub(super) async fn give_up_or_retry(turn: &Turn, reason: String) -> Result<Outc
     Ok(Outcome::Retry { after: None, reason })
 }
 
+/// What a run of a terminated agent is told.
+pub(super) fn agent_terminated() -> Command {
+    Command::Cancel { reason: "the agent was terminated".into() }
+}
+
 /// A paused agent parks its run at the next step; a terminated one ends it. The agent's row is held still meanwhile:
 /// whoever resumes it finds the run parked, or the run finds it resumed.
 async fn held_up(turn: &Turn) -> Result<bool, Error> {
@@ -155,13 +163,11 @@ async fn held_up(turn: &Turn) -> Result<bool, Error> {
                 .fetch_optional(uow.conn())
                 .await?;
         let command = match found {
-            Some((status, by)) if status == "paused" => {
+            Some((status, by)) if status == "paused" && !matches!(turn.run.phase, Phase::Waiting { .. }) => {
                 let by = UserId(by.unwrap_or_default());
                 Command::Park { wait: Wait::Paused { by } }
             }
-            Some((status, _)) if status == "terminated" => {
-                Command::Cancel { reason: "the agent was terminated".into() }
-            }
+            Some((status, _)) if status == "terminated" => agent_terminated(),
             _ => return Ok(false),
         };
         uow.tell::<Run>(turn.project, turn.run.id, &command).await?;

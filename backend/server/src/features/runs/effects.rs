@@ -3,7 +3,7 @@
 use super::{advance, steps, worktree};
 use crate::{
     db::{Effects, Error, Uow},
-    features::agents,
+    features::{agents, approvals},
 };
 use futures::future::BoxFuture;
 use syndarix_domain::{
@@ -30,6 +30,9 @@ impl Effects for Run {
                 }
                 Effect::TellSucceeded { result } => succeeded(uow, run, result).await,
                 Effect::TellFailed { reason } => {
+                    if let Phase::Stalled { .. } | Phase::Failed { .. } = run.phase {
+                        alert(uow, run, &reason).await?;
+                    }
                     let command = story::Command::FailStage { run: run.id, reason };
                     uow.tell::<Story>(project, story, &command).await
                 }
@@ -52,6 +55,13 @@ async fn release(uow: &mut Uow, run: &Run) -> Result<(), Error> {
         syndarix_jobs::cancel_key(uow.conn(), &advance::key(run.id)).await?;
     }
     uow.enqueue(&worktree::removal(run.project, run.id)).await
+}
+
+/// Nobody works on the story from here on, and nobody waits for it: people are told.
+async fn alert(uow: &mut Uow, run: &Run, reason: &str) -> Result<(), Error> {
+    let sentence = format!("The {} of a story has stopped: {reason}", run.stage.name());
+    let notice = approvals::Notice::about(format!("run/{}", run.id), "stopped", sentence);
+    approvals::notify(uow, run.project, notice).await
 }
 
 /// Hands the result to the story, in the words of its stage.

@@ -10,6 +10,7 @@ mod act;
 mod advance;
 mod answer;
 mod brief;
+mod command;
 mod completion;
 mod control;
 mod effects;
@@ -24,6 +25,7 @@ mod views;
 mod worktree;
 
 pub use answer::{answer, edited, edited_outcome};
+pub use command::{CancelRun, RetryRun, cancel, end_with_agent, resume, retry};
 pub use read::{detail, view};
 pub use reconcile::schedule;
 pub use views::{RunAgent, RunDetail, RunView, StepView, TestRunView, TimelineItem, Waiting};
@@ -34,7 +36,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 /// The operations of this feature.
 pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().merge(read::routes())
+    OpenApiRouter::new().merge(read::routes()).merge(command::routes())
 }
 
 /// The jobs of this feature.

@@ -118,7 +118,7 @@ async fn repair(uow: &mut Uow, project: ProjectId, run: RunId, stranded: &Strand
         }
         (_, None, Some(buried)) => {
             let reason = format!("its job was given up: {buried}");
-            uow.tell::<Run>(project, run, &Command::Fail { reason }).await
+            uow.tell::<Run>(project, run, &Command::Stall { reason }).await
         }
         (_, None, None) => uow.enqueue(&advance::job(project, run, advance::KIND)).await,
     }

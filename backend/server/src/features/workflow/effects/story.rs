@@ -52,8 +52,11 @@ impl Effects for Story {
                 }
                 Effect::ClearDeadline => uow.clear_timers(story.id, Some(timers::DEADLINE)).await,
                 Effect::Notify { sentence, escalated } => {
-                    let subject = format!("story/{}", story.id);
-                    approvals::notify(uow, project, &sentence, &subject, escalated).await
+                    // Every deadline of every stage is a notice of its own.
+                    let kind = format!("deadline {}", uow.now().to_rfc3339());
+                    let notice = approvals::Notice::about(format!("story/{}", story.id), kind, sentence);
+                    let notice = if escalated { notice.escalated() } else { notice };
+                    approvals::notify(uow, project, notice).await
                 }
             }
         })
