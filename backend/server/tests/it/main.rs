@@ -14,6 +14,7 @@ mod auth;
 mod budgets;
 mod events;
 mod floor;
+mod history;
 mod issues;
 mod main_job;
 mod operations;

@@ -1,0 +1,172 @@
+//! Stories over REST: history, time travel, refusals, idempotency; and the rebuild of state rows from events.
+
+use crate::support::TestApp;
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use syndarix_domain::ids::ProjectId;
+
+struct Desk {
+    app: TestApp,
+    token: String,
+    project: String,
+}
+
+impl Desk {
+    async fn open() -> Self {
+        let app = TestApp::start().await;
+        let token = app.user("maria").await;
+        let project = app.project(&token).await.to_string();
+        Self { app, token, project }
+    }
+
+    fn path(&self, rest: &str) -> String {
+        format!("/api/v1/projects/{}{rest}", self.project)
+    }
+
+    async fn get(&self, rest: &str) -> (StatusCode, Value) {
+        self.app.get(&self.path(rest), &self.token).await
+    }
+
+    async fn post(&self, rest: &str, body: Value) -> (StatusCode, Value) {
+        self.app.post(&self.path(rest), &self.token, body).await
+    }
+
+    async fn story(&self, title: &str) -> String {
+        let (status, story) = self.post("/stories", json!({ "title": title })).await;
+        assert_eq!(status, StatusCode::CREATED, "{story}");
+        story["id"].as_str().unwrap().to_owned()
+    }
+
+    async fn post_with_key(&self, rest: &str, key: &str, body: Value) -> (StatusCode, Value) {
+        self.app.post_once(&self.path(rest), &self.token, key, body).await
+    }
+}
+
+#[tokio::test]
+async fn a_story_is_seen_as_it_was_at_every_version_of_its_history() {
+    let desk = Desk::open().await;
+    let story = desk.story("Sort the list").await;
+    desk.post(&format!("/stories/{story}/start"), json!({})).await;
+    desk.post(&format!("/stories/{story}/block"), json!({ "reason": "the list is not ours" })).await;
+
+    let (_, history) = desk.get(&format!("/stories/{story}/history")).await;
+    let seen: Vec<(i64, &str, &str)> = history["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| {
+            (
+                item["version"].as_i64().unwrap(),
+                item["type"].as_str().unwrap(),
+                item["phase"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [(1, "story.created", "analysis"), (2, "story.started", "analysis"), (3, "story.blocked", "blocked")]
+    );
+    for (version, _, phase) in &seen {
+        let (status, then) = desk.get(&format!("/stories/{story}?version={version}")).await;
+        assert_eq!(
+            (status, then["phase"].as_str(), then["version"].as_i64()),
+            (StatusCode::OK, Some(*phase), Some(*version))
+        );
+    }
+    let (status, _) = desk.get(&format!("/stories/{story}?version=4")).await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "a version that never was");
+}
+
+#[tokio::test]
+async fn an_illegal_move_is_refused_with_the_guard_and_the_phases_from_which_it_is_legal() {
+    let desk = Desk::open().await;
+    let story = desk.story("Sort the list").await;
+    let (status, problem) = desk.post(&format!("/stories/{story}/unblock"), json!({})).await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    assert_eq!(problem["code"], "illegal_transition");
+    assert_eq!(problem["guard"], "phase");
+    assert_eq!(problem["legal_from"], json!(["blocked"]));
+}
+
+#[tokio::test]
+async fn the_same_key_writes_one_story_and_another_body_under_it_is_refused() {
+    let desk = Desk::open().await;
+    let body = json!({ "title": "Once only" });
+    let (first, story) = desk.post_with_key("/stories", "key-1", body.clone()).await;
+    let (second, again) = desk.post_with_key("/stories", "key-1", body).await;
+    assert_eq!((first, second), (StatusCode::CREATED, StatusCode::CREATED));
+    assert_eq!(story, again, "the first answer is given again");
+    let (_, stories) = desk.get("/stories").await;
+    assert_eq!(stories["items"].as_array().unwrap().len(), 1);
+
+    let (status, problem) = desk.post_with_key("/stories", "key-1", json!({ "title": "Another" })).await;
+    assert_eq!(
+        (status, problem["code"].as_str()),
+        (StatusCode::UNPROCESSABLE_ENTITY, Some("idempotency_key_reused"))
+    );
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_or_no_json_is_a_problem_and_nothing_is_written() {
+    let desk = Desk::open().await;
+    let (status, problem) =
+        desk.post("/stories", json!({ "title": "x", "description": "x".repeat(2_000_000) })).await;
+    assert_eq!((status, problem["code"].as_str()), (StatusCode::PAYLOAD_TOO_LARGE, Some("too_large")));
+    let (status, problem) = desk.post("/stories", json!({ "title": 7 })).await;
+    assert_eq!((status, problem["code"].as_str()), (StatusCode::UNPROCESSABLE_ENTITY, Some("invalid")));
+    let (status, problem) = desk.post("/stories", json!({ "title": "  " })).await;
+    assert_eq!((status, problem["guard"].as_str()), (StatusCode::CONFLICT, Some("title")));
+    let (_, stories) = desk.get("/stories").await;
+    assert_eq!(stories["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_state_row_that_was_changed_by_hand_is_found_and_made_anew_from_its_events() {
+    let desk = Desk::open().await;
+    let story = desk.story("Sort the list").await;
+    let store = &desk.app.app.store;
+    assert!(store.rebuild(false).await.unwrap().different.is_empty());
+
+    sqlx::query("update story set state = jsonb_set(state, '{title}', '\"Forged\"') where id = $1::uuid")
+        .bind(&story)
+        .execute(desk.app.app.pool())
+        .await
+        .unwrap();
+    let found = store.rebuild(true).await.unwrap();
+    assert_eq!(found.different, [format!("story/{story}")]);
+    assert!(store.rebuild(false).await.unwrap().different.is_empty());
+    let (_, view) = desk.get(&format!("/stories/{story}")).await;
+    assert_eq!(view["title"], "Sort the list");
+}
+
+#[tokio::test]
+async fn events_of_a_project_are_numbered_without_a_gap_however_many_write_at_once() {
+    let desk = std::sync::Arc::new(Desk::open().await);
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..8 {
+        let desk = std::sync::Arc::clone(&desk);
+        writers.spawn(async move {
+            for round in 0..5 {
+                desk.story(&format!("Story {round} of writer {writer}")).await;
+            }
+        });
+    }
+    writers.join_all().await;
+    let project: ProjectId = desk.project.parse().unwrap();
+    let (head, count, numbers): (i64, i64, i64) = sqlx::query_as(
+        "select (select head from project_log where project_id = $1), count(*), count(distinct seq)
+         from event where project_id = $1",
+    )
+    .bind(project.0)
+    .fetch_one(desk.app.app.pool())
+    .await
+    .unwrap();
+    assert_eq!((head, count), (numbers, numbers));
+    let titles: i64 =
+        sqlx::query_scalar("select count(distinct state ->> 'number') from story where project_id = $1")
+            .bind(project.0)
+            .fetch_one(desk.app.app.pool())
+            .await
+            .unwrap();
+    assert_eq!(titles, 40, "every story has a number of its own");
+}
