@@ -69,11 +69,19 @@ impl Demo {
             lifecycle::start(config, Options { models: Some(models), ..Options::default() }).await?;
         let played = tokio::select! {
             played = self.play(&running) => played,
-            () = running.asked_to_stop() => Ok(ExitCode::SUCCESS),
+            () = running.asked_to_stop() => self.interrupted(),
         };
         output::line("stopping");
         running.stop().await;
         played
+    }
+
+    /// With `--yes`, only a story that is done counts.
+    fn interrupted(&self) -> Result<ExitCode, Failure> {
+        if self.yes {
+            return Err(Failure::new("stopped before the story was done"));
+        }
+        Ok(ExitCode::SUCCESS)
     }
 
     /// The scripted model, or for one's own repository the one that is configured.

@@ -88,6 +88,11 @@ impl Client {
         self.send(Method::PUT, path, Some(body)).await
     }
 
+    /// `PATCH`.
+    pub async fn patch(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        self.send(Method::PATCH, path, Some(body)).await
+    }
+
     async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, ClientError> {
         let mut request = self.http.request(method.clone(), format!("{}{path}", self.base));
         if let Some(token) = &self.token {

@@ -68,6 +68,9 @@ pub async fn project(
     let commits = imported(app, client, id).await?;
     let repository = app.config.repositories().join(format!("{id}.git"));
     tell(format!("its repository is {} (main is at {commits})", repository.display()));
+    if let Some(command) = tests(app, client, id).await? {
+        tell(format!("its tests are run with `{command}`; --test-command or the settings say otherwise"));
+    }
     let policy = relax(client, id, own.is_none()).await?;
     tell(policy);
     Ok(Project { id, name, repository })
@@ -82,6 +85,9 @@ async fn create(app: &App, client: &Client, name: &str, own: Option<&Own>) -> Re
                 Error::Setup(format!("the repository {} cannot be read: {error}", own.repository))
             })?;
             ("path", path.display().to_string(), own.test_command.clone())
+        }
+        Some(own) if own.repository.starts_with(['/', '.', '~']) => {
+            return Err(Error::Setup(format!("there is no directory {}", own.repository)));
         }
         Some(own) => ("url", own.repository.clone(), own.test_command.clone()),
         None => ("path", source_repository(app).await?, Some(content::TEST_COMMAND.to_owned())),
@@ -124,6 +130,39 @@ async fn imported(app: &App, client: &Client, project: Uuid) -> Result<String, E
     let info = app.forge.info(project).await;
     let info = info.map_err(|error| Error::Setup(format!("the repository cannot be read: {error}")))?;
     Ok(info.head.as_str().chars().take(10).collect())
+}
+
+/// How tests are run in a repository that has this file at its top.
+const USUAL: [(&str, &str); 5] = [
+    ("Cargo.toml", "cargo test --offline"),
+    ("go.mod", "go test ./..."),
+    ("package.json", "npm test"),
+    ("pytest.ini", "python3 -m pytest"),
+    ("pyproject.toml", "python3 -m pytest"),
+];
+
+/// Python's own test runner, for tests in the usual place.
+const PLAIN_PYTHON: &str = "python3 -m unittest discover -s tests";
+
+/// Sets the test command that is usual for such a repository, where nobody has said one: without it no story can
+/// be finished.
+async fn tests(app: &App, client: &Client, project: Uuid) -> Result<Option<&'static str>, Error> {
+    let view = client.get(&format!("/projects/{project}")).await?;
+    if view["test_command"].is_string() {
+        return Ok(None);
+    }
+    let failed = |error| Error::Setup(format!("the repository cannot be read: {error}"));
+    let head = app.forge.info(project).await.map_err(failed)?.head;
+    let files = app.forge.tree(project, &head).await.map_err(failed)?;
+    let has = |name: &str| files.iter().any(|file| file.path == name);
+    let is_unittest = |path: &str| path.starts_with("tests/test_") && path.ends_with(".py");
+    let usual = USUAL.into_iter().find(|(file, _)| has(file)).map(|(_, command)| command);
+    let plain = files.iter().any(|file| is_unittest(&file.path)).then_some(PLAIN_PYTHON);
+    let Some(command) = usual.or(plain) else {
+        return Err(Error::Setup("say how the repository's tests are run with --test-command".into()));
+    };
+    client.patch(&format!("/projects/{project}"), &json!({ "test_command": command })).await?;
+    Ok(Some(command))
 }
 
 /// Leaves one decision to people, the merge, so that the demonstration has one place to look at.

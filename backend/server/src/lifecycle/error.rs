@@ -30,7 +30,7 @@ pub enum StartError {
     DatabaseUrl(#[source] sqlx::Error),
     /// The configured database does not answer, or refuses.
     #[error(
-        "the database {place} cannot be used after {seconds} s; check DATABASE_URL and that PostgreSQL runs"
+        "the database {place} cannot be used (tried for {seconds} s); check DATABASE_URL and that PostgreSQL runs"
     )]
     Unreachable {
         /// Host and database, without the password.

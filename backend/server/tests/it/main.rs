@@ -12,6 +12,7 @@ mod approvals;
 mod audit;
 mod auth;
 mod budgets;
+mod cli;
 mod events;
 mod floor;
 mod history;

@@ -1,8 +1,8 @@
 //! The main job, end to end: the whole process, real git, real tools, real tests, real HTTP; only the model's words
 //! come from a scenario.
 
+use crate::support;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use std::{path::Path, process::Command, time::Duration};
 use syndarix::{
     config::{Config, Flags, process_env},
@@ -10,7 +10,6 @@ use syndarix::{
     lifecycle::{self, Options, Running, scripted_groups},
 };
 use tempfile::TempDir;
-use url::Url;
 use uuid::Uuid;
 
 /// The whole way of a story takes some seconds on an idle machine.
@@ -28,18 +27,8 @@ struct Demo {
     _dir: TempDir,
 }
 
-fn server() -> Url {
-    let url = process_env("TEST_DATABASE_URL").or_else(|| process_env("DATABASE_URL"));
-    url.expect("these tests need PostgreSQL: run them with `make test`").parse().unwrap()
-}
-
-async fn admin(sql: String) {
-    let mut admin = PgConnection::connect(server().as_str()).await.unwrap();
-    admin.execute(AssertSqlSafe(sql)).await.unwrap();
-}
-
 fn config(dir: &Path, database: &str) -> Config {
-    let mut url = server();
+    let mut url = support::server_url();
     url.set_path(database);
     let flags = Flags { data_dir: Some(dir.into()), listen: Some(([127, 0, 0, 1], 0).into()), file: None };
     let mut config = Config::load(&flags, |_| None).unwrap();
@@ -57,7 +46,7 @@ impl Demo {
             syndarix::telemetry::init("pretty", &process_env("SYNDARIX_LOG").unwrap()).unwrap();
         }
         let database = format!("syndarix_main_job_{}", Uuid::now_v7().simple());
-        admin(format!("create database {database}")).await;
+        support::admin(format!("create database {database}")).await;
         let dir = tempfile::tempdir().unwrap();
         let model = demo::serve_model(demo::scenario(None).unwrap()).await.unwrap();
         let options =
@@ -149,7 +138,7 @@ impl Demo {
 
     async fn end(self) {
         self.running.stop().await;
-        admin(format!("drop database {} with (force)", self.database)).await;
+        support::admin(format!("drop database {} with (force)", self.database)).await;
     }
 }
 

@@ -50,6 +50,20 @@ pub struct TestApp {
     _dir: TempDir,
 }
 
+/// The server that tests make their databases on.
+pub fn server_url() -> url::Url {
+    let url = syndarix::config::process_env("TEST_DATABASE_URL")
+        .or_else(|| syndarix::config::process_env("DATABASE_URL"))
+        .expect("these tests need PostgreSQL: run them with `make test`, or set TEST_DATABASE_URL");
+    url.parse().expect("TEST_DATABASE_URL is a URL")
+}
+
+/// Runs a statement on that server, such as making a database.
+pub async fn admin(sql: String) {
+    let mut admin = PgConnection::connect_with(&server()).await.unwrap();
+    admin.execute(AssertSqlSafe(sql)).await.unwrap();
+}
+
 fn server() -> PgConnectOptions {
     let url = syndarix::config::process_env("TEST_DATABASE_URL")
         .or_else(|| syndarix::config::process_env("DATABASE_URL"))
