@@ -133,24 +133,43 @@ create index usage_story on usage (story_id);
 create index usage_run on usage (run_id);
 create index usage_open on usage (at) where state = 'reserved';
 
+-- How far the index of a project's repository is.
+create table knowledge_index (
+    project_id uuid primary key references project,
+    state text not null,
+    detail text not null default '',
+    -- The commit that is wholly indexed.
+    indexed_commit text,
+    files_total integer not null default 0,
+    files_done integer not null default 0,
+    updated_at timestamptz not null,
+    constraint knowledge_index_state check (state in ('queued', 'indexing', 'ready', 'failed'))
+) with (fillfactor = 50);
+
 create table knowledge_source (
     project_id uuid not null references project,
-    path text not null,
     origin text not null,
+    path text not null,
+    -- Of the content, and of the version of the chunker: what either changes is cut again.
     content_hash text not null,
+    -- A document's own text; a file's is in its repository.
+    content text,
     indexed_commit text,
-    chunks integer not null,
+    chunks integer not null default 0,
     status text not null,
     detail text not null default '',
     updated_at timestamptz not null,
-    primary key (project_id, path),
+    primary key (project_id, origin, path),
     constraint knowledge_source_origin check (origin in ('repository', 'document')),
+    constraint knowledge_source_content check ((origin = 'document') = (content is not null)),
     constraint knowledge_source_status check (status in ('queued', 'indexing', 'ready', 'failed'))
 );
 
 create table knowledge_chunk (
-    id uuid primary key,
+    -- Short, because every posting names it.
+    id bigint generated always as identity primary key,
     project_id uuid not null,
+    origin text not null,
     path text not null,
     kind text not null,
     language text not null default '',
@@ -159,15 +178,65 @@ create table knowledge_chunk (
     end_line integer not null,
     body text not null,
     content_hash text not null,
-    -- Identifiers split into words, so that `parseHeader` is found by "header".
+    -- The words of breadcrumb and body, identifiers split, so that `parseHeader` is found by "header".
     search tsvector not null,
+    -- How many words that is.
+    length integer not null,
     -- Filled when embeddings are configured; the model is recorded, because vectors of two models do not compare.
     embedding vector,
     embedding_model text,
-    foreign key (project_id, path) references knowledge_source on delete cascade
+    foreign key (project_id, origin, path) references knowledge_source on delete cascade
 );
-create index knowledge_chunk_source on knowledge_chunk (project_id, path);
-create index knowledge_chunk_search on knowledge_chunk using gin (search);
+create index knowledge_chunk_source on knowledge_chunk (project_id, origin, path);
+
+-- The inverted index that BM25 reads: which word is how often in which chunk. The key holds all that ranking needs,
+-- so that a search reads the index alone.
+create table knowledge_posting (
+    project_id uuid not null,
+    term text not null,
+    chunk bigint not null,
+    frequency integer not null,
+    length integer not null,
+    primary key (project_id, term, chunk) include (frequency, length)
+);
+
+create table knowledge_statistics (
+    project_id uuid primary key references project,
+    chunks bigint not null,
+    words bigint not null
+) with (fillfactor = 50);
+
+-- Postings follow their chunks whichever way those come and go, cascades included: a chunk that was deleted is
+-- found by no word.
+create function knowledge_chunk_added() returns trigger language plpgsql as $$
+begin
+    insert into knowledge_posting (project_id, term, chunk, frequency, length)
+    select added.project_id, word.lexeme, added.id, cardinality(word.positions), added.length
+    from added cross join lateral unnest(added.search) word;
+    insert into knowledge_statistics (project_id, chunks, words)
+    select project_id, count(*), sum(length) from added group by project_id
+    on conflict (project_id) do update
+        set chunks = knowledge_statistics.chunks + excluded.chunks,
+            words = knowledge_statistics.words + excluded.words;
+    return null;
+end $$;
+create trigger knowledge_chunk_added after insert on knowledge_chunk
+    referencing new table as added for each statement execute function knowledge_chunk_added();
+
+-- The planner knows nothing of how many words a chunk has, and would read the whole table for a few of them.
+create function knowledge_chunk_removed() returns trigger language plpgsql
+    set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+begin
+    delete from knowledge_posting posting using removed cross join lateral unnest(removed.search) word
+    where posting.project_id = removed.project_id and posting.term = word.lexeme and posting.chunk = removed.id;
+    update knowledge_statistics statistics
+    set chunks = statistics.chunks - gone.chunks, words = statistics.words - gone.words
+    from (select project_id, count(*) as chunks, sum(length) as words from removed group by project_id) gone
+    where statistics.project_id = gone.project_id;
+    return null;
+end $$;
+create trigger knowledge_chunk_removed after delete on knowledge_chunk
+    referencing old table as removed for each statement execute function knowledge_chunk_removed();
 
 create table issue (
     project_id uuid not null references project,

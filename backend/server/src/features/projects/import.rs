@@ -3,7 +3,7 @@
 use super::repository::{Source, awaited};
 use crate::{
     db::{Author, Error},
-    features::job,
+    features::{job, knowledge},
     state::App,
 };
 use async_trait::async_trait;
@@ -92,6 +92,7 @@ impl Import {
         .await?;
         let data = json!({ "default_branch": info.default_branch.as_str(), "head": info.head.to_string() });
         uow.announce(project, "project", project, "project.repository_ready", data);
+        knowledge::index_soon(&mut uow, project, info.head.as_str()).await?;
         uow.complete_job();
         uow.commit().await.map(drop)
     }

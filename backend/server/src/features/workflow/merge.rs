@@ -6,7 +6,7 @@
 use super::effects::queue;
 use crate::{
     db::{Author, Error, retry_conflicts},
-    features::{agents, job, job::payload},
+    features::{agents, job, job::payload, knowledge},
     state::App,
 };
 use async_trait::async_trait;
@@ -77,6 +77,9 @@ impl Merge {
         retry_conflicts(|| async {
             let mut uow = self.app.store.begin(Author::system().within(lease)).await?;
             uow.tell::<PullRequest>(project, pull_request, &command).await?;
+            if let Command::FinishMerge { commit } = &command {
+                knowledge::index_soon(&mut uow, project, commit).await?;
+            }
             uow.complete_job();
             uow.commit().await
         })
