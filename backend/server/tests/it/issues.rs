@@ -1,7 +1,7 @@
 //! The built-in issue tracker, used by a person and by an agent.
 
 use crate::{
-    seed::{Seeded, project_of},
+    seed::{Seeded, Tools, project_of},
     support::TestApp,
 };
 use axum::{
@@ -178,4 +178,27 @@ async fn strangers_and_bad_input_are_refused_with_the_reason() {
     let foreign = json!({ "title": "About theirs", "story_id": app.app.store.new_id() });
     let (status, _) = app.post(&seed.path("issues"), &seed.user_token, foreign).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test]
+async fn an_agent_keeps_issues_through_its_tools() {
+    let app = TestApp::start().await;
+    let seed = project_of(&app, "maria").await;
+    let tools = Tools::start(&app, &seed, syndarix_mcp_issues::server()).await;
+    let new = json!({ "title": "Login fails", "body": "On Safari.", "labels": ["bug"] });
+    for _ in 0..2 {
+        let opened = tools.client.try_call("create_issue", new.clone(), Some("step-7")).await.unwrap();
+        assert_eq!(opened.value["number"], 1, "a repeated step opens nothing new: {opened:?}");
+    }
+    tools.client.ok("comment_issue", json!({ "number": 1, "body": "I look into it." })).await;
+    let change = json!({ "number": 1, "assignee": "Ada", "state": "closed" });
+    assert_eq!(tools.client.ok("update_issue", change).await["state"], "closed");
+    assert_eq!(tools.client.ok("list_issues", json!({})).await["issues"], json!([]));
+    let found = tools.client.ok("search_issues", json!({ "query": "who cannot login" })).await;
+    assert_eq!(found["issues"][0]["number"], 1);
+    let issue = tools.client.ok("get_issue", json!({ "number": 1 })).await;
+    assert_eq!((&issue["assignee"], &issue["author"]), (&json!("Ada"), &json!("Ada of maria")));
+    assert_eq!(issue["comments"][0]["body"], "I look into it.");
+    let sentence = tools.client.fails("get_issue", json!({ "number": 2 })).await;
+    assert!(sentence.contains("no issue"), "{sentence}");
 }

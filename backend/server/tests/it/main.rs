@@ -17,6 +17,7 @@ mod events;
 mod floor;
 mod history;
 mod issues;
+mod knowledge;
 mod main_job;
 mod operations;
 mod notices;

@@ -3,6 +3,10 @@
 use crate::support::TestApp;
 use syndarix::clock::Clock;
 use syndarix_domain::ids::{AgentId, ProjectId, RunId};
+use syndarix_mcp_kit::{
+    Host, Options, TokenVerifier, ToolServer,
+    testing::{Bench, Client, Started},
+};
 use uuid::Uuid;
 
 /// Somebody's project.
@@ -43,4 +47,30 @@ pub(crate) async fn project_of(app: &TestApp, name: &str) -> Seeded {
     );
     sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(app.app.pool()).await.unwrap();
     Seeded { project, agent, run: app.app.store.new_id(), user_token }
+}
+
+/// The MCP server of this name over real HTTP, before the application over real HTTP, and a client of the agent.
+pub(crate) struct Tools {
+    pub(crate) client: Client,
+    _server: Started,
+    _backend: Started,
+}
+
+impl Tools {
+    pub(crate) async fn start(app: &TestApp, seed: &Seeded, server: ToolServer<()>) -> Self {
+        let name = server.name();
+        let backend = Started::new("backend", app.router.clone()).await;
+        let mut bench = Bench::new();
+        (bench.project, bench.agent, bench.run) = (seed.project, seed.agent, seed.run);
+        let options = Options {
+            workspaces: Some(bench.workspaces()),
+            backend_url: Some(backend.base.parse().unwrap()),
+            ..Options::default()
+        };
+        let verifier = TokenVerifier::from_pem(app.app.keys.public_pem()).unwrap();
+        let host = Host::new(verifier, options).unwrap();
+        let server = Started::new(name, server.mount(&host)).await;
+        let client = bench.client_at(&server.url, &seed.agent_token(app, name)).await.unwrap();
+        Self { client, _server: server, _backend: backend }
+    }
 }

@@ -23,7 +23,7 @@ use syndarix_mcp_knowledge::chunk::{Chunk, chunk_bytes};
 use tokio_util::sync::CancellationToken;
 
 pub(super) const KIND: &str = "knowledge.index";
-const QUEUE: &str = "sync";
+const QUEUE: &str = "index";
 /// Attempts before it says that it failed; the next merge tries again anyway.
 const ATTEMPTS: u16 = 5;
 /// Files in one transaction, at most: progress shows, and a crash costs little.

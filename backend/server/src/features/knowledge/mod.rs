@@ -13,7 +13,7 @@
 //! whose text did not change), and `ScoreParts::vector` in every result. Whoever adds it embeds in the indexing job
 //! after a batch is stored, and fuses in [`search`] by min-max over the best of each half.
 //!
-//! Jobs: `knowledge.index` (sync). Events: `knowledge.document_stored`, `knowledge.document_deleted`.
+//! Jobs: `knowledge.index` (index). Events: `knowledge.document_stored`, `knowledge.document_deleted`.
 
 mod documents;
 mod index;
