@@ -212,7 +212,7 @@ async fn a_decision_after_a_restart_wakes_the_run() {
 async fn a_merge_is_shown_with_its_diff_at_the_asked_head() {
     let test = TestApp::start().await;
     let mut scene = Scene::analysis(&test).await;
-    let pr = scene.to_review().await;
+    let pr = scene.reach_review().await;
     let asked = scene.offer_merge(pr).await;
     // Somebody pushes to the branch without the pull request knowing it yet.
     crate::scene::commit(&test, scene.project, "feature", "later.txt", "later\n").await;
@@ -248,7 +248,7 @@ async fn a_merge_is_shown_with_its_diff_at_the_asked_head() {
 async fn line_comments_on_a_merge_go_back_to_the_engineer_together() {
     let test = TestApp::start().await;
     let mut scene = Scene::analysis(&test).await;
-    let pr = scene.to_review().await;
+    let pr = scene.reach_review().await;
     let asked = scene.offer_merge(pr).await;
     let comments = json!([
         { "path": "export.csv", "line": 1, "side": "new", "body": "Use commas." },
@@ -270,7 +270,7 @@ async fn line_comments_on_a_merge_go_back_to_the_engineer_together() {
 async fn a_rejected_merge_blocks_the_story_and_merges_nothing() {
     let test = TestApp::start().await;
     let mut scene = Scene::analysis(&test).await;
-    let pr = scene.to_review().await;
+    let pr = scene.reach_review().await;
     let asked = scene.offer_merge(pr).await;
     decide(&scene, &scene.token, &asked, json!({ "outcome": "rejected", "note": "Not now." })).await;
     let story::Phase::Blocked { reason, .. } = scene.story_state().await.phase else { unreachable!() };
@@ -284,7 +284,7 @@ async fn a_rejected_merge_blocks_the_story_and_merges_nothing() {
 async fn an_approved_merge_is_merged_by_the_queue() {
     let test = TestApp::start().await;
     let mut scene = Scene::analysis(&test).await;
-    let pr = scene.to_review().await;
+    let pr = scene.reach_review().await;
     let asked = scene.offer_merge(pr).await;
     decide(&scene, &scene.token, &asked, json!({ "outcome": "approved" })).await;
     test.run_jobs().await;

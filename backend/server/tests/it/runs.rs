@@ -103,7 +103,7 @@ async fn a_story_shows_its_timeline_its_changes_and_its_tests() {
     let mut scene = Scene::analysis(&test).await;
     let story = scene.path(&format!("/stories/{}", scene.story));
     assert_eq!(test.get(&format!("{story}/changes"), &scene.token).await.0, StatusCode::NOT_FOUND);
-    scene.to_review().await;
+    scene.reach_review().await;
     let (_, timeline) = test.get(&format!("{story}/timeline"), &scene.token).await;
     assert_eq!(timeline["items"].as_array().unwrap().len(), 4);
     let (status, diff) = test.get(&format!("{story}/changes"), &scene.token).await;

@@ -244,7 +244,7 @@ impl<'t> Scene<'t> {
     }
 
     /// Analysis and design went by, and the engineer's pull request with one real commit is under review.
-    pub async fn to_review(&mut self) -> PullRequestId {
+    pub async fn reach_review(&mut self) -> PullRequestId {
         self.finish(StageOutput::Analysis { acceptance: vec!["It exports".into()] }).await;
         self.begin_run(StageName::Design).await;
         self.finish(StageOutput::Design { decision: "One module".into() }).await;
@@ -359,7 +359,7 @@ pub async fn hire(test: &TestApp, project: ProjectId, role: &str) -> Uuid {
 }
 
 /// A commit on a branch off main, made with real git; its id.
-pub async fn commit(test: &TestApp, project: ProjectId, branch: &str, file: &str, text: &str) -> String {
+pub async fn commit(test: &TestApp, project: ProjectId, branch: &str, file: &str, content: &str) -> String {
     let forge = &test.app.forge;
     let name = BranchName::new(branch).unwrap();
     if forge.head(project.0, &name).await.unwrap().is_none() {
@@ -369,7 +369,7 @@ pub async fn commit(test: &TestApp, project: ProjectId, branch: &str, file: &str
     let run = Uuid::now_v7();
     let target = WorktreeTarget::Branch(name.clone());
     let worktree = forge.add_worktree(project.0, run, &target).await.unwrap();
-    std::fs::write(worktree.path.join(file), text).unwrap();
+    std::fs::write(worktree.path.join(file), content).unwrap();
     git(&worktree.path, &["add", "-A"]);
     git(
         &worktree.path,

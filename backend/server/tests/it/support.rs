@@ -47,7 +47,7 @@ pub struct TestApp {
     pub router: Router,
     pub clock: Clock,
     database: String,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// The server that tests make their databases on.
@@ -113,7 +113,7 @@ impl TestApp {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::fixed("2026-11-20T09:00:00Z".parse().unwrap());
         let app = assemble(&database, &dir, clock.clone(), settings, groups).await;
-        Self { router: http::router(app.clone()), app, clock, database, _dir: dir }
+        Self { router: http::router(app.clone()), app, clock, database, dir }
     }
 
     /// Sends a request and reads the answer as JSON (null when it has no body).
@@ -173,7 +173,7 @@ impl TestApp {
 
     /// Another process over the same database and data, as after a restart.
     pub async fn another(&self) -> App {
-        assemble(&self.database, &self._dir, self.clock.clone(), |_| (), self.app.models.groups.clone()).await
+        assemble(&self.database, &self.dir, self.clock.clone(), |_| (), self.app.models.groups.clone()).await
     }
 
     /// Lets a timer of this stream ring now, and works on what follows.
