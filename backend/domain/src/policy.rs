@@ -198,7 +198,7 @@ impl Policy {
     /// Reads the matrix. An action without a row is asked: a forgotten line must not mean consent.
     pub fn judge(&self, autonomy: Autonomy, action: Action, confidence: Option<u8>) -> Verdict {
         let row = self.rows.iter().find(|row| row.action == action);
-        let level = autonomy.name();
+        let level = autonomy.name().replace('_', " ");
         match row {
             None => Verdict::Ask {
                 category: Category::Critical,
@@ -206,7 +206,7 @@ impl Policy {
             },
             Some(row) if row.answer(autonomy) == Answer::Ask => Verdict::Ask {
                 category: row.category(),
-                rule: format!("{} is asked at autonomy {level}", action.title()),
+                rule: format!("{}: a person decides at autonomy level {level}", action.title()),
             },
             Some(_) if confidence.is_some_and(|sure| sure < self.threshold) => Verdict::Ask {
                 category: Category::Uncertainty,
@@ -216,7 +216,9 @@ impl Policy {
                     self.threshold
                 ),
             },
-            Some(_) => Verdict::Auto { rule: format!("{} is not asked at autonomy {level}", action.title()) },
+            Some(_) => Verdict::Auto {
+                rule: format!("{}: nobody is asked at autonomy level {level}", action.title()),
+            },
         }
     }
 }

@@ -223,7 +223,7 @@ async fn a_merge_is_shown_with_its_diff_at_the_asked_head() {
     assert_eq!(view["confidence"], 0.91);
     assert_eq!(
         view["policy"],
-        json!({ "autonomy": "milestone", "rule": "pull request merge is asked at autonomy milestone" })
+        json!({ "autonomy": "milestone", "rule": "pull request merge: a person decides at autonomy level milestone" })
     );
     assert_eq!(view["payload"], Value::Null);
     let files: Vec<&str> =

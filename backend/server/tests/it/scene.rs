@@ -179,7 +179,7 @@ impl<'t> Scene<'t> {
             subject: Subject::Run { run: self.run },
             action,
             category: Category::Critical,
-            rule: format!("{} is asked at autonomy milestone", action.title()),
+            rule: format!("{}: a person decides at autonomy level milestone", action.title()),
             title: format!("Agree to {}", action.title()),
             summary: "It is done.".into(),
             story: Some(self.story),
