@@ -16,7 +16,13 @@ use tower_http::{
     set_header::SetResponseHeaderLayer,
     trace::TraceLayer,
 };
-use utoipa::OpenApi;
+use utoipa::{
+    Modify, OpenApi,
+    openapi::{
+        ComponentsBuilder,
+        security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
+    },
+};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{ApiError, ui};
@@ -37,18 +43,44 @@ const CONTENT_POLICY: &str = "default-src 'self'; img-src 'self' data:; style-sr
 ))]
 struct Document;
 
-fn described() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", features::routes())
+/// Whom the operations below ask for no access token: they give one, or end with what the cookie holds.
+const OPEN: &str = "/api/v1/auth/";
+const BEARER: &str = "bearer";
+
+/// Says that everything else wants an access token.
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        let components = document.components.take().unwrap_or_else(|| ComponentsBuilder::new().build());
+        let with_scheme =
+            ComponentsBuilder::from(components).security_scheme(BEARER, SecurityScheme::Http(scheme));
+        document.components = Some(with_scheme.build());
+        document.security = Some(vec![SecurityRequirement::new(BEARER, Vec::<String>::new())]);
+        for (_, item) in document.paths.paths.iter_mut().filter(|(path, _)| path.starts_with(OPEN)) {
+            for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+                operation.security = Some(Vec::new());
+            }
+        }
+    }
+}
+
+fn described() -> (Router<App>, utoipa::openapi::OpenApi) {
+    let routes = OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", features::routes());
+    let (api, mut document) = routes.split_for_parts();
+    Bearer.modify(&mut document);
+    (api, document)
 }
 
 /// The OpenAPI document, as committed in docs/api/openapi.json.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    described().into_openapi()
+    described().1
 }
 
 /// The router of `serve`.
 pub fn router(app: App) -> Router {
-    let (api, document) = described().split_for_parts();
+    let (api, document) = described();
     let document = Json(document);
     api.route("/api/v1/openapi.json", get(move || std::future::ready(document.clone())))
         .route("/docs", get(|| std::future::ready(Html(ui::API_PAGE))))
