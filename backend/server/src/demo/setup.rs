@@ -19,6 +19,8 @@ use uuid::Uuid;
 /// A repository from elsewhere may be large.
 const IMPORT_LIMIT: Duration = Duration::from_secs(600);
 const IMPORT_POLL: Duration = Duration::from_millis(100);
+/// What the project may cost, in micro-USD: about a dozen stories of the scripted model, and a bound for a real one.
+const HARD_LIMIT: i64 = 10_000_000;
 /// A sprint of the demonstration, in days.
 const SPRINT_DAYS: u64 = 13;
 /// Names the demonstration's repository among those that it is imported from.
@@ -94,7 +96,7 @@ async fn create(app: &App, client: &Client, name: &str, own: Option<&Own>) -> Re
     };
     let body = json!({
         "organisation_id": organisation, "name": name, "autonomy": "milestone", "test_command": test_command,
-        "repository": { "source": source, "location": location },
+        "hard_limit_micro_usd": HARD_LIMIT, "repository": { "source": source, "location": location },
     });
     Ok(client.post("/projects", &body).await?)
 }
