@@ -13,6 +13,14 @@ export default defineConfig({
     // The server's policy is `default-src 'self'`: nothing may be inlined as data: or as a script.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
+    rollupOptions: {
+      input: { index: "index.html", "api-docs": "src/docs/main.ts" },
+      output: {
+        // The page at /docs is written by the server, which knows these two by name.
+        entryFileNames: (chunk) => (chunk.name === "api-docs" ? "api-docs.js" : "assets/[name]-[hash].js"),
+        assetFileNames: (asset) => (asset.names.includes("api-docs.css") ? "api-docs.css" : "assets/[name]-[hash][extname]"),
+      },
+    },
     chunkSizeWarningLimit: 600,
   },
   test: {

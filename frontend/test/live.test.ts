@@ -6,7 +6,7 @@ import type { EventEnvelope } from "../src/api/types";
 
 const P = "p1";
 const event = (type: string, extra: Partial<EventEnvelope> = {}): EventEnvelope => ({
-  id: `e:${type}`, type, time: "2026-11-20T10:00:00Z", project_id: P, actor_type: "agent", subject: null, seq: 1, data: {}, ...extra,
+  id: `e:${type}`, type, time: "2026-11-20T10:00:00Z", project_id: P, actor_type: "agent", subject: "", seq: 1, data: {}, ...extra,
 });
 
 describe("what an event refreshes", () => {

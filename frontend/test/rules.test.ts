@@ -143,7 +143,7 @@ describe("runs", () => {
 describe("versions of an agent type", () => {
   const type = { id: "1", version: 1, name: "A", limits: { max_steps: 40 }, expertise: ["rust"] } as AgentType;
   it("tell what they changed, and leave identity out", () => {
-    expect(changesBetween(type, { ...type, id: "2", version: 2, limits: { max_steps: 60 }, expertise: [] })).toEqual([
+    expect(changesBetween(type, { ...type, id: "2", version: 2, limits: { ...type.limits, max_steps: 60 }, expertise: [] })).toEqual([
       { field: "limits", before: "max_steps 40", after: "max_steps 60" },
       { field: "expertise", before: "rust", after: "–" },
     ]);

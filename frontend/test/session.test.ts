@@ -3,7 +3,7 @@ import { ApiError, api } from "../src/api/client";
 import { acceptSession, accessToken, dropSession, refreshSession, sessionState } from "../src/api/session";
 
 const user = { id: "u", email: "m@example.org", name: "Maria" };
-const session = (token: string) => ({ access_token: token, token_type: "Bearer", expires_in: 900, user });
+const session = (token: string) => ({ access_token: token, token_type: "Bearer", expires_in: 900, refresh_token: "r", user });
 const json = (body: unknown, status = 200) => new Response(JSON.stringify(body), { status, headers: { "Content-Type": "application/json" } });
 
 function server(handle: (path: string, init: RequestInit) => Response) {

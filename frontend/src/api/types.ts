@@ -1,9 +1,18 @@
+import type { components } from "./schema";
+
 /**
- * The wire types of `/api/v1`, in one place.
+ * The wire types of `/api/v1`: names for what `schema.ts` holds, which is generated from the API
+ * document. Written here is only what the document does not say: the words that a plain string may
+ * be, and what the event stream carries.
  *
  * Times are RFC 3339 UTC, money is integer micro-USD, ids are UUID strings. Simulated spend always
  * has its own field and is never added to real spend.
  */
+
+type Schema = components["schemas"];
+
+/** A type of the document with narrower members: they must be among its own, and fit them. */
+type Narrow<T, N extends { [K in keyof N]: K extends keyof T ? T[K] : never }> = Omit<T, keyof N> & N;
 
 export type Id = string;
 export type Timestamp = string;
@@ -15,487 +24,113 @@ export interface Page<T> {
   next_cursor?: string | null;
 }
 
-export interface User {
-  id: Id;
-  email: string;
-  name: string;
-}
-
-export interface Session {
-  access_token: string;
-  token_type: string;
-  expires_in: number;
-  refresh_token?: string;
-  user: User;
-}
-
-export interface Membership {
-  id: Id;
-  name: string;
-  role: string;
-}
-
-export interface Me {
-  user: User;
-  organisations: Membership[];
-  projects: Membership[];
-}
-
-export interface SystemInfo {
-  version: string;
-  instance: string;
-  models: { group: string; deployments: { name: string; provider: string; model: string; simulated: boolean }[] }[];
-  isolation: { level: string; detail: string };
-  queues: { queue: string; depth: number; oldest_age_seconds: number | null; workers: number }[];
-  database: "embedded" | "external";
-  redis: boolean;
-}
+export type User = Schema["UserView"];
+export type Session = Schema["SessionView"];
+export type Membership = Schema["MembershipView"];
+export type Me = Schema["Me"];
+export type SystemInfo = Schema["System"];
 
 export type Autonomy = "full_control" | "milestone" | "autonomous";
-export type Role = "admin" | "editor" | "approver" | "viewer";
 
 /** Simulated spend counts against the limit, and is never shown as real money. */
-export interface Budget {
-  hard_limit_micro_usd: MicroUsd | null;
-  soft_limit_micro_usd?: MicroUsd | null;
-  spent_micro_usd: MicroUsd;
-  reserved_micro_usd: MicroUsd;
-  simulated_micro_usd: MicroUsd;
-}
+export type Budget = Schema["Budget"];
+export type BudgetChange = Schema["SetBudget"];
 
-export interface Project {
-  id: Id;
-  organisation_id: Id;
-  name: string;
-  role: string;
-  autonomy: Autonomy;
-  confidence_threshold: number;
-  default_branch: string;
-  test_command: string | null;
-  repository: { state: "importing" | "ready" | "failed"; detail?: string | null; location?: string | null };
-  created_at: Timestamp;
-  budget: Budget | null;
-  spent_micro_usd: MicroUsd;
-  simulated_micro_usd: MicroUsd;
-  counts: { stories_open: number; approvals_pending: number; agents: number };
-}
+export type Repository = Narrow<Schema["RepositoryView"], { state: "importing" | "ready" | "failed" }>;
+export type Project = Narrow<Schema["ProjectView"], { autonomy: Autonomy; repository: Repository }>;
+export type NewProject = Schema["CreateProject"];
+export type ProjectChange = Schema["ChangeProject"];
 
-export interface Member {
-  user?: User;
-  user_id?: Id;
-  id?: Id;
-  email?: string;
-  name?: string;
-  role: Role | string;
-}
+export type Member = Schema["MemberView"];
 
-export type PolicyAnswer = "ask" | "auto";
-
-export interface PolicyRow {
-  action: string;
-  title: string;
-  category: string;
-  full_control: PolicyAnswer;
-  milestone: PolicyAnswer;
-  autonomous: PolicyAnswer;
-}
-
+export type PolicyAnswer = Schema["AnswerView"];
+export type PolicyRow = Schema["RowView"];
+/** As it is read. It is written with the same rows. */
 export interface Policy {
   rows: PolicyRow[];
   threshold: number;
 }
 
 export type SprintState = "planning" | "active" | "review" | "done" | "cancelled";
-
-export interface Sprint {
-  id: Id;
-  project_id: Id;
-  name: string;
-  goal: string;
-  starts_on: string | null;
-  ends_on: string | null;
-  state: SprintState;
-  /** The open question about its start or completion. */
-  approval_id?: Id | null;
-  version: number;
-  points_total: number;
-  points_done: number;
-  stories: number;
-}
+export type Sprint = Narrow<Schema["Sprint"], { state: SprintState }>;
+export type NewSprint = Schema["CreateSprint"];
 
 export type WorkPhase = "analysis" | "design" | "implementation" | "review" | "testing" | "done";
 export type Phase = WorkPhase | "blocked" | "cancelled";
 
-export interface Story {
-  id: Id;
-  project_id: Id;
-  number: number;
-  title: string;
-  description: string;
-  points: number | null;
-  sprint_id: Id | null;
-  acceptance_criteria: string[];
-  /** What the design stage decided. */
-  design?: string | null;
-  phase: Phase;
-  blocked_from?: WorkPhase | null;
-  blocked_reason?: string | null;
-  version: number;
-  waiting_for: string;
-  owner: { kind: "agent" | "human" | "none"; id?: Id | null; name?: string | null };
-  run_id?: Id | null;
-  pull_request_id?: Id | null;
-  branch?: string | null;
-  approval_id?: Id | null;
-  round: number;
-  deadline?: Timestamp | null;
-  started: boolean;
-  created_at: Timestamp;
-  updated_at: Timestamp;
-  cost_micro_usd: MicroUsd;
-  simulated_micro_usd: MicroUsd;
-  merge_commit?: string | null;
-}
+export type Owner = Narrow<Schema["Owner"], { kind: "agent" | "human" | "none" }>;
+export type Story = Narrow<Schema["Story"], { phase: Phase; blocked_from?: WorkPhase | null; owner: Owner }>;
+export type NewStory = Schema["CreateStory"];
 
-export interface Actor {
-  type: "agent" | "user" | "system" | string;
-  id?: Id | null;
-  name?: string | null;
-}
+export type Actor = Schema["Author"];
+export type HistoryItem = Narrow<Schema["HistoryItem"], { phase: Phase }>;
 
-export interface HistoryItem {
-  version: number;
-  type: string;
-  at: Timestamp;
-  actor: Actor;
-  data: Json;
-  phase?: Phase | null;
-}
+export type FileDiff = Narrow<Schema["DiffFile"], { status: "added" | "modified" | "deleted" | "renamed" }>;
+export type Diff = Narrow<Schema["Diff"], { files: FileDiff[] }>;
+export type TestRun = Schema["TestRun"];
+export type PullRequest = Schema["PullRequest"];
 
-export interface FileDiff {
-  path: string;
-  old_path?: string | null;
-  status: "added" | "modified" | "deleted" | "renamed";
-  additions: number;
-  deletions: number;
-  binary: boolean;
-  patch: string;
-  truncated: boolean;
-}
+export type AgentLimits = Schema["Limits"];
+export type AgentType = Schema["AgentType"];
+export type Agent = Narrow<Schema["Agent"], { status: "idle" | "active" | "paused" | "terminated" }>;
+export type NewAgent = Schema["SpawnAgent"];
 
-export interface Diff {
-  base: string;
-  head: string;
-  base_branch: string;
-  head_branch: string;
-  files: FileDiff[];
-  additions: number;
-  deletions: number;
-  /** The change has more files than are shown. */
-  truncated?: boolean;
-}
-
-export interface TestRun {
-  id: Id;
-  run_id?: Id | null;
-  commit: string;
-  command: string;
-  passed: boolean;
-  exit_code: number | null;
-  duration_ms: number;
-  output: string;
-  isolation: string;
-  at: Timestamp;
-}
-
-export interface Comment {
-  author: Actor;
-  body: string;
-  path?: string | null;
-  line?: number | null;
-  side?: "old" | "new" | null;
-  at: Timestamp;
-}
-
-export interface PullRequest {
-  id: Id;
-  number: number;
-  project_id: Id;
-  story_id?: Id | null;
-  title: string;
-  body: string;
-  state: "submitted" | "reviewing" | "approved" | "changes_requested" | "merged" | "closed";
-  head_branch: string;
-  base_branch: string;
-  head_commit: string;
-  approved_commit?: string | null;
-  merge_commit?: string | null;
-  version: number;
-  comments: Comment[];
-  created_at: Timestamp;
-}
-
-export interface AgentLimits {
-  max_steps?: number | null;
-  max_tokens?: number | null;
-  max_cost_micro_usd?: MicroUsd | null;
-  max_seconds?: number | null;
-}
-
-export interface AgentType {
-  id: Id;
-  name: string;
-  role: string;
-  version: number;
-  model_group: string;
-  expertise: string[];
-  personality: { style?: string; tone?: string };
-  system_prompt: string;
-  capabilities: string[];
-  limits: AgentLimits;
-  is_active: boolean;
-}
-
-export interface Agent {
-  id: Id;
-  name: string;
-  type: { id: Id; name: string; role: string; version: number };
-  project_id: Id;
-  status: "idle" | "active" | "paused" | "terminated";
-  current_run_id?: Id | null;
-  current_task?: string | null;
-  spent_micro_usd: MicroUsd;
-  simulated_micro_usd: MicroUsd;
-  runs: number;
-  last_activity_at?: Timestamp | null;
-}
-
-export type RunState =
-  | "started"
-  | "thinking"
-  | "acting"
-  | "waiting"
-  | "succeeded"
-  | "failed"
-  | "stalled"
-  | "cancelled";
-
-export interface Run {
-  id: Id;
-  story_id?: Id | null;
-  agent: { id: Id; name: string; role: string };
-  stage: WorkPhase | string;
-  state: RunState;
-  waiting?: { on: string; detail?: string; approval_id?: Id | null } | null;
-  reason?: string | null;
-  summary?: string | null;
-  confidence?: number | null;
-  started_at: Timestamp;
-  ended_at?: Timestamp | null;
-  steps_count: number;
-  tokens_in: number;
-  tokens_out: number;
-  cost_micro_usd: MicroUsd;
-  simulated_micro_usd: MicroUsd;
-  limits?: AgentLimits | null;
-  version: number;
-}
-
-export interface Step {
-  id: Id;
-  number: number;
-  kind: "model" | "tool";
-  name: string;
-  server?: string | null;
-  status: "started" | "done" | "failed" | "unknown" | "interrupted";
-  started_at: Timestamp;
-  ended_at?: Timestamp | null;
-  duration_ms?: number | null;
-  attempt: number;
-  cost_micro_usd: MicroUsd;
-  simulated: boolean;
-  tokens_in?: number | null;
-  tokens_out?: number | null;
-  input?: Json;
-  output?: Json;
-  error?: string | null;
-  target?: string | null;
-  additions?: number | null;
-  deletions?: number | null;
-}
-
+export type RunState = "started" | "thinking" | "acting" | "waiting" | "succeeded" | "failed" | "stalled" | "cancelled";
+export type Run = Narrow<Schema["Run"], { state: RunState }>;
+export type Step = Narrow<
+  Schema["Step"],
+  { kind: "model" | "tool"; status: "started" | "done" | "failed" | "unknown" | "interrupted"; input: Json; output?: Json }
+>;
 export type RunDetail = Run & { steps: Step[] };
-
 export interface TimelineItem {
   run: Run;
   steps: Step[];
 }
 
-export interface Message {
-  id: Id;
-  type: string;
-  from: Actor;
-  to?: Actor | string | null;
-  routing: string;
-  action: string;
-  priority: string;
-  conversation_id?: Id | null;
-  correlation_id?: Id | null;
-  content: Json;
-  at: Timestamp;
-  delivered_at?: Timestamp | null;
-}
+export type Message = Narrow<Schema["Message"], { content: Json }>;
+export type NewMessage = Schema["PostMessage"];
 
-export type ApprovalState =
-  | "pending"
-  | "approved"
-  | "approved_with_changes"
-  | "changes_requested"
-  | "rejected"
-  | "expired"
-  | "cancelled"
-  | "superseded";
-
-export type Lane = "critical" | "milestone" | "routine";
 export type Outcome = "approved" | "approved_with_changes" | "changes_requested" | "rejected";
+export type ApprovalState = "pending" | Outcome | "expired" | "cancelled" | "superseded";
+export type Lane = "critical" | "milestone" | "routine";
+export type Category = Lane | "uncertainty" | "expertise";
 
-export interface LineComment {
-  path: string;
-  line: number;
-  side: "old" | "new";
-  body: string;
-}
+/** A remark on a line. Those of this browser always name a line and its side. */
+export type LineComment = Narrow<Schema["LineRemark"], { line: number; side: "old" | "new" }>;
+export type LineRemark = Narrow<Schema["LineRemark"], { side?: "old" | "new" }>;
+export type Rule = Narrow<Schema["PolicyView"], { autonomy: Autonomy }>;
 
-export interface Approval {
-  id: Id;
-  project_id: Id;
-  project_name: string;
-  category: "critical" | "milestone" | "routine" | "uncertainty" | "expertise";
-  lane: Lane;
-  action: string;
-  title: string;
-  summary: string;
-  requested_by: Actor;
-  story_id?: Id | null;
-  pull_request_id?: Id | null;
-  run_id?: Id | null;
+interface ApprovalWords {
   state: ApprovalState;
-  digest: string;
+  lane: Lane;
+  category: Category;
+  policy: Rule;
   arguments: Json;
-  arguments_editable: boolean;
-  policy: { autonomy: Autonomy; rule: string };
-  consequences: { approve: string; request_changes: string; reject: string };
-  confidence?: number | null;
-  alternatives: string[];
-  cost_micro_usd: MicroUsd;
-  simulated_micro_usd: MicroUsd;
-  budget?: Budget | null;
-  requested_at: Timestamp;
-  remind_at?: Timestamp | null;
-  expires_at?: Timestamp | null;
-  decided?: { by: { id: Id; name: string }; at: Timestamp; outcome: string; note?: string | null } | null;
-  comments: LineComment[];
+  comments: LineRemark[];
 }
+export type Approval = Narrow<Schema["Approval"], ApprovalWords>;
+export type ApprovalDetail = Narrow<
+  Schema["ApprovalDetail"],
+  ApprovalWords & { payload: Json; diff?: Diff | null; run?: RunDetail | null; story?: Story | null }
+>;
+export type DecisionBody = Narrow<Schema["Decision"], { outcome: Outcome; comments?: LineComment[]; arguments?: Json }>;
 
-export interface ApprovalDetail extends Approval {
-  payload?: Json;
-  diff?: Diff | null;
-  run?: (Run & { steps?: Step[] }) | null;
-  story?: Story | null;
-  timeline?: { at: Timestamp; type: string; actor?: Actor | null; text?: string | null }[] | null;
-}
-
-export interface DecisionBody {
-  outcome: Outcome;
-  digest: string;
-  note?: string;
-  comments?: LineComment[];
-  arguments?: Json;
-}
-
-export interface EventEnvelope {
-  id?: string;
-  type: string;
-  time: Timestamp;
-  project_id: Id;
-  actor_id?: Id | null;
+/** An event of the stream: stored ones have an id and a number, ephemeral ones (`run.delta`) have neither. */
+export interface EventEnvelope extends Partial<Pick<Schema["Event"], "id" | "subject" | "actor_id">>, Pick<Schema["Event"], "type" | "time" | "project_id"> {
   actor_type?: "agent" | "user" | "system";
-  subject?: string | null;
   seq?: number | null;
   data: Record<string, Json>;
 }
 
-export interface UsageRow {
-  key: string;
-  label: string;
-  cost_micro_usd: MicroUsd;
-  simulated_micro_usd: MicroUsd;
-  tokens_in: number;
-  tokens_out: number;
-  calls: number;
-}
+export type UsageRow = Schema["UsageRow"];
+export type Usage = Schema["UsageSummary"];
+export type UsageCall = Schema["UsageCall"];
 
-export interface Usage {
-  total_micro_usd: MicroUsd;
-  simulated_micro_usd: MicroUsd;
-  tokens_in: number;
-  tokens_out: number;
-  rows: UsageRow[];
-  budget?: Budget | null;
-}
+export type AuditEntry = Narrow<Schema["AuditEntry"], { data: Json }>;
+export type AuditPage = Narrow<Schema["AuditPage"], { items: AuditEntry[] }>;
+export type AuditVerdict = Schema["Verdict"];
 
-export interface UsageCall {
-  id: Id;
-  at: Timestamp;
-  run_id?: Id | null;
-  step_id?: Id | null;
-  agent_name?: string | null;
-  model: string;
-  provider: string;
-  attempt: number;
-  tokens_in: number;
-  tokens_out: number;
-  cost_micro_usd: MicroUsd;
-  latency_ms: number;
-  estimated: boolean;
-  simulated: boolean;
-  outcome: string;
-}
-
-export interface AuditEntry {
-  id: Id;
-  position: number | null;
-  time: Timestamp;
-  type: string;
-  category: string;
-  severity: string;
-  actor: Actor;
-  action: string;
-  data: Json;
-  hash: string | null;
-  previous_hash: string | null;
-}
-
-export interface AuditPage extends Page<AuditEntry> {
-  chain: { position: number; hash: string; verified_at: Timestamp | null; sealed: number | boolean };
-}
-
-export interface AuditVerdict {
-  ok: boolean;
-  entries: number;
-  first_bad?: { position: number; reason: string } | null;
-}
-
-export interface Job {
-  id: Id;
-  queue: string;
-  state: string;
-  kind?: string;
-  project_id?: Id | null;
-  error?: string | null;
-  last_error?: string | null;
-  attempts?: number;
-}
+export type Job = Schema["Job"];
 
 export interface ProblemBody {
   type?: string;
@@ -504,6 +139,6 @@ export interface ProblemBody {
   code?: string;
   detail?: string;
   request_id?: string;
-  errors?: { field: string; message: string }[];
+  errors?: { field: string; message: string; line?: number | null }[];
   [extra: string]: unknown;
 }

@@ -1,4 +1,4 @@
-import type { LineComment } from "../api/types";
+import type { LineComment, LineRemark } from "../api/types";
 
 /**
  * Line comments of one review. They are collected here and leave together with the decision, so a
@@ -18,6 +18,11 @@ export type ReviewAction =
   | { type: "save"; path: string; side: "old" | "new"; line: number; body: string }
   | { type: "remove"; path: string; side: "old" | "new"; line: number }
   | { type: "clear" };
+
+/** A remark that can be shown beside its line; one on the whole file cannot. */
+export function onLine(remark: LineRemark): LineComment[] {
+  return remark.line ? [{ path: remark.path, line: remark.line, side: remark.side ?? "new", body: remark.body }] : [];
+}
 
 type Place = { path: string; side: "old" | "new"; line: number };
 

@@ -8,6 +8,7 @@ import * as queries from "../api/queries";
 import type { EventEnvelope, Page } from "../api/types";
 import { dateTime, timeOfDay } from "../format";
 import { t } from "../i18n/en";
+import { useNames } from "../shell/names";
 import { Button } from "../ui/button";
 import { ActorIcon } from "../ui/entity";
 import { EmptyState, InlineError, SkeletonRows } from "../ui/feedback";
@@ -26,11 +27,7 @@ export function ActivityPage() {
   const shownUpTo = Math.max(0, ...accepted.map((event) => event.seq ?? 0));
   const waiting = past.data ? unseen(live.data?.items ?? [], fetched, shownUpTo).filter((event) => !accepted.includes(event) && matchesFilter(event, filter)) : [];
   const all = [...accepted, ...fetched].filter((event) => matchesFilter(event, filter));
-  const agents = useQuery(queries.agents(projectId));
-  const members = useQuery(queries.members(projectId));
-  const names = new Map<string, string>();
-  for (const agent of agents.data ?? []) names.set(agent.id, agent.name);
-  for (const member of members.data ?? []) names.set(member.user_id ?? member.user?.id ?? "", member.name ?? member.user?.name ?? "");
+  const names = useNames(projectId);
   const set = (name: "actor" | "family") => (value: string) => void navigate({ search: (known) => ({ ...known, [name]: value || undefined }), replace: true });
   const options = (labels: Record<string, string>, title: string) => [{ value: "", label: `${title}: ${t.common.all}` }, ...Object.entries(labels).map(([value, label]) => ({ value, label }))];
   return (
@@ -50,7 +47,7 @@ export function ActivityPage() {
       {past.data ? (
         all.length === 0 && !past.hasNextPage ? <div className="card"><EmptyState title={t.activity.empty} detail={t.activity.emptyDetail} action={filter.actor || filter.family ? <Button onClick={() => void navigate({ search: {} })}>{t.common.clearFilters}</Button> : null} /></div> : (
           <>
-            {all.length > 0 ? <ol aria-label={t.activity.feed} className="card divide-y divide-line">{all.map((event) => <EventRow key={event.id ?? `${event.seq}-${event.type}`} event={event} name={names.get(event.actor_id ?? "")} />)}</ol> : null}
+            {all.length > 0 ? <ol aria-label={t.activity.feed} className="card divide-y divide-line">{all.map((event) => <EventRow key={event.id ?? `${event.seq}-${event.type}`} event={event} names={names} />)}</ol> : null}
             <More has={past.hasNextPage} busy={past.isFetchingNextPage} onMore={() => void past.fetchNextPage()} />
           </>
         )
@@ -78,9 +75,9 @@ export function More({ has, busy, onMore }: { has: boolean; busy: boolean; onMor
   return <div ref={ref} className="flex justify-center py-4"><Button busy={busy} onClick={onMore}>{t.common.more}</Button></div>;
 }
 
-function EventRow({ event, name }: { event: EventEnvelope; name: string | undefined }) {
-  const who = name || actorNameOf(event) || t.actor.kind(event.actor_type ?? "system");
-  const object = objectOf(event);
+function EventRow({ event, names }: { event: EventEnvelope; names: ReadonlyMap<string, string> }) {
+  const who = names.get(event.actor_id ?? "") || actorNameOf(event) || t.actor.kind(event.actor_type ?? "system");
+  const object = objectOf(event, names);
   return (
     <li className="flex items-center gap-2.5 px-3 py-1.5">
       <ActorIcon type={event.actor_type} size={15} />

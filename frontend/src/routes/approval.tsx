@@ -8,7 +8,7 @@ import * as queries from "../api/queries";
 import type { ApprovalDetail, Json, Outcome } from "../api/types";
 import { argumentsOf } from "../approval/arguments";
 import { PayloadView } from "../approval/PayloadView";
-import { loadDraft, review, saveDraft, type ReviewState } from "../diff/comments";
+import { loadDraft, onLine, review, saveDraft, type ReviewState } from "../diff/comments";
 import { dateTime, money, shortHash } from "../format";
 import { t } from "../i18n/en";
 import { useShortcuts } from "../keyboard";
@@ -81,7 +81,7 @@ function Detail({ approval, moved, onShowNew }: { approval: ApprovalDetail; move
           </div>
           <div className="flex flex-col gap-3">
             <Block title={t.approval.why}>
-              <p>{approval.policy.rule}</p>
+              <p className="first-letter:uppercase">{approval.policy.rule}</p>
               <p className="mt-1 text-soft">{t.approval.autonomy}: {labelOf(approval.policy.autonomy)} · {t.inbox.category}: {labelOf(approval.category)}</p>
             </Block>
             <Consequences approval={approval} />
@@ -95,7 +95,7 @@ function Detail({ approval, moved, onShowNew }: { approval: ApprovalDetail; move
           <section aria-label={t.approval.changes} className="mt-5">
             <h2 className="mb-2 text-[13.5px] font-semibold">{t.approval.changes}</h2>
             <Suspense fallback={<SkeletonRows rows={8} />}>
-              <DiffViewer diff={diff} sent={approval.comments} {...(pending && mayDecide ? { review: reviewing } : {})} />
+              <DiffViewer diff={diff} sent={approval.comments.flatMap(onLine)} {...(pending && mayDecide ? { review: reviewing } : {})} />
             </Suspense>
           </section>
         ) : null}
@@ -159,7 +159,7 @@ function Decided({ approval }: { approval: ApprovalDetail }) {
         {approval.comments.length > 0 ? (
           <ul aria-label={t.approval.sentComments} className="mt-2 flex flex-col gap-1">
             {approval.comments.map((comment) => (
-              <li key={`${comment.path}:${comment.side}:${comment.line}:${comment.body}`}><span className="font-mono text-[12px] text-soft">{t.approval.line(comment.path, comment.line)}</span> {comment.body}</li>
+              <li key={`${comment.path}:${comment.side}:${comment.line}:${comment.body}`}><span className="font-mono text-[12px] text-soft">{t.approval.line(comment.path, comment.line ?? null)}</span> {comment.body}</li>
             ))}
           </ul>
         ) : null}

@@ -2,12 +2,14 @@ import { useInfiniteQuery, useMutation } from "@tanstack/react-query";
 import { useNavigate, useParams, useSearch } from "@tanstack/react-router";
 import { Download, ShieldAlert, ShieldCheck } from "lucide-react";
 import { useEffect, useState } from "react";
+import { sentenceOf } from "../activity/sentence";
 import { api } from "../api/client";
 import { download } from "../api/download";
 import * as queries from "../api/queries";
 import type { AuditEntry, AuditPage as AuditPageData, AuditVerdict } from "../api/types";
 import { dateTime, shortHash } from "../format";
 import { t } from "../i18n/en";
+import { useNames } from "../shell/names";
 import { Button } from "../ui/button";
 import { ActorName, Json } from "../ui/entity";
 import { EmptyState, InlineError, SkeletonRows } from "../ui/feedback";
@@ -24,6 +26,7 @@ export function AuditPage() {
   const { projectId } = useParams({ from: "/app/projects/$projectId/audit" });
   const filter = useSearch({ from: "/app/projects/$projectId/audit" });
   const entries = useInfiniteQuery(queries.audit(projectId, filter));
+  const names = useNames(projectId);
   const chain = entries.data?.pages[0]?.chain;
   const items = entries.data?.pages.flatMap((page) => page.items) ?? [];
   const navigate = useNavigate({ from: "/projects/$projectId/audit" });
@@ -36,7 +39,7 @@ export function AuditPage() {
       {entries.data ? (
         items.length === 0 ? <div className="card"><EmptyState title={t.audit.empty} detail={t.audit.emptyDetail} action={<Button onClick={() => void navigate({ search: {} })}>{t.common.clearFilters}</Button>} /></div> : (
           <>
-            <ol aria-label={t.audit.title} className="card divide-y divide-line">{items.map((entry) => <EntryRow key={entry.id} entry={entry} />)}</ol>
+            <ol aria-label={t.audit.title} className="card divide-y divide-line">{items.map((entry) => <EntryRow key={entry.id} entry={entry} text={sentenceOf(entry, names)} />)}</ol>
             <More has={entries.hasNextPage} busy={entries.isFetchingNextPage} onMore={() => void entries.fetchNextPage()} />
           </>
         )
@@ -84,15 +87,15 @@ function Filters() {
   return <div role="search" aria-label={t.common.filters} className="mb-3 flex flex-wrap gap-2">{input("q", t.audit.search)}{input("type", t.audit.type)}{input("actor", t.audit.actor)}</div>;
 }
 
-function EntryRow({ entry }: { entry: AuditEntry }) {
-  const position = entry.position === null ? t.audit.unsealed : String(entry.position);
+function EntryRow({ entry, text }: { entry: AuditEntry; text: string }) {
+  const position = entry.position === null || entry.position === undefined ? t.audit.unsealed : String(entry.position);
   return (
     <li>
       <details>
         <summary className="flex list-none items-center gap-3 px-3 py-1.5 hover:bg-hover [&::-webkit-details-marker]:hidden">
           <span className="w-14 shrink-0 text-right text-[12px] text-faint tabular">{position}</span>
           <ActorName actor={entry.actor} className="w-32 shrink-0" />
-          <span className="min-w-0 flex-1 truncate">{entry.action}</span>
+          <span className="min-w-0 flex-1 truncate">{text}</span>
           {entry.severity === "info" || entry.severity === "low" ? null : <Badge tone={toneOf(entry.severity)}>{entry.severity}</Badge>}
           <code className="hidden shrink-0 font-mono text-[11.5px] text-faint sm:block">{shortHash(entry.hash)}</code>
           <time dateTime={entry.time} className="hidden shrink-0 text-[12px] text-soft tabular md:block">{dateTime(entry.time)}</time>
@@ -100,6 +103,7 @@ function EntryRow({ entry }: { entry: AuditEntry }) {
         <div className="flex flex-col gap-2 px-3 pb-3 sm:pl-20">
           <dl className="grid grid-cols-[8rem_minmax(0,1fr)] gap-x-3 gap-y-1">
             <dt className="text-soft">{t.audit.type}</dt><dd className="font-mono text-[12px]">{entry.type}</dd>
+            <dt className="text-soft">{t.audit.action}</dt><dd className="break-all">{entry.action}</dd>
             <dt className="text-soft">{t.audit.time}</dt><dd>{dateTime(entry.time)}</dd>
             <dt className="text-soft">{t.audit.hash}</dt><dd className="font-mono text-[12px] break-all">{entry.hash ?? "–"}</dd>
             <dt className="text-soft">{t.audit.previous}</dt><dd className="font-mono text-[12px] break-all">{entry.previous_hash ?? "–"}</dd>

@@ -91,7 +91,7 @@ function Calls({ projectId }: { projectId: string }) {
                 <td className="px-3 py-1.5">{call.agent_name ?? "–"}</td>
                 <td className="px-3 py-1.5 font-mono text-[12px]">{call.provider}/{call.model}{call.attempt > 1 ? ` (${t.story.attempt(call.attempt)})` : ""}</td>
                 <td className="px-3 py-1.5 tabular">{count(call.tokens_in)} / {count(call.tokens_out)}</td>
-                <td className="px-3 py-1.5 tabular">{duration(call.latency_ms)}</td>
+                <td className="px-3 py-1.5 tabular">{call.latency_ms === null || call.latency_ms === undefined ? "–" : duration(call.latency_ms)}</td>
                 <td className="px-3 py-1.5">{call.simulated ? <Simulated microUsd={call.cost_micro_usd} /> : <span className="tabular">{money(call.cost_micro_usd)}</span>} {call.estimated ? <Badge>{t.costs.estimated}</Badge> : null}</td>
                 <td className="px-3 py-1.5"><Status value={call.outcome} /></td>
               </tr>

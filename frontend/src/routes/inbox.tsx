@@ -260,7 +260,7 @@ function AlertRow({ alert }: { alert: Alert }) {
     <li className={ROW}>
       <ServerCrash size={16} aria-hidden="true" className="text-bad" />
       <span className="font-medium">{t.inbox.deadLetter(alert.job.queue)}</span>
-      <span className="min-w-0 flex-1 truncate text-soft">{alert.job.last_error ?? alert.job.error ?? alert.job.kind}</span>
+      <span className="min-w-0 flex-1 truncate text-soft">{alert.job.last_error ?? alert.job.kind}</span>
       <Button busy={redrive.isPending} onClick={() => redrive.mutate(alert.job.id)}>{t.inbox.redrive}</Button>
     </li>
   );

@@ -159,10 +159,6 @@ function BudgetForm({ project, budget, admin }: { project: Project; budget: Budg
 
 const ROLES = ["admin", "editor", "approver", "viewer"] as const;
 
-function memberOf(member: Member): { id: string; name: string; email: string } {
-  return { id: member.user_id ?? member.user?.id ?? member.id ?? "", name: member.name ?? member.user?.name ?? "", email: member.email ?? member.user?.email ?? "" };
-}
-
 function Members({ project, admin }: { project: Project; admin: boolean }) {
   const members = useQuery(queries.members(project.id));
   const [email, setEmail] = useState("");
@@ -177,7 +173,7 @@ function Members({ project, admin }: { project: Project; admin: boolean }) {
         {(all) => all.length === 0 ? <EmptyState title={t.settings.noMembers} /> : (
           <TableFrame label={t.settings.members} heads={[t.auth.name, t.settings.email, t.settings.role, t.common.actions]}>
             {all.map((member) => {
-              const { id, name, email: address } = memberOf(member);
+              const { user_id: id, name, email: address } = member;
               return (
                 <tr key={id || address}>
                   <td className="px-3 py-2 font-medium">{name}</td><td className="px-3 py-2 text-soft">{address}</td><td className="px-3 py-2"><Badge>{t.settings.roles[member.role] ?? labelOf(member.role)}</Badge></td>

@@ -17,7 +17,7 @@ const DiffViewer = lazy(() => import("../diff/DiffViewer"));
 export function Changes({ story }: { story: Story }) {
   const changes = useQuery(queries.storyChanges(story.project_id, story.id));
   const pull = useQuery({ ...queries.pullRequest(story.project_id, story.pull_request_id ?? ""), enabled: Boolean(story.pull_request_id) });
-  const sent = (pull.data?.comments ?? []).flatMap((comment): LineComment[] => (comment.path && comment.line ? [{ path: comment.path, line: comment.line, side: comment.side ?? "new", body: comment.body }] : []));
+  const sent = (pull.data?.comments ?? []).flatMap((comment): LineComment[] => (comment.path && comment.line ? [{ path: comment.path, line: comment.line, side: comment.side === "old" ? "old" : "new", body: comment.body }] : []));
   return (
     <div className="p-3 md:p-5">
       <Loaded query={changes}>
@@ -42,7 +42,7 @@ export function Tests({ story }: { story: Story }) {
                   {run.passed ? <CircleCheck size={16} className="text-ok" aria-hidden="true" /> : <CircleX size={16} className="text-bad" aria-hidden="true" />}
                   <span className="font-medium">{run.passed ? t.story.passed : t.story.testFailed}</span>
                   <code className="min-w-0 truncate font-mono text-[12px]">{run.command}</code>
-                  <span className="ml-auto flex flex-wrap gap-3 text-soft tabular"><span>{t.story.exit(run.exit_code)}</span><span>{duration(run.duration_ms)}</span><span className="font-mono text-[12px]">{shortHash(run.commit)}</span><Ago at={run.at} /></span>
+                  <span className="ml-auto flex flex-wrap gap-3 text-soft tabular"><span>{t.story.exit(run.exit_code ?? null)}</span><span>{duration(run.duration_ms)}</span><span className="font-mono text-[12px]">{shortHash(run.commit)}</span><Ago at={run.at} /></span>
                 </div>
                 <details open={index === 0} className="px-3 py-2">
                   <summary className="text-[12px] text-soft">{t.story.testOutput} · {t.story.isolation}: {run.isolation}</summary>
