@@ -24,6 +24,23 @@ export async function faults(page) {
     .map((violation) => `${violation.id}: ${violation.help} [${violation.nodes.slice(0, 3).map((node) => `${node.target.join(" ")} ${node.any[0]?.message ?? ""}`).join(" | ")}]`);
 }
 
+/** Waits until the page has what it asked for: nothing is a skeleton any more, and nothing moves. */
+export async function settled(page) {
+  await page.waitForFunction(() => document.readyState === "complete" && document.querySelector("h1") !== null && document.querySelector(".skeleton") === null);
+  // Two frames: what just came is laid out, and lazy parts have asked for theirs.
+  await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+  await page.waitForFunction(() => document.querySelector(".skeleton") === null && document.getAnimations().every((animation) => animation.playState !== "running" || animation.effect?.getTiming().iterations === Infinity));
+}
+
+/** Waits for a condition that no locator can say. */
+export async function until(condition, text, limit = 20_000) {
+  const deadline = Date.now() + limit;
+  while (!(await condition())) {
+    if (Date.now() > deadline) throw new Error(text);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
 /** Console errors and failed scripts: a page that works prints none. */
 export function watchErrors(page, errors) {
   page.on("pageerror", (error) => errors.push(`page error: ${error.message}`));

@@ -130,6 +130,10 @@ export const createProject = (body: {
   autonomy?: T.Autonomy;
 }, key: string) => api<T.Project>("/projects", { method: "POST", json: body, idempotencyKey: key });
 
+/** Imports the repository once more, from where it was, or from another place. */
+export const retryRepository = (p: string, location: string | null, key: string) =>
+  api<T.Project>(`/projects/${p}/repository/retry`, { method: "POST", json: location === null ? {} : { repository: { source: location.startsWith("/") ? "path" : "url", location } }, idempotencyKey: key });
+
 export const createOrganisation = (name: string, key: string) =>
   api<T.Membership>("/organisations", { method: "POST", json: { name }, idempotencyKey: key });
 

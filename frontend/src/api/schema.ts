@@ -571,6 +571,86 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project_id}/knowledge/documents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["store_document"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project_id}/knowledge/documents/{path}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["show_document"];
+        put: operations["put_document"];
+        post?: never;
+        delete: operations["delete_document"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project_id}/knowledge/reindex": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["reindex_knowledge"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project_id}/knowledge/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["search_knowledge"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project_id}/knowledge/sources": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["list_knowledge_sources"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project_id}/members": {
         parameters: {
             query?: never;
@@ -1942,6 +2022,122 @@ export interface components {
             /** @description Who works. */
             workers: components["schemas"]["Worker"][];
         };
+        /** @description A document. */
+        KnowledgeDocument: {
+            /**
+             * Format: int32
+             * @description How many chunks it has.
+             */
+            chunks: number;
+            /** @description The whole text; null in the answer to storing it. */
+            content?: string | null;
+            /** @description Its name. */
+            path: string;
+            /** @description ready: a document can be found as soon as it is stored. */
+            status: string;
+            /**
+             * Format: date-time
+             * @description When it was stored.
+             */
+            updated_at: string;
+        };
+        /** @description A place that was found. */
+        KnowledgeHit: {
+            /** @description Where in the file: `src/a.rs > impl Store > open`. */
+            breadcrumb: string;
+            /**
+             * Format: int64
+             * @description Last line of the chunk.
+             */
+            end_line: number;
+            /** @description code or doc. */
+            kind: string;
+            /** @description The language, lower case. */
+            language: string;
+            /** @description repository or document. */
+            origin: string;
+            /** @description The file or document. */
+            path: string;
+            /**
+             * Format: double
+             * @description How well it fits; comparable within one answer only.
+             */
+            score: number;
+            /** @description What the score is made of. */
+            score_parts: components["schemas"]["ScoreParts"];
+            /** @description The part that shows why it was found. */
+            snippet: string;
+            /**
+             * Format: int64
+             * @description The snippet's first line in the file.
+             */
+            snippet_line: number;
+            /**
+             * Format: int64
+             * @description First line of the chunk, from 1.
+             */
+            start_line: number;
+        };
+        /** @description What was found, best first. */
+        KnowledgeHits: {
+            /** @description The places. */
+            items: components["schemas"]["KnowledgeHit"][];
+        };
+        /** @description How far the repository's index is. */
+        KnowledgeIndex: {
+            /** @description Why it failed, or what was left out. */
+            detail: string;
+            /**
+             * Format: int64
+             * @description Files it has.
+             */
+            files_done: number;
+            /**
+             * Format: int64
+             * @description Files it will have.
+             */
+            files_total: number;
+            /** @description The commit that is wholly indexed. */
+            indexed_commit?: string | null;
+            /** @description queued, indexing, ready or failed. */
+            state: string;
+            /**
+             * Format: date-time
+             * @description When that changed.
+             */
+            updated_at: string;
+        };
+        /** @description A file or document. */
+        KnowledgeSource: {
+            /**
+             * Format: int64
+             * @description How many chunks it has.
+             */
+            chunks: number;
+            /** @description Why it failed, or why it has no text. */
+            detail: string;
+            /** @description The commit it was indexed at; a document has none. */
+            indexed_commit?: string | null;
+            /** @description repository or document. */
+            origin: string;
+            /** @description Its path, or a document's name. */
+            path: string;
+            /** @description queued, indexing, ready or failed. */
+            status: string;
+            /**
+             * Format: date-time
+             * @description When that changed.
+             */
+            updated_at: string;
+        };
+        /** @description What is indexed. */
+        KnowledgeSources: {
+            index?: components["schemas"]["KnowledgeIndex"] | null;
+            /** @description The sources, by path. */
+            items: components["schemas"]["KnowledgeSource"][];
+            /** @description Where the next page begins; null on the last. */
+            next_cursor?: string | null;
+        };
         /** @description What one run may use up. */
         Limits: {
             /**
@@ -3118,6 +3314,11 @@ export interface components {
              */
             version: number;
         };
+        /** @description A document's text. */
+        PutDocument: {
+            /** @description The whole text, at most 1 MiB. */
+            content: string;
+        };
         /** @description Somebody, and the role they are to have. */
         PutMember: {
             /** @description Of somebody with an account here. */
@@ -3318,6 +3519,19 @@ export interface components {
             /** @description What it did, in order. */
             steps: components["schemas"]["Step"][];
         };
+        /** @description What a score is made of. */
+        ScoreParts: {
+            /**
+             * Format: double
+             * @description BM25 of the words.
+             */
+            keyword: number;
+            /**
+             * Format: double
+             * @description Nearness in meaning; null while no embeddings are configured.
+             */
+            vector?: number | null;
+        };
         /** @description What signing in gives. */
         SessionView: {
             /** @description For the header `Authorization: Bearer`. */
@@ -3496,6 +3710,13 @@ export interface components {
              * @description Tokens received.
              */
             tokens_out?: number | null;
+        };
+        /** @description A document to be kept under its path, in place of the one that is there. */
+        StoreDocument: {
+            /** @description The whole text, at most 1 MiB. */
+            content: string;
+            /** @description Its name, like `notes/decisions.md`; the ending says how it is cut. */
+            path: string;
         };
         /** @description A story. */
         Story: {
@@ -5423,6 +5644,269 @@ export interface operations {
                 content?: never;
             };
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    store_document: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StoreDocument"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KnowledgeDocument"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `path_taken`, `too_many_documents` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    show_document: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project_id: string;
+                /** @description Its name as one part of the URL: `/` is `%2F` */
+                path: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KnowledgeDocument"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    put_document: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project_id: string;
+                /** @description Its name as one part of the URL: `/` is `%2F` */
+                path: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PutDocument"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KnowledgeDocument"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `path_taken`, `too_many_documents` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    delete_document: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project_id: string;
+                /** @description Its name as one part of the URL: `/` is `%2F` */
+                path: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    reindex_knowledge: {
+        parameters: {
+            query?: {
+                /** @description Cut every file again, not only the changed ones. */
+                force?: boolean;
+            };
+            header?: never;
+            path: {
+                project_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KnowledgeIndex"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `repository_not_ready` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    search_knowledge: {
+        parameters: {
+            query: {
+                /** @description A question or names: any word is enough, rare ones count more; `"a phrase"` must be there, `-word` must not. */
+                q: string;
+                /** @description At most this many results, 1 to 100; 10 when nothing is said. */
+                limit?: number;
+                /** @description Only `code` or only `doc`. */
+                kind?: "code" | "doc";
+                /** @description Only this language, such as rust or markdown. */
+                language?: string;
+                /** @description Only paths that begin like this. */
+                path?: string;
+            };
+            header?: never;
+            path: {
+                project_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KnowledgeHits"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    list_knowledge_sources: {
+        parameters: {
+            query?: {
+                /** @description Of exactly this path only. */
+                path?: string;
+                /** @description In this status only: queued, indexing, ready, failed. */
+                status?: string;
+                /** @description At most this many items, 1 to 200. */
+                limit?: number;
+                /** @description Go on where the last answer's `next_cursor` said. */
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                project_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KnowledgeSources"];
+                };
+            };
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -6,7 +6,7 @@ import type { Story } from "../api/types";
 import { t } from "../i18n/en";
 import { IconButton } from "../ui/button";
 import { ActorIcon, Cost } from "../ui/entity";
-import { ownerName } from "../story/owner";
+import { ownerName, waitingText } from "../story/owner";
 import { Menu, type MenuItem } from "../ui/menu";
 
 export function StoryCard({ story, current, onFocus, actions }: { story: Story; current: boolean; onFocus: () => void; actions: (MenuItem | "separator")[] }) {
@@ -36,7 +36,7 @@ export function StoryCard({ story, current, onFocus, actions }: { story: Story; 
       <Link ref={link} to="/projects/$projectId/stories/$storyId" params={{ projectId: story.project_id, storyId: story.id }} draggable={false} className="mt-0.5 line-clamp-3 font-medium outline-none hover:underline">
         {story.title}
       </Link>
-      {blocked ? <p className="mt-1 text-warn">{t.board.blocked(story.blocked_reason ?? "")}</p> : story.waiting_for ? <p className="mt-1 line-clamp-2 text-[12px] text-soft first-letter:uppercase">{story.waiting_for}</p> : null}
+      {blocked ? <p className="mt-1 text-warn">{t.board.blocked(story.blocked_reason ?? "")}</p> : story.waiting_for ? <p className="mt-1 line-clamp-2 text-[12px] text-soft first-letter:uppercase">{waitingText(story)}</p> : null}
       <div className="mt-2 flex flex-wrap items-center justify-between gap-x-2 gap-y-1 text-[12px] text-soft">
         {story.owner.kind === "none" ? null : (
           <span className="flex min-w-0 items-center gap-1"><ActorIcon type={story.owner.kind} size={13} /><span className="truncate">{ownerName(story)}</span></span>

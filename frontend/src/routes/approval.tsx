@@ -17,6 +17,7 @@ import { can } from "../shell/project";
 import { Button, buttonClass } from "../ui/button";
 import { ActorName, BudgetBar, Confidence, Cost, Json as JsonView } from "../ui/entity";
 import { InlineError, Loaded, Notice, SkeletonRows } from "../ui/feedback";
+import { Prose } from "../ui/prose";
 import { Badge, Status, labelOf, toneOf } from "../ui/status";
 import { Ago, Deadline } from "../ui/time";
 import { ApiError } from "../api/client";
@@ -74,7 +75,7 @@ function Detail({ approval, moved, onShowNew }: { approval: ApprovalDetail; move
         <div className="mt-4 grid items-start gap-3 lg:grid-cols-3">
           <div className="flex flex-col gap-3">
             <Block title={t.approval.asked}>
-              <p className="max-w-prose whitespace-pre-wrap">{approval.summary}</p>
+              <Prose text={approval.summary} className="max-w-prose" />
               {approval.payload !== undefined && approval.payload !== null ? <div className="mt-3"><PayloadView value={approval.payload} /></div> : null}
             </Block>
             <Arguments approval={approval} editable={pending && approval.arguments_editable && mayDecide} text={argumentText} invalid={edited.kind === "invalid"} changed={edited.kind === "changed"} onChange={setArgumentText} />
@@ -155,7 +156,7 @@ function Decided({ approval }: { approval: ApprovalDetail }) {
           {decided ? <> {t.approval.decidedBy(decided.by.name)}, <time dateTime={decided.at}>{dateTime(decided.at)}</time></> : null}
         </p>
         {t.approval.over[approval.state] ? <p className="text-soft">{t.approval.over[approval.state]}</p> : null}
-        {decided?.note ? <p className="mt-1 whitespace-pre-wrap">{decided.note}</p> : null}
+        {decided?.note ? <Prose text={decided.note} className="mt-1" /> : null}
         {approval.comments.length > 0 ? (
           <ul aria-label={t.approval.sentComments} className="mt-2 flex flex-col gap-1">
             {approval.comments.map((comment) => (
@@ -215,9 +216,10 @@ function Spend({ approval }: { approval: ApprovalDetail }) {
       {approval.run ? (
         <p className="mb-2 text-soft">
           {t.approval.costRun}: <Cost real={approval.run.cost_micro_usd} simulated={approval.run.simulated_micro_usd} />
-          {limit ? ` · ${t.run.limit(t.run.maxCost, money(approval.run.cost_micro_usd + approval.run.simulated_micro_usd), money(limit))}` : ""}
+          {limit ? ` ${t.approval.runLimit(money(limit))}` : ""}
         </p>
       ) : null}
+      <p className="mb-1 text-soft">{t.approval.projectBudget}</p>
       <BudgetBar budget={approval.budget} label={t.cost.budget} />
     </Block>
   );

@@ -13,7 +13,7 @@ import { NewSprintDialog, NewStoryDialog, StoryCommandDialog, type Asking } from
 import { t } from "../i18n/en";
 import { useShortcuts } from "../keyboard";
 import { can } from "../shell/project";
-import { ownerName } from "../story/owner";
+import { ownerName, waitingText } from "../story/owner";
 import { Button } from "../ui/button";
 import { ActorIcon, Cost } from "../ui/entity";
 import { EmptyState, Loaded } from "../ui/feedback";
@@ -184,7 +184,7 @@ function StoryTable({ stories, cursor, onFocus }: { stories: Story[]; cursor: st
           {stories.map((story) => (
             <tr key={story.id} onFocus={() => onFocus(story.id)} className={clsx("border-b border-line last:border-b-0 hover:bg-hover", story.id === cursor && "bg-hover")}>
               <td className="px-3 py-2 text-faint tabular">{story.number}</td>
-              <td className="max-w-md px-3 py-2"><Link to="/projects/$projectId/stories/$storyId" params={{ projectId: story.project_id, storyId: story.id }} className="font-medium hover:underline">{story.title}</Link><p className="truncate text-[12px] text-soft first-letter:uppercase">{story.waiting_for}</p></td>
+              <td className="max-w-md px-3 py-2"><Link to="/projects/$projectId/stories/$storyId" params={{ projectId: story.project_id, storyId: story.id }} className="font-medium hover:underline">{story.title}</Link><p className="truncate text-[12px] text-soft first-letter:uppercase">{waitingText(story)}</p></td>
               <td className="px-3 py-2">{story.started ? <Status value={story.phase} /> : <Status value={t.phase.waiting} />}</td>
               <td className="px-3 py-2"><span className="flex items-center gap-1"><ActorIcon type={story.owner.kind} />{story.owner.kind === "none" ? "–" : ownerName(story)}</span></td>
               <td className="px-3 py-2 tabular">{story.points ?? "–"}</td>

@@ -2,9 +2,9 @@ import { useQuery } from "@tanstack/react-query";
 import { Outlet, useParams } from "@tanstack/react-router";
 import { ApiError } from "../api/client";
 import * as queries from "../api/queries";
-import { t } from "../i18n/en";
 import { Missing } from "../shell/fallbacks";
-import { InlineError, Notice, SkeletonRows } from "../ui/feedback";
+import { RepositoryNotice } from "../shell/RepositoryNotice";
+import { InlineError, SkeletonRows } from "../ui/feedback";
 
 /** What every page of a project shares: it exists, and its repository is usable. */
 export function ProjectLayout() {
@@ -15,11 +15,9 @@ export function ProjectLayout() {
     if (project.isError) return <div className="mx-auto max-w-2xl p-6"><InlineError error={project.error} onRetry={() => void project.refetch()} /></div>;
     return <SkeletonRows rows={8} className="p-6" />;
   }
-  const { state, detail } = project.data.repository;
   return (
     <>
-      {state === "importing" ? <div className="px-3 pt-3 md:px-5"><Notice tone="info">{t.projects.importing}</Notice></div> : null}
-      {state === "failed" ? <div className="px-3 pt-3 md:px-5"><Notice tone="bad">{t.projects.importFailed} {detail}</Notice></div> : null}
+      <RepositoryNotice project={project.data} />
       <Outlet />
     </>
   );

@@ -17,6 +17,7 @@ import { StepBody, StepIcon } from "../story/StepRow";
 import { Button } from "../ui/button";
 import { Confidence, Cost } from "../ui/entity";
 import { EmptyState, Loaded, Notice, SkeletonRows } from "../ui/feedback";
+import { Prose } from "../ui/prose";
 import { Badge, Status, labelOf } from "../ui/status";
 import { useNow } from "../ui/time";
 
@@ -49,7 +50,7 @@ function RunView({ projectId, run }: { projectId: string; run: RunDetail }) {
       <RunHeader projectId={projectId} run={run} now={now} mayWrite={mayWrite} />
       {run.waiting?.detail ? <div className="mt-3"><Notice tone="warn" action={run.waiting.approval_id ? <Link to="/projects/$projectId/approvals/$approvalId" params={{ projectId, approvalId: run.waiting.approval_id }} className="font-medium underline">{t.story.waitingApproval}</Link> : null}>{run.waiting.detail}</Notice></div> : null}
       {run.reason ? <div className="mt-3"><Notice tone={run.state === "cancelled" ? "warn" : "bad"}>{run.reason}</Notice></div> : null}
-      {run.summary ? <section aria-label={t.run.summary} className="card mt-3 p-3.5"><h2 className="mb-1 text-[12px] font-semibold text-soft">{t.run.summary}</h2><p className="whitespace-pre-wrap">{run.summary}</p></section> : null}
+      {run.summary ? <section aria-label={t.run.summary} className="card mt-3 p-3.5"><h2 className="mb-1 text-[12px] font-semibold text-soft">{t.run.summary}</h2><Prose text={run.summary} /></section> : null}
       {delta.data ? <section aria-label={t.run.live} className="card mt-3 p-3.5"><h2 className="mb-1 text-[12px] font-semibold text-soft">{t.run.live}</h2><p aria-live="polite" className="max-h-40 overflow-y-auto whitespace-pre-wrap">{delta.data}</p></section> : null}
       <section aria-label={t.run.waterfall} className="mt-4">
         <h2 className="mb-2 flex items-center gap-3 text-[13.5px] font-semibold">{t.run.waterfall}<span className="text-[12px] font-normal text-soft tabular">{duration(totalMs)}</span></h2>

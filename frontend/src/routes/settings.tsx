@@ -99,7 +99,7 @@ function PolicyMatrix({ project, policy, admin }: { project: Project; policy: Po
       <TableFrame label={t.settings.policy} heads={[t.settings.action, ...LEVELS.map((level) => labelOf(level))]}>
         {draft.rows.map((row, index) => (
           <tr key={row.action}>
-            <td className="px-3 py-2"><span className="font-medium">{row.title}</span> <Badge tone={toneOf(row.category)}>{labelOf(row.category)}</Badge></td>
+            <td className="px-3 py-2"><span className="inline-block font-medium first-letter:uppercase">{row.title}</span> <Badge tone={toneOf(row.category)}>{labelOf(row.category)}</Badge></td>
             {LEVELS.map((level) => (
               <td key={level} className={clsx("px-3 py-1.5", level === project.autonomy && "bg-accent-wash")}>
                 <button type="button" disabled={!admin} aria-pressed={row[level] === "ask"} aria-label={`${row.title}, ${labelOf(level)}: ${t.settings[row[level]]}`} onClick={() => flip(index, level)}

@@ -1,6 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
-import { Hand, Hourglass, Play } from "lucide-react";
+import { CircleCheck, Hand, Hourglass, Play } from "lucide-react";
 import { useState } from "react";
 import { ApiError } from "../api/client";
 import * as queries from "../api/queries";
@@ -13,7 +13,7 @@ import { t } from "../i18n/en";
 import { Missing } from "../shell/fallbacks";
 import { can } from "../shell/project";
 import { Conversation } from "../story/Conversation";
-import { ownerName } from "../story/owner";
+import { ownerName, waitingText } from "../story/owner";
 import { PhaseStepper } from "../story/PhaseStepper";
 import { Timeline } from "../story/Timeline";
 import { Changes, History, Tests } from "../story/panels";
@@ -21,6 +21,7 @@ import { Button, buttonClass } from "../ui/button";
 import { ActorIcon, Cost } from "../ui/entity";
 import { Loaded, Notice, SkeletonRows } from "../ui/feedback";
 import { Menu } from "../ui/menu";
+import { Prose } from "../ui/prose";
 import { Badge, Status } from "../ui/status";
 import { Tabs } from "../ui/tabs";
 import { Deadline } from "../ui/time";
@@ -68,7 +69,8 @@ function StoryHeader({ story, mayWrite }: { story: Story; mayWrite: boolean }) {
   const command = useStoryCommand(story.project_id);
   const system = useQuery(queries.system());
   const stuck = queueAlerts(system.data);
-  const working = story.started && story.phase !== "done" && story.phase !== "cancelled";
+  const over = story.phase === "done" || story.phase === "cancelled";
+  const working = story.started && !over;
   return (
     <header className="border-b-0 px-3 pt-4 pb-3 md:px-5">
       <div className="flex flex-wrap items-start gap-x-3 gap-y-2">
@@ -88,13 +90,13 @@ function StoryHeader({ story, mayWrite }: { story: Story; mayWrite: boolean }) {
       </div>
       {story.waiting_for ? (
         <p role="status" data-waiting className="mt-3 flex items-start gap-2 rounded-lg border border-line bg-panel px-3 py-2">
-          <Hourglass size={15} aria-hidden="true" className="mt-0.5 shrink-0 text-faint" /><span className="block first-letter:uppercase">{story.waiting_for}</span>
+          {story.phase === "done" ? <CircleCheck size={15} aria-hidden="true" className="mt-0.5 shrink-0 text-ok" /> : <Hourglass size={15} aria-hidden="true" className="mt-0.5 shrink-0 text-faint" />}<span className="block first-letter:uppercase">{waitingText(story)}</span>
         </p>
       ) : null}
       {story.blocked_reason ? <div className="mt-2"><Notice tone="warn">{t.board.blocked(story.blocked_reason)}</Notice></div> : null}
       {working ? stuck.map((alert) => alert.kind === "queue" ? <div key={alert.key} className="mt-2"><Notice tone="bad">{t.story.noWorker(alert.queue)}</Notice></div> : null) : null}
       <dl className="mt-3 flex flex-wrap items-center gap-x-6 gap-y-1.5 text-soft">
-        <Fact label={t.story.owner}><span className="flex items-center gap-1"><ActorIcon type={story.owner.kind} />{ownerName(story)}</span></Fact>
+        {over ? null : <Fact label={t.story.owner}><span className="flex items-center gap-1"><ActorIcon type={story.owner.kind} />{ownerName(story)}</span></Fact>}
         <Fact label={t.story.cost}><Cost real={story.cost_micro_usd} simulated={story.simulated_micro_usd} /></Fact>
         {story.points ? <Fact label={t.board.points}>{story.points}</Fact> : null}
         {story.deadline && working ? <Fact label={t.story.deadline}><Deadline at={story.deadline} /></Fact> : null}
@@ -104,9 +106,9 @@ function StoryHeader({ story, mayWrite }: { story: Story; mayWrite: boolean }) {
       {story.description || story.design || story.acceptance_criteria.length > 0 ? (
         <details className="mt-3" open={!story.started}>
           <summary className="w-fit text-[12px] font-medium text-soft">{t.story.description}{story.acceptance_criteria.length > 0 ? ` · ${t.story.criteria} (${story.acceptance_criteria.length})` : ""}</summary>
-          <p className="mt-1.5 max-w-prose whitespace-pre-wrap">{story.description}</p>
-          {story.design ? <><h2 className="mt-2 text-[12px] font-medium text-soft">{t.story.design}</h2><p className="max-w-prose whitespace-pre-wrap">{story.design}</p></> : null}
-          {story.acceptance_criteria.length > 0 ? <ul className="mt-2 list-disc pl-4.5">{story.acceptance_criteria.map((text) => <li key={text}>{text}</li>)}</ul> : null}
+          <Prose text={story.description} className="mt-1.5 max-w-prose" />
+          {story.design ? <><h2 className="mt-2 text-[12px] font-medium text-soft">{t.story.design}</h2><Prose text={story.design} className="max-w-prose" /></> : null}
+          {story.acceptance_criteria.length > 0 ? <ul className="mt-2 list-disc pl-4.5">{story.acceptance_criteria.map((text) => <li key={text}><Prose text={text} /></li>)}</ul> : null}
         </details>
       ) : null}
       <StoryCommandDialog asking={asking} onClose={() => setAsking(null)} onCommand={(target, input) => command.mutate({ story: target, command: input })} />

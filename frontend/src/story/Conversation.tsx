@@ -11,6 +11,8 @@ import { ActorIcon } from "../ui/entity";
 import { EmptyState, Loaded } from "../ui/feedback";
 import { Badge, labelOf } from "../ui/status";
 import { Ago } from "../ui/time";
+import { LiveText } from "../run/LiveText";
+import { Prose } from "../ui/prose";
 import { ownerName } from "./owner";
 
 export function contentText(content: Message["content"]): string {
@@ -34,24 +36,17 @@ export function Conversation({ story, mayWrite }: { story: Story; mayWrite: bool
   const p = story.project_id;
   const messages = useQuery(queries.messages(p));
   const runId = story.run_id ?? null;
-  const delta = useQuery<string>({ queryKey: keys.delta(runId ?? "none"), queryFn: skipToken });
+  const live = useQuery<string>({ queryKey: keys.delta(runId ?? "none"), queryFn: skipToken });
   return (
     <div className="mx-auto flex max-w-3xl flex-col gap-3 p-3 md:p-5">
       <Loaded query={messages}>
         {(all) => {
           const mine = all.filter((message) => ofStory(message, story)).toSorted((a, b) => Date.parse(a.at) - Date.parse(b.at));
-          if (mine.length === 0 && !delta.data) return <EmptyState title={t.story.noConversation} detail={t.story.noConversationDetail} />;
+          if (mine.length === 0 && !live.data) return <EmptyState title={t.story.noConversation} detail={t.story.noConversationDetail} />;
           return <ol className="flex flex-col gap-3">{mine.map((message) => <MessageItem key={message.id} message={message} />)}</ol>;
         }}
       </Loaded>
-      <div aria-live="polite" aria-atomic="false">
-        {delta.data ? (
-          <div className="card p-3">
-            <p className="mb-1 flex items-center gap-1.5 text-[12px] text-soft"><ActorIcon type="agent" />{ownerName(story)} {t.story.streaming}</p>
-            <p className="whitespace-pre-wrap">{delta.data}</p>
-          </div>
-        ) : null}
-      </div>
+      {runId ? <LiveText runId={runId} name={ownerName(story)} className="card p-3" /> : null}
       {mayWrite && story.phase !== "done" && story.phase !== "cancelled" ? <Composer story={story} runId={runId} /> : null}
     </div>
   );
@@ -66,7 +61,7 @@ function MessageItem({ message }: { message: Message }) {
         {message.priority === "high" || message.priority === "urgent" ? <Badge tone="warn">{labelOf(message.priority)}</Badge> : null}
         <Ago at={message.at} className="ml-auto" />
       </p>
-      <p className="whitespace-pre-wrap break-words">{contentText(message.content)}</p>
+      <Prose text={contentText(message.content)} />
     </li>
   );
 }

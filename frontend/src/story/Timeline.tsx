@@ -12,6 +12,8 @@ import { ActorName, Cost } from "../ui/entity";
 import { EmptyState, Loaded, Notice } from "../ui/feedback";
 import { Status, labelOf } from "../ui/status";
 import { Ago } from "../ui/time";
+import { LiveText } from "../run/LiveText";
+import { Prose } from "../ui/prose";
 import { StepRow } from "./StepRow";
 
 /** A pause between two steps long enough to be worth a line; shorter ones are hidden. */
@@ -73,7 +75,8 @@ function RunBlock({ run, steps, story, mayWrite }: { run: Run; steps: Step[]; st
           </div>
         );
       })}
-      {run.summary ? <p className="border-t border-line px-3 py-2 whitespace-pre-wrap text-soft">{run.summary}</p> : null}
+      {OVER.has(run.state) ? null : <LiveText runId={run.id} name={run.agent.name} className="border-t border-line px-3 py-2" />}
+      {run.summary ? <Prose text={run.summary} className="border-t border-line px-3 py-2 text-soft" /> : null}
     </li>
   );
 }

@@ -1,0 +1,99 @@
+// What people do around the main job, on the real binary: hold and let go an agent, change the
+// budget, give a wrong repository, verify the audit chain, withdraw a question, use the API page.
+import { faults, settled, until } from "./browser.mjs";
+
+const WRONG = "https://localhost:1/nothing.git";
+
+export async function operate({ page, url, project, say, shot }) {
+  const cases = {
+    async "an agent is paused and goes on"() {
+      await page.goto(`${url}${project}/agents`);
+      const row = page.locator("tr").filter({ has: page.getByRole("button", { name: /^Pause / }) }).first();
+      const name = (await row.locator("td").first().innerText()).split("\n")[0];
+      await page.getByRole("button", { name: `Pause ${name}` }).click();
+      await page.getByRole("button", { name: `Resume ${name}` }).waitFor();
+      await page.getByRole("button", { name: `Resume ${name}` }).click();
+      await page.getByRole("button", { name: `Pause ${name}` }).waitFor();
+    },
+    async "the versions of an agent type are there"() {
+      await page.goto(`${url}${project}/agents?tab=types`);
+      await settled(page);
+      await page.getByText("Versions").first().click();
+      await page.getByText("The oldest version that is kept.").first().waitFor();
+    },
+    async "a budget is changed, and a wrong amount is not sent"() {
+      await page.goto(`${url}${project}/settings?tab=budget`);
+      const hard = page.getByLabel("Hard limit");
+      await hard.fill("ten");
+      await page.getByRole("button", { name: "Save" }).click();
+      await page.getByText(/amount/i).first().waitFor();
+      await hard.fill("12.50");
+      await page.getByRole("button", { name: "Save" }).click();
+      await page.getByText(/of \$12\.50/).first().waitFor();
+    },
+    async "a repository that cannot be read says why, and takes another address"() {
+      await page.goto(`${url}/projects?new=1`);
+      await page.getByLabel("Name").fill("Wrong address");
+      await page.getByLabel("Repository").selectOption("url");
+      await page.getByLabel("Location").fill("not an address");
+      await page.getByRole("button", { name: "Create" }).click();
+      await page.locator('[aria-invalid="true"]').waitFor();
+      await page.getByLabel("Location").fill(WRONG);
+      await page.getByRole("button", { name: "Create" }).click();
+      await page.waitForURL(/\/projects\/[^/?]+$/);
+      await page.getByText("The repository could not be imported.").waitFor({ timeout: 60_000 });
+      await page.getByRole("button", { name: "Try again" }).waitFor();
+      await shot("repository-failed");
+    },
+    async "the audit chain is intact"() {
+      await page.goto(`${url}${project}/audit`);
+      await page.getByRole("button", { name: "Verify now" }).click();
+      await page.getByText(/Intact: \d+ entries checked/).waitFor();
+    },
+    async "a cancelled story withdraws its question"() {
+      await page.goto(`${url}/inbox`);
+      const row = page.locator("[data-approval]").last();
+      const id = await row.getAttribute("data-approval");
+      await row.locator("a").first().click();
+      await page.waitForURL(`**/approvals/${id}`);
+      const approval = page.url();
+      await page.locator('main a[href*="/stories/"]').first().click();
+      await page.getByRole("button", { name: "Actions" }).click();
+      await page.getByRole("menuitem", { name: /^Cancel/ }).click();
+      await page.getByRole("dialog").getByRole("textbox").fill("Not wanted any more.");
+      await page.getByRole("dialog").getByRole("button", { name: /Cancel story/ }).click();
+      await until(async () => (await page.locator("[data-phase]").getAttribute("data-phase")) === "cancelled", "the story is not cancelled");
+      await page.goto(approval);
+      await page.locator('section[role="status"]').filter({ hasText: "The request was withdrawn." }).waitFor();
+      await shot("approval-cancelled");
+    },
+    async "the API page lists, tries and answers with the session's token"() {
+      await page.goto(`${url}/docs`);
+      await page.getByRole("searchbox", { name: "Filter operations" }).fill("me get");
+      await page.getByRole("link", { name: /GET \/me$/ }).click();
+      await page.getByRole("button", { name: "Send" }).click();
+      await page.getByText("401 Unauthorized").waitFor();
+      await page.getByRole("button", { name: "Use my session" }).click();
+      await page.getByText("Token of your session").waitFor();
+      await page.getByRole("button", { name: "Send" }).click();
+      await page.getByText("200 OK").waitFor();
+      await page.getByRole("region", { name: "Answer" }).filter({ hasText: "organisations" }).waitFor();
+      await page.getByRole("searchbox", { name: "Filter operations" }).fill("decision");
+      await page.getByRole("link", { name: /decision$/ }).click();
+      await page.getByLabel("Body").waitFor();
+      await shot("api");
+      const found = await faults(page);
+      if (found.length > 0) throw new Error(found.join("\n"));
+      await page.setViewportSize({ width: 390, height: 844 });
+      const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+      await page.setViewportSize({ width: 1440, height: 900 });
+      if (overflow > 0) throw new Error(`/docs is ${overflow} px wider than a phone`);
+    },
+  };
+  for (const [name, run] of Object.entries(cases)) {
+    await run().catch((error) => {
+      throw new Error(`${name}: ${error.message}`, { cause: error });
+    });
+    say(name);
+  }
+}
