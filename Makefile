@@ -44,7 +44,7 @@ test-browser: $(UI)
 	cargo build --workspace --bins
 	cd frontend && SYNDARIX_BINARY=$(abspath $(SYNDARIX)) npm run --silent e2e
 
-check: ## Format, lints, licences, spelling, generated files
+check: setup ## Format, lints, licences, spelling, generated files
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	.ci/check

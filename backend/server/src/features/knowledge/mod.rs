@@ -11,7 +11,7 @@
 //!
 //! The vector half has its place and no more: `knowledge_chunk.embedding` with the model beside it (kept for a chunk
 //! whose text did not change), and `ScoreParts::vector` in every result. Whoever adds it embeds in the indexing job
-//! after a batch is stored, and fuses in [`search`] by min-max over the best of each half.
+//! after a batch is stored, and fuses in `search` by min-max over the best of each half.
 //!
 //! Jobs: `knowledge.index` (index). Events: `knowledge.document_stored`, `knowledge.document_deleted`.
 
