@@ -30,7 +30,7 @@ pub enum Error {
     Jobs(#[from] syndarix_jobs::EnqueueError),
     /// The database failed.
     #[error("the database failed")]
-    Database(sqlx::Error),
+    Database(#[source] sqlx::Error),
 }
 
 /// Deadlock detected: PostgreSQL chose this transaction as the victim.

@@ -1,10 +1,10 @@
 //! Follows a story: a line for each step, until it is over.
 
 use super::{Error, client::Client, setup::text};
-use crate::state::App;
+use crate::{db, state::App};
 use serde_json::json;
 use sqlx::FromRow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use syndarix_domain::{
     ids::{ApprovalId, ProjectId, StoryId},
     story::{Phase, Story, Work},
@@ -14,6 +14,8 @@ use uuid::Uuid;
 
 /// Between two looks: a person sees no delay, the database does not notice.
 const POLL: Duration = Duration::from_millis(200);
+/// A database that is down longer than this ends the following, not the work.
+const OUTAGE_LIMIT: Duration = Duration::from_secs(120);
 /// Steps that are told in one look.
 const STEPS: i64 = 50;
 /// How far back the merge is looked for on the default branch, in commits.
@@ -76,9 +78,19 @@ impl Follow<'_> {
     pub async fn to_the_end(&self, app: &App, mut tell: impl FnMut(String)) -> Result<String, Error> {
         let (project, story) = (ProjectId(self.project), StoryId(self.story));
         let (mut last_step, mut last_phase, mut told) = ((Uuid::nil(), 0), String::new(), None);
+        let mut down_since = None;
         loop {
-            let state = app.store.read::<Story>(project, story).await?.state;
-            for step in steps(app, project, story, last_step).await? {
+            let (state, steps) = match look(app, project, story, last_step).await {
+                Ok(seen) => seen,
+                // The database may be starting again; what it knows is not lost.
+                Err(db::Error::Database(_)) if since(&mut down_since) < OUTAGE_LIMIT => {
+                    tokio::time::sleep(POLL).await;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            down_since = None;
+            for step in steps {
                 last_step = (step.run_id, step.number);
                 if step.stage != last_phase {
                     last_phase.clone_from(&step.stage);
@@ -128,13 +140,20 @@ impl Follow<'_> {
     }
 }
 
-/// Steps that ended since the last look, in their order: one that is still under way holds back those after it.
-async fn steps(
+/// How long it has been down, from its first failure on.
+fn since(down: &mut Option<Instant>) -> Duration {
+    down.get_or_insert_with(Instant::now).elapsed()
+}
+
+/// The story as it is, and the steps that ended since the last look, in their order: one that is still under way holds
+/// back those after it.
+async fn look(
     app: &App,
     project: ProjectId,
     story: StoryId,
     (run, number): (Uuid, i32),
-) -> Result<Vec<Step>, Error> {
+) -> Result<(Story, Vec<Step>), db::Error> {
+    let state = app.store.read::<Story>(project, story).await?.state;
     let rows = sqlx::query_as(
         "select s.run_id, s.number, s.name, s.target, s.status, r.state ->> 'stage' as stage, a.name as agent, a.role,
                 s.simulated, s.error
@@ -153,9 +172,8 @@ async fn steps(
     .bind(number)
     .bind(STEPS)
     .fetch_all(app.pool())
-    .await
-    .map_err(crate::db::Error::from)?;
-    Ok(rows)
+    .await?;
+    Ok((state, rows))
 }
 
 /// A story that is done has its merge in the default branch, and nothing less counts.

@@ -10,7 +10,7 @@ use crate::state::App;
 use chrono::Days;
 use serde_json::{Value, json};
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 use syndarix_forge::{Forge as _, Git, LocalForge};
@@ -157,7 +157,9 @@ async fn tests(app: &App, client: &Client, project: Uuid) -> Result<Option<&'sta
     let head = app.forge.info(project).await.map_err(failed)?.head;
     let files = app.forge.tree(project, &head).await.map_err(failed)?;
     let has = |name: &str| files.iter().any(|file| file.path == name);
-    let is_unittest = |path: &str| path.starts_with("tests/test_") && path.ends_with(".py");
+    let is_unittest = |path: &str| {
+        path.starts_with("tests/test_") && Path::new(path).extension().is_some_and(|end| end == "py")
+    };
     let usual = USUAL.into_iter().find(|(file, _)| has(file)).map(|(_, command)| command);
     let plain = files.iter().any(|file| is_unittest(&file.path)).then_some(PLAIN_PYTHON);
     let Some(command) = usual.or(plain) else {
