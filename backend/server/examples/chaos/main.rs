@@ -21,8 +21,6 @@ use std::{
 /// What went wrong, in words.
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
-/// The latest moment of a kill after the story's start: about as long as a story takes undisturbed.
-const KILL_WITHIN: Duration = Duration::from_secs(6);
 /// A story that is not done after this long is stuck.
 const ROUND_LIMIT: Duration = Duration::from_secs(120);
 
@@ -54,10 +52,13 @@ async fn main() -> Result<(), Failure> {
     open_to_others(&data_dir)?;
     say(&format!("seed {seed}, {} rounds", arguments.rounds))?;
     let mut world = process::World::prepare(&arguments.binary, &data_dir).await?;
+    let span = undisturbed(&mut world).await?;
+    say(&format!("an undisturbed story takes {:.1} s; kills come within that", span.as_secs_f64()))?;
+    let begun = Instant::now();
     let mut kills = 0;
     for round in 1..=arguments.rounds {
         let database_too = round % 3 == 0;
-        let moment = KILL_WITHIN.mul_f64(rng.random_range(0.0..1.0));
+        let moment = span.mul_f64(rng.random_range(0.0..1.0));
         let started = Instant::now();
         let story = one_round(&mut world, round, moment, database_too)
             .await
@@ -72,7 +73,11 @@ async fn main() -> Result<(), Failure> {
         ))?;
     }
     world.stop()?;
-    say(&format!("{} rounds passed, 0 failed ({kills} kills, seed {seed})", arguments.rounds))?;
+    let wall = begun.elapsed().as_secs_f64();
+    say(&format!(
+        "{} rounds passed, 0 failed ({kills} kills in {wall:.0} s, seed {seed})",
+        arguments.rounds
+    ))?;
     say(&format!("chaos: {} passed, 0 failed", arguments.rounds))?;
     Ok(())
 }
@@ -94,11 +99,30 @@ async fn one_round(
     }
     world.kill(database_too)?;
     world.start().await?;
+    finish(world, &story.id).await?;
+    invariants::check(world, &story).await?;
+    Ok(story.number)
+}
+
+/// How long a story takes when nobody disturbs it; its invariants are checked as well.
+async fn undisturbed(world: &mut process::World) -> Result<Duration, Failure> {
+    let story = world.client.write_story(0).await?;
+    let started = Instant::now();
+    world.client.start_story(&story.id).await?;
+    finish(world, &story.id).await?;
+    let span = started.elapsed();
+    invariants::check(world, &story).await?;
+    Ok(span)
+}
+
+/// Answers what is asked until the story is done.
+async fn finish(world: &process::World, story: &str) -> Result<(), Failure> {
     let limit = Instant::now() + ROUND_LIMIT;
+    let approver = world.client.approver(story.to_owned());
     loop {
-        let now = world.client.story(&story.id).await?;
+        let now = world.client.story(story).await?;
         match now.phase.as_str() {
-            "done" => break,
+            "done" => return Ok(()),
             "blocked" | "cancelled" => {
                 return Err(format!("story {} is {}: {}", now.number, now.phase, now.waiting_for).into());
             }
@@ -107,11 +131,9 @@ async fn one_round(
             }
             _ => {}
         }
-        world.client.approver(story.id.clone()).answer_if_asked().await?;
+        approver.answer_if_asked().await?;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    invariants::check(world, &story).await?;
-    Ok(story.number)
 }
 
 /// PostgreSQL runs as another user when we are root: it must be able to pass through.

@@ -1,6 +1,7 @@
 //! The processes of a round: the one that is killed, and the model endpoint that is not.
 
 use crate::{Failure, client::Api};
+use serde::Deserialize;
 use std::{
     fs::{File, OpenOptions},
     net::TcpListener,
@@ -94,13 +95,9 @@ impl World {
         Err(format!("syndarix {}: {}\n{text}{errors}", arguments.join(" "), output.status).into())
     }
 
-    /// Where the embedded PostgreSQL listens, from its own pid file.
+    /// Where the embedded PostgreSQL listens, as the running server wrote it down for other processes.
     pub(crate) fn database_url(&self) -> Result<String, Failure> {
-        let text = std::fs::read_to_string(self.pid_file())?;
-        let lines: Vec<&str> = text.lines().collect();
-        let (port, socket) = (lines.get(3).ok_or("no port")?, lines.get(4).ok_or("no socket")?);
-        let host = socket.trim().replace('/', "%2F");
-        Ok(format!("postgres://syndarix@{host}:{}/syndarix", port.trim()))
+        Ok(std::fs::read_to_string(self.data_dir.join("database-url"))?.trim().to_owned())
     }
 
     pub(crate) fn log_tail(&self) -> String {
@@ -110,7 +107,7 @@ impl World {
     }
 
     fn pid_file(&self) -> PathBuf {
-        self.data_dir.join("postgres/postmaster.pid")
+        self.data_dir.join("postgres/pgdata/postmaster.pid")
     }
 
     fn postmaster(&self) -> Result<String, Failure> {
@@ -128,7 +125,7 @@ impl Drop for World {
     }
 }
 
-/// Runs the demo to its end and reads the login that it prints.
+/// Runs the demo to its end and reads the login that it made.
 fn demo(binary: &Path, data_dir: &Path) -> Result<(String, String), Failure> {
     let listen = format!("127.0.0.1:{}", free_port()?);
     let out = data_dir.join("demo.log");
@@ -154,13 +151,15 @@ fn demo(binary: &Path, data_dir: &Path) -> Result<(String, String), Failure> {
     if !status.success() {
         return Err(format!("the demo failed: {status}\n{text}").into());
     }
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let email = words.iter().find(|word| word.contains('@')).ok_or("the demo printed no e-mail address")?;
-    let after =
-        words.iter().position(|word| word.starts_with("password")).ok_or("the demo printed no password")?;
-    let password = words.get(after + 1).ok_or("the demo printed no password")?;
-    let trimmed = |word: &str| word.trim_matches(|c: char| ",;:`\"'()".contains(c)).to_owned();
-    Ok((trimmed(email), trimmed(password)))
+    let made: Credentials = serde_json::from_str(&std::fs::read_to_string(data_dir.join("demo.json"))?)?;
+    Ok((made.email, made.password))
+}
+
+/// What the demo keeps for the operator.
+#[derive(Deserialize)]
+struct Credentials {
+    email: String,
+    password: String,
 }
 
 fn spawn_serve(binary: &Path, data_dir: &Path, models: &Path, listen: &str) -> Result<Child, Failure> {
@@ -203,7 +202,7 @@ fn groups(listen: &str) -> String {
     ["high-reasoning", "fast-response", "cost-optimized", "code"]
         .map(|name| {
             format!(
-                "[[groups]]\nname = \"{name}\"\n\n[[groups.chain]]\nname = \"scripted\"\nprovider = \"scripted\"\n\
+                "[[group]]\nname = \"{name}\"\n\n[[group.chain]]\nname = \"scripted\"\nprovider = \"scripted\"\n\
                  base_url = \"http://{listen}/v1\"\nmodel = \"scripted-{name}\"\ncontext_window = 200000\nmax_output = 8192\n\n"
             )
         })

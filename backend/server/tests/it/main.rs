@@ -14,6 +14,7 @@ mod auth;
 mod budgets;
 mod cli;
 mod events;
+mod fire;
 mod floor;
 mod history;
 mod issues;
