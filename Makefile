@@ -7,7 +7,7 @@ UI := frontend/dist/.built
 UI_SOURCES := $(shell find frontend/src frontend/public frontend/index.html frontend/vite.config.ts frontend/package-lock.json -type f 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-rust test-ui test-browser check advisories bench chaos generate clean
+.PHONY: help setup build demo test test-rust test-ui test-browser check advisories bench chaos swarm generate clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -57,6 +57,9 @@ bench: ## Print figures, and write them to target/bench
 
 chaos: build ## Kill it at random moments; the story still gets done
 	.ci/chaos
+
+swarm: build ## Two processes, 200 agents, 50 stories at once; then with one of the two killed
+	.ci/chaos --swarm
 
 generate: ## Make generated files anew: API document, UI types, diagrams
 	cargo run --quiet -p syndarix -- openapi > docs/api/openapi.json.new && mv docs/api/openapi.json.new docs/api/openapi.json

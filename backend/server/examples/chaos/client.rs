@@ -51,7 +51,23 @@ impl Api {
         Ok(api)
     }
 
-    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, Failure> {
+    /// Somebody new, with an organisation of their own; no project yet.
+    pub(crate) async fn register(address: &str) -> Result<Self, Failure> {
+        let http = Client::builder().timeout(Duration::from_secs(60)).build()?;
+        let body =
+            json!({ "email": "swarm@example.org", "name": "Swarm", "password": "a password for the swarm" });
+        let request = http.post(format!("{address}/api/v1/auth/register")).json(&body);
+        let session: Value = request.send().await?.error_for_status()?.json().await?;
+        let token = session["access_token"].as_str().ok_or("no access token")?.to_owned();
+        Ok(Self { http, address: address.into(), token, project: String::new() })
+    }
+
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<Value, Failure> {
         let mut request =
             self.http.request(method, format!("{}/api/v1{path}", self.address)).bearer_auth(&self.token);
         if let Some(body) = body {
@@ -63,7 +79,7 @@ impl Api {
         if status.is_success() { Ok(value) } else { Err(format!("{path}: {status}: {value}").into()) }
     }
 
-    fn path(&self, rest: &str) -> String {
+    pub(crate) fn path(&self, rest: &str) -> String {
         format!("/projects/{}{rest}", self.project)
     }
 

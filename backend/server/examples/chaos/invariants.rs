@@ -1,9 +1,10 @@
 //! What must be true after every round, read from the tables, the repository and the command line.
 
-use crate::{Failure, client::Story, process::World};
+use crate::{Failure, client::Story};
 use sqlx::{Connection, PgConnection};
 use std::{
-    process::Command,
+    path::Path,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -61,29 +62,72 @@ const ONE: &[(&str, &str)] = &[
     ),
 ];
 
+/// Where to look.
+pub(crate) struct Scene<'a> {
+    pub(crate) binary: &'a Path,
+    pub(crate) data_dir: &'a Path,
+    pub(crate) database: String,
+    /// Whether the commands must be told where the database is.
+    pub(crate) named_database: bool,
+    pub(crate) project: &'a str,
+}
+
+impl Scene<'_> {
+    /// Runs the command line beside the running server.
+    fn cli(&self, arguments: &[&str]) -> Result<String, Failure> {
+        let mut command = Command::new(self.binary);
+        command.args(arguments).arg("--data-dir").arg(self.data_dir).stdin(Stdio::null());
+        if self.named_database {
+            command.env("DATABASE_URL", &self.database);
+        }
+        let output = command.output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            return Ok(text);
+        }
+        let errors = String::from_utf8_lossy(&output.stderr);
+        Err(format!("syndarix {}: {}\n{text}{errors}", arguments.join(" "), output.status).into())
+    }
+}
+
 /// Checks everything; the failure names what does not hold.
-pub(crate) async fn check(world: &World, story: &Story) -> Result<(), Failure> {
-    let mut conn = PgConnection::connect(&world.database_url()?).await?;
+pub(crate) async fn check(scene: &Scene<'_>, story: &Story) -> Result<(), Failure> {
+    let mut conn = PgConnection::connect(&scene.database).await?;
     settled(&mut conn).await?;
-    for (what, sql) in ONE {
+    of_story(&mut conn, scene, story, true).await?;
+    conn.close().await?;
+    as_a_whole(scene)
+}
+
+/// What concerns one story.
+pub(crate) async fn of_story(
+    conn: &mut PgConnection,
+    scene: &Scene<'_>,
+    story: &Story,
+    asked: bool,
+) -> Result<(), Failure> {
+    for (what, sql) in ONE.iter().filter(|(what, _)| asked || !what.starts_with("approval")) {
         let count: i64 =
-            sqlx::query_scalar(sqlx::AssertSqlSafe(*sql)).bind(&story.id).fetch_one(&mut conn).await?;
+            sqlx::query_scalar(sqlx::AssertSqlSafe(*sql)).bind(&story.id).fetch_one(&mut *conn).await?;
         if count != 1 {
             return Err(format!("story {} has {count} times: {what}", story.number).into());
         }
     }
-    conn.close().await?;
-    repository(world, story)?;
-    let rebuilt = world.cli(&["rebuild", "--json"])?;
+    repository(scene, story)
+}
+
+/// What the command line says of everything.
+pub(crate) fn as_a_whole(scene: &Scene<'_>) -> Result<(), Failure> {
+    let rebuilt = scene.cli(&["rebuild", "--json"])?;
     let rebuilt: serde_json::Value = serde_json::from_str(&rebuilt)?;
     if rebuilt["different"].as_array().is_none_or(|different| !different.is_empty()) {
         return Err(format!("events do not replay to the state rows: {rebuilt}").into());
     }
-    world.cli(&["audit", "verify"])?;
+    scene.cli(&["audit", "verify"])?;
     Ok(())
 }
 
-async fn settled(conn: &mut PgConnection) -> Result<(), Failure> {
+pub(crate) async fn settled(conn: &mut PgConnection) -> Result<(), Failure> {
     let deadline = Instant::now() + SETTLE;
     loop {
         let mut wrong = Vec::new();
@@ -104,8 +148,8 @@ async fn settled(conn: &mut PgConnection) -> Result<(), Failure> {
 }
 
 /// One branch, one merge commit with the story's trailer, no commit made twice for one step.
-fn repository(world: &World, story: &Story) -> Result<(), Failure> {
-    let bare = world.data_dir.join("repositories").join(format!("{}.git", world.client.project));
+fn repository(scene: &Scene<'_>, story: &Story) -> Result<(), Failure> {
+    let bare = scene.data_dir.join("repositories").join(format!("{}.git", scene.project));
     let merges = git(&bare, &["log", "main", "--merges", "--format=%(trailers:key=Story,valueonly)"])?;
     let count = merges.lines().filter(|line| line.trim() == story.id).count();
     if count != 1 {

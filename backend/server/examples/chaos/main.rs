@@ -3,11 +3,12 @@
 //! Each round writes a story, starts it, kills `syndarix serve` with SIGKILL at a random moment (in every third round
 //! PostgreSQL, too), starts it again, answers the approval over REST, and waits until the story is done. Then the
 //! tables, the repository and the audit chain are checked. The seed is printed; with `--seed` the same moments come
-//! again, as far as the machine's speed lets them.
+//! again, as far as the machine's speed lets them. With `--swarm` two processes share the work; see `swarm`.
 
 mod client;
 mod invariants;
 mod process;
+mod swarm;
 
 use clap::Parser;
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -36,6 +37,9 @@ struct Arguments {
     /// The `syndarix` to kill.
     #[arg(long)]
     binary: PathBuf,
+    /// Two processes on one database, many agents and stories at once, instead of rounds.
+    #[arg(long)]
+    swarm: bool,
     /// Where everything is kept; a temporary folder when not given.
     #[arg(long)]
     data_dir: Option<PathBuf>,
@@ -50,9 +54,12 @@ async fn main() -> Result<(), Failure> {
     let temporary = tempfile::Builder::new().prefix("syndarix-chaos-").tempdir()?;
     let data_dir = arguments.data_dir.clone().unwrap_or_else(|| temporary.path().to_owned());
     open_to_others(&data_dir)?;
+    if arguments.swarm {
+        return swarm::run(&arguments.binary, &data_dir).await;
+    }
     say(&format!("seed {seed}, {} rounds", arguments.rounds))?;
     let mut world = process::World::prepare(&arguments.binary, &data_dir).await?;
-    let span = undisturbed(&mut world).await?;
+    let mut span = undisturbed(&mut world).await?;
     say(&format!("an undisturbed story takes {:.1} s; kills come within that", span.as_secs_f64()))?;
     let begun = Instant::now();
     let mut kills = 0;
@@ -62,6 +69,11 @@ async fn main() -> Result<(), Failure> {
         let started = Instant::now();
         let story = one_round(&mut world, round, moment, database_too)
             .await
+            .map(|ended| {
+                // The machine is quicker than it was at first: the next kills come earlier, too.
+                span = ended.before_the_kill.map_or(span, |took| span.min(took));
+                ended.number
+            })
             .map_err(|failure| format!("round {round} (seed {seed}): {failure}\n{}", world.log_tail()))?;
         kills += 1 + u32::from(database_too);
         say(&format!(
@@ -82,26 +94,36 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
+/// How a round ended.
+struct Ended {
+    number: i64,
+    /// How long the story took, when it was done before the kill came.
+    before_the_kill: Option<Duration>,
+}
+
 async fn one_round(
     world: &mut process::World,
     round: u32,
     moment: Duration,
     database_too: bool,
-) -> Result<i64, Failure> {
+) -> Result<Ended, Failure> {
     let story = world.client.write_story(round).await?;
+    let started = Instant::now();
     world.client.start_story(&story.id).await?;
     let approver = world.client.approver(story.id.clone());
-    let deadline = Instant::now() + moment;
-    while Instant::now() < deadline {
+    let mut before_the_kill = None;
+    while started.elapsed() < moment && before_the_kill.is_none() {
         approver.answer_if_asked().await.ok();
-        tokio::time::sleep(Duration::from_millis(50).min(deadline.saturating_duration_since(Instant::now())))
-            .await;
+        if world.client.story(&story.id).await.is_ok_and(|story| story.phase == "done") {
+            before_the_kill = Some(started.elapsed());
+        }
+        tokio::time::sleep(Duration::from_millis(50).min(moment.saturating_sub(started.elapsed()))).await;
     }
     world.kill(database_too)?;
     world.start().await?;
     finish(world, &story.id).await?;
-    invariants::check(world, &story).await?;
-    Ok(story.number)
+    invariants::check(&world.scene()?, &story).await?;
+    Ok(Ended { number: story.number, before_the_kill })
 }
 
 /// How long a story takes when nobody disturbs it; its invariants are checked as well.
@@ -111,7 +133,7 @@ async fn undisturbed(world: &mut process::World) -> Result<Duration, Failure> {
     world.client.start_story(&story.id).await?;
     finish(world, &story.id).await?;
     let span = started.elapsed();
-    invariants::check(world, &story).await?;
+    invariants::check(&world.scene()?, &story).await?;
     Ok(span)
 }
 
@@ -144,7 +166,7 @@ fn open_to_others(dir: &std::path::Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn say(line: &str) -> Result<(), Failure> {
+pub(crate) fn say(line: &str) -> Result<(), Failure> {
     writeln!(std::io::stdout().lock(), "{line}")?;
     Ok(())
 }

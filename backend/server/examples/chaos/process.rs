@@ -1,6 +1,6 @@
 //! The processes of a round: the one that is killed, and the model endpoint that is not.
 
-use crate::{Failure, client::Api};
+use crate::{Failure, client::Api, invariants::Scene};
 use serde::Deserialize;
 use std::{
     fs::{File, OpenOptions},
@@ -79,25 +79,11 @@ impl World {
         Ok(())
     }
 
-    /// Runs the command line beside the running server.
-    pub(crate) fn cli(&self, arguments: &[&str]) -> Result<String, Failure> {
-        let output = Command::new(&self.binary)
-            .args(arguments)
-            .arg("--data-dir")
-            .arg(&self.data_dir)
-            .stdin(Stdio::null())
-            .output()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        if output.status.success() {
-            return Ok(text);
-        }
-        let errors = String::from_utf8_lossy(&output.stderr);
-        Err(format!("syndarix {}: {}\n{text}{errors}", arguments.join(" "), output.status).into())
-    }
-
-    /// Where the embedded PostgreSQL listens, as the running server wrote it down for other processes.
-    pub(crate) fn database_url(&self) -> Result<String, Failure> {
-        Ok(std::fs::read_to_string(self.data_dir.join("database-url"))?.trim().to_owned())
+    /// Where the invariants are looked at: the database is where the running server wrote it down for others.
+    pub(crate) fn scene(&self) -> Result<Scene<'_>, Failure> {
+        let database = std::fs::read_to_string(self.data_dir.join("database-url"))?.trim().to_owned();
+        let (binary, data_dir) = (self.binary.as_path(), self.data_dir.as_path());
+        Ok(Scene { binary, data_dir, database, named_database: false, project: &self.client.project })
     }
 
     pub(crate) fn log_tail(&self) -> String {
@@ -174,11 +160,11 @@ fn spawn_serve(binary: &Path, data_dir: &Path, models: &Path, listen: &str) -> R
     Ok(child)
 }
 
-fn log(data_dir: &Path, name: &str) -> Result<File, Failure> {
+pub(crate) fn log(data_dir: &Path, name: &str) -> Result<File, Failure> {
     Ok(OpenOptions::new().create(true).append(true).open(data_dir.join(name))?)
 }
 
-async fn wait_ready(address: &str) -> Result<(), Failure> {
+pub(crate) async fn wait_ready(address: &str) -> Result<(), Failure> {
     let deadline = Instant::now() + START_LIMIT;
     loop {
         if let Ok(answer) = reqwest::get(format!("{address}/readyz")).await
@@ -193,12 +179,12 @@ async fn wait_ready(address: &str) -> Result<(), Failure> {
     }
 }
 
-fn free_port() -> Result<u16, Failure> {
+pub(crate) fn free_port() -> Result<u16, Failure> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 /// Every group leads to the scripted endpoint.
-fn groups(listen: &str) -> String {
+pub(crate) fn groups(listen: &str) -> String {
     ["high-reasoning", "fast-response", "cost-optimized", "code"]
         .map(|name| {
             format!(

@@ -8,6 +8,7 @@ mod limits;
 mod providers;
 mod restarts;
 mod stops;
+mod unready;
 
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};

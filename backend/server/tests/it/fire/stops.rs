@@ -37,3 +37,22 @@ async fn cancelling_before_the_merge_closes_the_pull_request_and_leaves_main_alo
     assert_eq!(world.git(&["rev-parse", "main"]), before);
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_agents_run_parks_after_its_step_and_goes_on_when_the_agent_does() {
+    let world = World::start(Setting { test_command: "sleep 2", ..Setting::default() }).await;
+    let story = world.story("Take a break").await;
+    world.under_test(story).await;
+    let run = world.run_of(story).await;
+    let agent = world.path(&format!("/agents/{}", run["agent"]["id"].as_str().unwrap()));
+    world.client.post(&format!("{agent}/pause"), &json!({})).await.unwrap();
+    let parked = world.waiting_run(story, "paused").await;
+    assert_eq!(parked["id"], run["id"]);
+    let ran = "select count(*) from test_run where story_id = $1 and commit_id <> ''";
+    assert_eq!(world.count(ran, story).await, 1, "the step under way was ended and recorded first");
+    assert!(world.view(story).await["waiting_for"].as_str().unwrap().contains("paused"));
+    world.client.post(&format!("{agent}/resume"), &json!({})).await.unwrap();
+    world.done(story).await;
+    assert_eq!(world.count(ran, story).await, 1, "and not done again");
+    world.end().await;
+}

@@ -1,0 +1,304 @@
+//! Two processes on one database: many agents and stories at once, first undisturbed, then with one of the two killed.
+//!
+//! What must hold is the same as after every round: nothing lost, nothing done twice. The time until the jobs of the
+//! killed process are somebody else's is measured, and so is the longest time that a story stood still.
+
+use crate::{
+    Failure,
+    client::{Api, Story},
+    invariants::{self, Scene},
+    process::{free_port, groups, log, wait_ready},
+    say,
+};
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
+use std::{
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+use syndarix_postgres::EmbeddedOptions;
+
+const PROJECTS: usize = 5;
+const STORIES: usize = 50;
+const AGENTS: usize = 200;
+/// A job's lease: how long a story may stand still because its process died.
+const LEASE: Duration = Duration::from_secs(15);
+/// All stories are done within this, on a busy machine.
+const LIMIT: Duration = Duration::from_secs(900);
+/// What the agents say.
+const RULES: &str = include_str!("../../tests/it/fire/good_agents.toml");
+const HEAD: &str = r"
+name = 'swarm'
+
+[capture]
+number = 'Story (\d+): '
+title = 'Story \d+: (.*)'
+branch = '(?:Use the branch|use the new branch) `([^`]+)`'
+feedback = '(?s)Feedback of round \d+, from [^\n]*:\n(.*)'
+";
+
+/// Processes that end with this value.
+struct Processes(Vec<Child>);
+
+impl Processes {
+    fn kill(&mut self, index: usize) -> Result<(), Failure> {
+        let mut child = self.0.remove(index);
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+struct Project {
+    api: Api,
+    stories: Vec<Story>,
+}
+
+pub(crate) async fn run(binary: &Path, data_dir: &Path) -> Result<(), Failure> {
+    let options =
+        EmbeddedOptions::platform_default(syndarix::config::process_env).in_dir(data_dir.join("postgres"));
+    let database = syndarix_postgres::start(options).await?;
+    for (name, kill) in [("both live", false), ("one is killed", true)] {
+        let url = fresh(database.url(), name).await?;
+        let dir = data_dir.join(name.replace(' ', "-"));
+        std::fs::create_dir_all(&dir)?;
+        wave(binary, &dir, &url, kill).await.map_err(|failure| {
+            let log = std::fs::read_to_string(dir.join("serve.log")).unwrap_or_default();
+            let tail: Vec<&str> = log.lines().rev().take(20).collect();
+            format!("{name}: {failure}\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"))
+        })?;
+    }
+    database.stop().await?;
+    say("swarm: 2 passed, 0 failed")
+}
+
+/// A database of its own.
+async fn fresh(server: &str, name: &str) -> Result<String, Failure> {
+    let database = format!("swarm_{}", name.replace(' ', "_"));
+    let mut admin = PgConnection::connect(server).await?;
+    sqlx::query(sqlx::AssertSqlSafe(format!("create database {database}"))).execute(&mut admin).await?;
+    let mut url = url::Url::parse(server)?;
+    url.set_path(&database);
+    Ok(url.into())
+}
+
+async fn wave(binary: &Path, dir: &Path, database: &str, kill: bool) -> Result<(), Failure> {
+    let (mut processes, addresses) = start(binary, dir, database).await?;
+    let api = Api::register(&addresses[1]).await?;
+    let mut projects = Vec::new();
+    for n in 0..PROJECTS {
+        projects.push(project(&api, n).await?);
+    }
+    let mut conn = PgConnection::connect(database).await?;
+    let agents: i64 = sqlx::query_scalar("select count(*) from agent").fetch_one(&mut conn).await?;
+    let started = Instant::now();
+    for project in &projects {
+        for story in &project.stories {
+            project.api.start_story(&story.id).await?;
+        }
+    }
+    if kill {
+        reach(&mut conn, STORIES / 4, started).await?;
+        let taken = Instant::now();
+        processes.kill(1)?;
+        let lost = taken_over(&mut conn, taken).await?;
+        say(&format!(
+            "killed one of two with {lost} jobs in hand: taken over after {:.1} s",
+            taken.elapsed().as_secs_f64()
+        ))?;
+    }
+    reach(&mut conn, STORIES, started).await?;
+    let wall = started.elapsed().as_secs_f64();
+    check(&mut conn, binary, dir, database, &projects).await?;
+    let (longest, median) = stalls(&mut conn).await?;
+    say(&format!(
+        "{STORIES} stories of {PROJECTS} projects with {agents} agents done in {wall:.1} s ({:.2} stories/s); \
+         a story stood still for {longest:.1} s at most (the median of the longest is {median:.1} s); all invariants hold",
+        STORIES as f64 / wall
+    ))
+}
+
+/// The model, and two processes that share database, repositories and worktrees.
+async fn start(binary: &Path, dir: &Path, database: &str) -> Result<(Processes, Vec<String>), Failure> {
+    let scenario = dir.join("scenario.toml");
+    std::fs::write(&scenario, format!("{HEAD}\n{RULES}"))?;
+    let model = format!("127.0.0.1:{}", free_port()?);
+    let models = dir.join("models.toml");
+    std::fs::write(&models, groups(&model))?;
+    let spawn = |arguments: &[&str], name: &str| {
+        Command::new(binary)
+            .args(arguments)
+            .arg("--data-dir")
+            .arg(dir)
+            .env("DATABASE_URL", database)
+            .env("SYNDARIX_MODELS", &models)
+            .env("SYNDARIX_LOG", "warn")
+            .stdin(Stdio::null())
+            .stdout(log(dir, name)?)
+            .stderr(log(dir, name)?)
+            .spawn()
+            .map_err(Failure::from)
+    };
+    let path = scenario.to_string_lossy();
+    let mut processes =
+        Processes(vec![spawn(&["scripted-model", "--listen", &model, "--scenario", &path], "model.log")?]);
+    let mut addresses = Vec::new();
+    for _ in 0..2 {
+        let listen = format!("127.0.0.1:{}", free_port()?);
+        processes.0.push(spawn(&["serve", "--listen", &listen], "serve.log")?);
+        addresses.push(format!("http://{listen}"));
+    }
+    for address in &addresses {
+        wait_ready(address).await?;
+    }
+    Ok((processes, addresses))
+}
+
+/// A project with its share of agents and stories, none of them started.
+async fn project(api: &Api, n: usize) -> Result<Project, Failure> {
+    let me = api.call(Method::GET, "/me", None).await?;
+    let body = json!({
+        "organisation_id": me["organisations"][0]["id"], "name": format!("Swarm {n}"), "autonomy": "autonomous",
+        "test_command": "true", "repository": { "source": "empty" },
+    });
+    let made = api.call(Method::POST, "/projects", Some(body)).await?;
+    let mut api = api.clone();
+    made["id"].as_str().ok_or("no project")?.clone_into(&mut api.project);
+    ready(&api).await?;
+    api.call(Method::PATCH, &api.path(""), Some(json!({ "agent_limit": AGENTS / PROJECTS }))).await?;
+    let mut policy = api.call(Method::GET, &api.path("/policy"), None).await?;
+    for row in policy["rows"].as_array_mut().into_iter().flatten() {
+        row["autonomous"] = json!("auto");
+    }
+    api.call(Method::PUT, &api.path("/policy"), Some(policy)).await?;
+    spawn_agents(&api).await?;
+    let mut stories = Vec::new();
+    for story in 0..STORIES / PROJECTS {
+        stories.push(api.write_story(u32::try_from(story)?).await?);
+    }
+    Ok(Project { api, stories })
+}
+
+async fn ready(api: &Api) -> Result<(), Failure> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while api.call(Method::GET, &api.path(""), None).await?["repository"]["state"] != "ready" {
+        if Instant::now() > deadline {
+            return Err("the repository is not made in time".into());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+/// As many of each role that a story needs.
+async fn spawn_agents(api: &Api) -> Result<(), Failure> {
+    let types = api.call(Method::GET, &format!("/agent-types?project_id={}", api.project), None).await?;
+    let types: Vec<&Value> = types["items"].as_array().into_iter().flatten().collect();
+    let roles = ["analyst", "architect", "engineer", "reviewer", "qa"];
+    for n in 0..AGENTS / PROJECTS {
+        let role = roles[n % roles.len()];
+        let of_role = types.iter().find(|kind| kind["role"] == role).ok_or("a role without a type")?;
+        let body = json!({ "agent_type_id": of_role["id"] });
+        api.call(Method::POST, &api.path("/agents"), Some(body)).await?;
+    }
+    Ok(())
+}
+
+/// Waits until so many stories are done.
+async fn reach(conn: &mut PgConnection, wanted: usize, started: Instant) -> Result<(), Failure> {
+    loop {
+        let (done, blocked): (i64, i64) = sqlx::query_as(
+            "select count(*) filter (where phase = 'done'), count(*) filter (where phase in ('blocked', 'cancelled')) from story",
+        )
+        .fetch_one(&mut *conn)
+        .await?;
+        if blocked > 0 {
+            let why: String = sqlx::query_scalar(
+                "select state -> 'phase' ->> 'reason' from story where phase = 'blocked' limit 1",
+            )
+            .fetch_one(&mut *conn)
+            .await?;
+            return Err(format!("{blocked} stories are blocked, one because {why}").into());
+        }
+        if usize::try_from(done)? >= wanted {
+            return Ok(());
+        }
+        if started.elapsed() > LIMIT {
+            return Err(format!("only {done} of {wanted} stories are done in time").into());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Waits until no job belongs to a worker that is gone; gives how many did.
+async fn taken_over(conn: &mut PgConnection, killed: Instant) -> Result<i64, Failure> {
+    let gone: uuid::Uuid =
+        sqlx::query_scalar("select incarnation from worker order by started_at desc limit 1")
+            .fetch_one(&mut *conn)
+            .await?;
+    let count = "select count(*) from job where owner = $1";
+    let at_first: i64 = sqlx::query_scalar(count).bind(gone).fetch_one(&mut *conn).await?;
+    loop {
+        let left: i64 = sqlx::query_scalar(count).bind(gone).fetch_one(&mut *conn).await?;
+        if left == 0 {
+            return Ok(at_first);
+        }
+        if killed.elapsed() > LEASE {
+            return Err(format!("{left} jobs are not taken over within the lease").into());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn check(
+    conn: &mut PgConnection,
+    binary: &Path,
+    data_dir: &Path,
+    database: &str,
+    projects: &[Project],
+) -> Result<(), Failure> {
+    invariants::settled(conn).await?;
+    for project in projects {
+        let database = database.to_owned();
+        let scene = Scene { binary, data_dir, database, named_database: true, project: &project.api.project };
+        for story in &project.stories {
+            invariants::of_story(conn, &scene, story, false).await?;
+        }
+    }
+    let project = "";
+    invariants::as_a_whole(&Scene {
+        binary,
+        data_dir,
+        database: database.to_owned(),
+        named_database: true,
+        project,
+    })
+}
+
+/// The longest and the median of the longest time between two events of a story or its runs, in seconds.
+async fn stalls(conn: &mut PgConnection) -> Result<(f64, f64), Failure> {
+    let row = sqlx::query_as(
+        "with told as (
+            select coalesce((r.state ->> 'story')::uuid, s.id) as story, e.at
+              from event e left join run r on r.id = e.stream_id left join story s on s.id = e.stream_id
+             where r.id is not null or s.id is not null and e.type <> 'story.created.v1'
+         ), gaps as (
+            select story, extract(epoch from at - lag(at) over (partition by story order by at))::float8 as gap from told
+         ), longest as (select story, max(gap) as gap from gaps group by story)
+         select max(gap), percentile_cont(0.5) within group (order by gap) from longest",
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(row)
+}
