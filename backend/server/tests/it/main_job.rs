@@ -155,6 +155,12 @@ async fn a_story_becomes_a_merged_and_tested_pull_request() {
     let real =
         "select coalesce(sum(cost_micro_usd), 0)::bigint from usage where story_id = $1 and not simulated";
     assert_eq!(demo.count(real, story).await, 0, "nothing of it was a real model");
+    let told = "select count(*) from run_brief b join run r on r.id = b.run_id
+         where (r.state ->> 'story')::uuid = $1 and r.state ->> 'stage' = 'implementation'
+           and b.task like '%Message from Bela:%'";
+    assert_eq!(demo.count(told, story).await, 1, "the engineer was told what the architect wrote");
+    let waiting = "select count(*) from message where conversation_id = $1 and delivered_at is null";
+    assert_eq!(demo.count(waiting, story).await, 0, "every message reached somebody");
     demo.end().await;
 }
 

@@ -2,10 +2,11 @@
 
 use crate::db::{Error, Uow};
 use serde_json::{Value, json};
-use sqlx::types::Json;
+use sqlx::{PgPool, types::Json};
 use syndarix_domain::{
     actor::Actor,
-    ids::{AgentId, ProjectId},
+    ids::{AgentId, ProjectId, StoryId},
+    stage::Role,
 };
 use uuid::Uuid;
 
@@ -105,4 +106,58 @@ pub(super) async fn send(uow: &mut Uow, project: ProjectId, message: &NewMessage
     });
     uow.announce(project, "message", id, "agent.message.v1", data);
     Ok(id)
+}
+
+/// The most messages that an agent is told at the beginning of a run: the newest count.
+const TOLD: i64 = 20;
+
+/// What a run's agent is told by its colleagues: the story's conversation as far as it is for its role or for all, and
+/// what was sent to the agent itself. Oldest first, with the senders' names.
+pub async fn messages_for(
+    pool: &PgPool,
+    project: ProjectId,
+    (story, agent, role): (StoryId, AgentId, Role),
+) -> Result<Vec<(String, String)>, Error> {
+    let mut newest: Vec<(String, String)> = sqlx::query_as(
+        "select coalesce(a.name, u.name, 'Syndarix'), coalesce(m.content ->> 'text', m.content::text)
+         from message m
+         left join agent a on a.id::text = m.sender ->> 'id'
+         left join app_user u on u.id::text = m.sender ->> 'id'
+         where m.project_id = $1
+           and ((m.conversation_id = $2 and (m.routing = 'broadcast' or (m.routing = 'role' and m.topic = $4)))
+                or m.recipient = $3)
+         order by m.ordinal desc limit $5",
+    )
+    .bind(project.0)
+    .bind(story.0)
+    .bind(agent.0)
+    .bind(role.name())
+    .bind(TOLD)
+    .fetch_all(pool)
+    .await?;
+    newest.reverse();
+    Ok(newest)
+}
+
+/// Notes that a run's agent was told: at least once, in the transaction that records the run's first step.
+pub async fn mark_delivered(
+    uow: &mut Uow,
+    project: ProjectId,
+    (story, agent, role): (StoryId, AgentId, Role),
+) -> Result<(), Error> {
+    let now = uow.now();
+    sqlx::query(
+        "update message set delivered_at = $5
+         where project_id = $1 and delivered_at is null
+           and ((conversation_id = $2 and (routing = 'broadcast' or (routing = 'role' and topic = $4)))
+                or recipient = $3)",
+    )
+    .bind(project.0)
+    .bind(story.0)
+    .bind(agent.0)
+    .bind(role.name())
+    .bind(now)
+    .execute(uow.conn())
+    .await?;
+    Ok(())
 }

@@ -4,14 +4,15 @@
 use super::advance::Turn;
 use crate::{
     db::{Error, Uow},
-    features::agents::Definition,
+    features::agents::{self, Definition},
 };
 use sqlx::{PgPool, types::Json};
 use std::fmt::Write as _;
 use syndarix_domain::{
-    ids::{ProjectId, RunId},
+    ids::{AgentId, ProjectId, RunId, StoryId},
     pull_request::PullRequest,
-    stage::StageName,
+    run::Run,
+    stage::{Role, StageName},
     story::{Feedback, Story},
 };
 
@@ -44,24 +45,34 @@ pub(super) async fn of(turn: &Turn) -> Result<Brief, Error> {
         None => None,
     };
     let system = system(&name, &definition, turn.run.stage);
-    let task = task(&story, pr.as_ref(), turn.run.stage);
+    let mut task = task(&story, pr.as_ref(), turn.run.stage);
+    for (sender, text) in
+        agents::messages_for(turn.app.pool(), turn.project, told(&turn.run, &definition)).await?
+    {
+        // What a colleague wrote is data, like everything else that a model produced.
+        let _ = write!(task, "\nMessage from {sender}:\n> {}\n", text.replace('\n', "\n> "));
+    }
     Ok(Brief { definition, system, task })
 }
 
 /// Keeps the brief, in the transaction that records the first step.
-pub(super) async fn keep(uow: &mut Uow, project: ProjectId, run: RunId, brief: &Brief) -> Result<(), Error> {
+pub(super) async fn keep(uow: &mut Uow, run: &Run, brief: &Brief) -> Result<(), Error> {
     sqlx::query(
         "insert into run_brief (run_id, project_id, definition, system, task) values ($1, $2, $3, $4, $5)
          on conflict (run_id) do nothing",
     )
-    .bind(run.0)
-    .bind(project.0)
+    .bind(run.id.0)
+    .bind(run.project.0)
     .bind(Json(&brief.definition))
     .bind(&brief.system)
     .bind(&brief.task)
     .execute(uow.conn())
     .await?;
-    Ok(())
+    agents::mark_delivered(uow, run.project, told(run, &brief.definition)).await
+}
+
+fn told(run: &Run, definition: &Definition) -> (StoryId, AgentId, Role) {
+    (run.story, run.agent, definition.role)
 }
 
 async fn stored(pool: &PgPool, project: ProjectId, run: RunId) -> Result<Option<Brief>, Error> {

@@ -78,7 +78,7 @@ async fn begin(
             uow.commit().await?;
             return Ok(begun);
         }
-        brief::keep(&mut uow, turn.project, turn.run.id, brief).await?;
+        brief::keep(&mut uow, &turn.run, brief).await?;
         let run = uow.ask::<Run>(turn.project, turn.run.id, &Command::BeginModelCall).await?;
         let Ok(Run { phase: Phase::Thinking { step: Some(number) }, .. }) = run else {
             uow.commit().await?;
