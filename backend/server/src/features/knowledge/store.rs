@@ -9,6 +9,9 @@ use syndarix_mcp_knowledge::chunk::{Chunk, identifiers};
 /// Changes whenever files are cut or their words are taken in another way: everything is then indexed again.
 const VERSION: u32 = 1;
 
+/// Longest word that is indexed, in bytes: longer ones are data, and nobody asks for them.
+const MAX_WORD: usize = 100;
+
 /// What a source's chunks were made from.
 pub(super) fn content_hash(content: &str) -> String {
     format!("v{VERSION}:{content}")
@@ -17,7 +20,9 @@ pub(super) fn content_hash(content: &str) -> String {
 /// The words of a text as both sides of a search see them: lower case, names split, the whole name kept.
 pub(super) fn words(text: &str) -> String {
     // PostgreSQL's parser would split at the underscore and lose the whole name.
-    identifiers(text).replace('_', "")
+    let names = identifiers(text).replace('_', "");
+    let words: Vec<&str> = names.split(' ').filter(|word| word.len() <= MAX_WORD).collect();
+    words.join(" ")
 }
 
 /// Where chunks come from.
@@ -123,6 +128,7 @@ mod tests {
     #[test]
     fn names_are_searched_whole_and_in_parts() {
         assert_eq!(words("parseHeader(parse_header)"), "parseheader parse header parseheader parse header");
+        assert_eq!(words(&format!("a {} b", "x".repeat(MAX_WORD + 1))), "a b", "data is no word");
     }
 
     #[test]
