@@ -325,8 +325,8 @@ async fn questions_about_this_very_code_find_the_files_that_answer_them() {
     for (question, expected) in QUESTIONS {
         let hits = search(&app, &seed, &[("q", question), ("limit", "50")]).await;
         let mut files = paths(&hits);
-        let mut seen = std::collections::HashSet::new();
-        files.retain(|file| seen.insert(*file));
+        let mut listed = std::collections::HashSet::new();
+        files.retain(|file| listed.insert(*file));
         match files.iter().position(|file| file == expected) {
             Some(at) => {
                 reciprocal_ranks += 1.0 / f64::from(u32::try_from(at + 1).unwrap());

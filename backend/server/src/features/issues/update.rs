@@ -54,7 +54,6 @@ pub struct UpdateIssue {
     /// Who shall do it; null for nobody.
     #[serde(default, deserialize_with = "said", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
-    #[expect(clippy::option_option, reason = "left out is not null: one stays, the other unassigns")]
     pub assignee: Option<Option<String>>,
 }
 
