@@ -179,7 +179,9 @@ async fn project(api: &Api, n: usize) -> Result<Project, Failure> {
     api.call(Method::PATCH, &api.path(""), Some(json!({ "agent_limit": AGENTS / PROJECTS }))).await?;
     let mut policy = api.call(Method::GET, &api.path("/policy"), None).await?;
     for row in policy["rows"].as_array_mut().into_iter().flatten() {
-        row["autonomous"] = json!("auto");
+        if row["action"] == "story_requirements" || row["action"] == "architecture_decision" {
+            row["autonomous"] = json!("auto");
+        }
     }
     api.call(Method::PUT, &api.path("/policy"), Some(policy)).await?;
     spawn_agents(&api).await?;
