@@ -124,7 +124,7 @@ async fn wave(binary: &Path, dir: &Path, database: &str, kill: bool) -> Result<(
     let (longest, median) = stalls(&mut conn).await?;
     say(&format!(
         "{STORIES} stories of {PROJECTS} projects with {agents} agents done in {wall:.1} s ({:.2} stories/s); \
-         a story stood still for {longest:.1} s at most (the median of the longest is {median:.1} s); all invariants hold",
+         with an agent at work a story stood still for {longest:.1} s at most (the median of the longest is {median:.1} s); all invariants hold",
         STORIES as f64 / wall
     ))
 }
@@ -288,16 +288,19 @@ async fn check(
     })
 }
 
-/// The longest and the median of the longest time between two events of a story or its runs, in seconds.
+/// The longest and the median of the longest time between two events of a story or its runs, in seconds. Waiting for a
+/// free agent is left out: ten stories of a project ask for eight engineers at once.
 async fn stalls(conn: &mut PgConnection) -> Result<(f64, f64), Failure> {
     let row = sqlx::query_as(
         "with told as (
-            select coalesce((r.state ->> 'story')::uuid, s.id) as story, e.at
+            select coalesce((r.state ->> 'story')::uuid, s.id) as story, e.at, e.type
               from event e left join run r on r.id = e.stream_id left join story s on s.id = e.stream_id
              where r.id is not null or s.id is not null and e.type <> 'story.created.v1'
          ), gaps as (
-            select story, extract(epoch from at - lag(at) over (partition by story order by at))::float8 as gap from told
-         ), longest as (select story, max(gap) as gap from gaps group by story)
+            select story, type, extract(epoch from at - lag(at) over (partition by story order by at))::float8 as gap from told
+         ), longest as (
+            select story, max(gap) as gap from gaps where type not in ('run.started.v1', 'story.run_started.v1') group by story
+         )
          select max(gap), percentile_cont(0.5) within group (order by gap) from longest",
     )
     .fetch_one(conn)
