@@ -52,16 +52,17 @@ export async function operate({ page, url, project, say, shot }) {
     },
     async "a cancelled story withdraws its question"() {
       await page.goto(`${url}/inbox`);
-      const row = page.locator("[data-approval]").last();
-      const id = await row.getAttribute("data-approval");
-      await row.locator("a").first().click();
+      await page.locator("[data-approval]").first().waitFor();
+      await settled(page);
+      const id = await page.locator("[data-approval]").last().getAttribute("data-approval");
+      await page.locator(`[data-approval="${id}"] a`).first().click();
       await page.waitForURL(`**/approvals/${id}`);
       const approval = page.url();
       await page.locator('main a[href*="/stories/"]').first().click();
       await page.getByRole("button", { name: "Actions" }).click();
       await page.getByRole("menuitem", { name: /^Cancel/ }).click();
       await page.getByRole("dialog").getByRole("textbox").fill("Not wanted any more.");
-      await page.getByRole("dialog").getByRole("button", { name: /Cancel story/ }).click();
+      await page.getByRole("dialog").getByRole("button", { name: "Cancel the story" }).click();
       await until(async () => (await page.locator("[data-phase]").getAttribute("data-phase")) === "cancelled", "the story is not cancelled");
       await page.goto(approval);
       await page.locator('section[role="status"]').filter({ hasText: "The request was withdrawn." }).waitFor();

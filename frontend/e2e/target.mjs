@@ -1,6 +1,6 @@
 // What a browser test runs against: the real binary in demo mode, a server that is up, or the mock.
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -44,6 +44,8 @@ export function credentials(output) {
 
 async function startBinary(binary) {
   const dataDir = mkdtempSync(join(tmpdir(), "syndarix-e2e-"));
+  // Started by root, the database runs as another user, who has to get to its folder.
+  chmodSync(dataDir, 0o711);
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   const child = spawn(binary, ["demo", "--data-dir", dataDir, "--listen", `127.0.0.1:${port}`], { stdio: ["ignore", "pipe", "pipe"] });

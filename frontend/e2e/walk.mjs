@@ -214,8 +214,8 @@ async function startTheOthers() {
     await page.keyboard.press("Shift+ArrowRight");
     await until(async () => (await page.locator(`section[aria-label^="Not started"] [data-story="${id}"]`).count()) === 0, `story ${id} did not start`, TURN_MS);
   }
-  await until(async () => (await page.locator('section[aria-label^="Review"] [data-story]').count()) > 0, "no other story came to its review", TURN_MS);
-  await settled(page);
+  for (const close of await page.locator("[data-toast] button").all()) await close.click().catch(() => undefined);
+  await until(async () => (await page.locator('section[aria-label^="Implementation"] [data-story], section[aria-label^="Review"] [data-story]').count()) > 0, "no other story came to its implementation", TURN_MS);
   await shot("board");
   await page.goto(`${target.url}/inbox`);
   await until(async () => (await page.locator("[data-approval]").count()) >= ids.length, "not every story asks", TURN_MS);

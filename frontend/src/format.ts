@@ -78,6 +78,13 @@ export function dateTime(at: string): string {
   return new Intl.DateTimeFormat(LOCALE, { dateStyle: "medium", timeStyle: "short", hourCycle: "h23" }).format(date);
 }
 
+/** A moment in a sentence: the time alone if it is today. */
+export function shortTime(at: string, now = new Date()): string {
+  const date = new Date(at);
+  if (date.toDateString() !== now.toDateString()) return dateTime(at);
+  return new Intl.DateTimeFormat(LOCALE, { timeStyle: "short", hourCycle: "h23" }).format(date);
+}
+
 export function timeOfDay(at: string): string {
   const date = new Date(at);
   if (Number.isNaN(date.getTime())) return at;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { verbOf, unseen, targetOf } from "../src/activity/sentence";
+import { sentenceOf, verbOf, unseen, targetOf } from "../src/activity/sentence";
 import { decisionRefusal, withoutApproval } from "../src/api/actions";
 import { ApiError } from "../src/api/client";
 import { changesBetween } from "../src/agents/changes";
@@ -8,11 +8,12 @@ import { argumentsOf } from "../src/approval/arguments";
 import { columnsOf, filterStories, moveTo, step } from "../src/board/columns";
 import { optimistic } from "../src/board/commands";
 import { forecast } from "../src/costs/forecast";
-import { age, duration, left, money, parseMoney } from "../src/format";
+import { age, duration, left, money, parseMoney, shortTime } from "../src/format";
 import { projectAlerts, queueAlerts, runAlerts, staleWork } from "../src/inbox/alerts";
 import { bulkSplit, inOrder, matching, moved, toggled } from "../src/inbox/selection";
 import { safeNext } from "../src/navigation";
 import { waterfall } from "../src/run/waterfall";
+import { waitingText } from "../src/story/owner";
 import { idleBefore } from "../src/story/Timeline";
 
 const NOW = Date.parse("2026-11-20T12:00:00Z");
@@ -169,5 +170,25 @@ describe("small rules", () => {
     expect(verbOf(event("mesh.context_updated"))).toBe("mesh context updated");
     expect(targetOf(event("pr.merged", { subject: "pr/1", data: { story_id: "s" } }))).toEqual({ kind: "story", id: "s" });
     expect(unseen([event("new", { seq: 9 }), event("old", { seq: 3 })], [event("old", { seq: 3 })], 0).map((item) => item.type)).toEqual(["new"]);
+  });
+});
+
+describe("what a story waits for", () => {
+  const story = { phase: "design" as const, waiting_for: "Ada works on the design since 2020-11-20 08:34 UTC", updated_at: "2020-11-20T08:34:00Z" };
+  it("is told in the reader's time", () => {
+    expect(waitingText(story)).not.toContain("UTC");
+    expect(waitingText(story)).toMatch(/^Ada works on the design since Nov (19|20|21), 2020/);
+    expect(shortTime(new Date().toISOString())).toMatch(/^\d{2}:\d{2}$/);
+  });
+});
+
+describe("an audit entry in words", () => {
+  const id = "01a1f804-425d-77e5-b73e-05853668f1b3";
+  it("names what it is about, and shows no ids", () => {
+    const entry = { type: "story.done", action: `story done ${id}`, data: { commit: "a94" } };
+    expect(sentenceOf(entry, new Map([[id, "#1 Reading time"]]))).toBe("finished the story #1 Reading time");
+    expect(sentenceOf(entry)).toBe("finished the story");
+    expect(sentenceOf({ type: "organisation.founded", action: "founded the organisation Acme", data: {} })).toBe("founded the organisation Acme");
+    expect(sentenceOf({ type: "cost.recorded", action: "cost recorded x", data: { cost_micro_usd: 20_000, simulated: true } })).toBe("recorded a cost $0.02 simulated");
   });
 });

@@ -135,8 +135,8 @@ function CommandForm({ asking, onClose, onCommand }: { asking: Asking; onClose: 
         <TextArea label={t.common.reason} data-autofocus required rows={3} value={reason} onChange={(event) => setReason(event.target.value)} />
       )}
       <div className="flex justify-end gap-2">
-        <Button size="md" tone="ghost" onClick={onClose}>{t.common.cancel}</Button>
-        <Button size="md" tone="primary" type="submit">{t.common.save}</Button>
+        <Button size="md" tone="ghost" onClick={onClose}>{what === "cancel" ? t.board.keepStory : t.common.cancel}</Button>
+        <Button size="md" tone={what === "cancel" ? "danger" : "primary"} type="submit">{t.board.does[what]}</Button>
       </div>
     </form>
   );

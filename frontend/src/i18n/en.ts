@@ -329,6 +329,8 @@ export const t = {
     refused: (title: string) => `“${title}” stays where it is`,
     reasonBlock: "Why is it blocked?",
     reasonCancel: "Why is it cancelled?",
+    keepStory: "Keep the story",
+    does: { block: "Block", cancel: "Cancel the story", move: "Move" },
     moved: "Moved",
     started: (title: string) => `Started: ${title}`,
     column: (name: string, n: number) => `${name}, ${plural(n, "story", "stories")}`,

@@ -56,14 +56,14 @@ export function ApprovalRow({ item, current, selected, answering, busy, mayDecid
           </p>
         </div>
         {open ? (
-          <div className="hidden shrink-0 items-start gap-1.5 md:flex">
-            <Answers current={current} onAnswer={onAnswer} />
+          <div className={clsx("hidden shrink-0 items-start gap-1.5 md:flex", !current && "[&_kbd]:invisible")}>
+            <Answers onAnswer={onAnswer} />
           </div>
         ) : null}
       </div>
       {open && answering === null ? (
         <div className="mt-2.5 grid grid-cols-[1fr_1.4fr_1fr] gap-1.5 pl-7 md:hidden">
-          <Answers current={false} onAnswer={onAnswer} />
+          <Answers onAnswer={onAnswer} />
         </div>
       ) : null}
       {open && answering !== null ? <Answer item={item} outcome={answering} busy={busy} onCancel={() => onAnswer(null)} onSend={onSend} /> : null}
@@ -71,13 +71,13 @@ export function ApprovalRow({ item, current, selected, answering, busy, mayDecid
   );
 }
 
-function Answers({ current, onAnswer }: { current: boolean; onAnswer: (outcome: Outcome) => void }) {
-  const hint = (key: string) => (current ? { hint: key } : {});
+/** The keys keep their room where they are not shown: a row must not move under the pointer that presses it. */
+function Answers({ onAnswer }: { onAnswer: (outcome: Outcome) => void }) {
   return (
     <>
-      <Button onClick={() => onAnswer("approved")} {...hint("A")}>{t.approval.approve}</Button>
-      <Button onClick={() => onAnswer("changes_requested")} {...hint("C")}>{t.approval.request}</Button>
-      <Button tone="danger" onClick={() => onAnswer("rejected")} {...hint("D")}>{t.approval.reject}</Button>
+      <Button onClick={() => onAnswer("approved")} hint="A">{t.approval.approve}</Button>
+      <Button onClick={() => onAnswer("changes_requested")} hint="C">{t.approval.request}</Button>
+      <Button tone="danger" onClick={() => onAnswer("rejected")} hint="D">{t.approval.reject}</Button>
     </>
   );
 }

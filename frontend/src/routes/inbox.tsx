@@ -229,7 +229,7 @@ function AlertRow({ alert }: { alert: Alert }) {
       <li className={ROW}>
         <Octagon size={16} aria-hidden="true" className="text-bad" />
         <span className="font-medium">{t.inbox.importFailed(alert.project.name)}</span>
-        <span className="min-w-0 truncate text-soft">{alert.project.repository.detail}</span>
+        <span className="min-w-0 flex-1 truncate text-soft">{alert.project.repository.detail}</span>
         <Link to="/projects/$projectId/settings" params={{ projectId: alert.project.id }} className={buttonClass("outline", "sm", "ml-auto")}>{t.inbox.look}</Link>
       </li>
     );

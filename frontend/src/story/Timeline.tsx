@@ -29,13 +29,14 @@ export function idleBefore(steps: Step[], index: number): number {
 
 const OVER = new Set(["succeeded", "failed", "stalled", "cancelled"]);
 
+/** The newest run first: what is going on is what people come to see. */
 export function Timeline({ story, mayWrite }: { story: Story; mayWrite: boolean }) {
   const timeline = useQuery(queries.storyTimeline(story.project_id, story.id));
   return (
     <Loaded query={timeline}>
       {(items) => items.length === 0 ? <EmptyState title={t.story.noTimeline} detail={t.story.noTimelineDetail} /> : (
         <ol className="flex flex-col gap-3 p-3 md:p-5">
-          {items.map(({ run, steps }) => <RunBlock key={run.id} run={run} steps={steps} story={story} mayWrite={mayWrite} />)}
+          {items.toReversed().map(({ run, steps }) => <RunBlock key={run.id} run={run} steps={steps} story={story} mayWrite={mayWrite} />)}
         </ol>
       )}
     </Loaded>

@@ -1,5 +1,5 @@
 import type { Story } from "../api/types";
-import { dateTime } from "../format";
+import { dateTime, shortTime } from "../format";
 import { t } from "../i18n/en";
 
 /** Who has the story now; a person who is asked may have no name yet: anyone with the role may answer. */
@@ -9,7 +9,11 @@ export function ownerName(story: Pick<Story, "owner">): string {
   return kind === "human" ? t.actor.kind("user") : kind === "agent" ? t.actor.kind("agent") : t.story.nobody;
 }
 
-/** What it waits for, as the server says it; since when it is done, in the reader's own time. */
+/** How the server writes a moment in a sentence. */
+const SERVER_TIME = /(\d{4}-\d{2}-\d{2}) (\d{2}:\d{2}) UTC/g;
+
+/** What it waits for, as the server says it, with moments in the reader's own time. */
 export function waitingText(story: Pick<Story, "phase" | "waiting_for" | "updated_at">): string {
-  return story.phase === "done" ? t.story.doneAt(dateTime(story.updated_at)) : story.waiting_for;
+  if (story.phase === "done") return t.story.doneAt(dateTime(story.updated_at));
+  return story.waiting_for.replace(SERVER_TIME, (_match, day: string, time: string) => shortTime(`${day}T${time}:00Z`));
 }
