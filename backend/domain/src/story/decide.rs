@@ -232,9 +232,9 @@ fn cancel(story: &Story, command: &Command, reason: &str, now: Timestamp) -> Ans
                 .filter(|_| stage.name() != StageName::Testing)
                 .map(|change| Effect::ClosePullRequest { pull_request: change.pull_request });
             let decision = Decision::of(Event::Cancelled { reason: reason.to_owned(), at: now })
-                .then(Effect::ClearDeadline)
-                .then_some(close);
-            Ok(with_stopped_work(decision, story, reason))
+                .then(Effect::ClearDeadline);
+            // The open question is withdrawn before its pull request goes: nothing newer takes its place.
+            Ok(with_stopped_work(decision, story, reason).then_some(close))
         }
     }
 }
