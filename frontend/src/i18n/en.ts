@@ -223,7 +223,7 @@ export const t = {
     over: {
       expired: "Nobody answered in time. Expiry is not consent: the work is held.",
       cancelled: "The request was withdrawn.",
-      superseded: "A newer request took its place.",
+      superseded: "What it asked about has changed since: a newer request takes its place.",
     } as Record<string, string>,
     changed: "What is asked has changed since you opened it.",
     showNew: "Show the new version",
@@ -358,6 +358,7 @@ export const t = {
     phases: "Phases",
     owner: "Owner",
     nobody: "nobody yet",
+    waitsFor: (what: string) => `Waits for ${what}`,
     doneAt: (at: string) => `Done since ${at}`,
     criteria: "Acceptance criteria",
     design: "Design",
@@ -509,7 +510,7 @@ export const t = {
     verbs: {
       "story.created": "wrote the story", "story.started": "started the story", "story.stage_started": "moved on the story", "story.moved": "moved on the story",
       "story.blocked": "blocked the story", "story.planned": "moved the story to another sprint", "story.asked": "asks about the story", "story.run_started": "set an agent to the story", "story.resumed": "goes on with the story", "story.stage_finished": "finished a stage of the story", "story.pull_request_opened": "opened the pull request of the story", "story.review_passed": "reviewed the story", "story.changes_requested": "sent the story back", "story.merged": "merged the story", "story.tests_failed": "saw the tests fail of the story", "story.deadline_passed": "is past the deadline of the story", "story.unblocked": "unblocked the story", "story.cancelled": "cancelled the story", "story.done": "finished the story",
-      "run.started": "began a run", "run.step_started": "began", "run.step_finished": "did", "run.waiting": "waits", "run.model_call_started": "asks the model", "run.model_call_finished": "was answered by the model", "run.model_call_failed": "got no answer from the model", "run.tool_call_started": "calls", "run.tool_call_finished": "called", "run.woken": "goes on", "run.succeeded": "finished a run", "run.failed": "failed a run", "run.stalled": "stalled", "run.cancelled": "was stopped",
+      "run.started": "began a run", "run.step_started": "began", "run.step_finished": "did", "run.waiting": "waits", "run.model_call_started": "asks the model", "run.model_call_finished": "was answered by the model", "run.model_call_failed": "got no answer from the model", "run.tool_call_started": "calls", "run.tool_call_finished": "called", "run.woken": "goes on", "run.succeeded": "finished a run", "run.failed": "failed a run", "run.stalled": "stalled", "run.cancelled": "stopped a run",
       "pr.submitted": "opened pull request", "pr.reviewing": "reviews pull request", "pr.approved": "approved pull request", "pr.changes_requested": "asked for changes to pull request", "pr.merged": "merged pull request", "pr.closed": "closed pull request", "pr.pushed": "pushed to pull request", "pr.commented": "commented on pull request", "pr.merging": "is merging pull request",
       "approval.requested": "asks for approval", "approval.decided": "decided", "approval.expired": "let expire", "approval.reminded": "reminded of", "approval.superseded": "replaced", "approval.cancelled": "withdrew",
       "sprint.created": "planned the sprint", "sprint.edited": "changed the sprint", "sprint.started": "started the sprint", "sprint.review_started": "took the sprint to review", "sprint.completed": "completed the sprint", "sprint.cancelled": "cancelled the sprint",
