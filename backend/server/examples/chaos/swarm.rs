@@ -43,11 +43,12 @@ feedback = '(?s)Feedback of round \d+, from [^\n]*:\n(.*)'
 struct Processes(Vec<Child>);
 
 impl Processes {
-    fn kill(&mut self, index: usize) -> Result<(), Failure> {
+    /// SIGKILL; gives the name under which the process worked.
+    fn kill(&mut self, index: usize) -> Result<String, Failure> {
         let mut child = self.0.remove(index);
         child.kill()?;
         child.wait()?;
-        Ok(())
+        Ok(format!("syndarix-{}", child.id()))
     }
 }
 
@@ -111,8 +112,8 @@ async fn wave(binary: &Path, dir: &Path, database: &str, kill: bool) -> Result<(
     if kill {
         reach(&mut conn, STORIES / 4, started).await?;
         let taken = Instant::now();
-        processes.kill(1)?;
-        let lost = taken_over(&mut conn, taken).await?;
+        let gone = processes.kill(1)?;
+        let lost = taken_over(&mut conn, &gone, taken).await?;
         say(&format!(
             "killed one of two with {lost} jobs in hand: taken over after {:.1} s",
             taken.elapsed().as_secs_f64()
@@ -243,13 +244,9 @@ async fn reach(conn: &mut PgConnection, wanted: usize, started: Instant) -> Resu
     }
 }
 
-/// Waits until no job belongs to a worker that is gone; gives how many did.
-async fn taken_over(conn: &mut PgConnection, killed: Instant) -> Result<i64, Failure> {
-    let gone: uuid::Uuid =
-        sqlx::query_scalar("select incarnation from worker order by started_at desc limit 1")
-            .fetch_one(&mut *conn)
-            .await?;
-    let count = "select count(*) from job where owner = $1";
+/// Waits until no job belongs to the worker that is gone; gives how many did.
+async fn taken_over(conn: &mut PgConnection, gone: &str, killed: Instant) -> Result<i64, Failure> {
+    let count = "select count(*) from job j join worker w on w.incarnation = j.owner where w.name = $1";
     let at_first: i64 = sqlx::query_scalar(count).bind(gone).fetch_one(&mut *conn).await?;
     loop {
         let left: i64 = sqlx::query_scalar(count).bind(gone).fetch_one(&mut *conn).await?;
