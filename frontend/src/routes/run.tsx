@@ -10,6 +10,7 @@ import type { Run, RunDetail, Step } from "../api/types";
 import { compact, count, dateTime, duration, money } from "../format";
 import { t } from "../i18n/en";
 import { useShortcuts } from "../keyboard";
+import { waitingSentence } from "../run/waiting";
 import { waterfall, type Bar } from "../run/waterfall";
 import { Missing } from "../shell/fallbacks";
 import { can } from "../shell/project";
@@ -48,7 +49,7 @@ function RunView({ projectId, run }: { projectId: string; run: RunDetail }) {
   return (
     <div className="mx-auto w-full max-w-6xl px-3 py-4 md:px-5">
       <RunHeader projectId={projectId} run={run} now={now} mayWrite={mayWrite} />
-      {run.waiting?.detail ? <div className="mt-3"><Notice tone="warn" action={run.waiting.approval_id ? <Link to="/projects/$projectId/approvals/$approvalId" params={{ projectId, approvalId: run.waiting.approval_id }} className="font-medium underline">{t.story.waitingApproval}</Link> : null}>{t.story.waitsFor(run.waiting.detail)}</Notice></div> : null}
+      {run.waiting?.detail ? <div className="mt-3"><Notice tone="warn" action={run.waiting.approval_id ? <Link to="/projects/$projectId/approvals/$approvalId" params={{ projectId, approvalId: run.waiting.approval_id }} className="font-medium underline">{t.story.waitingApproval}</Link> : null}>{waitingSentence(run.waiting)}</Notice></div> : null}
       {run.reason ? <div className="mt-3"><Notice tone={run.state === "cancelled" ? "warn" : "bad"}>{run.reason}</Notice></div> : null}
       {run.summary ? <section aria-label={t.run.summary} className="card mt-3 p-3.5"><h2 className="mb-1 text-[12px] font-semibold text-soft">{t.run.summary}</h2><Prose text={run.summary} /></section> : null}
       {delta.data ? <section aria-label={t.run.live} className="card mt-3 p-3.5"><h2 className="mb-1 text-[12px] font-semibold text-soft">{t.run.live}</h2><p aria-live="polite" className="max-h-40 overflow-y-auto whitespace-pre-wrap">{delta.data}</p></section> : null}

@@ -13,6 +13,7 @@ import { EmptyState, Loaded, Notice } from "../ui/feedback";
 import { Status, labelOf } from "../ui/status";
 import { Ago } from "../ui/time";
 import { LiveText } from "../run/LiveText";
+import { waitingSentence } from "../run/waiting";
 import { Prose } from "../ui/prose";
 import { StepRow } from "./StepRow";
 
@@ -65,7 +66,7 @@ function RunBlock({ run, steps, story, mayWrite }: { run: Run; steps: Step[]; st
           <Ago at={run.started_at} />
         </span>
       </div>
-      {run.waiting?.detail ? <div className="p-2"><Notice tone="warn">{t.story.waitsFor(run.waiting.detail)}</Notice></div> : null}
+      {run.waiting?.detail ? <div className="p-2"><Notice tone="warn">{waitingSentence(run.waiting)}</Notice></div> : null}
       {run.reason ? <div className="p-2"><Notice tone={run.state === "cancelled" ? "warn" : "bad"}>{run.reason}</Notice></div> : null}
       {steps.map((step, index) => {
         const idle = idleBefore(steps, index);
