@@ -46,8 +46,9 @@ impl Processes {
     /// SIGKILL; gives the name under which the process worked.
     fn kill(&mut self, index: usize) -> Result<String, Failure> {
         let mut child = self.0.remove(index);
-        child.kill()?;
+        let killed = child.kill();
         child.wait()?;
+        killed?;
         Ok(format!("syndarix-{}", child.id()))
     }
 }
@@ -123,10 +124,11 @@ async fn wave(binary: &Path, dir: &Path, database: &str, kill: bool) -> Result<(
     let wall = started.elapsed().as_secs_f64();
     check(&mut conn, binary, dir, database, &projects).await?;
     let (longest, median) = stalls(&mut conn).await?;
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let rate = STORIES as f64 / wall;
     say(&format!(
-        "{STORIES} stories of {PROJECTS} projects with {agents} agents done in {wall:.1} s ({:.2} stories/s); \
-         with an agent at work a story stood still for {longest:.1} s at most (the median of the longest is {median:.1} s); all invariants hold",
-        STORIES as f64 / wall
+        "{STORIES} stories of {PROJECTS} projects with {agents} agents done in {wall:.1} s ({rate:.2} stories/s); \
+         with an agent at work a story stood still for {longest:.1} s at most (the median of the longest is {median:.1} s); all invariants hold"
     ))
 }
 

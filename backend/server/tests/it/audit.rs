@@ -345,7 +345,7 @@ async fn an_export_is_verified_without_the_database_and_every_changed_byte_shows
         assert!(
             found(&changed) || at > unsealed,
             "byte {at}: {}",
-            String::from_utf8_lossy(&changed[at.saturating_sub(30)..at + 1])
+            String::from_utf8_lossy(&changed[at.saturating_sub(30)..=at])
         );
     }
     let lines: Vec<&[u8]> = one.split_inclusive(|byte| *byte == b'\n').collect();

@@ -15,7 +15,7 @@ impl Desk {
     async fn open() -> Self {
         let app = TestApp::start().await;
         let token = app.user("maria").await;
-        let project = app.project(&token).await.to_string();
+        let project = app.project(&token).await;
         Self { app, token, project }
     }
 
@@ -124,17 +124,17 @@ async fn a_body_that_is_too_large_or_no_json_is_a_problem_and_nothing_is_written
 async fn a_state_row_that_was_changed_by_hand_is_found_and_made_anew_from_its_events() {
     let desk = Desk::open().await;
     let story = desk.story("Sort the list").await;
-    let store = &desk.app.app.store;
-    assert!(store.rebuild(false).await.unwrap().different.is_empty());
+    let rows = &desk.app.app.store;
+    assert!(rows.rebuild(false).await.unwrap().different.is_empty());
 
     sqlx::query("update story set state = jsonb_set(state, '{title}', '\"Forged\"') where id = $1::uuid")
         .bind(&story)
         .execute(desk.app.app.pool())
         .await
         .unwrap();
-    let found = store.rebuild(true).await.unwrap();
+    let found = rows.rebuild(true).await.unwrap();
     assert_eq!(found.different, [format!("story/{story}")]);
-    assert!(store.rebuild(false).await.unwrap().different.is_empty());
+    assert!(rows.rebuild(false).await.unwrap().different.is_empty());
     let (_, view) = desk.get(&format!("/stories/{story}")).await;
     assert_eq!(view["title"], "Sort the list");
 }

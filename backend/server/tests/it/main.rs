@@ -3,6 +3,7 @@
 #![expect(
     unreachable_pub,
     clippy::disallowed_methods,
+    clippy::panic,
     reason = "tests share their support, and name what they make"
 )]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot be set up fails loudly")]

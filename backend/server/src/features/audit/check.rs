@@ -108,13 +108,11 @@ impl Walk {
         } else {
             None
         };
-        match wrong {
-            Some(reason) => Err(Bad { position: sealed.position, reason: reason.into() }),
-            None => {
-                self.erased += u64::from(erased);
-                Ok(header)
-            }
+        if let Some(reason) = wrong {
+            return Err(Bad { position: sealed.position, reason: reason.into() });
         }
+        self.erased += u64::from(erased);
+        Ok(header)
     }
 
     pub(super) fn head(&self) -> Hash {

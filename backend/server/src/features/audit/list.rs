@@ -209,17 +209,11 @@ async fn entries(
 }
 
 async fn chain(pool: &PgPool, project: ProjectId) -> Result<ChainView, sqlx::Error> {
-    let (position, hash, verified_at, verified_ok, sealed): (
-        Option<i64>,
-        Option<Vec<u8>>,
-        Option<DateTime<Utc>>,
-        Option<bool>,
-        bool,
-    ) = sqlx::query_as(
-        "select s.position, s.hash, v.verified_at, v.ok,
+    let head: Head = sqlx::query_as(
+        "select s.position, s.hash, v.verified_at, v.ok as verified_ok,
                 not exists (select from audit_entry e
                              where e.chain = p.id and e.ordinal > coalesce(s.entry_ordinal, 0)
-                               and not exists (select from audit_seal where entry_id = e.id))
+                               and not exists (select from audit_seal where entry_id = e.id)) as sealed
            from (select $1::uuid as id) p
            left join lateral (select position, hash, entry_ordinal from audit_seal
                                where chain = p.id order by position desc limit 1) s on true
@@ -229,10 +223,20 @@ async fn chain(pool: &PgPool, project: ProjectId) -> Result<ChainView, sqlx::Err
     .fetch_one(pool)
     .await?;
     Ok(ChainView {
-        position: position.unwrap_or(0),
-        hash: hash.map_or_else(|| hex::encode(GENESIS), hex::encode),
-        verified_at,
-        verified_ok,
-        sealed,
+        position: head.position.unwrap_or(0),
+        hash: head.hash.map_or_else(|| hex::encode(GENESIS), hex::encode),
+        verified_at: head.verified_at,
+        verified_ok: head.verified_ok,
+        sealed: head.sealed,
     })
+}
+
+/// The newest seal of a chain, and what the last verification found.
+#[derive(sqlx::FromRow)]
+struct Head {
+    position: Option<i64>,
+    hash: Option<Vec<u8>>,
+    verified_at: Option<DateTime<Utc>>,
+    verified_ok: Option<bool>,
+    sealed: bool,
 }

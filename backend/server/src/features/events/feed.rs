@@ -48,12 +48,12 @@ impl Feed {
         let projects = access.projects().await?;
         let from = last.map(|id| read_id(&access, &projects, id));
         // An id that is none, or that knows nothing of one of the projects, is no place to go on from.
-        let lost = match &from {
+        let astray = match &from {
             None => false,
             Some(None) => true,
             Some(Some(places)) => projects.iter().any(|project| places.get(*project).is_none()),
         };
-        let from = from.flatten().filter(|_| !lost);
+        let from = from.flatten().filter(|_| !astray);
         let (items, places) = subscribe(&access, &projects, from.as_ref()).await?;
         let mut feed = Self {
             access,
@@ -66,7 +66,7 @@ impl Feed {
             ended: false,
         };
         let mut opening = Frames::opening(&feed.id());
-        if lost {
+        if astray {
             opening.reset(&feed.id());
         }
         feed.opening = Some(opening);

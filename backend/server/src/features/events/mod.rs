@@ -28,7 +28,7 @@ pub fn routes() -> OpenApiRouter<App> {
 
 /// The event log of this installation.
 pub fn log(app: &App) -> Log {
-    Log::new(app.pool().clone(), |event_type, data| db::upcast(event_type, data))
+    Log::new(app.pool().clone(), db::upcast)
 }
 
 /// Keeps this process up to date with what other instances commit, over Redis where it is configured, else over
