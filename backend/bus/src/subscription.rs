@@ -9,7 +9,7 @@ use syndarix_domain::ids::ProjectId;
 use tokio::sync::broadcast::{self, error::RecvError};
 
 /// Events that one read of the log brings.
-const PAGE: i64 = 256;
+const PAGE: i64 = 128;
 
 /// What a subscription gives.
 #[derive(Debug, Clone)]

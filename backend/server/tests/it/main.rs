@@ -27,5 +27,6 @@ mod projects;
 mod runs;
 mod scene;
 mod seed;
+mod streams;
 mod support;
 mod tenancy;

@@ -20,7 +20,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// How often it is checked that the caller may still listen.
 const RECHECK: Duration = Duration::from_secs(5);
 /// Items that go out in one write when they are there at once.
-const BATCH: usize = 64;
+const BATCH: usize = 32;
 
 /// A stream of events on its way to one client.
 pub(super) struct Feed {
