@@ -134,9 +134,10 @@ async fn any_change_of_any_column_is_found_and_its_position_named() {
         for change in changes {
             tamper(&app, &change).await;
             let report = check(&app, project).await;
-            let bad = report.first_bad.unwrap_or_else(|| panic!("not found: {change}"));
+            let bad = report.first_bad.expect(&change);
             // A position that is below the first is what the walk meets first.
             let named = if change.contains("-position") { 1 } else { position };
+            assert_eq!(report.entries, named - 1, "{change}");
             assert_eq!(bad.position, named, "{change}: {}", bad.reason);
             assert!(!bad.reason.is_empty());
             put_back(&app).await;

@@ -193,7 +193,7 @@ async fn two_hundred_restless_clients_of_two_instances_miss_nothing_while_redis_
             }
         }
     });
-    tokio::time::sleep(Duration::from_millis(2_000)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
     redis.kill();
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     assert!(!writer.is_finished(), "Redis died in the middle");

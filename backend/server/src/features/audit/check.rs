@@ -94,25 +94,32 @@ impl Walk {
         Bad { position: self.expected(), reason: reason.into() }
     }
 
-    /// Checks the next entry and gives its header.
-    pub(super) fn check(&mut self, found: Found) -> Result<Header, Bad> {
+    /// Checks the next entry; `also` says what else is wrong with it, given its header. A bad entry counts for
+    /// nothing: the walk stays where it was.
+    pub(super) fn check(
+        &mut self,
+        found: Found,
+        also: impl FnOnce(&Header) -> Option<String>,
+    ) -> Result<(), Bad> {
         let erased = found.payload.is_none();
         let sealed = sealed(found).map_err(|reason| self.bad(reason))?;
-        self.verifier.check(&sealed).map_err(|Fault { position, reason }| Bad { position, reason })?;
-        let header: Header = serde_json::from_slice(&sealed.header)
-            .map_err(|_| Bad { position: sealed.position, reason: "the header does not read".into() })?;
-        let wrong = if header.v != HEADER_VERSION {
-            Some("the header has a version that this program does not know")
-        } else if header.chain != self.chain {
-            Some("the entry belongs to another chain")
-        } else {
-            None
-        };
-        if let Some(reason) = wrong {
-            return Err(Bad { position: sealed.position, reason: reason.into() });
+        let mut verifier = self.verifier.clone();
+        verifier.check(&sealed).map_err(|Fault { position, reason }| Bad { position, reason })?;
+        let header: Header =
+            serde_json::from_slice(&sealed.header).map_err(|_| self.bad("the header does not read"))?;
+        if let Some(reason) = self.foreign(&header).or_else(|| also(&header)) {
+            return Err(self.bad(reason));
         }
+        self.verifier = verifier;
         self.erased += u64::from(erased);
-        Ok(header)
+        Ok(())
+    }
+
+    fn foreign(&self, header: &Header) -> Option<String> {
+        if header.v != HEADER_VERSION {
+            return Some("the header has a version that this program does not know".into());
+        }
+        (header.chain != self.chain).then(|| "the entry belongs to another chain".into())
     }
 
     pub(super) fn head(&self) -> Hash {

@@ -153,13 +153,10 @@ fn check(walk: &mut Walk, row: Row) -> Result<(), Bad> {
         }));
     };
     let (payload, salt) = (entry.payload.clone(), entry.salt.clone());
-    let before = walk.expected();
-    let header = walk.check(Found { position, header, payload, salt, previous, hash })?;
     let copies = entry.xid.as_ref() == Some(&entry_xid) && entry.ordinal == Some(entry_ordinal);
-    let wrong = if copies { different(&header, &entry) } else { Some("place in the order of commits") };
-    wrong.map_or(Ok(()), |column| {
-        let reason = format!("the column `{column}` is not what was sealed");
-        Err(Bad { position: before, reason })
+    walk.check(Found { position, header, payload, salt, previous, hash }, |header| {
+        let column = if copies { different(header, &entry) } else { Some("xid, ordinal") };
+        column.map(|column| format!("the column `{column}` is not what was sealed"))
     })
 }
 
