@@ -1,6 +1,10 @@
 //! What both tools share: the sandbox, the limits, and how a refusal becomes a sentence.
 
-use std::{ffi::OsString, sync::Arc, time::Duration};
+use std::{
+    ffi::OsString,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -17,6 +21,10 @@ pub const DEFAULT_COMMANDS: [&str; 17] = [
 pub const DEFAULT_TEST_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// Time a call gets beyond that of its command: to wait for a free place, to clean up, to answer.
 const CALL_MARGIN: Duration = Duration::from_secs(60);
+/// A call that took the place of a lost one waits this long for that one's command to be gone.
+const HAND_OVER: Duration = Duration::from_secs(30);
+/// How often it looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What the operator decides.
 #[derive(Debug, Clone)]
@@ -78,8 +86,14 @@ impl Ci {
         if worktree.canonicalize().map_err(|fault| ToolFailure::internal(&fault))? != worktree {
             return Err(ToolFailure::forbidden("The run's worktree is not a plain directory."));
         }
-        let job = Job { worktree, command, timeout };
-        self.sandbox.run(job, ctx.cancel()).await.map_err(|fault| failure(&fault))
+        let free_by = Instant::now() + HAND_OVER;
+        loop {
+            let job = Job { worktree: worktree.clone(), command: command.clone(), timeout };
+            match self.sandbox.run(job, ctx.cancel()).await {
+                Err(SandboxError::Busy) if Instant::now() < free_by => tokio::time::sleep(LOOK_AGAIN).await,
+                ended => return ended.map_err(|fault| failure(&fault)),
+            }
+        }
     }
 }
 

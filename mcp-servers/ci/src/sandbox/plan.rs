@@ -146,6 +146,8 @@ impl Order<'_> {
             ("HOME".into(), tmp.clone().into()),
             ("TMPDIR".into(), tmp.into()),
             ("LANG".into(), "C.UTF-8".into()),
+            // Python takes bytecode for fresh by second and size: an edit within a second would be tested as it was.
+            ("PYTHONDONTWRITEBYTECODE".into(), "1".into()),
         ];
         env.extend(self.toolchains.variables.iter().map(|(name, path)| (name.into(), path.into())));
         if self.level == Level::Namespaces && self.owns_user_namespace() {

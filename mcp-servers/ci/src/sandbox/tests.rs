@@ -379,7 +379,17 @@ async fn the_walls_cost_less_than_a_second() {
 
 #[tokio::test]
 async fn nothing_of_the_servers_environment_is_passed_on() {
-    let known = ["PATH", "HOME", "TMPDIR", "LANG", "CARGO_HOME", "RUSTUP_HOME", "PYENV_ROOT", "PWD"];
+    let known = [
+        "PATH",
+        "HOME",
+        "TMPDIR",
+        "LANG",
+        "PYTHONDONTWRITEBYTECODE",
+        "CARGO_HOME",
+        "RUSTUP_HOME",
+        "PYENV_ROOT",
+        "PWD",
+    ];
     for sandbox in sandboxes(|_| {}) {
         let place = Place::new();
         let finished = run(&sandbox, place.job(&["env"])).await;
