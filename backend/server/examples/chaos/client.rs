@@ -92,6 +92,13 @@ impl Api {
         Ok(serde_json::from_value(story)?)
     }
 
+    /// The demonstration's project has a hard limit that sixty stories would reach.
+    pub(crate) async fn lift_budget(&self) -> Result<(), Failure> {
+        let unlimited = json!({ "hard_limit_micro_usd": null });
+        self.call(Method::PUT, &self.path("/budget"), Some(unlimited)).await?;
+        Ok(())
+    }
+
     pub(crate) async fn start_story(&self, story: &str) -> Result<(), Failure> {
         self.call(Method::POST, &self.path(&format!("/stories/{story}/start")), None).await?;
         Ok(())

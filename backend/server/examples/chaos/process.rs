@@ -47,6 +47,7 @@ impl World {
         let serve = spawn_serve(binary, data_dir, &models, &listen)?;
         wait_ready(&address).await?;
         let client = Api::sign_in(&address, &email, &password).await?;
+        client.lift_budget().await?;
         let (binary, data_dir) = (binary.to_owned(), data_dir.to_owned());
         Ok(Self { binary, data_dir, models, address, listen, serve, model, client, email, password })
     }
