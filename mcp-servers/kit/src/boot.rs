@@ -92,11 +92,14 @@ fn run<X: Args, S: Clone + Send + Sync + 'static>(
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(async {
         let listener = TcpListener::bind(flags.listen).await?;
-        tracing::info!(address = %listener.local_addr()?, "serving");
+        let address = listener.local_addr()?;
         let shutdown = CancellationToken::new();
         tokio::select! {
-            served = serve(listener, router, shutdown.clone()) => served,
+            // In this order: whoever reads "serving" may send the signal at once, and it must find its handler.
+            biased;
             () = async { stop_signal().await; shutdown.cancel(); std::future::pending().await } => Ok(()),
+            served = serve(listener, router, shutdown.clone()) => served,
+            () = async { tracing::info!(%address, "serving"); std::future::pending().await } => Ok(()),
         }
     });
     // Blocking work that outlived the drain must not keep the process.

@@ -23,8 +23,9 @@ fn the_program_serves_until_it_is_told_to_stop() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let log = BufReader::new(child.stderr.take().unwrap());
-    let started = log.lines().map_while(Result::ok).find(|line| line.contains("serving"));
+    // Kept open to the end: the program may write while it stops.
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let started = log.by_ref().lines().map_while(Result::ok).find(|line| line.contains("serving"));
     assert!(started.is_some(), "it ended with {:?}", child.try_wait());
     assert!(dir.path().join("home/gitconfig").exists());
     let stopped = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
