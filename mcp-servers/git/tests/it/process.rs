@@ -1,6 +1,6 @@
 //! The program itself: its flags, its start, its end.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Command, Stdio};
 
 use syndarix_mcp_kit::testing::Bench;
