@@ -5,8 +5,10 @@
 
 mod error;
 mod extract;
+mod finish;
 mod idempotency;
 mod page;
+mod problem;
 mod router;
 mod scope;
 mod socket;

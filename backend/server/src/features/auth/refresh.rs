@@ -19,6 +19,7 @@ use utoipa::ToSchema;
 
 /// Which device.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Refresh {
     /// The refresh token; when nothing is said, the one in the cookie.
     pub(super) refresh_token: Option<String>,

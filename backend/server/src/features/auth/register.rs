@@ -20,6 +20,7 @@ use utoipa::ToSchema;
 
 /// Who wants an account.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Register {
     /// Where mail reaches the person; any spelling of case.
     email: String,

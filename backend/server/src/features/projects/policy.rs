@@ -82,6 +82,7 @@ impl From<Policy> for PolicyView {
 
 /// One action of a new matrix.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct RowBody {
     #[schema(value_type = String)]
     action: Action,
@@ -92,6 +93,7 @@ pub(super) struct RowBody {
 
 /// A new policy: every action once.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct PolicyBody {
     rows: Vec<RowBody>,
     /// From 0 to 1, kept in whole percent.
