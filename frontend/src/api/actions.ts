@@ -178,13 +178,8 @@ export const retryRun = (p: string, r: string, fromStep: number | undefined, key
 export const patchProject = (p: string, body: Partial<Pick<T.Project, "name" | "autonomy" | "confidence_threshold" | "test_command">>, key: string) =>
   api<T.Project>(`/projects/${p}`, { method: "PATCH", json: body, idempotencyKey: key });
 
-/** Titles and categories follow from the rest: the server says them, and takes none. */
-export const putPolicy = (p: string, policy: T.Policy, key: string) =>
-  api<T.Policy>(`/projects/${p}/policy`, {
-    method: "PUT",
-    json: { ...policy, rows: policy.rows.map(({ title: _title, category: _category, ...row }) => row) },
-    idempotencyKey: key,
-  });
+export const putPolicy = (p: string, body: T.Policy, key: string) =>
+  api<T.Policy>(`/projects/${p}/policy`, { method: "PUT", json: body, idempotencyKey: key });
 
 export const putBudget = (p: string, body: { hard_limit_micro_usd: number | null; soft_limit_micro_usd?: number | null }, key: string) =>
   api<T.Budget>(`/projects/${p}/budget`, { method: "PUT", json: body, idempotencyKey: key });

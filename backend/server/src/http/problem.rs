@@ -8,7 +8,7 @@ use utoipa::{
 
 /// Problem details (RFC 9457): what every error is. Some codes bring more members.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Problem {
+pub(super) struct Problem {
     /// A URI of the code.
     pub r#type: String,
     /// The status in words.
@@ -29,7 +29,7 @@ pub struct Problem {
 
 /// A wrong field.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct ProblemField {
+pub(super) struct ProblemField {
     /// Its path in the body, or the query parameter.
     pub field: String,
     /// What is wrong with it.

@@ -48,9 +48,9 @@ pub(super) async fn refresh(
     let token = body.token(&device).ok_or_else(ended)?;
     let mut uow = app.store.begin(Author::system()).await?;
     match session::present(&mut uow, &app.keys, &token).await? {
-        Presented::Renewed { user, next } => {
+        Presented::Renewed { user, epoch, next } => {
             uow.commit().await?;
-            signed_in(&app, &device, user, (StatusCode::OK, &next)).await
+            signed_in(&app, &device, (user, epoch), (StatusCode::OK, &next)).await
         }
         Presented::Reused { user, family } => {
             // Whoever holds the token need not be the person: the platform is the actor.

@@ -13,6 +13,7 @@ mod settle;
 mod system;
 
 pub use metrics::measure;
+pub use settle::{purge_any, redrive_any};
 
 use crate::state::App;
 use axum::routing::get;

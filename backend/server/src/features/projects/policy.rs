@@ -86,6 +86,10 @@ impl From<Policy> for PolicyView {
 pub(super) struct RowBody {
     #[schema(value_type = String)]
     action: Action,
+    /// As it was read; it follows from the action and is not looked at.
+    title: Option<String>,
+    /// As it was read; it follows from the answers and is not looked at.
+    category: Option<String>,
     full_control: AnswerView,
     milestone: AnswerView,
     autonomous: AnswerView,
