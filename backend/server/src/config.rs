@@ -3,12 +3,16 @@
 use serde::Deserialize;
 use std::{
     net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
     path::{Path, PathBuf},
+    time::Duration,
 };
 use syndarix_llm::Secret;
 
 /// The port that `serve` listens on when nothing is said.
 pub const DEFAULT_PORT: u16 = 8000;
+/// Proxies close lines that are silent for a minute.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// Everything that an operator can set.
 #[derive(Clone)]
@@ -45,6 +49,8 @@ pub struct Config {
     pub open_registration: bool,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
+    /// A comment goes out this often on a silent event stream.
+    pub keep_alive: Duration,
     /// `pretty` or `json`.
     pub log_format: String,
     /// What is logged, as in `info` or `syndarix=debug,info`.
@@ -153,6 +159,7 @@ struct File {
     public_url: Option<String>,
     open_registration: Option<bool>,
     trusted_proxies: Option<Vec<String>>,
+    keep_alive_seconds: Option<NonZeroU32>,
     log_format: Option<String>,
     log: Option<String>,
 }
@@ -239,6 +246,8 @@ impl Config {
             public_url: text("SYNDARIX_PUBLIC_URL", file.public_url),
             open_registration: parsed(&env, "SYNDARIX_OPEN_REGISTRATION", file.open_registration)?
                 .unwrap_or(true),
+            keep_alive: parsed(&env, "SYNDARIX_KEEP_ALIVE_SECONDS", file.keep_alive_seconds)?
+                .map_or(KEEP_ALIVE, |seconds| Duration::from_secs(seconds.get().into())),
             trusted_proxies: networks("SYNDARIX_TRUSTED_PROXIES", &proxies)?,
             log_format: text("SYNDARIX_LOG_FORMAT", file.log_format).unwrap_or_else(|| "pretty".into()),
             log: text("SYNDARIX_LOG", file.log),
