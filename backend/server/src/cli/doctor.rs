@@ -166,7 +166,12 @@ fn data_dir(config: &Config) -> Finding {
     drop(std::fs::remove_file(&probe));
     match written {
         Ok(()) => good("data", format!("{place} can be written")),
-        Err(error) => bad("data", format!("{place} cannot be written ({error}): give it to this user, or choose another with --data-dir")),
+        Err(error) => bad(
+            "data",
+            format!(
+                "{place} cannot be written ({error}): give it to this user, or choose another with --data-dir"
+            ),
+        ),
     }
 }
 
@@ -186,8 +191,9 @@ async fn greet(url: &str) -> Result<(), String> {
     let url = url::Url::parse(url).map_err(|error| error.to_string())?;
     let host = url.host_str().ok_or("it names no host")?;
     let address = (host.trim_matches(['[', ']']), url.port().unwrap_or(REDIS_PORT));
-    let mut socket =
-        tokio::net::TcpStream::connect(address).await.map_err(|error| format!("{host} does not answer: {error}"))?;
+    let mut socket = tokio::net::TcpStream::connect(address)
+        .await
+        .map_err(|error| format!("{host} does not answer: {error}"))?;
     if url.scheme() == "rediss" {
         return Ok(());
     }

@@ -141,7 +141,7 @@ struct Silent;
 
 impl Silent {
     fn begin() -> Option<Self> {
-        (std::io::stdin().is_terminal() && stty("-echo")).then_some(Self)
+        (std::io::stdin().is_terminal() && stty("-echo")).then(|| Self)
     }
 }
 

@@ -92,7 +92,9 @@ impl CreateProject {
         match (found.as_slice(), &self.organisation) {
             ([one], _) => Ok(one["id"].clone()),
             ([], None) => Err(Failure::new("the user belongs to no organisation")),
-            ([], Some(wanted)) => Err(Failure::new(format!("the user belongs to no organisation `{wanted}`"))),
+            ([], Some(wanted)) => {
+                Err(Failure::new(format!("the user belongs to no organisation `{wanted}`")))
+            }
             (several, _) => {
                 let names: Vec<&str> = several.iter().map(|one| text(one, "name")).collect();
                 let names = names.join(", ");

@@ -42,12 +42,14 @@ async fn answer(request: Request, next: Next, id: &str) -> Response {
         .extensions()
         .get::<MatchedPath>()
         .map_or_else(|| "none".to_owned(), |route| route.as_str().to_owned());
-    let response = match request.uri().path().contains("%00") {
-        true => ApiError::not_found("thing").into_response(),
-        false => tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await.unwrap_or_else(|_| {
+    // Nothing that is kept has a NUL in its name.
+    let response = if request.uri().path().contains("%00") {
+        ApiError::not_found("thing").into_response()
+    } else {
+        tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await.unwrap_or_else(|_| {
             ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_slow", "the request took too long: try again")
                 .into_response()
-        }),
+        })
     };
     let response = as_problem(response, id).await;
     log(&method, &route, response.status(), started.elapsed());

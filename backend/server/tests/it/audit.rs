@@ -463,8 +463,10 @@ async fn a_chain_that_is_gone_without_a_trace_is_missed_by_its_project_and_by_th
     let by_project = verify(app.app.pool(), None).await.unwrap();
     put_back(&app).await;
     note(app.app.pool(), &report, app.clock.now()).await.unwrap();
-    let last = format!("delete from audit_seal where chain = '{project}' and position = 3;
-                        delete from audit_entry where ordinal = (select max(ordinal) from audit_entry)");
+    let last = format!(
+        "delete from audit_seal where chain = '{project}' and position = 3;
+                        delete from audit_entry where ordinal = (select max(ordinal) from audit_entry)"
+    );
     tamper(&app, &last).await;
     let by_check = check(&app, project).await;
 
@@ -484,7 +486,9 @@ async fn a_chain_with_a_damaged_end_stops_alone_and_goes_on_when_it_is_mended() 
     happen(&app, damaged, 2).await;
     let _sealer = sealing(&app);
     sealed(&app, damaged, 2).await;
-    let flip = format!("update audit_seal set hash = set_byte(hash, 0, get_byte(hash, 0) # 1) where chain = '{damaged}' and position = 2");
+    let flip = format!(
+        "update audit_seal set hash = set_byte(hash, 0, get_byte(hash, 0) # 1) where chain = '{damaged}' and position = 2"
+    );
     tamper(&app, &flip).await;
 
     happen(&app, damaged, 1).await;
@@ -511,7 +515,8 @@ async fn of_a_payload_that_is_too_large_its_hash_is_kept() {
     uow.audit(Entry { data: data.clone(), ..entry(&app, project, "wrote a book") });
     uow.commit().await.unwrap();
 
-    let kept: Vec<u8> = sqlx::query_scalar("select payload from audit_entry").fetch_one(app.app.pool()).await.unwrap();
+    let kept: Vec<u8> =
+        sqlx::query_scalar("select payload from audit_entry").fetch_one(app.app.pool()).await.unwrap();
 
     use sha2::Digest;
     let kept: serde_json::Value = serde_json::from_slice(&kept).unwrap();

@@ -458,7 +458,8 @@ async fn a_sign_in_clears_away_what_expired_of_anybody() {
     register(&app, "maria@example.org").await;
     app.clock.set(app.clock.now() + Duration::days(31));
     register(&app, "otto@example.org").await;
-    let left: i64 = sqlx::query_scalar("select count(*) from session").fetch_one(app.app.pool()).await.unwrap();
+    let left: i64 =
+        sqlx::query_scalar("select count(*) from session").fetch_one(app.app.pool()).await.unwrap();
     assert_eq!(left, 1);
 }
 
@@ -487,7 +488,14 @@ async fn a_new_password_needs_the_old_one_and_ends_every_other_device() {
 }
 
 /// A request that comes from this address.
-async fn from(app: &TestApp, peer: &str, forwarded: &str, path: &str, kind: &str, text: String) -> Response<Body> {
+async fn from(
+    app: &TestApp,
+    peer: &str,
+    forwarded: &str,
+    path: &str,
+    kind: &str,
+    text: String,
+) -> Response<Body> {
     let request = Request::post(path)
         .header(header::CONTENT_TYPE, kind)
         .header("x-forwarded-for", forwarded)
@@ -555,7 +563,8 @@ async fn an_owner_brings_people_into_the_organisation_and_removes_them_from_its_
     let (_, admin) = put(&maria, "otto@example.org", "admin").await;
     assert_eq!(app.get(&project, &otto).await.0, StatusCode::OK);
     assert_eq!(app.get(&members, &otto).await.1["items"].as_array().unwrap().len(), 2);
-    app.post(&format!("{project}/members"), &maria, json!({ "email": "otto@example.org", "role": "viewer" })).await;
+    app.post(&format!("{project}/members"), &maria, json!({ "email": "otto@example.org", "role": "viewer" }))
+        .await;
 
     let path = format!("{members}/{}", admin["user_id"].as_str().unwrap());
     let (status, _) = app.send(Method::DELETE, &path, Some(&maria), None).await;

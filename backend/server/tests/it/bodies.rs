@@ -158,6 +158,7 @@ async fn a_field_of_the_wrong_shape_is_named_by_its_path() {
         ("/api/v1/projects".to_owned(), repository, "repository.source"),
         (format!("/api/v1/projects/{project}/stories"), json!({ "title": 7 }), "title"),
         (format!("/api/v1/projects/{project}/stories"), json!({}), "title"),
+        (format!("/api/v1/projects/{project}/stories/{NOTHING}/move"), json!({}), "sprint_id"),
     ] {
         let (status, problem) = app.post(&path, &maria, body).await;
         assert_eq!((status, &problem["code"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("invalid")));

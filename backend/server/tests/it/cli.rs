@@ -51,7 +51,8 @@ impl Place {
     fn serve_and_seal(&self) {
         let mut serve = syndarix();
         serve.arg("--data-dir").arg(self.dir.path()).args(["serve", "--listen", "127.0.0.1:0"]);
-        let serve = serve.env("DATABASE_URL", self.url().as_str()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let serve =
+            serve.env("DATABASE_URL", self.url().as_str()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut serve = serve.spawn().unwrap();
         let mut first = String::new();
         BufReader::new(serve.stdout.as_mut().unwrap()).read_line(&mut first).unwrap();
@@ -209,7 +210,10 @@ async fn one_changed_byte_of_one_audit_row_is_found_and_its_position_named() {
     assert_eq!(done.status.code(), Some(1), "{said}");
     let line = said.lines().find(|line| line.contains(chain)).unwrap();
     assert!(line.contains("BROKEN at position 2"), "{line}");
-    assert!(place.run(&["audit", "verify", "--file", export.to_str().unwrap()]).status.success(), "the copy is whole");
+    assert!(
+        place.run(&["audit", "verify", "--file", export.to_str().unwrap()]).status.success(),
+        "the copy is whole"
+    );
     pool.close().await;
     place.end().await;
 }
@@ -255,7 +259,11 @@ async fn only_migrate_makes_a_schema_and_a_check_says_that_it_lacks() {
     assert_eq!(findings(&place.json(&["doctor"]), "database")["verdict"], "ok");
     assert_eq!(place.json(&["rebuild"])["events"], 0);
     let mut doctor = syndarix();
-    doctor.arg("--data-dir").arg(place.dir.path()).args(["doctor", "--json"]).env("REDIS_URL", "redis://127.0.0.1:1/");
+    doctor
+        .arg("--data-dir")
+        .arg(place.dir.path())
+        .args(["doctor", "--json"])
+        .env("REDIS_URL", "redis://127.0.0.1:1/");
     let done = doctor.env("DATABASE_URL", place.url().as_str()).output().unwrap();
     let report: Value = serde_json::from_slice(&done.stdout).unwrap();
     assert_eq!((done.status.code(), findings(&report, "redis")["verdict"].as_str()), (Some(1), Some("bad")));
@@ -270,7 +278,7 @@ async fn an_operator_answers_questions_and_manages_agents() {
     place.serve_and_seal();
     let said = refused(&place.run(&["agent", "spawn", "--project", "shop", "nobody"]));
     assert!(said.contains("the types are: "), "{said}");
-    refused(&place.run(&["agent", "spawn", "--project", "shop", "Engineer", "--name", "Grace"]));
+    refused(&place.run(&["agent", "spawn", "--project", "shop", "Architect", "--name", "Grace"]));
     let waiting = place.json(&["approval", "list"]);
     let id = waiting["items"][0]["id"].as_str().unwrap().to_owned();
     assert_eq!(place.json(&["approval", "show", &id])["id"], *id);
@@ -298,9 +306,9 @@ async fn an_operator_settles_dead_letters_and_it_is_on_record() {
     let place = Place::new().await;
     assert!(place.run(&["migrate"]).status.success());
     let pool = place.pool().await;
-    let dead = "insert into job_dead (id, queue, kind, payload, priority, max_attempts, attempt, fence, reason, errors, created_at)
-                values (8, 'git', 'test.work', '{}', 2, 3, 3, 1, 'broken', '[]', now()),
-                       (9, 'git', 'test.work', '{}', 2, 3, 3, 1, 'broken', '[]', now())";
+    let dead = "insert into job_dead (id, queue, kind, payload, priority, max_attempts, attempt, rescues, fence, reason, errors, created_at)
+                values (8, 'git', 'test.work', '{}', 2, 3, 3, 0, 1, 'broken', '[]', now()),
+                       (9, 'git', 'test.work', '{}', 2, 3, 3, 0, 1, 'broken', '[]', now())";
     sqlx::raw_sql(dead).execute(&pool).await.unwrap();
 
     assert_eq!(place.json(&["job", "redrive", "8"])["outcome"], "redriven");

@@ -109,7 +109,10 @@ impl Walk {
     /// What a chain that ends here lacks, or has got instead.
     pub(super) fn ended(&self) -> Option<Bad> {
         let short = self.marks.iter().find(|mark| mark.position > self.verifier.position())?;
-        Some(self.bad(format!("the chain ends here, and {} says that it had {} entries", short.source, short.position)))
+        Some(self.bad(format!(
+            "the chain ends here, and {} says that it had {} entries",
+            short.source, short.position
+        )))
     }
 
     /// The position that comes next.

@@ -81,7 +81,8 @@ pub fn export(
     pool: PgPool,
     chain: Option<Uuid>,
 ) -> impl Stream<Item = Result<Bytes, sqlx::Error>> + Send + 'static {
-    let progress = Progress { pool, wanted: chain, chains: None, current: None, heads: Vec::new(), over: false };
+    let progress =
+        Progress { pool, wanted: chain, chains: None, current: None, heads: Vec::new(), over: false };
     stream::try_unfold(progress, |mut progress| async move {
         Ok(progress.next().await?.map(|text| (Bytes::from(text), progress)))
     })

@@ -73,7 +73,8 @@ impl File {
         match (line, self.current.take()) {
             (Line::Close { chains }, None) => {
                 // Of a broken chain its fault is told.
-                let same = |(report, head): (&ChainReport, &Head)| !report.is_ok() || *head == Head::of(report);
+                let same =
+                    |(report, head): (&ChainReport, &Head)| !report.is_ok() || *head == Head::of(report);
                 let whole = self.reports.iter().zip(&chains).all(same);
                 if chains.len() != self.reports.len() || !whole {
                     return Err(self.malformed("the chains before are not those that this line names"));

@@ -113,9 +113,7 @@ async fn verify_chain(pool: &PgPool, chain: Uuid) -> Result<ChainReport, sqlx::E
     let gone = || walk.bad("the project has a history, and there is no audit of it");
     let first_bad = match outside.passed {
         Some(id) => Some(walk.bad(format!("the entry {id} was sealed, and its seal is gone"))),
-        None if walk.expected() == 1 && outside.count == 0 => {
-            walk.ended().or(has_history(pool, chain).await?.then(gone))
-        }
+        None if walk.expected() == 1 => walk.ended().or(lost_its_audit(pool, chain).await?.then(gone)),
         None => walk.ended(),
     };
     Ok(walk.report(outside.waiting(), first_bad))
@@ -139,11 +137,15 @@ async fn marks(pool: &PgPool, chain: Uuid) -> Result<Vec<Mark>, sqlx::Error> {
     Ok(rows.into_iter().map(mark).collect())
 }
 
-async fn has_history(pool: &PgPool, chain: Uuid) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("select exists (select from project_log where project_id = $1 and head > 0)")
-        .bind(chain)
-        .fetch_one(pool)
-        .await
+/// Every event is written together with its audit entry.
+async fn lost_its_audit(pool: &PgPool, chain: Uuid) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "select exists (select from project_log where project_id = $1 and head > 0)
+                and not exists (select from audit_entry where chain = $1)",
+    )
+    .bind(chain)
+    .fetch_one(pool)
+    .await
 }
 
 /// The next seals of a chain with their entries.

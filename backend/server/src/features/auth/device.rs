@@ -137,7 +137,11 @@ mod tests {
             client(peer.parse().unwrap(), &headers, &trusted).to_string()
         };
         assert_eq!(of("10.0.0.1", "203.0.113.7"), "203.0.113.7");
-        assert_eq!(of("10.0.0.1", "198.51.100.1, 203.0.113.7, 10.9.9.9"), "203.0.113.7", "the left is hearsay");
+        assert_eq!(
+            of("10.0.0.1", "198.51.100.1, 203.0.113.7, 10.9.9.9"),
+            "203.0.113.7",
+            "the left is hearsay"
+        );
         assert_eq!(of("203.0.113.9", "198.51.100.1"), "203.0.113.9", "nobody trusts this peer");
         assert_eq!(of("::1", "no address"), "::1");
         assert_eq!(of("10.0.0.1", ""), "10.0.0.1");

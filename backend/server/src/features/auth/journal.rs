@@ -30,9 +30,11 @@ impl Happening {
             Self::LoggedOutEverywhere => {
                 ("auth.logout_everywhere", Severity::Warning, "was signed out of every device")
             }
-            Self::PasswordChanged => {
-                ("auth.password_changed", Severity::Critical, "got a new password; other devices were signed out")
-            }
+            Self::PasswordChanged => (
+                "auth.password_changed",
+                Severity::Critical,
+                "got a new password; other devices were signed out",
+            ),
             Self::RefreshReused => (
                 "auth.refresh_reused",
                 Severity::Critical,

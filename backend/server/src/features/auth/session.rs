@@ -100,11 +100,13 @@ pub(super) async fn open(
 /// Signs a person out of every device: sessions and access tokens of the epoch before are refused from now on.
 /// Gives the new epoch.
 pub(super) async fn end_all(uow: &mut Uow, user: UserId) -> Result<i32, Error> {
-    sqlx::query_scalar("update app_user set token_epoch = token_epoch + 1 where id = $1 returning token_epoch")
-        .bind(user.0)
-        .fetch_optional(uow.conn())
-        .await?
-        .ok_or(Error::NotFound("user"))
+    sqlx::query_scalar(
+        "update app_user set token_epoch = token_epoch + 1 where id = $1 returning token_epoch",
+    )
+    .bind(user.0)
+    .fetch_optional(uow.conn())
+    .await?
+    .ok_or(Error::NotFound("user"))
 }
 
 /// The family of a token, with nobody else at work on it until the end of the transaction. Whoever revokes it would

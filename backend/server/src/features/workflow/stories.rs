@@ -184,7 +184,9 @@ pub struct Reason {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MoveStory {
-    /// The sprint, or null for none.
+    /// The sprint, or null for none. It must be said: what is forgotten must not take a story out of its sprint.
+    #[serde(deserialize_with = "Option::deserialize")]
+    #[schema(required = true)]
     pub sprint_id: Option<Uuid>,
 }
 
