@@ -160,7 +160,6 @@ mod tests {
         }
     }
 
-    #[expect(clippy::panic, reason = "is what is tested")]
     async fn breaks() -> &'static str {
         panic!("a secret of the handler")
     }

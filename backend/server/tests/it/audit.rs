@@ -7,6 +7,7 @@ use crate::{
 use axum::http::{Method, StatusCode};
 use futures::TryStreamExt;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, Executor};
 use std::time::{Duration, Instant};
 use syndarix::{
@@ -518,8 +519,7 @@ async fn of_a_payload_that_is_too_large_its_hash_is_kept() {
     let kept: Vec<u8> =
         sqlx::query_scalar("select payload from audit_entry").fetch_one(app.app.pool()).await.unwrap();
 
-    use sha2::Digest;
     let kept: serde_json::Value = serde_json::from_slice(&kept).unwrap();
-    let digest = hex::encode(sha2::Sha256::digest(data.to_string()));
+    let digest = hex::encode(Sha256::digest(data.to_string()));
     assert_eq!(kept, json!({ "omitted_bytes": data.to_string().len(), "sha256": digest }));
 }
