@@ -53,14 +53,14 @@ pub(super) enum Line {
     /// The file ends.
     Close {
         /// Every chain of the file, in its order.
-        chains: Vec<Head>,
+        chains: Vec<ChainEnd>,
     },
 }
 
 /// Where a chain of the file ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Head {
+pub(super) struct ChainEnd {
     pub(super) chain: Uuid,
     pub(super) entries: u64,
     /// In hex.
@@ -95,14 +95,14 @@ struct Progress {
     /// Those that are to come; none before the first line.
     chains: Option<std::vec::IntoIter<Uuid>>,
     current: Option<Chain>,
-    heads: Vec<Head>,
+    heads: Vec<ChainEnd>,
     over: bool,
 }
 
 /// Where the export of one chain is.
 struct Chain {
     after: i64,
-    head: Head,
+    head: ChainEnd,
 }
 
 impl Progress {
@@ -114,7 +114,7 @@ impl Progress {
             self.chains = Some(chains(&self.pool, self.wanted).await?.into_iter());
         }
         if let Some(chain) = self.chains.as_mut().and_then(Iterator::next) {
-            let head = Head { chain, entries: 0, head: "0".repeat(64) };
+            let head = ChainEnd { chain, entries: 0, head: "0".repeat(64) };
             self.current = Some(Chain { after: i64::MIN, head });
             return Ok(Some(Line::Chain { v: VERSION, chain }.write()));
         }
@@ -129,7 +129,7 @@ impl Progress {
         if rows.is_empty() {
             let (unsealed, _) = outside(&self.pool, chain.head.chain).await?.waiting();
             self.heads.push(chain.head.clone());
-            let Head { chain, entries, head } = chain.head;
+            let ChainEnd { chain, entries, head } = chain.head;
             return Ok(Line::End { chain, entries, head, unsealed }.write());
         }
         let lines = rows.into_iter().map(|row| chain.entry(row)).collect();

@@ -2,7 +2,7 @@
 
 use super::{
     check::{Bad, ChainReport, Found, Walk},
-    export::{Head, Line, VERSION},
+    export::{ChainEnd, Line, VERSION},
 };
 use std::io::{BufRead, Read};
 use uuid::Uuid;
@@ -73,8 +73,9 @@ impl File {
         match (line, self.current.take()) {
             (Line::Close { chains }, None) => {
                 // Of a broken chain its fault is told.
-                let same =
-                    |(report, head): (&ChainReport, &Head)| !report.is_ok() || *head == Head::of(report);
+                let same = |(report, head): (&ChainReport, &ChainEnd)| {
+                    !report.is_ok() || *head == ChainEnd::of(report)
+                };
                 let whole = self.reports.iter().zip(&chains).all(same);
                 if chains.len() != self.reports.len() || !whole {
                     return Err(self.malformed("the chains before are not those that this line names"));
@@ -123,7 +124,7 @@ impl File {
     }
 }
 
-impl Head {
+impl ChainEnd {
     fn of(report: &ChainReport) -> Self {
         Self { chain: report.chain, entries: report.entries, head: report.head.clone() }
     }

@@ -199,13 +199,12 @@ async fn ends(conn: &mut PgConnection, entries: &[Entry], held_back: Held) -> Re
     let mut ends = Ends { good: HashMap::new(), stopped: HashSet::new() };
     for row in rows {
         let chain = row.chain;
-        match row.end() {
-            Some(end) => drop(ends.good.insert(chain, end)),
-            None => {
-                metrics::counter!("syndarix_audit_seal_failures_total").increment(1);
-                tracing::error!(%chain, "the end of an audit chain is damaged: nothing is sealed on it; run `syndarix audit verify`");
-                ends.stopped.insert(chain);
-            }
+        if let Some(end) = row.end() {
+            ends.good.insert(chain, end);
+        } else {
+            metrics::counter!("syndarix_audit_seal_failures_total").increment(1);
+            tracing::error!(%chain, "the end of an audit chain is damaged: nothing is sealed on it; run `syndarix audit verify`");
+            ends.stopped.insert(chain);
         }
     }
     Ok(ends)
