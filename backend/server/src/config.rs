@@ -2,16 +2,20 @@
 
 use serde::Deserialize;
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
     path::{Path, PathBuf},
+    time::Duration,
 };
 use syndarix_llm::Secret;
 
 /// The port that `serve` listens on when nothing is said.
 pub const DEFAULT_PORT: u16 = 8000;
+/// Proxies close lines that are silent for a minute.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// Everything that an operator can set.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
     /// Where the API and the UI listen.
     pub listen: SocketAddr,
@@ -41,12 +45,71 @@ pub struct Config {
     pub mail_from: String,
     /// The address that links in mail begin with.
     pub public_url: Option<String>,
-    /// Anyone may register. Off: only invited people.
+    /// Anyone may register. Off: the operator makes accounts with `syndarix user create`.
     pub open_registration: bool,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
+    /// A comment goes out this often on a silent event stream.
+    pub keep_alive: Duration,
     /// `pretty` or `json`.
     pub log_format: String,
     /// What is logged, as in `info` or `syndarix=debug,info`.
     pub log: Option<String>,
+}
+
+/// Says nothing of what is set: URLs hold passwords, and a setting that is added tomorrow may be one.
+impl std::fmt::Debug for Config {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Config")
+            .field("listen", &self.listen)
+            .field("data_dir", &self.data_dir)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An address, or all addresses that begin like one: `10.0.0.0/8`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+impl Network {
+    /// Whether an address belongs to it.
+    pub fn contains(self, address: IpAddr) -> bool {
+        match (self.address, address) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let differ = u64::from(own.to_bits() ^ other.to_bits());
+                differ >> (32 - u32::from(self.bits)) == 0
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                let differ = own.to_bits() ^ other.to_bits();
+                differ.checked_shr(128 - u32::from(self.bits)).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+impl std::str::FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no address and no network such as 10.0.0.0/8");
+        let (address, bits) = text.trim().split_once('/').unwrap_or((text.trim(), ""));
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let bits = if bits.is_empty() { most } else { bits.parse().map_err(|_| wrong())? };
+        if bits > most { Err(wrong()) } else { Ok(Self { address, bits }) }
+    }
+}
+
+fn networks(variable: &'static str, texts: &[String]) -> Result<Vec<Network>, ConfigError> {
+    texts
+        .iter()
+        .map(|text| text.parse().map_err(|detail| ConfigError::Variable { variable, detail }))
+        .collect()
 }
 
 /// Models that the environment gives access to. Keys come from the environment only: files get copied.
@@ -95,6 +158,8 @@ struct File {
     mail_from: Option<String>,
     public_url: Option<String>,
     open_registration: Option<bool>,
+    trusted_proxies: Option<Vec<String>>,
+    keep_alive_seconds: Option<NonZeroU32>,
     log_format: Option<String>,
     log: Option<String>,
 }
@@ -152,6 +217,10 @@ impl Config {
         let file = path.as_deref().map(read).transpose()?.unwrap_or_default();
         let text = |name: &str, from_file: Option<String>| env(name).or(from_file);
         let dir = |name: &str, from_file: Option<PathBuf>| env(name).map(PathBuf::from).or(from_file);
+        let proxies = env("SYNDARIX_TRUSTED_PROXIES")
+            .map(|text| text.split(',').map(|one| one.trim().to_owned()).collect())
+            .or(file.trusted_proxies)
+            .unwrap_or_default();
         let listen = parsed(&env, "SYNDARIX_LISTEN", file.listen)?;
         Ok(Self {
             listen: flags.listen.or(listen).unwrap_or_else(|| ([127, 0, 0, 1], DEFAULT_PORT).into()),
@@ -177,6 +246,9 @@ impl Config {
             public_url: text("SYNDARIX_PUBLIC_URL", file.public_url),
             open_registration: parsed(&env, "SYNDARIX_OPEN_REGISTRATION", file.open_registration)?
                 .unwrap_or(true),
+            keep_alive: parsed(&env, "SYNDARIX_KEEP_ALIVE_SECONDS", file.keep_alive_seconds)?
+                .map_or(KEEP_ALIVE, |seconds| Duration::from_secs(seconds.get().into())),
+            trusted_proxies: networks("SYNDARIX_TRUSTED_PROXIES", &proxies)?,
             log_format: text("SYNDARIX_LOG_FORMAT", file.log_format).unwrap_or_else(|| "pretty".into()),
             log: text("SYNDARIX_LOG", file.log),
         })
@@ -223,5 +295,36 @@ fn platform_data_dir(env: &impl Fn(&str) -> Option<String>) -> PathBuf {
         (Some(data), _) => PathBuf::from(data).join("syndarix"),
         (None, Some(home)) if home != Path::new("/root") => home.join(".local/share/syndarix"),
         _ => PathBuf::from("/var/lib/syndarix"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_holds_the_addresses_that_begin_like_it() {
+        let holds = |network: &str, address: &str| {
+            network.parse::<Network>().unwrap().contains(address.parse().unwrap())
+        };
+        assert!(holds("10.0.0.0/8", "10.200.3.4") && !holds("10.0.0.0/8", "11.0.0.1"));
+        assert!(holds("192.0.2.7", "192.0.2.7") && !holds("192.0.2.7", "192.0.2.8"));
+        assert!(holds("0.0.0.0/0", "203.0.113.1") && !holds("0.0.0.0/0", "::1"));
+        assert!(holds("2001:db8::/32", "2001:db8:1::1") && !holds("2001:db8::/32", "2001:db9::1"));
+        assert!(holds("::/0", "::1") && !holds("::1", "::2"));
+        for wrong in ["", "10.0.0.0/33", "proxy", "10.0.0.0/x"] {
+            assert!(wrong.parse::<Network>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn settings_print_no_password() {
+        let secrets = |name: &str| match name {
+            "DATABASE_URL" | "REDIS_URL" | "SMTP_URL" => Some("x://user:hunter2@host/".to_owned()),
+            _ => None,
+        };
+        let config = Config::load(&Flags::default(), secrets).unwrap();
+        assert_eq!(config.database_url.as_deref(), Some("x://user:hunter2@host/"));
+        assert!(!format!("{config:?}").contains("hunter2"));
     }
 }

@@ -49,7 +49,7 @@ export function AuditPage() {
 }
 
 function Chain({ projectId, chain }: { projectId: string; chain: AuditPageData["chain"] }) {
-  const verify = useMutation({ mutationFn: () => api<AuditVerdict>(`/projects/${projectId}/audit/verify`) });
+  const verify = useMutation({ mutationFn: () => api<AuditVerdict>(`/projects/${projectId}/audit/verify`, { method: "POST", json: {} }) });
   const bad = verify.data && !verify.data.ok;
   const Icon = bad ? ShieldAlert : ShieldCheck;
   return (

@@ -162,7 +162,7 @@ export function startMock({ port = 0, loopSeconds = 1.5 } = {}) {
     ["GET", "/projects/:p/usage", ({ p, query }) => { const project = find(data.projects, p); return { total_micro_usd: project.spent_micro_usd, simulated_micro_usd: project.simulated_micro_usd, tokens_in: 1_840_000, tokens_out: 121_000, rows: usageRows(query.get("group_by") ?? "agent"), budget: project.budget }; }],
     ["GET", "/projects/:p/usage/calls", () => page(data.engineerSteps.filter((step) => step.kind === "model").map((step) => ({ id: step.id, at: step.started_at, run_id: data.runs[1].id, step_id: step.id, agent_name: "Ada", model: "large-2", provider: "scripted", attempt: 1, tokens_in: step.tokens_in, tokens_out: step.tokens_out, cost_micro_usd: step.cost_micro_usd, latency_ms: step.duration_ms, estimated: false, simulated: step.simulated, outcome: "ok" })))],
     ["GET", "/projects/:p/audit", ({ query }) => page(audit.filter((entry) => (!query.get("q") || entry.action.includes(query.get("q"))) && (!query.get("type") || entry.type === query.get("type"))), { chain: { position: audit.length, hash: audit[0].hash, verified_at: data.ago(300_000), sealed: true } })],
-    ["GET", "/projects/:p/audit/verify", () => ({ ok: true, entries: audit.length, first_bad: null })],
+    ["POST", "/projects/:p/audit/verify", () => ({ ok: true, entries: audit.length, first_bad: null })],
     ["GET", "/projects/:p/audit/export", () => audit.map((entry) => JSON.stringify(entry)).join("\n")],
     ["GET", "/jobs", () => page([{ id: "j1", queue: "sync", state: "dead", kind: "issue.push", last_error: "connection refused (attempt 8 of 8)" }])],
     ["POST", "/jobs/:x/redrive", () => ({})],

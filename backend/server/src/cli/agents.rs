@@ -2,12 +2,12 @@
 
 use super::{
     Failure, Global,
-    local::Local,
+    local::{Local, items, text},
     output,
     work::{list, path_of, show},
 };
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 #[derive(Debug, Subcommand)]
@@ -18,6 +18,8 @@ pub(super) enum Agent {
         #[arg(long)]
         project: String,
     },
+    /// Makes an agent of a type.
+    Spawn(Spawn),
     /// Parks an agent's run at its next step.
     Pause(One),
     /// Lets a paused agent go on.
@@ -33,6 +35,39 @@ pub(super) struct One {
     /// The project's name or id.
     #[arg(long)]
     project: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Spawn {
+    /// The name or the id of its type.
+    agent_type: String,
+    /// The project's name or id.
+    #[arg(long)]
+    project: String,
+    /// A name of its own; one is found when there is none.
+    #[arg(long)]
+    name: Option<String>,
+}
+
+impl Spawn {
+    async fn run(self, local: &Local) -> Result<Value, Failure> {
+        let project = path_of(local, &self.project).await?;
+        let id = project.trim_start_matches("/projects/");
+        let types = local.get(&format!("/agent-types?project_id={id}")).await?;
+        let wanted = |one: &&Value| one["name"] == *self.agent_type || one["id"] == *self.agent_type;
+        let found: Vec<&Value> = items(&types).filter(wanted).collect();
+        let [agent_type] = found.as_slice() else {
+            let names: Vec<&str> = items(&types).map(|one| text(one, "name")).collect();
+            let problem = if found.is_empty() { "there is no" } else { "there is more than one" };
+            return Err(Failure::new(format!(
+                "{problem} agent type `{}`; the types are: {}",
+                self.agent_type,
+                names.join(", ")
+            )));
+        };
+        let body = json!({ "agent_type_id": agent_type["id"], "name": self.name });
+        local.post(&format!("{project}/agents"), &body).await
+    }
 }
 
 const LIST: [output::Column; 6] = [
@@ -51,6 +86,10 @@ impl Agent {
                 Self::List { project } => {
                     let path = format!("{}/agents?limit=200", path_of(local, &project).await?);
                     list(global, &LIST, &local.get(&path).await?);
+                    return Ok(());
+                }
+                Self::Spawn(spawn) => {
+                    show(global, &LIST, &spawn.run(local).await?);
                     return Ok(());
                 }
                 Self::Pause(one) => (one, "pause"),

@@ -2,12 +2,13 @@
 
 use super::{
     Failure, Global,
-    local::{Local, items, text},
+    local::{Local, text},
     output,
     work::{list, show},
 };
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use uuid::Uuid;
 
 #[derive(Debug, Subcommand)]
@@ -39,6 +40,27 @@ pub(super) struct Decide {
     /// A remark on a line of the diff: `path:line:text`; may be given several times.
     #[arg(long = "comment", value_name = "PATH:LINE:TEXT", value_parser = comment)]
     comments: Vec<Value>,
+    /// With `approve`: a file of JSON with the arguments that are to hold instead of those that were asked for.
+    #[arg(long, value_name = "FILE")]
+    arguments: Option<PathBuf>,
+}
+
+impl Decide {
+    /// The answer as the API takes it, to what was shown.
+    fn body(&self, asked: &Value) -> Result<Value, Failure> {
+        let mut body = json!({
+            "outcome": self.outcome.name(), "digest": asked["digest"], "note": self.note, "comments": self.comments,
+        });
+        let Some(path) = &self.arguments else { return Ok(body) };
+        if !matches!(self.outcome, Outcome::Approve) {
+            return Err(Failure::new("--arguments goes with `approve` only"));
+        }
+        let wrong = |error: &dyn std::fmt::Display| Failure::new(format!("{}: {error}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+        body["outcome"] = "approved_with_changes".into();
+        body["arguments"] = serde_json::from_str(&text).map_err(|error| wrong(&error))?;
+        Ok(body)
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -98,10 +120,7 @@ impl Approval {
                 Self::Decide(decide) => {
                     let path = path_of(local, decide.approval).await?;
                     let asked = local.get(&path).await?;
-                    let body = json!({
-                        "outcome": decide.outcome.name(), "digest": asked["digest"], "note": decide.note,
-                        "comments": decide.comments,
-                    });
+                    let body = decide.body(&asked)?;
                     show(global, &ONE, &local.post(&format!("{path}/decision"), &body).await?);
                 }
             }
@@ -113,16 +132,10 @@ impl Approval {
 
 async fn path_of(local: &Local, approval: Uuid) -> Result<String, Failure> {
     let id = approval.to_string();
-    let mut cursor = String::new();
-    loop {
-        let page = local.get(&format!("/approvals?limit=200&state=all{cursor}")).await?;
-        if let Some(found) = items(&page).find(|one| text(one, "id") == id) {
-            return Ok(format!("/projects/{}/approvals/{id}", text(found, "project_id")));
-        }
-        match page["next_cursor"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => return Err(Failure::new(format!("there is no approval {id} that you can see"))),
-        }
+    let found = local.all("/approvals?state=all", |one| text(one, "id") == id).await?;
+    match found.first() {
+        Some(one) => Ok(format!("/projects/{}/approvals/{id}", text(one, "project_id"))),
+        None => Err(Failure::new(format!("there is no approval {id} that you can see"))),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{Failure, Global, output};
 use crate::{
     config::{Config, process_env},
+    db,
     lifecycle::{self, Session},
 };
 use serde_json::json;
@@ -15,6 +16,12 @@ use syndarix_postgres::EmbeddedOptions;
 const PROGRAM_LIMIT: Duration = Duration::from_secs(10);
 /// The oldest git whose `merge-tree --write-tree` the merge queue can use.
 const OLDEST_GIT: (u32, u32) = (2, 38);
+
+/// The oldest PostgreSQL that the schema fits, by its major version.
+const OLDEST_POSTGRES: i32 = 15;
+/// Redis is asked within this.
+const REDIS_LIMIT: Duration = Duration::from_secs(5);
+const REDIS_PORT: u16 = 6379;
 
 /// How a check went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +58,8 @@ pub(super) async fn run(global: &Global) -> Result<ExitCode, Failure> {
     let mut findings = vec![good("configuration", format!("data directory {}", config.data_dir.display()))];
     findings.push(git().await);
     findings.extend(database(&config).await);
+    findings.push(data_dir(&config));
+    findings.extend(redis(&config).await);
     findings.push(isolation(&config).await);
     findings.push(models(&config));
     findings.push(port(&config));
@@ -123,29 +132,78 @@ async fn database(config: &Config) -> Vec<Finding> {
 }
 
 async fn schema(pool: &PgPool) -> Result<Finding, sqlx::Error> {
-    let version: String =
-        sqlx::query_scalar("select current_setting('server_version')").fetch_one(pool).await?;
+    let (version, number): (String, i32) = sqlx::query_as(
+        "select current_setting('server_version'), current_setting('server_version_num')::integer",
+    )
+    .fetch_one(pool)
+    .await?;
     let vector: bool =
         sqlx::query_scalar("select exists (select from pg_available_extensions where name = 'vector')")
             .fetch_one(pool)
             .await?;
-    let migrated: bool =
-        sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null").fetch_one(pool).await?;
-    Ok(if !vector {
+    let pending = db::pending_migrations(pool).await?.len();
+    Ok(if number < OLDEST_POSTGRES * 10_000 {
+        bad("database", format!("PostgreSQL {version} is too old: {OLDEST_POSTGRES} or newer is needed"))
+    } else if !vector {
         bad(
             "database",
             format!(
                 "PostgreSQL {version} has no pgvector: install its package, such as postgresql-17-pgvector"
             ),
         )
-    } else if migrated {
-        good("database", format!("PostgreSQL {version} with pgvector answers"))
+    } else if pending == 0 {
+        good("database", format!("PostgreSQL {version} with pgvector answers; its schema is up to date"))
     } else {
-        warning(
-            "database",
-            format!("PostgreSQL {version} answers; `serve` makes the schema at its first start"),
-        )
+        let what = format!("PostgreSQL {version} with pgvector answers");
+        warning("database", format!("{what}; {pending} migrations are applied at the next start of `serve`"))
     })
+}
+
+fn data_dir(config: &Config) -> Finding {
+    let place = config.data_dir.display();
+    let probe = config.data_dir.join(format!(".doctor-{}", std::process::id()));
+    let written = std::fs::create_dir_all(&config.data_dir).and_then(|()| std::fs::write(&probe, b"x"));
+    drop(std::fs::remove_file(&probe));
+    match written {
+        Ok(()) => good("data", format!("{place} can be written")),
+        Err(error) => bad(
+            "data",
+            format!(
+                "{place} cannot be written ({error}): give it to this user, or choose another with --data-dir"
+            ),
+        ),
+    }
+}
+
+/// None where nobody asks for Redis.
+async fn redis(config: &Config) -> Option<Finding> {
+    let url = config.redis_url.as_deref()?;
+    Some(match tokio::time::timeout(REDIS_LIMIT, greet(url)).await {
+        Ok(Ok(())) => good("redis", "answers"),
+        Ok(Err(reason)) => bad("redis", format!("REDIS_URL: {reason}")),
+        Err(_) => bad("redis", "REDIS_URL: no answer in time; check that it runs, or unset REDIS_URL"),
+    })
+}
+
+/// Says PING. A server that wants a password first answers, too; over TLS only the connection is tried.
+async fn greet(url: &str) -> Result<(), String> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let url = url::Url::parse(url).map_err(|error| error.to_string())?;
+    let host = url.host_str().ok_or("it names no host")?;
+    let address = (host.trim_matches(['[', ']']), url.port().unwrap_or(REDIS_PORT));
+    let mut socket = tokio::net::TcpStream::connect(address)
+        .await
+        .map_err(|error| format!("{host} does not answer: {error}"))?;
+    if url.scheme() == "rediss" {
+        return Ok(());
+    }
+    let mut answer = [0; 1];
+    socket.write_all(b"PING\r\n").await.map_err(|error| error.to_string())?;
+    socket.read_exact(&mut answer).await.map_err(|error| error.to_string())?;
+    match answer[0] {
+        b'+' | b'-' => Ok(()),
+        _ => Err(format!("{host} answers, and not like Redis")),
+    }
 }
 
 async fn isolation(config: &Config) -> Finding {

@@ -1,9 +1,10 @@
 //! `job`.
 
 use super::{Failure, Global, local::Local, output, work::list};
+use crate::{features::operations, http::ApiError};
 use clap::{Args, Subcommand};
 use serde_json::json;
-use syndarix_jobs::{Filter, Redriven};
+use syndarix_jobs::Filter;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Job {
@@ -13,6 +14,11 @@ pub(super) enum Job {
     Dead(Which),
     /// Puts a dead letter back into its queue.
     Redrive {
+        /// Its id.
+        job: i64,
+    },
+    /// Gives a dead letter up for good; its history stays.
+    Purge {
         /// Its id.
         job: i64,
     },
@@ -64,20 +70,30 @@ impl Job {
                 let jobs = syndarix_jobs::list_dead(&mut conn, &which.filter()).await?;
                 list(global, &DEAD, &json!({ "items": jobs }));
             }
-            Self::Redrive { job } => match syndarix_jobs::redrive(&mut conn, job).await? {
-                Redriven::Queued => output::line(&format!("job {job} is in its queue again")),
-                Redriven::Duplicate => {
-                    return Err(Failure::new(format!(
-                        "a live job has the same key as {job}: wait until it has ended"
-                    )));
-                }
-                Redriven::NotFound => {
-                    return Err(Failure::new(format!(
-                        "there is no dead letter {job}; see `syndarix job dead`"
-                    )));
-                }
-            },
+            Self::Redrive { job } => {
+                operations::redrive_any(&local.app, job).await.map_err(|error| refused(job, error))?;
+                settled(global, job, "redriven", "is in its queue again");
+            }
+            Self::Purge { job } => {
+                operations::purge_any(&local.app, job).await.map_err(|error| refused(job, error))?;
+                settled(global, job, "purged", "is given up for good");
+            }
         }
         Ok(())
+    }
+}
+
+fn settled(global: &Global, job: i64, outcome: &str, sentence: &str) {
+    if global.json {
+        output::json(&json!({ "id": job, "outcome": outcome }));
+    } else {
+        output::line(&format!("job {job} {sentence}"));
+    }
+}
+
+fn refused(job: i64, error: ApiError) -> Failure {
+    match error.code() {
+        "not_found" => Failure::new(format!("there is no dead letter {job}; see `syndarix job dead`")),
+        _ => error.into(),
     }
 }

@@ -29,7 +29,7 @@ pub(super) struct Local {
 }
 
 impl Local {
-    /// Opens the database; nobody is signed in.
+    /// Opens the database and brings its schema up to date; nobody is signed in.
     pub(super) async fn open(global: &Global) -> Result<Self, Failure> {
         let config = global.config()?;
         let session = Session::open(&config).await?;
@@ -120,19 +120,37 @@ impl Local {
         Err(Failure::new(detail))
     }
 
+    /// Everything of a list, page by page, that fits.
+    pub(super) async fn all(&self, path: &str, fits: impl Fn(&Value) -> bool) -> Result<Vec<Value>, Failure> {
+        let mark = if path.contains('?') { '&' } else { '?' };
+        let (mut found, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = self.get(&format!("{path}{mark}limit=200{cursor}")).await?;
+            found.extend(items(&page).filter(|item| fits(item)).cloned());
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={}", encoded(next)),
+                None => return Ok(found),
+            }
+        }
+    }
+
     /// The project that somebody means by its id or its name.
     pub(super) async fn project(&self, named: &str) -> Result<Value, Failure> {
         if named.parse::<Uuid>().is_ok() {
             return self.get(&format!("/projects/{named}")).await;
         }
-        let list = self.get("/projects?limit=200").await?;
-        let found: Vec<&Value> = items(&list).filter(|project| project["name"] == named).collect();
+        let found = self.all("/projects", |project| project["name"] == named).await?;
         match found.as_slice() {
-            [one] => Ok((*one).clone()),
+            [one] => Ok(one.clone()),
             [] => Err(Failure::new(format!("there is no project `{named}`; see `syndarix project list`"))),
             _ => Err(Failure::new(format!("several projects are called `{named}`: use an id"))),
         }
     }
+}
+
+/// A value for a query.
+pub(super) fn encoded(value: &str) -> String {
+    url::form_urlencoded::byte_serialize(value.as_bytes()).collect()
 }
 
 /// The items of a list.

@@ -23,6 +23,21 @@ pub(super) async fn migrate(global: &Global) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The database for a command that changes nothing of the schema: it must be this version's already.
+pub(super) async fn migrated(global: &Global) -> Result<Session, Failure> {
+    let session = Session::open(&global.config()?).await?;
+    let failure = match db::pending_migrations(session.pool()).await {
+        Ok(pending) if pending.is_empty() => return Ok(session),
+        Ok(pending) => Failure::new(format!(
+            "the database's schema lacks {} migrations of this version: run `syndarix migrate`, or start `serve`",
+            pending.len()
+        )),
+        Err(error) => error.into(),
+    };
+    session.close().await;
+    Err(failure)
+}
+
 /// How the state is rebuilt.
 #[derive(Debug, Args)]
 pub(super) struct Rebuild {
@@ -33,7 +48,7 @@ pub(super) struct Rebuild {
 
 impl Rebuild {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode, Failure> {
-        let session = Session::open(&global.config()?).await?;
+        let session = migrated(global).await?;
         let store = Store::new(session.pool().clone(), Clock::default(), Hub::default(), Wake::new());
         let done = store.rebuild(self.write).await;
         session.close().await;

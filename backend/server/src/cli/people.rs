@@ -4,7 +4,7 @@ use super::{Failure, Global, local::Local, output};
 use crate::features::auth::{self, NewAccount};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use std::io::{BufRead, Read};
+use std::io::{BufRead, IsTerminal, Read};
 use syndarix_domain::Timestamp;
 use uuid::Uuid;
 
@@ -17,6 +17,22 @@ pub(super) enum User {
     Create(Create),
     /// Lists the accounts.
     List,
+    /// Gives somebody another password, and signs them out of every device.
+    SetPassword(SetPassword),
+    /// Signs somebody out of every device.
+    SignOut {
+        /// The person's address.
+        email: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SetPassword {
+    /// The person's address.
+    email: String,
+    /// Makes a password up and prints it; without this, it is the first line of standard input.
+    #[arg(long)]
+    generate_password: bool,
 }
 
 #[derive(Debug, Args)]
@@ -43,6 +59,8 @@ impl User {
         let done = match self {
             Self::Create(create) => create.run(global, &local).await,
             Self::List => list(global, &local).await,
+            Self::SetPassword(set) => set.run(global, &local).await,
+            Self::SignOut { email } => sign_out(global, &local, &email).await,
         };
         local.close().await;
         done
@@ -51,9 +69,7 @@ impl User {
 
 impl Create {
     async fn run(self, global: &Global, local: &Local) -> Result<(), Failure> {
-        let made_up: [u8; 12] = rand::random();
-        let made_up = hex::encode(made_up);
-        let password = if self.generate_password { made_up.clone() } else { from_stdin()? };
+        let (password, shown) = new_password(self.generate_password)?;
         let account = NewAccount {
             email: self.email.clone(),
             name: self.name,
@@ -61,7 +77,6 @@ impl Create {
             organisation: self.organisation,
         };
         let registered = auth::create_account(&local.app, account).await?;
-        let shown = self.generate_password.then_some(made_up);
         let view = json!({
             "id": registered.user, "email": self.email, "organisation_id": registered.organisation, "password": shown,
         });
@@ -77,11 +92,67 @@ impl Create {
     }
 }
 
+impl SetPassword {
+    async fn run(self, global: &Global, local: &Local) -> Result<(), Failure> {
+        let (password, shown) = new_password(self.generate_password)?;
+        auth::set_password(&local.app, &self.email, &password).await?;
+        if global.json {
+            output::json(&json!({ "email": self.email, "password": shown }));
+            return Ok(());
+        }
+        output::line(&format!("{} has a new password and is signed out everywhere", self.email));
+        if let Some(password) = shown {
+            output::line(&format!("password {password}"));
+        }
+        Ok(())
+    }
+}
+
+async fn sign_out(global: &Global, local: &Local, email: &str) -> Result<(), Failure> {
+    auth::sign_out(&local.app, email).await?;
+    if global.json {
+        output::json(&json!({ "email": email, "signed_out": true }));
+    } else {
+        output::line(&format!("{email} is signed out everywhere"));
+    }
+    Ok(())
+}
+
+/// A password, and the same to show where it was made up here.
+fn new_password(generate: bool) -> Result<(String, Option<String>), Failure> {
+    if !generate {
+        return Ok((from_stdin()?, None));
+    }
+    let made_up: [u8; 12] = rand::random();
+    let made_up = hex::encode(made_up);
+    Ok((made_up.clone(), Some(made_up)))
+}
+
 fn from_stdin() -> Result<String, Failure> {
+    let _silent = Silent::begin();
     output::note("password:");
     let mut line = String::new();
     std::io::stdin().lock().take(MAX_PASSWORD).read_line(&mut line)?;
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// While it lives, a terminal does not show what is typed.
+struct Silent;
+
+impl Silent {
+    fn begin() -> Option<Self> {
+        (std::io::stdin().is_terminal() && stty("-echo")).then(|| Self)
+    }
+}
+
+impl Drop for Silent {
+    fn drop(&mut self) {
+        stty("echo");
+    }
+}
+
+fn stty(setting: &str) -> bool {
+    std::process::Command::new("stty").arg(setting).status().is_ok_and(|status| status.success())
 }
 
 async fn list(global: &Global, local: &Local) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 use super::{
     Failure, Global,
-    local::{Local, items, text},
+    local::{Local, encoded, items, text},
     output,
 };
 use clap::{Args, Subcommand};
@@ -36,6 +36,9 @@ pub(super) struct CreateProject {
     /// `full_control`, `milestone` or `autonomous`.
     #[arg(long)]
     autonomy: Option<String>,
+    /// The organisation that it is for, by name or id; not needed when there is only one.
+    #[arg(long)]
+    organisation: Option<String>,
 }
 
 const PROJECTS: [output::Column; 5] = [
@@ -80,10 +83,28 @@ impl Project {
 }
 
 impl CreateProject {
+    /// The id of the organisation that is meant, among the user's.
+    fn organisation(&self, all: &Value) -> Result<Value, Failure> {
+        let wanted = |one: &&Value| {
+            self.organisation.as_ref().is_none_or(|wanted| one["name"] == **wanted || one["id"] == **wanted)
+        };
+        let found: Vec<&Value> = items(all).filter(wanted).collect();
+        match (found.as_slice(), &self.organisation) {
+            ([one], _) => Ok(one["id"].clone()),
+            ([], None) => Err(Failure::new("the user belongs to no organisation")),
+            ([], Some(wanted)) => {
+                Err(Failure::new(format!("the user belongs to no organisation `{wanted}`")))
+            }
+            (several, _) => {
+                let names: Vec<&str> = several.iter().map(|one| text(one, "name")).collect();
+                let names = names.join(", ");
+                Err(Failure::new(format!("say for which organisation with --organisation: {names}")))
+            }
+        }
+    }
+
     async fn run(self, local: &Local) -> Result<Value, Failure> {
-        let organisations = local.get("/organisations").await?;
-        let organisation = items(&organisations).next().map(|one| one["id"].clone());
-        let organisation = organisation.ok_or_else(|| Failure::new("the user belongs to no organisation"))?;
+        let organisation = self.organisation(&local.get("/organisations").await?)?;
         let repository = match &self.repo {
             None => json!({ "source": "empty" }),
             Some(path) if Path::new(path).is_dir() => {
@@ -177,9 +198,7 @@ impl Story {
                 Self::List { project, phase } => {
                     let mut path = format!("{}/stories?limit=200", path_of(local, &project).await?);
                     if let Some(phase) = phase {
-                        let encoded: String =
-                            url::form_urlencoded::byte_serialize(phase.as_bytes()).collect();
-                        path = format!("{path}&phase={encoded}");
+                        path = format!("{path}&phase={}", encoded(&phase));
                     }
                     list(global, &STORIES, &local.get(&path).await?);
                 }
@@ -208,8 +227,8 @@ impl OneStory {
         let number: i64 = self.story.parse().map_err(|_| {
             Failure::new(format!("`{}` is neither the number nor the id of a story", self.story))
         })?;
-        let all = local.get(&format!("{project}/stories?limit=200")).await?;
-        let found = items(&all).find(|story| story["number"] == number);
+        let found = local.all(&format!("{project}/stories"), |story| story["number"] == number).await?;
+        let found = found.first();
         let found =
             found.ok_or_else(|| Failure::new(format!("there is no story {number} in this project")))?;
         Ok(format!("{project}/stories/{}", text(found, "id")))

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 use syndarix_domain::{Timestamp, actor::Actor, audit::commitment, ids::ProjectId};
 use uuid::Uuid;
@@ -9,7 +10,8 @@ use uuid::Uuid;
 /// The chain of what belongs to no project: logins, organisations, configuration.
 pub const INSTANCE: Uuid = Uuid::nil();
 
-/// Larger payloads are cut to a note of their size: the step rows hold the whole.
+/// Of larger payloads their size and their SHA-256 are kept: the rows that they were made of hold the whole, and can be
+/// compared.
 const MAX_PAYLOAD: usize = 48 * 1024;
 
 /// What is going to be written.
@@ -84,7 +86,8 @@ async fn insert(conn: &mut PgConnection, entry: &Entry) -> Result<(), sqlx::Erro
     let salt: [u8; 32] = rand::random();
     let mut payload = entry.data.to_string().into_bytes();
     if payload.len() > MAX_PAYLOAD {
-        payload = format!("{{\"omitted_bytes\":{}}}", payload.len()).into_bytes();
+        let digest = hex::encode(Sha256::digest(&payload));
+        payload = format!("{{\"omitted_bytes\":{},\"sha256\":\"{digest}\"}}", payload.len()).into_bytes();
     }
     let chain = entry.project.map_or(INSTANCE, |project| project.0);
     let header = Header {

@@ -35,8 +35,13 @@ pub async fn migrate(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
 
 /// Migrations that this version has and the database has not. Empty: the schema is what this version expects.
 pub async fn pending_migrations(pool: &PgPool) -> Result<Vec<i64>, sqlx::Error> {
-    let applied: Vec<i64> =
-        sqlx::query_scalar("select version from _sqlx_migrations where success").fetch_all(pool).await?;
+    let begun: bool =
+        sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null").fetch_one(pool).await?;
+    let applied: Vec<i64> = if begun {
+        sqlx::query_scalar("select version from _sqlx_migrations where success").fetch_all(pool).await?
+    } else {
+        Vec::new()
+    };
     Ok(MIGRATIONS
         .iter()
         .map(|migration| migration.version)

@@ -11,6 +11,11 @@ use syndarix_domain::machine::Rejection;
 /// The member of a problem document that says when to come back, in seconds.
 const RETRY_AFTER: &str = "retry_after_seconds";
 
+/// What a caller is told of a fault that is none of theirs.
+pub(super) const OUR_FAULT: &str = "something failed on our side; the log has it under this request id";
+/// PostgreSQL's codes for a text that it cannot keep: U+0000 in JSON, and bytes that are no UTF-8 or hold a NUL.
+const UNSTORABLE: [&str; 2] = ["22P05", "22021"];
+
 /// What the caller is told. An internal error is logged once, with its chain, and shown without it.
 #[derive(Debug, thiserror::Error)]
 #[error("{code}: {detail}")]
@@ -75,11 +80,7 @@ impl ApiError {
             source = cause.source();
         }
         tracing::error!(error = %chain, "internal error");
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal",
-            "something failed on our side; the log has it under this request id",
-        )
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", OUR_FAULT)
     }
 
     /// Adds a member to the problem document.
@@ -152,6 +153,11 @@ impl From<db::Error> for ApiError {
                 "busy",
                 "the database has no free connection: try again in a moment",
             ),
+            db::Error::Database(sqlx::Error::Database(error))
+                if error.code().is_some_and(|code| UNSTORABLE.contains(&code.as_ref())) =>
+            {
+                Self::invalid("body", "holds a character that no text that is kept can hold, such as U+0000")
+            }
             other => Self::internal(&other),
         }
     }

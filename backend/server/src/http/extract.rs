@@ -3,15 +3,21 @@
 use super::ApiError;
 use crate::{features::auth, state::App};
 use axum::{
-    Json,
-    extract::{FromRequest, FromRequestParts, Query, Request, rejection::JsonRejection},
-    http::{StatusCode, header, request::Parts},
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Query, Request},
+    http::{HeaderMap, StatusCode, header, request::Parts},
 };
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
 use syndarix_domain::{
     actor::Actor,
     ids::{AgentId, ProjectId, RunId, UserId},
 };
+
+/// How JSON says the one character that PostgreSQL keeps in no text.
+const ESCAPED_NUL: &[u8] = b"\\u0000";
+/// What is repeated of a caller's own words in an answer, in characters.
+const MAX_MESSAGE: usize = 300;
 
 /// Somebody whose token was checked.
 #[derive(Debug, Clone)]
@@ -83,19 +89,85 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for ValidJson<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        match Json::<T>::from_request(request, state).await {
-            Ok(Json(body)) => Ok(Self(body)),
-            Err(JsonRejection::JsonDataError(error)) => {
-                Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", error.body_text()))
-            }
-            Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(ApiError::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "too_large",
-                "the body is larger than this endpoint accepts",
-            )),
-            Err(error) => Err(ApiError::new(error.status(), "bad_json", error.body_text())),
+        if !is_json(request.headers()) {
+            return Err(ApiError::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "bad_json",
+                "send the body as JSON, with `Content-Type: application/json`",
+            ));
         }
+        let bytes = Bytes::from_request(request, state).await.map_err(|error| match error.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                ApiError::new(error.status(), "too_large", "the body is larger than this endpoint accepts")
+            }
+            status => ApiError::new(status, "bad_json", error.body_text()),
+        })?;
+        body(&bytes).map(Self)
     }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case("application/json")
+}
+
+fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    // JSON can only say it as an escape: bodies without one are read once.
+    if bytes.windows(ESCAPED_NUL.len()).any(|window| window == ESCAPED_NUL)
+        && let Ok(value) = serde_json::from_slice::<Value>(bytes)
+        && let Some(field) = with_nul(&value)
+    {
+        return Err(unstorable(&field));
+    }
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let body = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        // Some mistakes of shape are counted as mistakes of writing, such as a number where a word is wanted.
+        if let Err(unreadable) = serde_json::from_slice::<IgnoredAny>(bytes) {
+            return ApiError::bad_request("bad_json", unreadable.to_string());
+        }
+        wrong(&error.path().to_string(), &error.inner().to_string())
+    })?;
+    json.end().map_err(|error| ApiError::bad_request("bad_json", error.to_string()))?;
+    Ok(body)
+}
+
+/// JSON of the wrong shape, by the path of the field.
+fn wrong(path: &str, said: &str) -> ApiError {
+    // Where in the text it stands is of no use to whoever fills in a form.
+    let said = said.rfind(" at line ").map_or(said, |end| &said[..end]);
+    let message: String = said.chars().take(MAX_MESSAGE).collect();
+    let path = if path == "." { "" } else { path };
+    let missing = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+    let field = match (path, missing) {
+        ("", Some(missing)) => missing.to_owned(),
+        (path, Some(missing)) => format!("{path}.{missing}"),
+        ("", None) => "body".to_owned(),
+        (path, None) => path.chars().take(MAX_MESSAGE).collect(),
+    };
+    ApiError::invalid(&field, message)
+}
+
+/// The path of the first text, or name of a field, with a NUL in it.
+fn with_nul(value: &Value) -> Option<String> {
+    let below = |key: &str, value: &Value| {
+        let inner = with_nul(value)?;
+        Some(if inner.is_empty() { key.to_owned() } else { format!("{key}.{inner}") })
+    };
+    match value {
+        Value::String(text) => text.contains('\0').then(String::new),
+        Value::Array(items) => {
+            items.iter().enumerate().find_map(|(index, item)| below(&index.to_string(), item))
+        }
+        Value::Object(fields) => fields.iter().find_map(|(key, value)| {
+            if key.contains('\0') { Some(key.replace('\0', "\u{fffd}")) } else { below(key, value) }
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
+    }
+}
+
+fn unstorable(field: &str) -> ApiError {
+    ApiError::invalid(field, "must not hold the character U+0000: no text that is kept can")
 }
 
 /// Query parameters of the right shape.
@@ -106,6 +178,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for ValidQuery<T> 
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let query = parts.uri.query().unwrap_or_default();
+        if let Some((name, _)) =
+            url::form_urlencoded::parse(query.as_bytes()).find(|(_, value)| value.contains('\0'))
+        {
+            return Err(unstorable(&name.replace('\0', "\u{fffd}")));
+        }
         Query::<T>::try_from_uri(&parts.uri)
             .map(|Query(query)| Self(query))
             .map_err(|error| ApiError::bad_request("bad_query", error.body_text()))

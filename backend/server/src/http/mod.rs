@@ -1,12 +1,15 @@
 //! The HTTP floor: errors, extractors, the router.
 //!
-//! Invariants: every error is problem+json with a stable code; every path under `/api` needs a caller unless it
-//! is listed as public; a project's path answers a stranger with 404.
+//! Invariants: every error is problem+json with a stable code and the request's id, which is on all that is logged of the
+//! request; JSON bodies refuse unknown fields; every path under `/api` needs a caller unless it is listed as public; a
+//! project's path answers a stranger with 404.
 
 mod error;
 mod extract;
+mod finish;
 mod idempotency;
 mod page;
+mod problem;
 mod router;
 mod scope;
 mod socket;

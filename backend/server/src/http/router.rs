@@ -3,18 +3,16 @@
 use crate::{features, state::App};
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, Request},
+    extract::DefaultBodyLimit,
     http::{HeaderName, HeaderValue, StatusCode, header},
-    middleware::{self, Next},
-    response::{Html, IntoResponse, Response},
+    middleware,
+    response::Html,
     routing::get,
 };
-use std::time::Duration;
 use tower_http::{
     catch_panic::CatchPanicLayer,
-    request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
+    request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
     set_header::SetResponseHeaderLayer,
-    trace::TraceLayer,
 };
 use utoipa::{
     Modify, OpenApi,
@@ -25,12 +23,10 @@ use utoipa::{
 };
 use utoipa_axum::router::OpenApiRouter;
 
-use super::{ApiError, ui};
+use super::{ApiError, finish, problem, ui};
 
 /// The largest body that is read, in bytes: a story, a decision with comments, an agent type.
 const MAX_BODY: usize = 1024 * 1024;
-/// The longest a request may take; streams are exempt because their head is sent at once.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const CONTENT_POLICY: &str = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; \
@@ -70,6 +66,7 @@ fn described() -> (Router<App>, utoipa::openapi::OpenApi) {
     let routes = OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", features::routes());
     let (api, mut document) = routes.split_for_parts();
     Bearer.modify(&mut document);
+    problem::Problems.modify(&mut document);
     (api, document)
 }
 
@@ -94,11 +91,10 @@ pub fn router(app: App) -> Router {
             ))
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn(finish))
+        .layer(CatchPanicLayer::custom(finish::panicked))
+        .layer(middleware::from_fn(finish::finish))
         .layer(middleware::from_fn(features::operations::measure))
-        .layer(CatchPanicLayer::new())
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
-        .layer(TraceLayer::new_for_http())
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
         .layer(static_header(header::CONTENT_SECURITY_POLICY, CONTENT_POLICY))
         .layer(static_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
@@ -109,38 +105,4 @@ pub fn router(app: App) -> Router {
 
 fn static_header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
     SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
-}
-
-/// Bounds the time to the head of an answer, and puts the request id into every problem document.
-async fn finish(request: Request, next: Next) -> Response {
-    let id = request
-        .extensions()
-        .get::<RequestId>()
-        .and_then(|id| id.header_value().to_str().ok())
-        .unwrap_or_default()
-        .to_owned();
-    let answered = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await;
-    let response = answered.unwrap_or_else(|_| {
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_slow", "the request took too long: try again")
-            .into_response()
-    });
-    let problem =
-        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/problem+json");
-    if problem { with_request_id(response, &id).await } else { response }
-}
-
-/// A problem document is small; one that is not comes from elsewhere and is passed on as it is.
-const MAX_PROBLEM: usize = 64 * 1024;
-
-async fn with_request_id(response: Response, id: &str) -> Response {
-    let (mut parts, body) = response.into_parts();
-    let Ok(bytes) = axum::body::to_bytes(body, MAX_PROBLEM).await else {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    };
-    let mut problem: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    if let Some(problem) = problem.as_object_mut() {
-        problem.insert("request_id".into(), id.into());
-    }
-    parts.headers.remove(header::CONTENT_LENGTH);
-    Response::from_parts(parts, problem.to_string().into())
 }

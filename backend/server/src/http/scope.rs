@@ -1,5 +1,5 @@
-//! The scope that every query of a project takes. It cannot be made but by checking membership here, or at the
-//! start of a job.
+//! The proof that a caller may do something in a project. It cannot be made but by checking membership here; operations
+//! and queries take the project's id from it and bind it. Jobs take the id from the row that they work on.
 
 use super::{ApiError, Caller, CallerKind};
 use crate::state::App;

@@ -27,7 +27,9 @@ pub(super) async fn serve(method: Method, uri: Uri) -> Response {
     if method != Method::GET && method != Method::HEAD {
         return ApiError::not_found("endpoint").into_response();
     }
-    file(path).or_else(|| file("index.html")).unwrap_or_else(|| ApiError::not_found("page").into_response())
+    // A missing asset is of another version of the UI: its index as a script would only hide that.
+    let index = || (!path.starts_with("assets/")).then(|| file("index.html")).flatten();
+    file(path).or_else(index).unwrap_or_else(|| ApiError::not_found("page").into_response())
 }
 
 fn file(path: &str) -> Option<Response> {

@@ -7,7 +7,7 @@ use crate::{
 };
 use sqlx::{Connection, PgConnection, PgPool, postgres::PgConnectOptions};
 use std::{
-    fs,
+    fs::{self, File, OpenOptions},
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     str::FromStr,
@@ -32,6 +32,13 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// Holds the running embedded server's address, for commands of other processes on the same data directory.
 const ADDRESS_FILE: &str = "database-url";
+/// Says, by its locks, which commands use a server that another command started.
+const USERS_FILE: &str = "database-users";
+/// How long a command waits for another that is starting or stopping the server.
+const JOIN_LIMIT: Duration = Duration::from_secs(30);
+const JOIN_POLL: Duration = Duration::from_millis(50);
+/// How long a command that started the server keeps it for others: longer than commands take.
+const USERS_LIMIT: Duration = Duration::from_secs(300);
 
 /// The database of this process.
 #[derive(Debug)]
@@ -190,20 +197,48 @@ fn make_data_dir(path: &Path) -> Result<(), StartError> {
 #[derive(Debug)]
 pub struct Session {
     database: Database,
+    /// Held shared by the commands that use another's server; the one that started it stops it when it has the file to
+    /// itself.
+    users: Option<File>,
 }
 
 impl Session {
     /// Opens it.
     pub async fn open(config: &Config) -> Result<Self, StartError> {
-        let running = fs::read_to_string(config.data_dir.join(ADDRESS_FILE)).ok();
-        if let (None, Some(url)) = (&config.database_url, running)
-            && let Ok(options) = PgConnectOptions::from_str(url.trim())
-            && answers(&options).await.is_ok()
-        {
-            let pool = db::connect(options, config.max_connections);
-            return Ok(Self { database: Database { pool, embedded: None } });
+        if config.database_url.is_some() {
+            return Ok(Self { database: Database::open(config).await?, users: None });
         }
-        Ok(Self { database: Database::open(config).await? })
+        make_data_dir(&config.data_dir)?;
+        let started = Instant::now();
+        loop {
+            if let Some(session) = Self::join(config).await? {
+                return Ok(session);
+            }
+            match Database::open(config).await {
+                Ok(database) => {
+                    return Ok(Self { database, users: Some(users_file(&config.data_dir)?) });
+                }
+                // Another command is about to start it, or to stop it.
+                Err(StartError::Postgres(syndarix_postgres::Error::InUse { .. }))
+                    if started.elapsed() < JOIN_LIMIT =>
+                {
+                    tokio::time::sleep(JOIN_POLL).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The embedded server that another process runs, unless that one is about to stop it.
+    async fn join(config: &Config) -> Result<Option<Self>, StartError> {
+        let Ok(url) = fs::read_to_string(config.data_dir.join(ADDRESS_FILE)) else { return Ok(None) };
+        let Ok(options) = PgConnectOptions::from_str(url.trim()) else { return Ok(None) };
+        let users = users_file(&config.data_dir)?;
+        if users.try_lock_shared().is_err() || answers(&options).await.is_err() {
+            return Ok(None);
+        }
+        let pool = db::connect(options, config.max_connections);
+        Ok(Some(Self { database: Database { pool, embedded: None }, users: Some(users) }))
     }
 
     /// The pool.
@@ -211,8 +246,21 @@ impl Session {
         self.database.pool()
     }
 
-    /// Closes it, and stops what was started for it.
+    /// Closes it, and stops what was started for it, once no other command uses that any more.
     pub async fn close(self) {
-        self.database.close().await;
+        let Self { database, users } = self;
+        if let (true, Some(users)) = (database.is_embedded(), &users) {
+            let started = Instant::now();
+            while users.try_lock().is_err() && started.elapsed() < USERS_LIMIT {
+                tokio::time::sleep(JOIN_POLL).await;
+            }
+        }
+        database.close().await;
     }
+}
+
+fn users_file(data_dir: &Path) -> Result<File, StartError> {
+    let path = data_dir.join(USERS_FILE);
+    let opened = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
+    opened.map_err(|source| StartError::DataDir { path, source })
 }

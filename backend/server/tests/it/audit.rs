@@ -7,6 +7,7 @@ use crate::{
 use axum::http::{Method, StatusCode};
 use futures::TryStreamExt;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, Executor};
 use std::time::{Duration, Instant};
 use syndarix::{
@@ -14,7 +15,7 @@ use syndarix::{
         Author,
         audit::{Entry, Severity},
     },
-    features::audit::{Bad, ChainReport, export, spawn_sealer, verify, verify_export},
+    features::audit::{Bad, ChainReport, export, note, spawn_sealer, verify, verify_export},
 };
 use syndarix_domain::{actor::Actor, ids::ProjectId};
 use tokio_util::{
@@ -164,6 +165,12 @@ async fn what_was_deleted_or_swapped_is_found_and_what_was_erased_is_not_a_fault
         (format!("delete from audit_entry where {}; delete from audit_seal where {}", entry(3), seal(3)), 3, "expected position 3"),
         (format!("delete from audit_seal where {}", seal(5)), 5, "its seal is gone"),
         (format!("delete from audit_entry where {}", entry(5)), 5, "is missing"),
+        (format!("delete from audit_entry where {}; delete from audit_seal where {}", entry(5), seal(5)), 5, "the chain ends here"),
+        (
+            format!("delete from audit_entry where chain = '{project}'; delete from audit_seal where chain = '{project}'"),
+            1,
+            "the chain ends here",
+        ),
         (
             format!("update audit_seal set position = -9 where {}; update audit_seal set position = 2 where {}; \
                      update audit_seal set position = 3 where chain = '{project}' and position = -9", seal(2), seal(3)),
@@ -194,6 +201,11 @@ async fn what_was_deleted_or_swapped_is_found_and_what_was_erased_is_not_a_fault
         format!("delete from audit_entry where {}", entry(1)),
         format!("delete from audit_seal where {}", seal(1)),
         format!("update audit_seal set position = 9 where {}", seal(1)),
+        "truncate audit_entry".to_owned(),
+        "truncate audit_seal".to_owned(),
+        "truncate audit_head".to_owned(),
+        "delete from audit_head".to_owned(),
+        "update audit_head set position = position - 1".to_owned(),
     ] {
         let error = app.app.pool().execute(AssertSqlSafe(refused.clone())).await.unwrap_err();
         assert!(error.to_string().contains("append-only"), "{refused}: {error}");
@@ -339,22 +351,25 @@ async fn an_export_is_verified_without_the_database_and_every_changed_byte_shows
     };
     assert!(!found(&one));
     let unsealed = one.windows(10).rposition(|window| window == b"\"unsealed\"").unwrap();
+    let closing = one.windows(16).rposition(|window| window == b"{\"kind\":\"close\"").unwrap_or(one.len());
     for at in (0..one.len()).step_by(7) {
         let mut changed = one.clone();
         changed[at] ^= 1;
         // How many wait for the sealer, and white space at the end, say nothing of the chain.
         assert!(
-            found(&changed) || at > unsealed,
+            found(&changed) || (unsealed..closing).contains(&at) || at + 1 == one.len(),
             "byte {at}: {}",
             String::from_utf8_lossy(&changed[at.saturating_sub(30)..=at])
         );
     }
-    let lines: Vec<&[u8]> = one.split_inclusive(|byte| *byte == b'\n').collect();
-    for cut in 1..lines.len() {
-        assert!(found(&lines[..cut].concat()), "cut after line {cut}");
-        let mut without = lines.clone();
-        without.remove(cut);
-        assert!(found(&without.concat()), "without line {}", cut + 1);
+    for file in [&one, &all] {
+        let lines: Vec<&[u8]> = file.split_inclusive(|byte| *byte == b'\n').collect();
+        for cut in 0..lines.len() {
+            assert!(found(&lines[..cut].concat()), "cut after line {cut}");
+            let mut without = lines.clone();
+            without.remove(cut);
+            assert!(found(&without.concat()), "without line {}", cut + 1);
+        }
     }
 }
 
@@ -410,7 +425,7 @@ async fn the_audit_is_listed_filtered_verified_and_exported_over_http() {
         assert_eq!(page["items"].as_array().unwrap().len(), count, "{query}");
     }
 
-    let (_, verdict) = app.get(&format!("{path}/verify"), &maria.token).await;
+    let (_, verdict) = app.post(&format!("{path}/verify"), &maria.token, json!({})).await;
     assert_eq!(
         (&verdict["ok"], &verdict["entries"], &verdict["first_bad"]),
         (&json!(true), &json!(4), &json!(null))
@@ -424,11 +439,87 @@ async fn the_audit_is_listed_filtered_verified_and_exported_over_http() {
         ),
     )
     .await;
-    let (_, verdict) = app.get(&format!("{path}/verify"), &maria.token).await;
+    let (_, verdict) = app.post(&format!("{path}/verify"), &maria.token, json!({})).await;
     assert_eq!((&verdict["ok"], &verdict["first_bad"]["position"]), (&json!(false), &json!(4)), "{verdict}");
 
     let (status, _) = app.send(Method::GET, &format!("{path}/export"), Some(&maria.token), None).await;
     assert_eq!(status, StatusCode::OK);
     let (_, page) = app.get(&format!("{path}?type=audit.exported"), &maria.token).await;
     assert_eq!(page["items"][0]["actor"]["name"], "maria");
+}
+
+#[tokio::test]
+async fn a_chain_that_is_gone_without_a_trace_is_missed_by_its_project_and_by_the_last_check() {
+    let app = TestApp::start().await;
+    let maria = person(&app, "maria").await;
+    let project = project(&app, &maria).await;
+    happen(&app, project, 3).await;
+    let sealer = sealing(&app);
+    let report = sealed(&app, project, 3).await;
+    drop(sealer);
+    let everything = "delete from audit_entry; delete from audit_seal; delete from audit_head";
+    keep(&app).await;
+
+    tamper(&app, everything).await;
+    let by_project = verify(app.app.pool(), None).await.unwrap();
+    put_back(&app).await;
+    note(app.app.pool(), &report, app.clock.now()).await.unwrap();
+    let last = format!(
+        "delete from audit_seal where chain = '{project}' and position = 3;
+                        delete from audit_entry where ordinal = (select max(ordinal) from audit_entry)"
+    );
+    tamper(&app, &last).await;
+    let by_check = check(&app, project).await;
+
+    let bad = by_project[0].first_bad.clone().unwrap();
+    assert_eq!((by_project[0].chain, bad.position), (project.0, 1));
+    let bad = by_check.first_bad.unwrap();
+    assert_eq!(bad.position, 3);
+    assert!(bad.reason.contains("an earlier check"), "{bad:?}");
+}
+
+#[tokio::test]
+async fn a_chain_with_a_damaged_end_stops_alone_and_goes_on_when_it_is_mended() {
+    let app = TestApp::start().await;
+    let maria = person(&app, "maria").await;
+    let damaged = project(&app, &maria).await;
+    let sound = project(&app, &maria).await;
+    happen(&app, damaged, 2).await;
+    let _sealer = sealing(&app);
+    sealed(&app, damaged, 2).await;
+    let flip = format!(
+        "update audit_seal set hash = set_byte(hash, 0, get_byte(hash, 0) # 1) where chain = '{damaged}' and position = 2"
+    );
+    tamper(&app, &flip).await;
+
+    happen(&app, damaged, 1).await;
+    happen(&app, sound, 1).await;
+
+    assert_eq!(sealed(&app, sound, 1).await.first_bad, None);
+    let report = check(&app, damaged).await;
+    assert_eq!((report.first_bad.unwrap().position, report.unsealed), (2, 1));
+    happen(&app, damaged, 1).await;
+    happen(&app, sound, 1).await;
+    sealed(&app, sound, 2).await;
+    tamper(&app, &flip).await;
+    let mended = sealed(&app, damaged, 4).await;
+    assert_eq!((mended.entries, mended.unsealed, mended.first_bad), (4, 0, None));
+}
+
+#[tokio::test]
+async fn of_a_payload_that_is_too_large_its_hash_is_kept() {
+    let app = TestApp::start().await;
+    let maria = person(&app, "maria").await;
+    let project = project(&app, &maria).await;
+    let data = json!({ "text": "x".repeat(100_000) });
+    let mut uow = app.app.store.begin(Author::system()).await.unwrap();
+    uow.audit(Entry { data: data.clone(), ..entry(&app, project, "wrote a book") });
+    uow.commit().await.unwrap();
+
+    let kept: Vec<u8> =
+        sqlx::query_scalar("select payload from audit_entry").fetch_one(app.app.pool()).await.unwrap();
+
+    let kept: serde_json::Value = serde_json::from_slice(&kept).unwrap();
+    let digest = hex::encode(Sha256::digest(data.to_string()));
+    assert_eq!(kept, json!({ "omitted_bytes": data.to_string().len(), "sha256": digest }));
 }

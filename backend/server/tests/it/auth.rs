@@ -375,3 +375,202 @@ async fn organisations_are_founded_by_anybody_and_seen_by_their_members_only() {
     assert_eq!(names(app.get("/api/v1/organisations", &maria).await.1), ["Acme", "maria's organisation"]);
     assert_eq!(names(app.get("/api/v1/organisations", &otto).await.1), ["otto's organisation"]);
 }
+
+/// Waits until so many connections to this database wait for a lock.
+async fn until_waiting(app: &TestApp, connections: i64) {
+    let started = std::time::Instant::now();
+    loop {
+        let waiting: i64 = sqlx::query_scalar(
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+        )
+        .fetch_one(app.app.pool())
+        .await
+        .unwrap();
+        if waiting >= connections {
+            return;
+        }
+        assert!(started.elapsed().as_secs() < 20, "{waiting} of {connections} wait");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_sign_out_beside_a_rotation_leaves_no_live_token() {
+    let app = TestApp::start().await;
+    let first = token(&register(&app, "maria@example.org").await);
+    let body = json!({ "refresh_token": first });
+    // The rotation has to wait for this row before it can write the successor.
+    let mut held = app.app.pool().begin().await.unwrap();
+    sqlx::query("select from app_user for update").execute(&mut *held).await.unwrap();
+
+    let rotation = refresh(&app, &first);
+    let sign_out = async {
+        until_waiting(&app, 1).await;
+        app.send(Method::POST, "/api/v1/auth/logout", None, Some(body)).await
+    };
+    let release = async {
+        until_waiting(&app, 2).await;
+        held.commit().await.unwrap();
+    };
+    let ((rotated, session), (signed_out, _), ()) = tokio::join!(rotation, sign_out, release);
+
+    assert_eq!((rotated, signed_out), (StatusCode::OK, StatusCode::NO_CONTENT));
+    let (status, problem) = refresh(&app, &token(&session)).await;
+    assert_eq!((status, &problem["code"]), (StatusCode::UNAUTHORIZED, &json!("session_ended")));
+}
+
+#[tokio::test]
+async fn whoever_is_signed_out_everywhere_stays_out_with_every_token_until_the_next_sign_in() {
+    let app = TestApp::start().await;
+    let phone = register(&app, "maria@example.org").await;
+    let laptop = body(form(&app, "maria@example.org", PASSWORD).await).await;
+    let access = |session: &Value| session["access_token"].as_str().unwrap().to_owned();
+
+    let (status, _) = app.post("/api/v1/me/sign-out", &access(&laptop), json!({})).await;
+
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    for session in [&phone, &laptop] {
+        assert_eq!(refresh(&app, &token(session)).await.1["code"], "session_ended");
+        assert_eq!(app.get("/api/v1/me", &access(session)).await.0, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(audited(&app, "auth.logout_everywhere").await.len(), 1);
+    let again = body(form(&app, "maria@example.org", PASSWORD).await).await;
+    assert_eq!(refresh(&app, &token(&again)).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_device_that_is_used_every_week_still_signs_in_twice_a_year() {
+    let app = TestApp::start().await;
+    let mut last = token(&register(&app, "maria@example.org").await);
+    for _ in 0..25 {
+        app.clock.set(app.clock.now() + Duration::days(7));
+        let (status, session) = refresh(&app, &last).await;
+        assert_eq!(status, StatusCode::OK, "{session}");
+        last = token(&session);
+    }
+    app.clock.set(app.clock.now() + Duration::days(7));
+    assert_eq!(refresh(&app, &last).await.1["code"], "session_ended");
+}
+
+#[tokio::test]
+async fn a_sign_in_clears_away_what_expired_of_anybody() {
+    let app = TestApp::start().await;
+    register(&app, "maria@example.org").await;
+    app.clock.set(app.clock.now() + Duration::days(31));
+    register(&app, "otto@example.org").await;
+    let left: i64 =
+        sqlx::query_scalar("select count(*) from session").fetch_one(app.app.pool()).await.unwrap();
+    assert_eq!(left, 1);
+}
+
+#[tokio::test]
+async fn a_new_password_needs_the_old_one_and_ends_every_other_device() {
+    let app = TestApp::start().await;
+    let phone = register(&app, "maria@example.org").await;
+    let laptop = body(form(&app, "maria@example.org", PASSWORD).await).await;
+    let change = async |current: &str, new: &str| {
+        let body = json!({ "current_password": current, "new_password": new });
+        app.post("/api/v1/me/password", laptop["access_token"].as_str().unwrap(), body).await
+    };
+    let (status, problem) = change("not the right one", "another horse battery").await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(problem["errors"][0]["field"], "current_password");
+    assert_eq!(change(PASSWORD, "short").await.1["errors"][0]["field"], "new_password");
+
+    let (status, session) = change(PASSWORD, "another horse battery").await;
+
+    assert_eq!(status, StatusCode::OK, "{session}");
+    assert_eq!(refresh(&app, &token(&phone)).await.1["code"], "session_ended");
+    assert_eq!(refresh(&app, &token(&session)).await.0, StatusCode::OK);
+    assert_eq!(app.get("/api/v1/me", session["access_token"].as_str().unwrap()).await.0, StatusCode::OK);
+    assert_eq!(form(&app, "maria@example.org", PASSWORD).await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(form(&app, "maria@example.org", "another horse battery").await.status(), StatusCode::OK);
+}
+
+/// A request that comes from this address.
+async fn from(
+    app: &TestApp,
+    peer: &str,
+    forwarded: &str,
+    path: &str,
+    kind: &str,
+    text: String,
+) -> Response<Body> {
+    let request = Request::post(path)
+        .header(header::CONTENT_TYPE, kind)
+        .header("x-forwarded-for", forwarded)
+        .extension(axum::extract::ConnectInfo(http::Peer(format!("{peer}:4711").parse().unwrap())));
+    app.router.clone().oneshot(request.body(Body::from(text)).unwrap()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_list_of_leaked_passwords_is_stopped_for_its_network_and_for_nobody_else_behind_the_proxy() {
+    let app =
+        TestApp::start_with(|config| config.trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()]).await;
+    register(&app, "maria@example.org").await;
+    let guess = async |client: &str, email: &str, password: &str| {
+        let text = format!("username={email}&password={}", password.replace(' ', "+"));
+        let kind = "application/x-www-form-urlencoded";
+        from(&app, "10.0.0.1", client, "/api/v1/auth/login", kind, text).await.status()
+    };
+    for _ in 0..3 {
+        assert_eq!(guess("203.0.113.7", "maria@example.org", PASSWORD).await, StatusCode::OK);
+    }
+    // What the hundred failures before it leave; making them takes a hundred hashes.
+    sqlx::query("update login_attempt set attempts = 99").execute(app.app.pool()).await.unwrap();
+
+    assert_eq!(guess("203.0.113.7", "a@example.org", "wrong").await, StatusCode::UNAUTHORIZED);
+    let stopped = guess("203.0.113.7", "b@example.org", "wrong").await;
+
+    assert_eq!(stopped, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(guess("203.0.113.8", "maria@example.org", PASSWORD).await, StatusCode::OK);
+    let entries = audited(&app, "auth.login").await;
+    assert_eq!(entries.last().unwrap()["address"], "203.0.113.8");
+}
+
+#[tokio::test]
+async fn a_network_registers_so_many_accounts_at_a_time() {
+    let app = TestApp::start().await;
+    let register = async |n: u32| {
+        let account = json!({ "email": format!("p{n}@example.org"), "name": "P", "password": PASSWORD });
+        let (path, kind) = ("/api/v1/auth/register", "application/json");
+        from(&app, "203.0.113.7", "", path, kind, account.to_string()).await.status()
+    };
+    assert_eq!(register(1).await, StatusCode::CREATED);
+    sqlx::query("update login_attempt set attempts = 50").execute(app.app.pool()).await.unwrap();
+    assert_eq!(register(2).await, StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[tokio::test]
+async fn an_owner_brings_people_into_the_organisation_and_removes_them_from_its_projects_too() {
+    let app = TestApp::start().await;
+    let (maria, otto) = (app.user("maria").await, app.user("otto").await);
+    let project = format!("/api/v1/projects/{}", app.project(&maria).await);
+    let (_, mine) = app.get("/api/v1/organisations", &maria).await;
+    let members = format!("/api/v1/organisations/{}/members", mine["items"][0]["id"].as_str().unwrap());
+    let put = async |by: &str, email: &str, role: &str| {
+        app.post(&members, by, json!({ "email": email, "role": role })).await
+    };
+    assert_eq!(put(&otto, "otto@example.org", "admin").await.0, StatusCode::NOT_FOUND, "a stranger");
+    assert_eq!(put(&maria, "nobody@example.org", "member").await.1["errors"][0]["field"], "email");
+    assert_eq!(put(&maria, "otto@example.org", "owner").await.1["errors"][0]["field"], "role");
+    assert_eq!(put(&maria, "maria@example.org", "member").await.1["code"], "owner_stays");
+
+    assert_eq!(put(&maria, "Otto@example.org", "member").await.0, StatusCode::CREATED);
+    assert_eq!(app.get("/api/v1/me", &otto).await.1["organisations"][0]["role"], "member");
+    assert_eq!(app.get(&project, &otto).await.0, StatusCode::NOT_FOUND, "members see what names them");
+    assert_eq!(app.get(&members, &otto).await.0, StatusCode::FORBIDDEN);
+    let (_, admin) = put(&maria, "otto@example.org", "admin").await;
+    assert_eq!(app.get(&project, &otto).await.0, StatusCode::OK);
+    assert_eq!(app.get(&members, &otto).await.1["items"].as_array().unwrap().len(), 2);
+    app.post(&format!("{project}/members"), &maria, json!({ "email": "otto@example.org", "role": "viewer" }))
+        .await;
+
+    let path = format!("{members}/{}", admin["user_id"].as_str().unwrap());
+    let (status, _) = app.send(Method::DELETE, &path, Some(&maria), None).await;
+
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    assert_eq!(app.get(&project, &otto).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(app.send(Method::DELETE, &path, Some(&maria), None).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(audited(&app, "organisation.member_removed").await.len(), 1);
+}

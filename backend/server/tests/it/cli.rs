@@ -3,9 +3,9 @@
 use crate::support;
 use serde_json::Value;
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     os::unix::fs::PermissionsExt,
-    process::{Command, Output, Stdio},
+    process::{Child, ChildStdin, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -43,6 +43,33 @@ impl Place {
         serde_json::from_slice(&done.stdout).unwrap()
     }
 
+    async fn pool(&self) -> sqlx::PgPool {
+        sqlx::PgPool::connect(self.url().as_str()).await.unwrap()
+    }
+
+    /// Runs `serve` until everything is sealed.
+    fn serve_and_seal(&self) {
+        let mut serve = syndarix();
+        serve.arg("--data-dir").arg(self.dir.path()).args(["serve", "--listen", "127.0.0.1:0"]);
+        let serve =
+            serve.env("DATABASE_URL", self.url().as_str()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut serve = serve.spawn().unwrap();
+        let mut first = String::new();
+        BufReader::new(serve.stdout.as_mut().unwrap()).read_line(&mut first).unwrap();
+        let started = Instant::now();
+        loop {
+            let done = self.run(&["audit", "verify", "--json"]);
+            let report: Value = serde_json::from_slice(&done.stdout).unwrap_or_default();
+            let chains = report["chains"].as_array().cloned().unwrap_or_default();
+            if !chains.is_empty() && chains.iter().all(|chain| chain["unsealed"] == 0) {
+                break;
+            }
+            assert!(started.elapsed() < Duration::from_secs(60), "{report}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        terminate(&mut serve);
+    }
+
     async fn end(self) {
         support::admin(format!("drop database {} with (force)", self.database)).await;
     }
@@ -57,6 +84,11 @@ fn syndarix() -> Command {
         command.env_remove(variable);
     }
     command
+}
+
+fn terminate(serve: &mut Child) {
+    let told = Command::new("kill").args(["-TERM", &serve.id().to_string()]).status().unwrap();
+    assert!(told.success() && serve.wait().unwrap().success());
 }
 
 fn refused(done: &Output) -> String {
@@ -140,8 +172,7 @@ async fn serve_on_the_embedded_database_lets_commands_in_and_stops_in_time() {
         refused(&Output { stderr: last_line(&second.stderr), ..second.clone() }).contains("already runs")
     );
     let asked = Instant::now();
-    let told = Command::new("kill").args(["-TERM", &serve.id().to_string()]).status().unwrap();
-    assert!(told.success() && serve.wait().unwrap().success());
+    terminate(&mut serve);
     assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
     let after = with_dir(&["user", "list", "--json"]).output().unwrap();
     assert!(after.status.success(), "a command starts the database for itself");
@@ -150,4 +181,219 @@ async fn serve_on_the_embedded_database_lets_commands_in_and_stops_in_time() {
 /// What `serve` logs before it fails is not the sentence.
 fn last_line(said: &[u8]) -> Vec<u8> {
     String::from_utf8_lossy(said).lines().last().unwrap_or_default().as_bytes().to_vec()
+}
+
+#[tokio::test]
+async fn one_changed_byte_of_one_audit_row_is_found_and_its_position_named() {
+    let place = Place::new().await;
+    place.json(&["user", "create", "ada@example.org", "--name", "Ada", "--generate-password"]);
+    let project = place.json(&["project", "create", "shop"]);
+    place.json(&["story", "create", "--project", "shop", "Sell apples"]);
+    place.serve_and_seal();
+    let export = place.dir.path().join("audit.jsonl");
+    assert!(place.run(&["audit", "export", "--output", export.to_str().unwrap()]).status.success());
+    assert!(place.run(&["audit", "verify", "--file", export.to_str().unwrap()]).status.success());
+    assert!(place.run(&["audit", "verify"]).status.success());
+    let pool = place.pool().await;
+
+    let chain = project["id"].as_str().unwrap();
+    let tamper = format!(
+        "begin; set local session_replication_role = replica;
+         update audit_entry set payload = set_byte(payload, 3, get_byte(payload, 3) # 1)
+          where id = (select entry_id from audit_seal where chain = '{chain}' and position = 2);
+         commit"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(tamper)).execute(&pool).await.unwrap();
+
+    let done = place.run(&["audit", "verify"]);
+    let said = String::from_utf8(done.stdout).unwrap();
+    assert_eq!(done.status.code(), Some(1), "{said}");
+    let line = said.lines().find(|line| line.contains(chain)).unwrap();
+    assert!(line.contains("BROKEN at position 2"), "{line}");
+    assert!(
+        place.run(&["audit", "verify", "--file", export.to_str().unwrap()]).status.success(),
+        "the copy is whole"
+    );
+    pool.close().await;
+    place.end().await;
+}
+
+#[tokio::test]
+async fn a_check_of_nothing_or_of_half_a_file_proves_nothing() {
+    let place = Place::new().await;
+    assert!(place.run(&["migrate"]).status.success());
+    assert_eq!(place.run(&["audit", "verify"]).status.code(), Some(1), "no chain at all");
+    place.json(&["user", "create", "ada@example.org", "--name", "Ada", "--generate-password"]);
+    place.serve_and_seal();
+    let unknown = "01935f4e-0000-7000-8000-000000000001";
+    assert_eq!(place.run(&["audit", "verify", "--chain", unknown]).status.code(), Some(1));
+    let export = place.run(&["audit", "export"]).stdout;
+    let file = place.dir.path().join("half.jsonl");
+    for (text, whole) in [(&export[..], true), (&export[..export.len() / 2], false), (&[][..], false)] {
+        std::fs::write(&file, text).unwrap();
+        let done = place.run(&["audit", "verify", "--file", file.to_str().unwrap()]);
+        assert_eq!(done.status.success(), whole, "{}", String::from_utf8_lossy(&done.stderr));
+    }
+    place.end().await;
+}
+
+#[tokio::test]
+async fn only_migrate_makes_a_schema_and_a_check_says_that_it_lacks() {
+    let place = Place::new().await;
+    for command in [&["rebuild"][..], &["audit", "verify"], &["audit", "export"]] {
+        let said = refused(&place.run(command));
+        assert!(said.contains("syndarix migrate"), "{command:?}: {said}");
+    }
+    let findings = |report: &Value, check: &str| {
+        let items = report["items"].as_array().unwrap().clone();
+        items.into_iter().find(|one| one["check"] == check).unwrap()
+    };
+    let before = place.json(&["doctor"]);
+    let database = findings(&before, "database");
+    assert_eq!(database["verdict"], "warning", "{database}");
+    assert!(database["detail"].as_str().unwrap().contains("migrations"), "{database}");
+    assert_eq!(findings(&before, "data")["verdict"], "ok");
+
+    assert!(place.run(&["migrate"]).status.success());
+
+    assert_eq!(findings(&place.json(&["doctor"]), "database")["verdict"], "ok");
+    assert_eq!(place.json(&["rebuild"])["events"], 0);
+    let mut doctor = syndarix();
+    doctor
+        .arg("--data-dir")
+        .arg(place.dir.path())
+        .args(["doctor", "--json"])
+        .env("REDIS_URL", "redis://127.0.0.1:1/");
+    let done = doctor.env("DATABASE_URL", place.url().as_str()).output().unwrap();
+    let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!((done.status.code(), findings(&report, "redis")["verdict"].as_str()), (Some(1), Some("bad")));
+    place.end().await;
+}
+
+#[tokio::test]
+async fn an_operator_answers_questions_and_manages_agents() {
+    let place = Place::new().await;
+    place.json(&["user", "create", "ada@example.org", "--name", "Ada", "--generate-password"]);
+    place.json(&["project", "create", "shop", "--autonomy", "full_control"]);
+    place.serve_and_seal();
+    let said = refused(&place.run(&["agent", "spawn", "--project", "shop", "nobody"]));
+    assert!(said.contains("the types are: "), "{said}");
+    refused(&place.run(&["agent", "spawn", "--project", "shop", "Architect", "--name", "Grace"]));
+    let waiting = place.json(&["approval", "list"]);
+    let id = waiting["items"][0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(place.json(&["approval", "show", &id])["id"], *id);
+    let arguments = place.dir.path().join("arguments.json");
+    std::fs::write(&arguments, "not json").unwrap();
+    let file = arguments.to_str().unwrap();
+    let said = refused(&place.run(&["approval", "decide", &id, "approve", "--arguments", file]));
+    assert!(said.contains("arguments.json"), "{said}");
+    let said = refused(&place.run(&["approval", "decide", &id, "reject", "--arguments", file]));
+    assert!(said.contains("approve"), "{said}");
+    assert_eq!(place.json(&["approval", "decide", &id, "approve"])["state"], "approved");
+    refused(&place.run(&["approval", "decide", &id, "reject"]));
+
+    let agents = place.json(&["agent", "list", "--project", "shop"]);
+    let grace = agents["items"].as_array().unwrap().iter().find(|agent| agent["name"] == "Grace");
+    let grace = grace.unwrap()["id"].as_str().unwrap();
+    for (verb, status) in [("pause", "paused"), ("resume", "idle"), ("terminate", "terminated")] {
+        assert_eq!(place.json(&["agent", verb, "--project", "shop", grace])["status"], status);
+    }
+    place.end().await;
+}
+
+#[tokio::test]
+async fn an_operator_settles_dead_letters_and_it_is_on_record() {
+    let place = Place::new().await;
+    assert!(place.run(&["migrate"]).status.success());
+    let pool = place.pool().await;
+    let dead = "insert into job_dead (id, queue, kind, payload, priority, max_attempts, attempt, rescues, fence, reason, errors, created_at)
+                values (8, 'git', 'test.work', '{}', 2, 3, 3, 0, 1, 'broken', '[]', now()),
+                       (9, 'git', 'test.work', '{}', 2, 3, 3, 0, 1, 'broken', '[]', now())";
+    sqlx::raw_sql(dead).execute(&pool).await.unwrap();
+
+    assert_eq!(place.json(&["job", "redrive", "8"])["outcome"], "redriven");
+    assert_eq!(place.json(&["job", "purge", "9"])["outcome"], "purged");
+
+    assert_eq!(place.json(&["job", "dead"])["items"], serde_json::json!([]));
+    let recorded: Vec<String> =
+        sqlx::query_scalar("select type from audit_entry order by ordinal").fetch_all(&pool).await.unwrap();
+    assert_eq!(recorded, ["job.redriven", "job.purged"]);
+    pool.close().await;
+    place.end().await;
+}
+
+#[tokio::test]
+async fn an_operator_helps_people_who_lost_their_password_or_their_phone() {
+    let place = Place::new().await;
+    let first = place.json(&["user", "create", "ada@example.org", "--name", "Ada", "--generate-password"]);
+    let second = place.json(&["user", "set-password", "ada@example.org", "--generate-password"]);
+    assert_ne!(first["password"], second["password"]);
+    place.json(&["user", "sign-out", "ada@example.org"]);
+    let said = refused(&place.run(&["user", "sign-out", "eve@example.org"]));
+    assert!(said.contains("syndarix user list"), "{said}");
+    let pool = place.pool().await;
+    let epoch: i32 = sqlx::query_scalar("select token_epoch from app_user").fetch_one(&pool).await.unwrap();
+    assert_eq!(epoch, 2);
+    pool.close().await;
+    place.end().await;
+}
+
+#[tokio::test]
+async fn names_and_numbers_are_found_wherever_in_the_list_and_never_guessed() {
+    let place = Place::new().await;
+    place.json(&["user", "create", "ada@example.org", "--name", "Ada", "--generate-password"]);
+    let first = place.json(&["project", "create", "first"]);
+    place.json(&["story", "create", "--project", "first", "Sell apples"]);
+    let pool = place.pool().await;
+    let more = "insert into project (id, organisation_id, name, autonomy, policy, repository_state, repository_source, created_at)
+                select gen_random_uuid(), organisation_id, 'copy ' || n, autonomy, policy, repository_state, repository_source,
+                       created_at + n * interval '1 second' from project, generate_series(1, 210) n";
+    sqlx::raw_sql(more).execute(&pool).await.unwrap();
+    assert_eq!(place.json(&["project", "show", "first"])["id"], first["id"]);
+    assert_eq!(place.json(&["story", "show", "--project", "first", "1"])["title"], "Sell apples");
+    let found = "with o as (insert into organisation values (gen_random_uuid(), 'Acme', now()) returning id)
+                 insert into membership select o.id, u.id, 'owner', now() from o, app_user u";
+    sqlx::raw_sql(found).execute(&pool).await.unwrap();
+
+    let said = refused(&place.run(&["project", "create", "second"]));
+
+    assert!(said.contains("--organisation") && said.contains("Acme"), "{said}");
+    place.json(&["project", "create", "second", "--organisation", "Acme"]);
+    pool.close().await;
+    place.end().await;
+}
+
+#[tokio::test]
+async fn a_command_keeps_the_database_that_it_started_for_another_that_uses_it() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
+    // Each of them has the database open when it asks for the password.
+    let asking = |email: &str| {
+        let mut command = syndarix();
+        command.arg("--data-dir").arg(dir.path()).args(["user", "create", email, "--name", "X"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (mut asked, mut stderr) = (String::new(), BufReader::new(child.stderr.take().unwrap()));
+        stderr.read_line(&mut asked).unwrap();
+        assert_eq!(asked, "password:\n");
+        child
+    };
+    let answer = |stdin: Option<ChildStdin>| stdin.unwrap().write_all(b"correct horse battery\n").unwrap();
+    let mut first = asking("first@example.org");
+    let mut second = asking("second@example.org");
+
+    answer(first.stdin.take());
+    let mut made = String::new();
+    BufReader::new(first.stdout.take().unwrap()).read_line(&mut made).unwrap();
+    assert!(made.contains("first@example.org"), "{made}");
+    // It would stop the server at once: looked at for a second.
+    let looked = Instant::now();
+    while looked.elapsed() < Duration::from_secs(1) {
+        assert!(dir.path().join("database-url").exists());
+        std::thread::yield_now();
+    }
+    answer(second.stdin.take());
+
+    assert!(second.wait().unwrap().success() && first.wait().unwrap().success());
+    assert!(!dir.path().join("database-url").exists(), "the last one out stopped it");
 }

@@ -332,3 +332,20 @@ async fn a_stream_ends_when_its_token_ends_or_the_process_stops() {
     let refused = request(&app, &stream_of(project), &token, None).await;
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
 }
+
+#[tokio::test]
+async fn a_silent_stream_is_kept_open_by_comments() {
+    let app = TestApp::start_with(|config| config.keep_alive = Duration::from_millis(30)).await;
+    let maria = person(&app, "maria").await;
+    let project = project(&app, &maria).await;
+    let path = format!("/api/v1/projects/{project}/events/stream");
+    let mut body = request(&app, &path, &maria.token, None).await.into_body().into_data_stream();
+
+    let mut seen = String::new();
+    while seen.matches("\n: still here\n\n").count() < 3 {
+        let chunk = tokio::time::timeout(PATIENCE, body.next()).await.unwrap().unwrap().unwrap();
+        seen.push_str(std::str::from_utf8(&chunk).unwrap());
+    }
+
+    assert!(!seen.contains("data:"), "nothing happened: {seen}");
+}

@@ -12,6 +12,7 @@ mod agents;
 mod approvals;
 mod audit;
 mod auth;
+mod bodies;
 mod budgets;
 mod cli;
 mod events;

@@ -236,3 +236,22 @@ async fn only_an_owner_of_the_organisation_settles_a_dead_letter_and_it_is_on_re
     let (status, problem) = app.post(&format!("/api/v1/jobs/{key}/redrive"), &maria.token, json!({})).await;
     assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &json!("job_duplicate")));
 }
+
+#[tokio::test]
+async fn a_tenant_sees_how_busy_the_others_are_nowhere() {
+    let app = TestApp::start().await;
+    let (maria, otto) = (person(&app, "maria").await, person(&app, "otto").await);
+    let (mine, _) = (project(&app, &maria).await, project(&app, &otto).await);
+    let mut conn = app.app.pool().acquire().await.unwrap();
+    let job = NewJob { project: Some(mine.0), ..NewJob::new("sync", "test.work", json!({})) };
+    syndarix_jobs::enqueue(&mut conn, &job).await.unwrap();
+    syndarix_jobs::enqueue(&mut conn, &NewJob::new("sync", "test.platform", json!({}))).await.unwrap();
+    for path in ["/api/v1/jobs", "/api/v1/system"] {
+        for (who, depth) in [(&maria, 1), (&otto, 0)] {
+            let (_, answer) = app.get(path, &who.token).await;
+            let queues = answer["queues"].as_array().unwrap();
+            let sync = queues.iter().find(|queue| queue["queue"] == "sync").unwrap();
+            assert_eq!(sync["depth"], depth, "{path}: {sync}");
+        }
+    }
+}

@@ -21,6 +21,8 @@ const NO_PROJECT: &[(&str, &str)] = &[
     ("audit_entry", "by chain, which is the project"),
     ("audit_seal", "by chain, which is the project"),
     ("audit_cursor", "one row, no content"),
+    ("audit_head", "by chain, which is the project"),
+    ("audit_held", "by chain, which is the project"),
     ("audit_verification", "by chain, which is the project"),
     ("worker", "processes"),
     ("leader_lease", "processes"),

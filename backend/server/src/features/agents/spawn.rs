@@ -30,6 +30,7 @@ const MAX_NAME: usize = 60;
 
 /// What to spawn.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct SpawnAgent {
     /// From which type, in its newest version.
     pub agent_type_id: Uuid,

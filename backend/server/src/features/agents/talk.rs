@@ -160,6 +160,7 @@ async fn views(app: &App, project: ProjectId, rows: Vec<Row>) -> Result<Vec<Mess
 
 /// A message to send.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct PostMessage {
     /// An agent's id, `role:<role>`, `topic:<topic>`; nothing for everybody.
     #[serde(default)]

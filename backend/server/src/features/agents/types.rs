@@ -153,6 +153,7 @@ fn person(caller: &Caller) -> Option<Uuid> {
 
 /// A file to import.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ImportAgentType {
     /// The organisation that it is for.
     pub organisation_id: Uuid,

@@ -59,7 +59,8 @@ pub(super) fn jobs(app: &App, registry: Registry) -> Registry {
 async fn tell(app: &App, job: &Job) -> Result<Outcome, Error> {
     let (project, notice): (ProjectId, Notice) = job::read(job)?;
     let link = mail::link(&app.config, project, &notice.subject);
-    tracing::info!(%project, subject = %notice.subject, kind = %notice.kind, link, "{}", notice.sentence);
+    // Not the sentence: models write parts of it.
+    tracing::info!(%project, subject = %notice.subject, kind = %notice.kind, link, "people are told");
     let mut trouble = None;
     for person in delivery::recipients(app.pool(), project, notice.escalated).await? {
         let Some(delivery) = delivery::begin(app, project, &notice, &person).await? else { continue };

@@ -120,6 +120,7 @@ pub struct PersonView {
 /// A remark on a line of a diff.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = LineRemark)]
+#[serde(deny_unknown_fields)]
 pub struct RemarkView {
     /// The file, as the diff names it.
     pub path: String,

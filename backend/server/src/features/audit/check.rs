@@ -15,6 +15,8 @@ pub struct ChainReport {
     pub erased: u64,
     /// Entries that wait for the sealer; nothing is said of them.
     pub unsealed: u64,
+    /// When the oldest of those was written: a sealer that runs is seconds behind.
+    pub unsealed_since: Option<syndarix_domain::Timestamp>,
     /// The hash of the last good entry, in hex.
     pub head: String,
     /// Where the chain is broken, if it is.
@@ -25,6 +27,11 @@ impl ChainReport {
     /// The chain is whole.
     pub fn is_ok(&self) -> bool {
         self.first_bad.is_none()
+    }
+
+    /// There is nothing of such a chain, sealed or not.
+    pub fn is_absent(&self) -> bool {
+        self.entries == 0 && self.unsealed == 0 && self.is_ok()
     }
 }
 
@@ -77,11 +84,35 @@ pub(super) struct Walk {
     chain: Uuid,
     verifier: Verifier,
     erased: u64,
+    marks: Vec<Mark>,
+}
+
+/// Where a chain was once, as it is recorded elsewhere.
+#[derive(Debug, Clone)]
+pub(super) struct Mark {
+    pub(super) position: u64,
+    pub(super) hash: Option<Vec<u8>>,
+    /// Who says so, for the sentence.
+    pub(super) source: &'static str,
 }
 
 impl Walk {
     pub(super) fn new(chain: Uuid) -> Self {
-        Self { chain, verifier: Verifier::default(), erased: 0 }
+        Self { chain, verifier: Verifier::default(), erased: 0, marks: Vec::new() }
+    }
+
+    /// The chain must pass these places.
+    pub(super) fn through(self, marks: Vec<Mark>) -> Self {
+        Self { marks, ..self }
+    }
+
+    /// What a chain that ends here lacks, or has got instead.
+    pub(super) fn ended(&self) -> Option<Bad> {
+        let short = self.marks.iter().find(|mark| mark.position > self.verifier.position())?;
+        Some(self.bad(format!(
+            "the chain ends here, and {} says that it had {} entries",
+            short.source, short.position
+        )))
     }
 
     /// The position that comes next.
@@ -107,7 +138,14 @@ impl Walk {
         verifier.check(&sealed).map_err(|Fault { position, reason }| Bad { position, reason })?;
         let header: Header =
             serde_json::from_slice(&sealed.header).map_err(|_| self.bad("the header does not read"))?;
-        if let Some(reason) = self.foreign(&header).or_else(|| also(&header)) {
+        let other = || {
+            let mark = self.marks.iter().find(|mark| {
+                mark.position == verifier.position()
+                    && mark.hash.as_ref().is_some_and(|hash| hash.as_slice() != verifier.head().as_slice())
+            });
+            mark.map(|mark| format!("the chain was written again: {} has another hash here", mark.source))
+        };
+        if let Some(reason) = self.foreign(&header).or_else(|| also(&header)).or_else(other) {
             return Err(self.bad(reason));
         }
         self.verifier = verifier;
@@ -126,12 +164,17 @@ impl Walk {
         self.verifier.head()
     }
 
-    pub(super) fn report(&self, unsealed: u64, first_bad: Option<Bad>) -> ChainReport {
+    pub(super) fn report(
+        &self,
+        (unsealed, unsealed_since): (u64, Option<syndarix_domain::Timestamp>),
+        first_bad: Option<Bad>,
+    ) -> ChainReport {
         ChainReport {
             chain: self.chain,
             entries: self.verifier.position(),
             erased: self.erased,
             unsealed,
+            unsealed_since,
             head: hex::encode(self.head()),
             first_bad,
         }

@@ -1,17 +1,17 @@
 //! The export: JSON lines that hold all that offline verification needs.
 //!
-//! A chain is a line `chain`, a line `entry` for each sealed entry, a line `end` with what must have come before it,
-//! so that a file that was cut short shows. Header and payload are the stored bytes, as text.
+//! A chain is a line `chain`, a line `entry` for each sealed entry, a line `end` with what must have come before it; the
+//! last line, `close`, names all chains again with their ends: a file that was cut short shows, wherever. Header and payload are the stored bytes, as text.
 
 use super::verify::{Row, chains, outside, page};
 use axum::body::Bytes;
-use futures::{Stream, StreamExt, TryStreamExt, stream};
+use futures::{Stream, stream};
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use uuid::Uuid;
 
 /// How the lines are written.
-pub(super) const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 2;
 
 /// One line of an export.
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,6 +50,21 @@ pub(super) enum Line {
         /// Entries that were not sealed yet and are not in here.
         unsealed: u64,
     },
+    /// The file ends.
+    Close {
+        /// Every chain of the file, in its order.
+        chains: Vec<ChainEnd>,
+    },
+}
+
+/// Where a chain of the file ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChainEnd {
+    pub(super) chain: Uuid,
+    pub(super) entries: u64,
+    /// In hex.
+    pub(super) head: String,
 }
 
 impl Line {
@@ -66,62 +81,68 @@ pub fn export(
     pool: PgPool,
     chain: Option<Uuid>,
 ) -> impl Stream<Item = Result<Bytes, sqlx::Error>> + Send + 'static {
-    stream::once(async move { chains(&pool, chain).await.map(|chains| (pool, chains)) })
-        .map_ok(|(pool, chains)| stream::iter(chains).flat_map(move |chain| one(pool.clone(), chain)))
-        .try_flatten()
-}
-
-/// Where the export of one chain is.
-struct Progress {
-    pool: PgPool,
-    chain: Uuid,
-    after: i64,
-    entries: u64,
-    head: String,
-    step: Step,
-}
-
-enum Step {
-    Begin,
-    Entries,
-    Over,
-}
-
-fn one(pool: PgPool, chain: Uuid) -> impl Stream<Item = Result<Bytes, sqlx::Error>> + Send + 'static {
-    let head = "0".repeat(64);
-    let progress = Progress { pool, chain, after: i64::MIN, entries: 0, head, step: Step::Begin };
+    let progress =
+        Progress { pool, wanted: chain, chains: None, current: None, heads: Vec::new(), over: false };
     stream::try_unfold(progress, |mut progress| async move {
         Ok(progress.next().await?.map(|text| (Bytes::from(text), progress)))
     })
 }
 
+/// Where the export is.
+struct Progress {
+    pool: PgPool,
+    wanted: Option<Uuid>,
+    /// Those that are to come; none before the first line.
+    chains: Option<std::vec::IntoIter<Uuid>>,
+    current: Option<Chain>,
+    heads: Vec<ChainEnd>,
+    over: bool,
+}
+
+/// Where the export of one chain is.
+struct Chain {
+    after: i64,
+    head: ChainEnd,
+}
+
 impl Progress {
     async fn next(&mut self) -> Result<Option<String>, sqlx::Error> {
-        match self.step {
-            Step::Begin => {
-                self.step = Step::Entries;
-                Ok(Some(Line::Chain { v: VERSION, chain: self.chain }.write()))
-            }
-            Step::Entries => self.entries().await.map(Some),
-            Step::Over => Ok(None),
+        if let Some(chain) = self.current.take() {
+            return self.entries(chain).await.map(Some);
         }
+        if self.chains.is_none() {
+            self.chains = Some(chains(&self.pool, self.wanted).await?.into_iter());
+        }
+        if let Some(chain) = self.chains.as_mut().and_then(Iterator::next) {
+            let head = ChainEnd { chain, entries: 0, head: "0".repeat(64) };
+            self.current = Some(Chain { after: i64::MIN, head });
+            return Ok(Some(Line::Chain { v: VERSION, chain }.write()));
+        }
+        if std::mem::replace(&mut self.over, true) {
+            return Ok(None);
+        }
+        Ok(Some(Line::Close { chains: std::mem::take(&mut self.heads) }.write()))
     }
 
-    async fn entries(&mut self) -> Result<String, sqlx::Error> {
-        let rows = page(&self.pool, self.chain, self.after).await?;
+    async fn entries(&mut self, mut chain: Chain) -> Result<String, sqlx::Error> {
+        let rows = page(&self.pool, chain.head.chain, chain.after).await?;
         if rows.is_empty() {
-            self.step = Step::Over;
-            let (unsealed, _) = outside(&self.pool, self.chain).await?;
-            let (chain, entries, head) = (self.chain, self.entries, std::mem::take(&mut self.head));
+            let (unsealed, _) = outside(&self.pool, chain.head.chain).await?.waiting();
+            self.heads.push(chain.head.clone());
+            let ChainEnd { chain, entries, head } = chain.head;
             return Ok(Line::End { chain, entries, head, unsealed }.write());
         }
-        Ok(rows.into_iter().map(|row| self.entry(row)).collect())
+        let lines = rows.into_iter().map(|row| chain.entry(row)).collect();
+        self.current = Some(chain);
+        Ok(lines)
     }
+}
 
+impl Chain {
     fn entry(&mut self, row: Row) -> String {
         self.after = row.position;
-        self.entries += 1;
-        self.head = hex::encode(&row.hash);
+        self.head.entries += 1;
+        self.head.head = hex::encode(&row.hash);
         // What the writer wrote is UTF-8. What is not any more was changed, and will not match its hash either way.
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         let line = Line::Entry {
@@ -130,7 +151,7 @@ impl Progress {
             payload: row.entry.payload.map(text),
             salt: row.entry.salt.map(hex::encode),
             previous: hex::encode(row.previous),
-            hash: self.head.clone(),
+            hash: self.head.head.clone(),
         };
         line.write()
     }

@@ -2,7 +2,7 @@
 
 use super::{
     check::{Bad, ChainReport, Found, Walk},
-    export::{Line, VERSION},
+    export::{ChainEnd, Line, VERSION},
 };
 use std::io::{BufRead, Read};
 use uuid::Uuid;
@@ -24,6 +24,9 @@ pub enum ExportError {
         /// What is wrong.
         detail: String,
     },
+    /// The last line is not the closing one.
+    #[error("the export is cut short: its closing line, which names every chain, is not there")]
+    Cut,
 }
 
 /// Checks every chain of an export, as [`verify`](super::verify()) checks those of the database.
@@ -33,7 +36,7 @@ pub fn verify_export(mut reader: impl BufRead) -> Result<Vec<ChainReport>, Expor
     loop {
         bytes.clear();
         if reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut bytes)? == 0 {
-            return Ok(file.end());
+            return file.end();
         }
         file.line += 1;
         if bytes.trim_ascii().is_empty() {
@@ -48,6 +51,7 @@ pub fn verify_export(mut reader: impl BufRead) -> Result<Vec<ChainReport>, Expor
 struct File {
     line: u64,
     current: Option<Chain>,
+    closed: bool,
     reports: Vec<ChainReport>,
 }
 
@@ -63,7 +67,22 @@ impl File {
     }
 
     fn accept(&mut self, line: Line) -> Result<(), ExportError> {
+        if self.closed {
+            return Err(self.malformed("nothing can come after the closing line"));
+        }
         match (line, self.current.take()) {
+            (Line::Close { chains }, None) => {
+                // Of a broken chain its fault is told.
+                let same = |(report, head): (&ChainReport, &ChainEnd)| {
+                    !report.is_ok() || *head == ChainEnd::of(report)
+                };
+                let whole = self.reports.iter().zip(&chains).all(same);
+                if chains.len() != self.reports.len() || !whole {
+                    return Err(self.malformed("the chains before are not those that this line names"));
+                }
+                self.closed = true;
+                Ok(())
+            }
             (Line::Chain { v: VERSION, chain }, None) => {
                 self.current = Some(Chain { id: chain, walk: Walk::new(chain), bad: None });
                 Ok(())
@@ -88,19 +107,26 @@ impl File {
                     })
                 };
                 let bad = bad.or_else(short);
-                self.reports.push(walk.report(unsealed, bad));
+                self.reports.push(walk.report((unsealed, None), bad));
                 Ok(())
             }
             _ => Err(self.malformed("this line cannot come here")),
         }
     }
 
-    fn end(mut self) -> Vec<ChainReport> {
+    fn end(mut self) -> Result<Vec<ChainReport>, ExportError> {
         if let Some(Chain { walk, bad, .. }) = self.current.take() {
             let bad = bad.unwrap_or_else(|| walk.bad("the export is cut short"));
-            self.reports.push(walk.report(0, Some(bad)));
+            self.reports.push(walk.report((0, None), Some(bad)));
+            return Ok(self.reports);
         }
-        self.reports
+        if self.closed { Ok(self.reports) } else { Err(ExportError::Cut) }
+    }
+}
+
+impl ChainEnd {
+    fn of(report: &ChainReport) -> Self {
+        Self { chain: report.chain, entries: report.entries, head: report.head.clone() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! After a restore from a dump: the entries' transaction ids are of another server, and mean nothing in this one.
 
-use super::seal::{Entry, SealError, append};
+use super::seal::{Entry, Held, SealError, append};
 use sqlx::PgConnection;
 use syndarix_jobs::Leadership;
 
@@ -19,18 +19,20 @@ pub(super) async fn adopt(conn: &mut PgConnection, leadership: &Leadership) -> R
     let waiting: Vec<Entry> = sqlx::query_as(
         "select id, chain, xid::text as xid, ordinal, header from audit_entry e
           where not exists (select from audit_seal s where s.entry_id = e.id)
+            and not exists (select from audit_held h where h.entry_id = e.id)
           order by e.ordinal limit $1",
     )
     .bind(MOST)
     .fetch_all(&mut *conn)
     .await?;
-    append(conn, &waiting).await?;
+    let sealed = waiting.len();
+    append(conn, waiting, Held::First).await?;
     sqlx::query(
         "update audit_cursor set xid = '0', ordinal = 0, restored_to = (select coalesce(max(ordinal), 0) from audit_entry)",
     )
     .execute(conn)
     .await?;
-    tracing::info!(sealed = waiting.len(), "the audit chain goes on after a restore");
+    tracing::info!(sealed, "the audit chain goes on after a restore");
     Ok(true)
 }
 

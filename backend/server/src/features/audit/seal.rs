@@ -1,7 +1,7 @@
 //! One batch of the sealer: read below the transaction horizon, link, write, move on. One transaction.
 
 use sqlx::{FromRow, PgConnection};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use syndarix_domain::audit::{GENESIS, Hash, link};
 use syndarix_jobs::{Leadership, NotLeader};
 use uuid::Uuid;
@@ -18,11 +18,6 @@ pub(super) enum SealError {
     /// The database failed.
     #[error("cannot seal audit entries")]
     Database(#[from] sqlx::Error),
-    /// A chain's last seal does not read: whatever is linked to it would hide the damage.
-    #[error(
-        "the last seal of chain {0} is damaged: nothing more is sealed on it; run `syndarix audit verify`"
-    )]
-    Damaged(Uuid),
 }
 
 #[derive(Debug, FromRow)]
@@ -44,16 +39,44 @@ struct End {
 /// Seals what can be sealed, at most a batch; says how many entries that were.
 pub(super) async fn seal(conn: &mut PgConnection, leadership: &Leadership) -> Result<usize, SealError> {
     leadership.hold(conn).await?;
+    release(conn).await?;
     let entries = next(conn).await?;
     let Some(last) = entries.last() else { return Ok(0) };
     let (xid, ordinal) = (last.xid.clone(), last.ordinal);
-    append(conn, &entries).await?;
+    let read = entries.len();
+    append(conn, entries, Held::First).await?;
     sqlx::query("update audit_cursor set xid = $1::text::xid8, ordinal = $2")
         .bind(xid)
         .bind(ordinal)
         .execute(conn)
         .await?;
-    Ok(entries.len())
+    Ok(read)
+}
+
+/// Seals what was held back, where the end of its chain reads again.
+async fn release(conn: &mut PgConnection) -> Result<(), SealError> {
+    let entries: Vec<Entry> = sqlx::query_as(
+        "select e.id, e.chain, e.xid::text as xid, e.ordinal, e.header
+           from audit_held h join audit_entry e on e.id = h.entry_id order by e.xid, e.ordinal limit $1",
+    )
+    .bind(BATCH)
+    .fetch_all(&mut *conn)
+    .await?;
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let ids = column(&entries, |entry| entry.id);
+    sqlx::query("delete from audit_held where entry_id = any($1)").bind(ids).execute(&mut *conn).await?;
+    append(conn, entries, Held::These).await
+}
+
+/// What of a chain's entries that are held back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Held {
+    /// They come before the given entries, which are held back with them.
+    First,
+    /// The given entries are the first of them.
+    These,
 }
 
 /// What follows the cursor, in the order of commits. Below the horizon no transaction is under way any more: a
@@ -77,9 +100,37 @@ async fn next(conn: &mut PgConnection) -> Result<Vec<Entry>, sqlx::Error> {
     .await
 }
 
-/// Links entries to the ends of their chains, in the given order.
-pub(super) async fn append(conn: &mut PgConnection, entries: &[Entry]) -> Result<(), SealError> {
-    let mut ends = ends(conn, entries).await?;
+/// Links entries to the ends of their chains, in the given order. Where the end of a chain is damaged, its entries are
+/// held back: what is linked to it would hide the damage, and the other chains go on.
+pub(super) async fn append(
+    conn: &mut PgConnection,
+    entries: Vec<Entry>,
+    held_back: Held,
+) -> Result<(), SealError> {
+    let Ends { mut good, stopped } = ends(conn, &entries, held_back).await?;
+    let (held, entries): (Vec<Entry>, Vec<Entry>) =
+        entries.into_iter().partition(|entry| stopped.contains(&entry.chain));
+    hold(conn, &held).await?;
+    write(conn, &entries, &mut good).await
+}
+
+async fn hold(conn: &mut PgConnection, entries: &[Entry]) -> Result<(), sqlx::Error> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    sqlx::query("insert into audit_held (entry_id, chain) select * from unnest($1::uuid[], $2::uuid[])")
+        .bind(column(entries, |entry| entry.id))
+        .bind(column(entries, |entry| entry.chain))
+        .execute(conn)
+        .await
+        .map(drop)
+}
+
+async fn write(
+    conn: &mut PgConnection,
+    entries: &[Entry],
+    ends: &mut HashMap<Uuid, End>,
+) -> Result<(), SealError> {
     let (mut positions, mut previous, mut hashes) = (Vec::new(), Vec::new(), Vec::new());
     for entry in entries {
         let end = ends.entry(entry.chain).or_insert(End { position: 0, hash: GENESIS });
@@ -103,28 +154,87 @@ pub(super) async fn append(conn: &mut PgConnection, entries: &[Entry]) -> Result
     .bind(column(entries, |entry| entry.ordinal))
     .bind(previous)
     .bind(hashes)
+    .execute(&mut *conn)
+    .await?;
+    let mut heads: Vec<(Uuid, End)> = ends.iter().map(|(chain, end)| (*chain, *end)).collect();
+    heads.sort_unstable_by_key(|(chain, _)| *chain);
+    sqlx::query(
+        "insert into audit_head as h (chain, position, hash)
+         select * from unnest($1::uuid[], $2::bigint[], $3::bytea[])
+         on conflict (chain) do update set position = excluded.position, hash = excluded.hash",
+    )
+    .bind(heads.iter().map(|(chain, _)| *chain).collect::<Vec<_>>())
+    .bind(heads.iter().map(|(_, end)| end.position).collect::<Vec<_>>())
+    .bind(heads.iter().map(|(_, end)| end.hash.to_vec()).collect::<Vec<_>>())
     .execute(conn)
     .await?;
     Ok(())
 }
 
-async fn ends(conn: &mut PgConnection, entries: &[Entry]) -> Result<HashMap<Uuid, End>, SealError> {
+/// The ends of chains, and the chains on which nothing can be sealed now.
+struct Ends {
+    good: HashMap<Uuid, End>,
+    stopped: HashSet<Uuid>,
+}
+
+/// A chain stops where its last seal does not read, is not what the sealer wrote last, or where entries are held back
+/// already, so that their order stays.
+async fn ends(conn: &mut PgConnection, entries: &[Entry], held_back: Held) -> Result<Ends, SealError> {
     let mut chains = column(entries, |entry| entry.chain);
     chains.sort_unstable();
     chains.dedup();
-    let rows: Vec<(Uuid, i64, Vec<u8>)> = sqlx::query_as(
-        "select c.chain, s.position, s.hash from unnest($1::uuid[]) as c(chain), lateral (
+    let rows: Vec<Found> = sqlx::query_as(
+        "select c.chain, s.position, s.hash, h.position as head, h.hash as head_hash,
+                $2 and exists (select from audit_held where audit_held.chain = c.chain) as holding
+           from unnest($1::uuid[]) as c(chain)
+           left join audit_head h on h.chain = c.chain
+           left join lateral (
             select position, hash from audit_seal where audit_seal.chain = c.chain order by position desc limit 1
-         ) s",
+         ) s on true",
     )
     .bind(chains)
+    .bind(held_back == Held::First)
     .fetch_all(conn)
     .await?;
-    let end = |(chain, position, hash): (Uuid, i64, Vec<u8>)| {
-        let hash = Hash::try_from(hash).map_err(|_| SealError::Damaged(chain))?;
-        Ok((chain, End { position, hash }))
-    };
-    rows.into_iter().map(end).collect()
+    let mut ends = Ends { good: HashMap::new(), stopped: HashSet::new() };
+    for row in rows {
+        let chain = row.chain;
+        if let Some(end) = row.end() {
+            ends.good.insert(chain, end);
+        } else {
+            metrics::counter!("syndarix_audit_seal_failures_total").increment(1);
+            tracing::error!(%chain, "the end of an audit chain is damaged: nothing is sealed on it; run `syndarix audit verify`");
+            ends.stopped.insert(chain);
+        }
+    }
+    Ok(ends)
+}
+
+/// What there is at the end of a chain.
+#[derive(FromRow)]
+struct Found {
+    chain: Uuid,
+    position: Option<i64>,
+    hash: Option<Vec<u8>>,
+    head: Option<i64>,
+    head_hash: Option<Vec<u8>>,
+    holding: bool,
+}
+
+impl Found {
+    fn end(self) -> Option<End> {
+        if self.holding {
+            return None;
+        }
+        let head = self.head.unwrap_or(0);
+        let Some(position) = self.position else {
+            return (head == 0).then_some(End { position: 0, hash: GENESIS });
+        };
+        // The version before writes seals and no heads: a chain may be longer than its row, never shorter.
+        let changed = position < head || (position == head && self.hash != self.head_hash);
+        let hash = Hash::try_from(self.hash?).ok()?;
+        (!changed).then_some(End { position, hash })
+    }
 }
 
 fn column<T>(entries: &[Entry], field: impl Fn(&Entry) -> T) -> Vec<T> {

@@ -1,6 +1,6 @@
-//! Verification of the chains in the database, and `GET /projects/{project_id}/audit/verify`.
+//! Verification of the chains in the database, and `POST /projects/{project_id}/audit/verify`.
 
-use super::check::{Bad, ChainReport, Found, Header, Walk};
+use super::check::{Bad, ChainReport, Found, Header, Mark, Walk};
 use crate::{
     db::Error,
     http::{ApiError, ProjectScope, View},
@@ -60,27 +60,33 @@ pub async fn verify(pool: &PgPool, chain: Option<Uuid>) -> Result<Vec<ChainRepor
 
 /// Remembers what a check found, so that people see when a chain was last verified.
 pub async fn note(pool: &PgPool, report: &ChainReport, at: Timestamp) -> Result<(), sqlx::Error> {
+    // A check that fails keeps what the last good one saw: the next one must fail for the same reason.
     sqlx::query(
-        "insert into audit_verification (chain, verified_at, entries, ok) values ($1, $2, $3, $4)
+        "insert into audit_verification as v (chain, verified_at, entries, ok, head) values ($1, $2, $3, $4, $5)
          on conflict (chain) do update
-            set verified_at = excluded.verified_at, entries = excluded.entries, ok = excluded.ok",
+            set verified_at = excluded.verified_at, ok = excluded.ok,
+                entries = case when excluded.ok then excluded.entries else v.entries end,
+                head = case when excluded.ok then excluded.head else v.head end",
     )
     .bind(report.chain)
     .bind(at)
-    .bind(i64::try_from(report.entries).unwrap_or(i64::MAX))
+    .bind(if report.is_ok() { i64::try_from(report.entries).unwrap_or(i64::MAX) } else { 0 })
     .bind(report.is_ok())
+    .bind(hex::decode(&report.head).ok().filter(|_| report.is_ok()))
     .execute(pool)
     .await
     .map(drop)
 }
 
-/// The one that is asked for, or all that there are, the instance's own first.
+/// The one that is asked for, or all that there are or must be, the instance's own first.
 pub(super) async fn chains(pool: &PgPool, chain: Option<Uuid>) -> Result<Vec<Uuid>, sqlx::Error> {
     match chain {
         Some(chain) => Ok(vec![chain]),
         None => {
             sqlx::query_scalar(
-                "select chain from audit_seal union select chain from audit_entry order by chain",
+                "select chain from audit_seal union select chain from audit_entry union select chain from audit_head
+                 union select chain from audit_verification union select project_id from project_log where head > 0
+                 order by chain",
             )
             .fetch_all(pool)
             .await
@@ -89,7 +95,8 @@ pub(super) async fn chains(pool: &PgPool, chain: Option<Uuid>) -> Result<Vec<Uui
 }
 
 async fn verify_chain(pool: &PgPool, chain: Uuid) -> Result<ChainReport, sqlx::Error> {
-    let mut walk = Walk::new(chain);
+    // Read first: the chain may grow while it is read, and does not shrink.
+    let mut walk = Walk::new(chain).through(marks(pool, chain).await?);
     // A position below 1 is as wrong as any other: the walk begins before all of them.
     let mut after = i64::MIN;
     loop {
@@ -98,14 +105,47 @@ async fn verify_chain(pool: &PgPool, chain: Uuid) -> Result<ChainReport, sqlx::E
         after = last.position;
         for row in rows {
             if let Err(bad) = check(&mut walk, row) {
-                let (unsealed, _) = outside(pool, chain).await?;
-                return Ok(walk.report(unsealed, Some(bad)));
+                return Ok(walk.report(outside(pool, chain).await?.waiting(), Some(bad)));
             }
         }
     }
-    let (unsealed, passed) = outside(pool, chain).await?;
-    let first_bad = passed.map(|id| walk.bad(format!("the entry {id} was sealed, and its seal is gone")));
-    Ok(walk.report(unsealed, first_bad))
+    let outside = outside(pool, chain).await?;
+    let gone = || walk.bad("the project has a history, and there is no audit of it");
+    let first_bad = match outside.passed {
+        Some(id) => Some(walk.bad(format!("the entry {id} was sealed, and its seal is gone"))),
+        None if walk.expected() == 1 => walk.ended().or(lost_its_audit(pool, chain).await?.then(gone)),
+        None => walk.ended(),
+    };
+    Ok(walk.report(outside.waiting(), first_bad))
+}
+
+/// Where the chain was when it was last sealed, and when it was last checked and found good.
+async fn marks(pool: &PgPool, chain: Uuid) -> Result<Vec<Mark>, sqlx::Error> {
+    let rows: Vec<(bool, i64, Option<Vec<u8>>)> = sqlx::query_as(
+        "select true, position, hash from audit_head where chain = $1
+         union all
+         select false, entries, head from audit_verification where chain = $1",
+    )
+    .bind(chain)
+    .fetch_all(pool)
+    .await?;
+    let mark = |(sealer, position, hash): (bool, i64, Option<Vec<u8>>)| Mark {
+        position: u64::try_from(position).unwrap_or_default(),
+        hash,
+        source: if sealer { "the sealer" } else { "an earlier check" },
+    };
+    Ok(rows.into_iter().map(mark).collect())
+}
+
+/// Every event is written together with its audit entry.
+async fn lost_its_audit(pool: &PgPool, chain: Uuid) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "select exists (select from project_log where project_id = $1 and head > 0)
+                and not exists (select from audit_entry where chain = $1)",
+    )
+    .bind(chain)
+    .fetch_one(pool)
+    .await
 }
 
 /// The next seals of a chain with their entries.
@@ -124,21 +164,39 @@ pub(super) async fn page(pool: &PgPool, chain: Uuid, after: i64) -> Result<Vec<R
     .await
 }
 
-/// Entries without a seal: how many wait for the sealer, and the first that it has passed already.
-pub(super) async fn outside(pool: &PgPool, chain: Uuid) -> Result<(u64, Option<Uuid>), sqlx::Error> {
-    let (waiting, passed): (i64, Option<Uuid>) = sqlx::query_as(
+/// Entries without a seal.
+#[derive(FromRow)]
+pub(super) struct Outside {
+    /// How many wait for the sealer.
+    count: i64,
+    /// When the oldest of those was written.
+    since: Option<Timestamp>,
+    /// The first that the sealer has passed already.
+    passed: Option<Uuid>,
+}
+
+impl Outside {
+    pub(super) fn waiting(&self) -> (u64, Option<Timestamp>) {
+        (self.count.unsigned_abs(), self.since)
+    }
+}
+
+/// The entries of a chain that have no seal.
+pub(super) async fn outside(pool: &PgPool, chain: Uuid) -> Result<Outside, sqlx::Error> {
+    sqlx::query_as(
         "with unsealed as (
-            select e.id, e.ordinal, (e.xid, e.ordinal) <= (c.xid, c.ordinal) or e.ordinal <= c.restored_to as passed
-              from audit_entry e, audit_cursor c
+            select e.id, e.ordinal, e.at, h.entry_id is null
+                   and ((e.xid, e.ordinal) <= (c.xid, c.ordinal) or e.ordinal <= c.restored_to) as passed
+              from audit_cursor c, audit_entry e left join audit_held h on h.entry_id = e.id
              where e.chain = $1 and not exists (select from audit_seal s where s.entry_id = e.id and s.chain = e.chain)
          )
-         select count(*) filter (where not passed), (select id from unsealed where passed order by ordinal limit 1)
+         select count(*) filter (where not passed) as count, min(at) filter (where not passed) as since,
+                (select id from unsealed where passed order by ordinal limit 1) as passed
            from unsealed",
     )
     .bind(chain)
     .fetch_one(pool)
-    .await?;
-    Ok((waiting.unsigned_abs(), passed))
+    .await
 }
 
 fn check(walk: &mut Walk, row: Row) -> Result<(), Bad> {
@@ -205,8 +263,8 @@ struct BadView {
     reason: String,
 }
 
-/// Check a project's chain from its first entry on.
-#[utoipa::path(get, path = "/projects/{project_id}/audit/verify", operation_id = "verify_audit", tag = "audit",
+/// Check a project's chain from its first entry on. What is found is kept, and shown with the audit.
+#[utoipa::path(post, path = "/projects/{project_id}/audit/verify", operation_id = "verify_audit", tag = "audit",
     params(("project_id" = Uuid, Path)),
     responses(
         (status = 200, description = "What was found; `ok` says whether the chain is whole", body = Verdict),

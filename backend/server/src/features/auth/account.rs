@@ -47,7 +47,7 @@ impl NewAccount {
     pub(super) async fn prepare(self) -> Result<Ready, ApiError> {
         let email = credentials::email_of("email", &self.email)?;
         let name = credentials::named("name", &self.name)?;
-        credentials::acceptable(&self.password)?;
+        credentials::acceptable("password", &self.password)?;
         let organisation = match self.organisation.filter(|name| !name.trim().is_empty()) {
             Some(organisation) => credentials::named("organisation", &organisation)?,
             // A long name leaves room for what follows it.
@@ -74,6 +74,17 @@ impl Ready {
         let organisation = organisations::write(uow, &self.organisation, user).await?;
         Ok(Registered { user, organisation })
     }
+}
+
+/// The account of this address, for the operator's commands.
+pub(super) async fn of_email(uow: &mut Uow, email: &str) -> Result<UserId, ApiError> {
+    let email = credentials::email_of("email", email)?;
+    let user: Option<uuid::Uuid> = sqlx::query_scalar("select id from app_user where email = $1")
+        .bind(&email)
+        .fetch_optional(uow.conn())
+        .await?;
+    let missing = || format!("there is no user {email}; see `syndarix user list`");
+    user.map(UserId).ok_or_else(|| ApiError::invalid("email", missing()))
 }
 
 /// Tells a person whose address is taken so; every other failure stays what it is.

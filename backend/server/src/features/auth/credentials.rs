@@ -42,14 +42,14 @@ pub(crate) fn named(field: &str, name: &str) -> Result<String, ApiError> {
 }
 
 /// A password that is worth hashing.
-pub(super) fn acceptable(password: &str) -> Result<(), ApiError> {
+pub(super) fn acceptable(field: &str, password: &str) -> Result<(), ApiError> {
     if password.chars().count() < MIN_PASSWORD {
         let message =
             format!("must have at least {MIN_PASSWORD} characters: a few words are easy to remember");
-        return Err(ApiError::invalid("password", message));
+        return Err(ApiError::invalid(field, message));
     }
     if password.len() > MAX_PASSWORD {
-        return Err(ApiError::invalid("password", format!("must have at most {MAX_PASSWORD} bytes")));
+        return Err(ApiError::invalid(field, format!("must have at most {MAX_PASSWORD} bytes")));
     }
     Ok(())
 }
@@ -77,9 +77,9 @@ mod tests {
 
     #[test]
     fn a_short_password_is_refused_by_characters_and_a_long_one_by_bytes() {
-        assert!(acceptable("elevenchars").is_err());
-        assert!(acceptable("zwölf zeiche").is_ok());
-        assert!(acceptable(&"x".repeat(MAX_PASSWORD + 1)).is_err());
+        assert!(acceptable("password", "elevenchars").is_err());
+        assert!(acceptable("password", "zwölf zeiche").is_ok());
+        assert!(acceptable("password", &"x".repeat(MAX_PASSWORD + 1)).is_err());
     }
 
     #[test]

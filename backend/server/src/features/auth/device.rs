@@ -1,6 +1,6 @@
 //! The device that a request comes from, and the cookie it keeps its refresh token in.
 
-use crate::{http::Peer, state::App};
+use crate::{config::Network, http::Peer, state::App};
 use axum::{
     extract::{ConnectInfo, FromRequestParts},
     http::{HeaderMap, HeaderName, header, request::Parts},
@@ -13,12 +13,14 @@ const COOKIE: &str = "syndarix_refresh";
 const PATH: &str = "/api/v1/auth";
 /// What is kept of a browser's description of itself, in characters.
 const MAX_USER_AGENT: usize = 300;
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// What is known of the device that sends a request.
 #[derive(Debug)]
 pub(super) struct Device {
-    /// The address it connects from; behind a proxy, the proxy's. Headers that a caller can write are not asked.
+    /// The address it connects from. Behind a proxy that the operator trusts, what that proxy says of it; headers that
+    /// a caller can write are not asked.
     pub(super) address: String,
     /// The network that address belongs to, as far as one subscriber can move within it.
     pub(super) network: String,
@@ -34,6 +36,7 @@ impl FromRequestParts<App> for Device {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
         let peer = parts.extensions.get::<ConnectInfo<Peer>>().map(|peer| peer.0.0.ip().to_canonical());
+        let peer = peer.map(|peer| client(peer, &parts.headers, &app.config.trusted_proxies));
         let https = |url: &str| url.starts_with("https:");
         Ok(Self {
             address: peer.map(|peer| peer.to_string()).unwrap_or_default(),
@@ -46,7 +49,40 @@ impl FromRequestParts<App> for Device {
     }
 }
 
+/// Whom a request comes from: each trusted proxy, from ours outwards, says who called it. What stands further left in
+/// the header than the first address that is no trusted proxy's was written by the caller.
+fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+    let hops: Vec<&str> = headers
+        .get_all(FORWARDED_FOR)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .collect();
+    let mut client = peer;
+    for hop in hops.into_iter().rev() {
+        let Ok(address) = hop.parse::<IpAddr>() else { break };
+        if !is_trusted(client) {
+            break;
+        }
+        client = address.to_canonical();
+    }
+    client
+}
+
 impl Device {
+    /// The operator at the command line.
+    pub(super) fn console() -> Self {
+        Self {
+            address: String::new(),
+            network: String::new(),
+            user_agent: "syndarix command line".into(),
+            cookie: None,
+            secure: false,
+        }
+    }
+
     /// The header that has a browser keep this refresh token for so many seconds; none of them removes it.
     pub(super) fn set_cookie(&self, token: &str, seconds: i64) -> String {
         let secure = if self.secure { "; Secure" } else { "" };
@@ -90,6 +126,25 @@ mod tests {
         assert_eq!(of("2001:db8:1:2::3"), of("2001:db8:1:2:ffff::9"));
         assert_ne!(of("2001:db8:1:2::3"), of("2001:db8:1:3::3"));
         assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+    }
+
+    #[test]
+    fn behind_trusted_proxies_the_client_is_the_rightmost_hop_that_is_none_of_them() {
+        let trusted: Vec<Network> = vec!["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()];
+        let of = |peer: &str, forwarded: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(FORWARDED_FOR, forwarded.parse().unwrap());
+            client(peer.parse().unwrap(), &headers, &trusted).to_string()
+        };
+        assert_eq!(of("10.0.0.1", "203.0.113.7"), "203.0.113.7");
+        assert_eq!(
+            of("10.0.0.1", "198.51.100.1, 203.0.113.7, 10.9.9.9"),
+            "203.0.113.7",
+            "the left is hearsay"
+        );
+        assert_eq!(of("203.0.113.9", "198.51.100.1"), "203.0.113.9", "nobody trusts this peer");
+        assert_eq!(of("::1", "no address"), "::1");
+        assert_eq!(of("10.0.0.1", ""), "10.0.0.1");
     }
 
     #[test]

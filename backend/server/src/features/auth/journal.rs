@@ -15,6 +15,8 @@ pub(super) enum Happening {
     LoggedIn,
     LogInFailed,
     LoggedOut,
+    LoggedOutEverywhere,
+    PasswordChanged,
     RefreshReused,
 }
 
@@ -25,6 +27,14 @@ impl Happening {
             Self::LoggedIn => ("auth.login", Severity::Info, "signed in"),
             Self::LogInFailed => ("auth.login_failed", Severity::Warning, "failed to sign in"),
             Self::LoggedOut => ("auth.logout", Severity::Info, "signed out"),
+            Self::LoggedOutEverywhere => {
+                ("auth.logout_everywhere", Severity::Warning, "was signed out of every device")
+            }
+            Self::PasswordChanged => (
+                "auth.password_changed",
+                Severity::Critical,
+                "got a new password; other devices were signed out",
+            ),
             Self::RefreshReused => (
                 "auth.refresh_reused",
                 Severity::Critical,

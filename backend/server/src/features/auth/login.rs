@@ -46,24 +46,27 @@ pub(super) async fn login(
 ) -> Result<Response, ApiError> {
     let Form(form) = form.map_err(|error| ApiError::new(error.status(), "bad_form", error.body_text()))?;
     let email = credentials::normalised(&form.username);
-    let throttle = Throttle::of(email.as_deref().unwrap_or_default(), &device.network);
+    let network = Throttle::sign_ins(&device);
+    let throttle = Throttle::account(email.as_deref().unwrap_or_default(), &device);
+    network.count(&app).await?;
     throttle.count(&app).await?;
-    let account: Option<(Uuid, String)> =
-        sqlx::query_as("select id, password_hash from app_user where email = $1")
+    let account: Option<(Uuid, String, i32)> =
+        sqlx::query_as("select id, password_hash, token_epoch from app_user where email = $1")
             .bind(&email)
             .fetch_optional(app.pool())
             .await?;
-    let user = account.as_ref().map(|(id, _)| UserId(*id));
-    let right = password::matches(&form.password, account.as_ref().map(|(_, hash)| hash.as_str())).await?;
-    let (true, Some(user)) = (right, user) else {
-        return Err(refuse(&app, &device, user, email).await?);
+    let found = account.as_ref().map(|(id, _, epoch)| (UserId(*id), *epoch));
+    let right = password::matches(&form.password, account.as_ref().map(|(_, hash, _)| hash.as_str())).await?;
+    let (true, Some((user, epoch))) = (right, found) else {
+        return Err(refuse(&app, &device, found.map(|(user, _)| user), email).await?);
     };
     let mut uow = app.store.begin(Author::of(Actor::User(user))).await?;
-    let token = session::open(&mut uow, user, &device.user_agent).await?;
+    let token = session::open(&mut uow, user, epoch, &device.user_agent).await?;
     note(&mut uow, Actor::User(user), Happening::LoggedIn, &device, &json!({}));
     uow.commit().await?;
     throttle.clear(&app).await?;
-    signed_in(&app, &device, user, (StatusCode::OK, &token)).await
+    network.uncount(&app).await?;
+    signed_in(&app, &device, (user, epoch), (StatusCode::OK, &token)).await
 }
 
 /// One answer for a wrong password and for no account. Nobody is signed in, so nobody is the actor. What is not an

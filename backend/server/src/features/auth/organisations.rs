@@ -27,6 +27,7 @@ pub struct MembershipView {
 
 /// A new organisation.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct NewOrganisation {
     /// 1 to 200 characters.
     name: String,

@@ -19,6 +19,7 @@ use utoipa::ToSchema;
 
 /// Which device.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Refresh {
     /// The refresh token; when nothing is said, the one in the cookie.
     pub(super) refresh_token: Option<String>,
@@ -47,9 +48,9 @@ pub(super) async fn refresh(
     let token = body.token(&device).ok_or_else(ended)?;
     let mut uow = app.store.begin(Author::system()).await?;
     match session::present(&mut uow, &app.keys, &token).await? {
-        Presented::Renewed { user, next } => {
+        Presented::Renewed { user, epoch, next } => {
             uow.commit().await?;
-            signed_in(&app, &device, user, (StatusCode::OK, &next)).await
+            signed_in(&app, &device, (user, epoch), (StatusCode::OK, &next)).await
         }
         Presented::Reused { user, family } => {
             // Whoever holds the token need not be the person: the platform is the actor.

@@ -5,6 +5,7 @@ use super::{
     device::Device,
     journal::{Happening, note},
     session,
+    throttle::Throttle,
     view::{SessionView, signed_in},
 };
 use crate::{
@@ -18,8 +19,12 @@ use serde_json::json;
 use syndarix_domain::actor::Actor;
 use utoipa::ToSchema;
 
+/// The epoch of a new account.
+const FIRST_EPOCH: i32 = 0;
+
 /// Who wants an account.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Register {
     /// Where mail reaches the person; any spelling of case.
     email: String,
@@ -40,6 +45,7 @@ pub(super) struct Register {
         (status = 403, description = "`registration_closed`: only invited people get accounts here"),
         (status = 409, description = "`email_taken`"),
         (status = 422, description = "A field is wrong"),
+        (status = 429, description = "`too_many_attempts`: come back after `Retry-After` seconds"),
     ))]
 pub(super) async fn register(
     State(app): State<App>,
@@ -54,12 +60,13 @@ pub(super) async fn register(
         ));
     }
     let Register { email, name, password, organisation } = body;
+    Throttle::registrations(&device).count(&app).await?;
     let ready = NewAccount { email, name, password, organisation }.prepare().await?;
     let mut uow = app.store.begin(Author::system()).await?;
     let registered = ready.write(&mut uow).await.map_err(account::refused)?;
-    let token = session::open(&mut uow, registered.user, &device.user_agent).await?;
+    let token = session::open(&mut uow, registered.user, FIRST_EPOCH, &device.user_agent).await?;
     let details = json!({ "organisation_id": registered.organisation });
     note(&mut uow, Actor::User(registered.user), Happening::Registered, &device, &details);
     uow.commit().await?;
-    signed_in(&app, &device, registered.user, (StatusCode::CREATED, &token)).await
+    signed_in(&app, &device, (registered.user, FIRST_EPOCH), (StatusCode::CREATED, &token)).await
 }

@@ -11,6 +11,8 @@ use uuid::Uuid;
 
 /// How long a device stays signed in without being used.
 pub(super) const LIFETIME: Duration = Duration::days(30);
+/// How long a device stays signed in at most, however much it is used: then its person signs in again.
+const ABSOLUTE_LIFETIME: Duration = Duration::days(180);
 /// How long after its use a token may come back: two tabs that refresh at once must not sign each other out.
 const GRACE: Duration = Duration::seconds(10);
 
@@ -47,10 +49,10 @@ impl RefreshToken {
 /// What came of presenting a refresh token.
 pub(super) enum Presented {
     /// It was good: this one follows it.
-    Renewed { user: UserId, next: RefreshToken },
+    Renewed { user: UserId, epoch: i32, next: RefreshToken },
     /// It was used before, and its device is signed out now.
     Reused { user: UserId, family: Uuid },
-    /// It is unknown, expired, or its device was signed out.
+    /// It is unknown, expired, or its device or its person was signed out.
     Refused,
 }
 
@@ -64,52 +66,105 @@ struct Row {
     used_at: Option<Timestamp>,
     successor: Option<Uuid>,
     revoked_at: Option<Timestamp>,
+    token_epoch: i32,
+    signed_in_at: Timestamp,
+    /// The person's epoch now.
+    epoch: i32,
 }
 
-/// Signs a new device in. What is left of the person's expired ones goes away.
-pub(super) async fn open(uow: &mut Uow, user: UserId, user_agent: &str) -> Result<RefreshToken, Error> {
+/// What all tokens of a device have in common.
+struct Family<'a> {
+    id: Uuid,
+    user: Uuid,
+    user_agent: &'a str,
+    epoch: i32,
+    signed_in_at: Timestamp,
+}
+
+/// Signs a new device in, in the epoch in which the person's password was checked. Everybody's expired tokens go away.
+pub(super) async fn open(
+    uow: &mut Uow,
+    user: UserId,
+    epoch: i32,
+    user_agent: &str,
+) -> Result<RefreshToken, Error> {
     let now = uow.now();
-    sqlx::query("delete from session where user_id = $1 and expires_at <= $2")
-        .bind(user.0)
-        .bind(now)
-        .execute(uow.conn())
-        .await?;
+    sqlx::query("delete from session where expires_at <= $1").bind(now).execute(uow.conn()).await?;
     let token = RefreshToken::random();
     let (id, family) = (uow.new_id(), uow.new_id());
-    insert(uow, (id, family), user.0, &token, user_agent).await?;
+    let family = Family { id: family, user: user.0, user_agent, epoch, signed_in_at: now };
+    insert(uow, id, &family, &token).await?;
     Ok(token)
 }
 
-/// Takes a refresh token and gives the one that follows. The row is locked: of two tabs that present the same token
-/// at once, the second finds it used and gets the same successor.
+/// Signs a person out of every device: sessions and access tokens of the epoch before are refused from now on.
+/// Gives the new epoch.
+pub(super) async fn end_all(uow: &mut Uow, user: UserId) -> Result<i32, Error> {
+    sqlx::query_scalar(
+        "update app_user set token_epoch = token_epoch + 1 where id = $1 returning token_epoch",
+    )
+    .bind(user.0)
+    .fetch_optional(uow.conn())
+    .await?
+    .ok_or(Error::NotFound("user"))
+}
+
+/// The family of a token, with nobody else at work on it until the end of the transaction. Whoever revokes it would
+/// otherwise miss the successor that a rotation beside it is about to write.
+async fn hold_family(uow: &mut Uow, token: &RefreshToken) -> Result<Option<Uuid>, Error> {
+    let family: Option<Uuid> = sqlx::query_scalar("select family from session where token_hash = $1")
+        .bind(token.hash())
+        .fetch_optional(uow.conn())
+        .await?;
+    let Some(family) = family else { return Ok(None) };
+    sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
+        .bind(format!("session {family}"))
+        .execute(uow.conn())
+        .await?;
+    Ok(Some(family))
+}
+
+/// Takes a refresh token and gives the one that follows. One at a time in a family: of two tabs that present the same
+/// token at once, the second finds it used and gets the same successor.
 pub(super) async fn present(uow: &mut Uow, keys: &Keys, token: &RefreshToken) -> Result<Presented, Error> {
+    if hold_family(uow, token).await?.is_none() {
+        return Ok(Presented::Refused);
+    }
     let row: Option<Row> = sqlx::query_as(
-        "select id, user_id, family, user_agent, expires_at, used_at, successor, revoked_at
-         from session where token_hash = $1 for update",
+        "select s.id, s.user_id, s.family, s.user_agent, s.expires_at, s.used_at, s.successor, s.revoked_at,
+                s.token_epoch, coalesce(s.signed_in_at, s.created_at) as signed_in_at, u.token_epoch as epoch
+         from session s join app_user u on u.id = s.user_id where s.token_hash = $1",
     )
     .bind(token.hash())
     .fetch_optional(uow.conn())
     .await?;
     let Some(row) = row else { return Ok(Presented::Refused) };
     let now = uow.now();
-    if row.revoked_at.is_some() || row.expires_at <= now {
+    if row.revoked_at.is_some() || row.expires_at <= now || row.token_epoch != row.epoch {
         return Ok(Presented::Refused);
     }
-    let (user, next) = (UserId(row.user_id), token.successor(keys));
+    let (user, epoch, next) = (UserId(row.user_id), row.epoch, token.successor(keys));
     match row.used_at {
         None => {
             let successor = uow.new_id();
-            insert(uow, (successor, row.family), row.user_id, &next, &row.user_agent).await?;
+            let family = Family {
+                id: row.family,
+                user: row.user_id,
+                user_agent: &row.user_agent,
+                epoch,
+                signed_in_at: row.signed_in_at,
+            };
+            insert(uow, successor, &family, &next).await?;
             sqlx::query("update session set used_at = $2, successor = $3 where id = $1")
                 .bind(row.id)
                 .bind(now)
                 .bind(successor)
                 .execute(uow.conn())
                 .await?;
-            Ok(Presented::Renewed { user, next })
+            Ok(Presented::Renewed { user, epoch, next })
         }
         Some(used_at) if now - used_at <= GRACE || unused(uow, row.successor).await? => {
-            Ok(Presented::Renewed { user, next })
+            Ok(Presented::Renewed { user, epoch, next })
         }
         Some(_) => {
             revoke(uow, row.family).await?;
@@ -120,35 +175,33 @@ pub(super) async fn present(uow: &mut Uow, keys: &Keys, token: &RefreshToken) ->
 
 /// Signs out the device that a token belongs to, whichever of its tokens it is. None when there is no such device.
 pub(super) async fn close(uow: &mut Uow, token: &RefreshToken) -> Result<Option<UserId>, Error> {
-    let found: Option<(Uuid, Uuid)> =
-        sqlx::query_as("select user_id, family from session where token_hash = $1 and revoked_at is null")
+    let Some(family) = hold_family(uow, token).await? else { return Ok(None) };
+    let user: Option<Uuid> =
+        sqlx::query_scalar("select user_id from session where token_hash = $1 and revoked_at is null")
             .bind(token.hash())
             .fetch_optional(uow.conn())
             .await?;
-    let Some((user, family)) = found else { return Ok(None) };
+    let Some(user) = user else { return Ok(None) };
     revoke(uow, family).await?;
     Ok(Some(UserId(user)))
 }
 
-async fn insert(
-    uow: &mut Uow,
-    (id, family): (Uuid, Uuid),
-    user: Uuid,
-    token: &RefreshToken,
-    user_agent: &str,
-) -> Result<(), Error> {
+async fn insert(uow: &mut Uow, id: Uuid, family: &Family<'_>, token: &RefreshToken) -> Result<(), Error> {
     let now = uow.now();
     sqlx::query(
-        "insert into session (id, user_id, family, token_hash, user_agent, created_at, expires_at)
-         values ($1, $2, $3, $4, $5, $6, $7)",
+        "insert into session
+            (id, user_id, family, token_hash, user_agent, created_at, expires_at, token_epoch, signed_in_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .bind(id)
-    .bind(user)
-    .bind(family)
+    .bind(family.user)
+    .bind(family.id)
     .bind(token.hash())
-    .bind(user_agent)
+    .bind(family.user_agent)
     .bind(now)
-    .bind(now + LIFETIME)
+    .bind((now + LIFETIME).min(family.signed_in_at + ABSOLUTE_LIFETIME))
+    .bind(family.epoch)
+    .bind(family.signed_in_at)
     .execute(uow.conn())
     .await?;
     Ok(())

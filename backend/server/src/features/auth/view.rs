@@ -31,18 +31,12 @@ pub struct UserView {
 impl UserView {
     /// Reads a person.
     pub async fn read(pool: &PgPool, user: UserId) -> Result<Self, ApiError> {
-        Ok(Self::with_epoch(pool, user).await?.0)
-    }
-
-    /// Reads a person and the epoch of their access tokens.
-    async fn with_epoch(pool: &PgPool, user: UserId) -> Result<(Self, i32), ApiError> {
-        let row: Option<(String, String, i32)> =
-            sqlx::query_as("select email, name, token_epoch from app_user where id = $1")
-                .bind(user.0)
-                .fetch_optional(pool)
-                .await?;
-        let (email, name, epoch) = row.ok_or_else(|| ApiError::not_found("user"))?;
-        Ok((Self { id: user.0, email, name }, epoch))
+        let row: Option<(String, String)> = sqlx::query_as("select email, name from app_user where id = $1")
+            .bind(user.0)
+            .fetch_optional(pool)
+            .await?;
+        let (email, name) = row.ok_or_else(|| ApiError::not_found("user"))?;
+        Ok(Self { id: user.0, email, name })
     }
 }
 
@@ -61,14 +55,15 @@ pub struct SessionView {
     pub user: UserView,
 }
 
-/// The answer to whoever is signed in now: the session, and its refresh token as a cookie.
+/// The answer to whoever is signed in now: the session, and its refresh token as a cookie. `epoch` is the one that the
+/// sign-in was checked in: who was signed out everywhere meanwhile gets tokens that are good for nothing.
 pub(super) async fn signed_in(
     app: &App,
     device: &Device,
-    user: UserId,
+    (user, epoch): (UserId, i32),
     (status, refresh): (StatusCode, &RefreshToken),
 ) -> Result<Response, ApiError> {
-    let (view, epoch) = UserView::with_epoch(app.pool(), user).await?;
+    let view = UserView::read(app.pool(), user).await?;
     let access_token = app.keys.sign_access(user, epoch).map_err(|error| ApiError::internal(&error))?;
     let refresh_token = refresh.text();
     let cookie = device.set_cookie(&refresh_token, session::LIFETIME.num_seconds());

@@ -42,8 +42,11 @@ pub struct BudgetView {
 
 /// New limits, in micro-USD.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct SetBudget {
-    /// Model calls stop here; null is no limit.
+    /// Model calls stop here; null is no limit. It must be said: what is forgotten must not take a limit away.
+    #[serde(deserialize_with = "Option::deserialize")]
+    #[schema(required = true)]
     pub hard_limit_micro_usd: Option<i64>,
     /// People are warned here.
     #[serde(default)]

@@ -15,8 +15,6 @@ use syndarix_bus::{Cursor, Item, Listener, LogError, Subscription};
 use syndarix_domain::ids::ProjectId;
 use tokio::time::{Instant, Interval, interval_at};
 
-/// A comment goes out this often: proxies close lines that are silent for a minute.
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// How often it is checked that the caller may still listen.
 const RECHECK: Duration = Duration::from_secs(5);
 /// Items that go out in one write when they are there at once.
@@ -55,12 +53,13 @@ impl Feed {
         };
         let from = from.flatten().filter(|_| !astray);
         let (items, places) = subscribe(&access, &projects, from.as_ref()).await?;
+        let keep_alive = every(access.app.config.keep_alive);
         let mut feed = Self {
             access,
             projects,
             items,
             places,
-            keep_alive: every(KEEP_ALIVE),
+            keep_alive,
             recheck: every(RECHECK),
             opening: None,
             ended: false,

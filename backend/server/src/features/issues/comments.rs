@@ -39,6 +39,7 @@ pub struct IssueCommentView {
 
 /// A new comment.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct CreateIssueComment {
     /// The text, Markdown, at most 64 KiB.
     pub body: String,

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 /// A new issue.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct CreateIssue {
     /// One line, at most 200 characters.
     pub title: String,

@@ -42,6 +42,7 @@ impl IssueState {
 
 /// What to change; what is left out stays.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct UpdateIssue {
     /// One line, at most 200 characters.
     pub title: Option<String>,

@@ -36,6 +36,7 @@ const MAX_DOCUMENTS: i64 = 5_000;
 
 /// A document to be kept under its path, in place of the one that is there.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct StoreDocument {
     /// Its name, like `notes/decisions.md`; the ending says how it is cut.
     pub path: String,
@@ -45,6 +46,7 @@ pub struct StoreDocument {
 
 /// A document's text.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct PutDocument {
     /// The whole text, at most 1 MiB.
     pub content: String,

@@ -1,6 +1,9 @@
 //! `GET /jobs`: what is queued, running, waiting, dead.
 
-use super::{queries::visible, system::QueueView};
+use super::{
+    queries::{held, visible},
+    system::QueueView,
+};
 use crate::{
     db::Error,
     http::{ApiError, Caller, ValidQuery},
@@ -128,11 +131,11 @@ struct WorkerView {
     started_at: DateTime<Utc>,
     /// How long ago it was last heard of.
     silent_seconds: f64,
-    /// Jobs that it holds.
+    /// Jobs of the caller's projects that it holds.
     running: i64,
 }
 
-/// A page of jobs, with the queues and workers of the installation.
+/// A page of jobs, with the queues as far as the caller's projects fill them, and the workers.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Jobs {
     /// Newest first.
@@ -164,7 +167,7 @@ pub(super) async fn list_jobs(
     }
     let filter = Filter {
         project: wanted.project_id,
-        projects: Some(projects),
+        projects: Some(projects.clone()),
         queue: wanted.queue,
         before: wanted.cursor.as_deref().map(read_cursor).transpose()?,
         limit: Some(limit + 1),
@@ -174,14 +177,15 @@ pub(super) async fn list_jobs(
     let next_cursor = items.last().filter(|_| more).map(|job| job.id.clone());
     let mut conn = app.pool().acquire().await.map_err(Error::from)?;
     let workers = syndarix_jobs::workers(&mut conn).await?;
+    let held = held(&mut conn, &projects).await?;
     let view = |worker: syndarix_jobs::WorkerRow| WorkerView {
+        running: held.get(&worker.incarnation).copied().unwrap_or(0),
         id: worker.incarnation,
         name: worker.name,
         started_at: worker.started_at,
         silent_seconds: worker.silent_seconds,
-        running: worker.running,
     };
-    let queues = super::system::queues(&mut conn).await?;
+    let queues = super::system::queues(&mut conn, &projects).await?;
     Ok(Json(Jobs { items, next_cursor, queues, workers: workers.into_iter().map(view).collect() }))
 }
 

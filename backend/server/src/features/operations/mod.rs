@@ -2,7 +2,7 @@
 //!
 //! Invariants: `/livez` says only that the process turns; `/readyz` fails only for what this instance cannot serve
 //! without, so that a lost Redis never takes all instances out of a load balancer; nothing unauthenticated says
-//! more than which part is ill; jobs are seen by members of their project, and re-driven or purged by owners and
+//! more than which part is ill; jobs are seen, and counted, by members of their project, and re-driven or purged by owners and
 //! admins of its organisation.
 
 mod health;
@@ -13,6 +13,7 @@ mod settle;
 mod system;
 
 pub use metrics::measure;
+pub use settle::{purge_any, redrive_any};
 
 use crate::state::App;
 use axum::routing::get;

@@ -1,8 +1,54 @@
 //! Whose jobs somebody may see, and whose they may act on.
 
-use sqlx::PgPool;
+use sqlx::{FromRow, PgConnection, PgPool};
+use std::collections::HashMap;
 use syndarix_domain::ids::UserId;
 use uuid::Uuid;
+
+/// How full a queue is with the jobs of some projects.
+#[derive(Debug, FromRow)]
+pub(super) struct Load {
+    pub(super) queue: String,
+    pub(super) ready: i64,
+    pub(super) running: i64,
+    pub(super) delayed: i64,
+    pub(super) dead: i64,
+    pub(super) oldest_ready_seconds: Option<f64>,
+}
+
+/// The queues, as far as these projects fill them: how busy others are is none of a tenant's business.
+pub(super) async fn load(conn: &mut PgConnection, projects: &[Uuid]) -> Result<Vec<Load>, sqlx::Error> {
+    sqlx::query_as(
+        "select queue, count(*) filter (where state = 'ready') as ready,
+                count(*) filter (where state = 'running') as running,
+                count(*) filter (where state = 'delayed') as delayed,
+                count(*) filter (where state = 'dead') as dead,
+                extract(epoch from now() - min(run_at) filter (where state = 'ready'))::float8 as oldest_ready_seconds
+           from (select queue, run_at, case when owner is not null then 'running'
+                                            when due or run_at <= now() then 'ready' else 'delayed' end as state
+                   from job where project_id = any($1)
+                 union all
+                 select queue, null, 'dead' from job_dead where project_id = any($1)) jobs
+          group by queue",
+    )
+    .bind(projects)
+    .fetch_all(conn)
+    .await
+}
+
+/// The jobs of these projects that each worker holds.
+pub(super) async fn held(
+    conn: &mut PgConnection,
+    projects: &[Uuid],
+) -> Result<HashMap<Uuid, i64>, sqlx::Error> {
+    let rows: Vec<(Uuid, i64)> = sqlx::query_as(
+        "select owner, count(*) from job where owner is not null and project_id = any($1) group by owner",
+    )
+    .bind(projects)
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().collect())
+}
 
 /// The projects whose jobs a person may see.
 pub(super) async fn visible(pool: &PgPool, user: UserId) -> Result<Vec<Uuid>, sqlx::Error> {

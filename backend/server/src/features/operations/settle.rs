@@ -21,7 +21,7 @@ use uuid::Uuid;
 /// A dead letter that the caller may settle.
 struct Letter {
     job: i64,
-    project: ProjectId,
+    project: Option<ProjectId>,
     queue: String,
     kind: String,
 }
@@ -40,7 +40,12 @@ pub(super) async fn redrive_job(
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let letter = letter(&app, &caller, &id).await?;
-    let mut uow = app.store.begin(Author::of(caller.actor())).await?;
+    again(&app, Author::of(caller.actor()), &letter).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn again(app: &App, author: Author, letter: &Letter) -> Result<(), ApiError> {
+    let mut uow = app.store.begin(author).await?;
     match redrive(uow.conn(), letter.job).await? {
         Redriven::Queued => {}
         Redriven::NotFound => return Err(ApiError::not_found("dead letter")),
@@ -51,10 +56,31 @@ pub(super) async fn redrive_job(
             ));
         }
     }
-    record(&mut uow, &letter, "job.redriven", "drove a dead letter again");
+    record(&mut uow, letter, "job.redriven", "drove a dead letter again");
     uow.commit().await?;
     app.wake.poke(&letter.queue);
-    Ok(StatusCode::NO_CONTENT)
+    Ok(())
+}
+
+/// Runs a given-up job again, for the operator's commands.
+pub async fn redrive_any(app: &App, job: i64) -> Result<(), ApiError> {
+    again(app, Author::system(), &any(app, job).await?).await
+}
+
+/// Gives a job up for good, for the operator's commands.
+pub async fn purge_any(app: &App, job: i64) -> Result<(), ApiError> {
+    gone(app, Author::system(), &any(app, job).await?).await
+}
+
+/// A dead letter, whosever it is.
+async fn any(app: &App, job: i64) -> Result<Letter, ApiError> {
+    let found: Option<(Option<Uuid>, String, String)> =
+        sqlx::query_as("select project_id, queue, kind from job_dead where id = $1")
+            .bind(job)
+            .fetch_optional(app.pool())
+            .await?;
+    let (project, queue, kind) = found.ok_or_else(|| ApiError::not_found("dead letter"))?;
+    Ok(Letter { job, project: project.map(ProjectId), queue, kind })
 }
 
 /// Give a job up for good. For owners and admins of its project's organisation.
@@ -70,13 +96,18 @@ pub(super) async fn purge_job(
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let letter = letter(&app, &caller, &id).await?;
-    let mut uow = app.store.begin(Author::of(caller.actor())).await?;
+    gone(&app, Author::of(caller.actor()), &letter).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn gone(app: &App, author: Author, letter: &Letter) -> Result<(), ApiError> {
+    let mut uow = app.store.begin(author).await?;
     if !purge(uow.conn(), letter.job).await? {
         return Err(ApiError::not_found("dead letter"));
     }
-    record(&mut uow, &letter, "job.purged", "purged a dead letter");
+    record(&mut uow, letter, "job.purged", "purged a dead letter");
     uow.commit().await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(())
 }
 
 async fn letter(app: &App, caller: &Caller, id: &str) -> Result<Letter, ApiError> {
@@ -84,13 +115,13 @@ async fn letter(app: &App, caller: &Caller, id: &str) -> Result<Letter, ApiError
     let job: i64 = id.parse().map_err(|_| missing())?;
     let found = administered(app.pool(), caller.user()?, job).await?;
     let (project, queue, kind): (Uuid, String, String) = found.ok_or_else(missing)?;
-    Ok(Letter { job, project: ProjectId(project), queue, kind })
+    Ok(Letter { job, project: Some(ProjectId(project)), queue, kind })
 }
 
 fn record(uow: &mut Uow, letter: &Letter, event_type: &str, action: &str) {
     let entry = Entry {
         id: uow.new_id(),
-        project: Some(letter.project),
+        project: letter.project,
         event_type: event_type.into(),
         category: "job".into(),
         severity: Severity::Warning,

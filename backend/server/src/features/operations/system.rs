@@ -1,5 +1,6 @@
 //! `GET /system`: what this installation consists of.
 
+use super::queries::{load, visible};
 use crate::{
     db::Error,
     http::{ApiError, Caller},
@@ -27,7 +28,7 @@ pub(super) struct System {
     models: Vec<GroupView>,
     /// What commands of agents are shut in with.
     isolation: IsolationView,
-    /// How full the queues are.
+    /// How full the queues are with jobs of the caller's projects.
     queues: Vec<QueueView>,
     /// `embedded` or `external`.
     database: &'static str,
@@ -69,7 +70,7 @@ struct IsolationView {
     detail: String,
 }
 
-/// How full a queue is.
+/// How full a queue is with jobs of the caller's projects.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Queue)]
 pub(super) struct QueueView {
@@ -96,7 +97,7 @@ pub(super) struct QueueView {
         (status = 401, description = "Nobody is signed in"),
     ))]
 pub(super) async fn show_system(State(app): State<App>, caller: Caller) -> Result<Json<System>, ApiError> {
-    caller.user()?;
+    let projects = visible(app.pool(), caller.user()?).await?;
     let mut conn = app.pool().acquire().await.map_err(Error::from)?;
     Ok(Json(System {
         version: env!("CARGO_PKG_VERSION"),
@@ -106,7 +107,7 @@ pub(super) async fn show_system(State(app): State<App>, caller: Caller) -> Resul
             level: app.isolation.level.as_str().to_owned(),
             detail: app.isolation.detail.clone(),
         },
-        queues: queues(&mut conn).await?,
+        queues: queues(&mut conn, &projects).await?,
         database: if app.config.database_url.is_some() { "external" } else { "embedded" },
         redis: app.config.redis_url.is_some(),
     }))
@@ -129,16 +130,19 @@ fn models(app: &App) -> Vec<GroupView> {
     groups.collect()
 }
 
-/// The queues by name: the usual ones, and any other that has jobs.
-pub(super) async fn queues(conn: &mut PgConnection) -> Result<Vec<QueueView>, sqlx::Error> {
-    let stats = syndarix_jobs::queue_stats(conn).await?;
+/// The queues by name: the usual ones, and any other that has jobs of these projects.
+pub(super) async fn queues(
+    conn: &mut PgConnection,
+    projects: &[uuid::Uuid],
+) -> Result<Vec<QueueView>, sqlx::Error> {
+    let stats = load(conn, projects).await?;
     let workers = syndarix_jobs::workers(conn).await?;
     let live = workers.iter().filter(|worker| worker.silent_seconds < SILENT_SECONDS).count();
     let workers = i64::try_from(live).unwrap_or(i64::MAX);
     let mut views: Vec<QueueView> = stats
         .into_iter()
         .map(|queue| QueueView {
-            oldest_age_seconds: (queue.ready > 0).then_some(queue.oldest_ready_seconds),
+            oldest_age_seconds: queue.oldest_ready_seconds,
             queue: queue.queue,
             depth: queue.ready,
             running: queue.running,

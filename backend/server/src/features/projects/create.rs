@@ -124,6 +124,7 @@ pub(super) fn refused(error: Error) -> ApiError {
 
 /// A new project.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct CreateProject {
     organisation_id: Uuid,
     /// Unique within the organisation; 1 to 200 characters.

@@ -31,6 +31,7 @@ pub(super) struct MemberView {
 
 /// Somebody, and the role they are to have.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct PutMember {
     /// Of somebody with an account here.
     email: String,

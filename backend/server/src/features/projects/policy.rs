@@ -82,9 +82,14 @@ impl From<Policy> for PolicyView {
 
 /// One action of a new matrix.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct RowBody {
     #[schema(value_type = String)]
     action: Action,
+    /// As it was read; it follows from the action and is not looked at.
+    title: Option<String>,
+    /// As it was read; it follows from the answers and is not looked at.
+    category: Option<String>,
     full_control: AnswerView,
     milestone: AnswerView,
     autonomous: AnswerView,
@@ -92,6 +97,7 @@ pub(super) struct RowBody {
 
 /// A new policy: every action once.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct PolicyBody {
     rows: Vec<RowBody>,
     /// From 0 to 1, kept in whole percent.

@@ -86,6 +86,7 @@ pub(super) enum SourceKind {
 
 /// Where the repository comes from.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct RepositoryBody {
     source: SourceKind,
     /// The directory or the address; left out when the source is `empty`.
@@ -114,6 +115,7 @@ impl RepositoryBody {
 
 /// Another attempt to bring the repository.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Retry {
     /// Another source; when nothing is said, the same again.
     repository: Option<RepositoryBody>,

@@ -24,6 +24,7 @@ use utoipa::ToSchema;
 
 /// What is to be different. What is left out stays.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct ChangeProject {
     /// Unique within the organisation; 1 to 200 characters.
     name: Option<String>,

@@ -29,6 +29,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// Why a run is stopped.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct CancelRun {
     /// In a sentence; shown with the run and its story.
     #[serde(default)]
@@ -85,6 +86,7 @@ pub async fn cancel(
 
 /// From where.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct RetryRun {
     /// Not possible: a stage is worked again from its beginning, by a new run.
     #[serde(default)]

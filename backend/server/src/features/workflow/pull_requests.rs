@@ -43,6 +43,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// A new pull request.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct CreatePullRequest {
     /// The story it is for. An agent's is always the story of its run.
     pub story_id: Option<Uuid>,
@@ -209,6 +210,7 @@ async fn pull_request_diff(
 
 /// A remark.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct CreateComment {
     /// The remark.
     pub body: String,

@@ -89,6 +89,7 @@ impl From<SprintRow> for SprintView {
 
 /// A new sprint.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct CreateSprint {
     /// A short name.
     pub name: String,
@@ -210,6 +211,7 @@ async fn review_sprint(
 
 /// Where unfinished stories go.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct CompleteSprint {
     /// The sprint that takes the stories that are not done.
     pub carry_over_to: Option<Uuid>,

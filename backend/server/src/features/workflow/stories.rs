@@ -44,6 +44,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// A new story.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct CreateStory {
     /// One line: what is wanted.
     pub title: String,
@@ -173,6 +174,7 @@ pub async fn view(app: &App, project: ProjectId, story: Uuid) -> Result<StoryVie
 
 /// Why.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Reason {
     /// In a sentence; shown with the story.
     pub reason: String,
@@ -180,8 +182,11 @@ pub struct Reason {
 
 /// Where to.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct MoveStory {
-    /// The sprint, or null for none.
+    /// The sprint, or null for none. It must be said: what is forgotten must not take a story out of its sprint.
+    #[serde(deserialize_with = "Option::deserialize")]
+    #[schema(required = true)]
     pub sprint_id: Option<Uuid>,
 }
 
