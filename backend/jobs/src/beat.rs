@@ -84,7 +84,9 @@ pub(crate) async fn heartbeat(shared: Arc<Shared>) {
 fn distrust_from(shared: &Shared, moment: Instant) -> bool {
     let now = Instant::now() >= moment && shared.healthy.send_replace(false);
     if now {
-        tracing::warn!("no heartbeat for so long that others may take over: the jobs of this worker are cancelled");
+        tracing::warn!(
+            "no heartbeat for so long that others may take over: the jobs of this worker are cancelled"
+        );
         shared.cancel_all();
     }
     now

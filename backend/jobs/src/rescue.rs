@@ -103,11 +103,7 @@ async fn lost_jobs(conn: &mut PgConnection, dead: &[Uuid]) -> Result<Vec<Lost>, 
     .await
 }
 
-async fn take_over(
-    conn: &mut PgConnection,
-    lost: Vec<Lost>,
-    limits: Rescue,
-) -> Result<Rescued, sqlx::Error> {
+async fn take_over(conn: &mut PgConnection, lost: Vec<Lost>, limits: Rescue) -> Result<Rescued, sqlx::Error> {
     let (mut cancelled, mut buried, mut revived, mut waits, mut queues) =
         (vec![], vec![], vec![], vec![], vec![]);
     for job in lost {

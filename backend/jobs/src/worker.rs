@@ -22,6 +22,12 @@ const CANCEL_TO_HAND_BACK: Duration = Duration::from_secs(1);
 /// Time for the loops of a drained worker to end, and again for its connections.
 const LOOPS_TO_END: Duration = Duration::from_secs(1);
 
+/// How much longer than its deadline [`WorkerHandle::shutdown`] takes at most.
+pub const DRAIN_GRACE: Duration = CANCEL_TO_HAND_BACK
+    .saturating_add(LOOPS_TO_END)
+    .saturating_add(STATEMENT_LIMIT)
+    .saturating_add(LOOPS_TO_END);
+
 /// Connections for claims, ends and maintenance: they are short, a few serve many queues.
 const CONNECTIONS: u32 = 4;
 
@@ -148,11 +154,7 @@ impl WorkerConfig {
     }
 
     pub(crate) fn rescue(&self) -> Rescue {
-        Rescue {
-            stale_after: self.stale_after,
-            max_rescues: self.max_rescues,
-            backoff: self.rescue_backoff,
-        }
+        Rescue { stale_after: self.stale_after, max_rescues: self.max_rescues, backoff: self.rescue_backoff }
     }
 
     /// The advisory lock that says "this process lives".
@@ -329,7 +331,7 @@ impl WorkerHandle {
 
     /// Stops claiming, waits up to `deadline` for what runs, cancels the rest and hands it back.
     ///
-    /// Comes back within `deadline` plus eight seconds even when handlers do not listen and the database is gone.
+    /// Comes back within `deadline` plus [`DRAIN_GRACE`] even when handlers do not listen and the database is gone.
     pub async fn shutdown(self, deadline: Duration) -> Drained {
         let shared = &self.shared;
         let started = Instant::now();

@@ -8,8 +8,7 @@ use syndarix_jobs::{Backoff, Lease, LeaseLost, Rescue, Rescued, WorkerConfig, re
 use crate::harness::{claim, count, done, enqueue, expire, id, job, on_database};
 
 const AT_ONCE: Backoff = Backoff { base: Duration::ZERO, cap: Duration::ZERO };
-const RESCUE: Rescue =
-    Rescue { stale_after: Duration::from_secs(4), max_rescues: 1_000, backoff: AT_ONCE };
+const RESCUE: Rescue = Rescue { stale_after: Duration::from_secs(4), max_rescues: 1_000, backoff: AT_ONCE };
 
 async fn take_over(pool: &PgPool, from: uuid::Uuid) {
     expire(pool, from).await;
@@ -136,8 +135,7 @@ async fn lose_worker(pool: &PgPool, limits: Rescue) -> Rescued {
 fn with_the_default_limit_a_job_that_lost_ten_workers_in_a_row_is_run_again() {
     on_database(|pool| async move {
         enqueue(&pool, &job("unlucky").with_attempts(1)).await;
-        let limits =
-            Rescue { max_rescues: WorkerConfig::new("w", id(), vec![]).max_rescues, ..RESCUE };
+        let limits = Rescue { max_rescues: WorkerConfig::new("w", id(), vec![]).max_rescues, ..RESCUE };
         for _ in 0..10 {
             assert_eq!(lose_worker(&pool, limits).await.revived, 1);
         }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use syndarix_jobs::{
-    Cancelled, Filter, Job, Lease, Outcome, Redriven, Registry, Rescue, Wake, Worker, WorkerConfig, cancel, list,
-    list_dead, purge, redrive, rescue,
+    Cancelled, Filter, Job, Lease, Outcome, Redriven, Registry, Rescue, Wake, Worker, WorkerConfig, cancel,
+    list, list_dead, purge, redrive, rescue,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -352,8 +352,12 @@ fn a_worker_that_cannot_beat_cancels_its_own_jobs() {
         transaction.rollback().await.unwrap();
         until(|| worker.is_healthy()).await;
         // Claimed, handed back, claimed: what the outage broke off has used up no attempt.
-        until_count(&pool, "select count(*) from job where owner is not null and attempt = 1 and fence = 3", 1)
-            .await;
+        until_count(
+            &pool,
+            "select count(*) from job where owner is not null and attempt = 1 and fence = 3",
+            1,
+        )
+        .await;
         worker.shutdown(Duration::from_millis(50)).await;
     });
 }
@@ -382,7 +386,8 @@ fn a_worker_whose_lock_was_cut_off_stops_its_jobs_before_a_peer_may_take_them() 
             }
         });
         let config = WorkerConfig { lease: Duration::from_secs(60), ..quick("a", 1) };
-        let limits = Rescue { stale_after: config.stale_after, max_rescues: 9, backoff: config.rescue_backoff };
+        let limits =
+            Rescue { stale_after: config.stale_after, max_rescues: 9, backoff: config.rescue_backoff };
         let worker = start(&pool, &registry, config);
         enqueue(&pool, &job("wait")).await;
         until(|| runs.load(Ordering::SeqCst)).await;
