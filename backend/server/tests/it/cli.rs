@@ -165,7 +165,9 @@ async fn a_stop_that_is_asked_for_during_the_start_is_heard() {
         .unwrap();
     let waits = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
     let begun = Instant::now();
-    while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut *held).await.unwrap() == 0 {
+    // Not within the transaction: that would see the same activity again and again.
+    let mut watcher = PgConnection::connect(place.url().as_str()).await.unwrap();
+    while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut watcher).await.unwrap() == 0 {
         assert!(begun.elapsed() < Duration::from_secs(30), "it does not come so far");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
