@@ -3,8 +3,12 @@
 use crate::support::TestApp;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use syndarix::db::{Author, Error};
+use sqlx::postgres::PgPoolOptions;
+use std::time::{Duration, Instant};
+use syndarix::db::{Author, Error, Store};
+use syndarix_bus::Hub;
 use syndarix_domain::ids::ProjectId;
+use syndarix_jobs::Wake;
 use uuid::Uuid;
 
 struct Desk {
@@ -201,6 +205,31 @@ async fn a_stream_that_is_made_while_all_are_compared_is_no_difference() {
         assert!(found.different.is_empty(), "{found:?}");
     }
     writing.await.unwrap();
+}
+
+#[tokio::test]
+async fn the_history_of_a_stream_is_read_by_the_index_of_streams() {
+    let desk = Desk::open().await;
+    let story: Uuid = desk.story("Sort the list").await.parse().unwrap();
+    let pool = desk.app.app.pool();
+    let used = || async {
+        let sql = "select idx_scan from pg_stat_user_indexes where indexrelname = 'event_stream_version_key'";
+        sqlx::query_scalar::<_, i64>(sql).fetch_one(pool).await.unwrap()
+    };
+    let before = used().await;
+    // In a table of a few rows the planner would rather read all of them.
+    let options = pool.connect_options().as_ref().clone().options([("enable_seqscan", "off")]);
+    let own = PgPoolOptions::new().connect_lazy_with(options);
+    let reader = Store::new(own.clone(), desk.app.clock.clone(), Hub::default(), Wake::new());
+    let history = reader.history(ProjectId(desk.project.parse().unwrap()), story, None).await.unwrap();
+    assert_eq!(history.len(), 1);
+    // Counters are written down at the end of a session.
+    own.close().await;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while used().await == before {
+        assert!(Instant::now() < deadline, "it was not used");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test]
