@@ -23,7 +23,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every kind, in the order in which a transaction locks their rows.
+    /// Every kind. No order of locks is promised: a transaction writes the rows in the order of its decisions, and a
+    /// deadlock is a conflict, after which it decides again.
     pub const ALL: [Self; 5] = [Self::Approval, Self::Run, Self::PullRequest, Self::Story, Self::Sprint];
 
     /// The name of the kind in tables, event subjects and paths.

@@ -134,4 +134,8 @@ pub trait Forge: Send + Sync + std::fmt::Debug {
 
     /// Merges an approved head commit into its base branch, once per key.
     async fn merge(&self, project: Uuid, request: &MergeRequest) -> Result<MergeOutcome, ForgeError>;
+
+    /// The merge commit that an earlier [`Forge::merge`] of this request made, if it came so far.
+    async fn find_merge(&self, project: Uuid, request: &MergeRequest)
+    -> Result<Option<ObjectId>, ForgeError>;
 }

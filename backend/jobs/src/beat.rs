@@ -1,7 +1,8 @@
 //! The heartbeat: one statement per process keeps the worker row fresh and the leases of its jobs long.
 //!
 //! It has a connection of its own, so that a full pool cannot silence it, and that connection holds the advisory
-//! lock whose release tells the others at once that this process is gone.
+//! lock whose release tells the others at once that this process is gone. A line that is cut releases it, too: so
+//! without a line the worker trusts itself for a shorter time than others trust its last beat.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -41,7 +42,8 @@ struct Line {
 pub(crate) async fn heartbeat(shared: Arc<Shared>) {
     let mut outage = Outage::new("heartbeat");
     let mut line = None;
-    let mut trusted_until = Instant::now() + shared.config.distrust_after();
+    let mut heard = Instant::now();
+    let mut trusted_until = heard + shared.config.distrust_after();
     while !shared.end.is_cancelled() {
         let started = Instant::now();
         let limit = time_for_beat(&shared, trusted_until.saturating_duration_since(started));
@@ -49,27 +51,45 @@ pub(crate) async fn heartbeat(shared: Arc<Shared>) {
             Ok(Ok(())) => {
                 outage.over();
                 // Counted from before the beat: the server stamped it later, never earlier.
-                trusted_until = started + shared.config.distrust_after();
+                heard = started;
+                trusted_until = heard + shared.config.distrust_after();
                 shared.healthy.send_replace(true);
                 shared.config.heartbeat
             }
             failed => {
+                // This line is given up, so the lock may be free from now on, and peers are quicker than the lease.
+                trusted_until = heard + shared.config.distrust_unlocked_after();
+                if distrust_from(&shared, trusted_until) {
+                    // Only when nothing runs any more may the server learn that the line is gone.
+                    tokio::time::sleep(shared.config.distrust_grace()).await;
+                }
                 line = None;
                 let error =
                     failed.map_err(CallError::from).and_then(|beat| beat.map_err(CallError::from)).err();
-                error.map_or(Duration::ZERO, |error| outage.failed(&error)).min(shared.config.heartbeat)
+                let pause = error.map_or(Duration::ZERO, |error| outage.failed(&error));
+                let left = trusted_until.saturating_duration_since(Instant::now());
+                if left.is_zero() { pause.min(shared.config.heartbeat) } else { pause.min(left) }
             }
         };
-        if Instant::now() >= trusted_until && shared.healthy.send_replace(false) {
-            tracing::warn!("no heartbeat for two thirds of a lease: the jobs of this worker are cancelled");
-            shared.cancel_all();
-        }
+        distrust_from(&shared, trusted_until);
         shared.end.run_until_cancelled(tokio::time::sleep(pause)).await;
     }
     if let Some(line) = line {
         // The lock goes with the connection, whether or not the goodbye arrives.
         tokio::time::timeout(SHORTEST_BEAT, line.conn.close()).await.ok();
     }
+}
+
+/// Cancels everything once this moment has come; whether it did so now.
+fn distrust_from(shared: &Shared, moment: Instant) -> bool {
+    let now = Instant::now() >= moment && shared.healthy.send_replace(false);
+    if now {
+        tracing::warn!(
+            "no heartbeat for so long that others may take over: the jobs of this worker are cancelled"
+        );
+        shared.cancel_all();
+    }
+    now
 }
 
 /// A healthy worker must notice in time that it is not; one that is not has all the time to reconnect.

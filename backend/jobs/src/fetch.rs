@@ -144,9 +144,18 @@ async fn supervise(shared: Arc<Shared>, job: Job, lease: Lease, cancel: Cancella
 
 /// Cancelled long enough ago, or the worker ends.
 async fn overdue(shared: &Shared, cancel: &CancellationToken) {
+    let mut healthy = shared.healthy.subscribe();
     let graced = async {
         cancel.cancelled().await;
-        tokio::time::sleep(shared.config.cancel_grace).await;
+        let distrusted = async {
+            // The sender lives as long as the worker.
+            healthy.wait_for(|healthy| !healthy).await.ok();
+            tokio::time::sleep(shared.config.distrust_grace()).await;
+        };
+        tokio::select! {
+            () = tokio::time::sleep(shared.config.cancel_grace) => {}
+            () = distrusted => {}
+        }
     };
     shared.end.run_until_cancelled(graced).await;
 }
@@ -172,7 +181,9 @@ fn panic_text(error: JoinError) -> String {
 }
 
 async fn pass_on(shared: &Shared, lease: Lease, verdict: Verdict) {
-    let cut_short = shared.handing_back.load(Ordering::Acquire) && matches!(verdict, Verdict::Retry { .. });
+    // What fails while the worker drains, or while it does not hear from the database, has not had its attempt.
+    let disturbed = shared.handing_back.load(Ordering::Acquire) || !*shared.healthy.borrow();
+    let cut_short = disturbed && matches!(verdict, Verdict::Retry { .. });
     let verdict = if cut_short { Verdict::HandBack } else { verdict };
     // At the end of a drain nobody listens any more; the job is handed back with the rest.
     shared.settlements.send(Settlement { lease, verdict }).await.ok();
@@ -195,7 +206,7 @@ pub(crate) async fn settle_ends(shared: Arc<Shared>, mut ends: mpsc::Receiver<Se
         }
         outage.over();
         for end in batch.drain(..) {
-            if end.verdict == Verdict::HandBack {
+            if end.verdict == Verdict::HandBack && shared.handing_back.load(Ordering::Acquire) {
                 shared.handed_back.fetch_add(1, Ordering::AcqRel);
             }
             shared.forget(end.lease);

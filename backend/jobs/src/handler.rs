@@ -30,7 +30,7 @@ pub struct Job {
     pub priority: Priority,
     /// Which attempt this is, from 1; a rescue from a lost worker counts as one.
     pub attempt: u32,
-    /// How many times a worker was lost while running it.
+    /// How many workers it lost in a row: an attempt that comes to its end sets this back.
     pub rescues: u32,
     /// Attempts before the dead letters.
     pub max_attempts: u32,

@@ -9,7 +9,7 @@
 //! - two jobs of one concurrency key never run at the same time, two jobs of one unique key are never live together;
 //! - a project with a long backlog does not keep another project waiting;
 //! - a timer fires once, late rather than never;
-//! - [`WorkerHandle::shutdown`] comes back within its deadline plus a fixed grace.
+//! - [`WorkerHandle::shutdown`] comes back within its deadline plus [`DRAIN_GRACE`].
 //!
 //! All times are the database's clock. Nothing here sends NOTIFY: it serialises commits. The caller pokes [`Wake`]
 //! after its commit, and a jittered poll finds what nobody poked for.
@@ -46,4 +46,4 @@ pub use views::{
     Attempt, DeadJob, Filter, JobRow, JobState, QueueStats, WorkerRow, list, list_dead, queue_stats, workers,
 };
 pub use wake::Wake;
-pub use worker::{Backoff, Drained, QueueConfig, Worker, WorkerConfig, WorkerHandle};
+pub use worker::{Backoff, DRAIN_GRACE, Drained, QueueConfig, Worker, WorkerConfig, WorkerHandle};

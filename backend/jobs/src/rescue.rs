@@ -2,13 +2,17 @@
 //!
 //! Two detectors. A free advisory lock beside a stale heartbeat says at once that the process died. A lease that
 //! ran out says it for networks that died without a word, and for claims whose worker never learnt of them.
+//!
+//! Nobody knows which of a dead worker's jobs killed it, if any did. So no single loss says anything about a job: the
+//! first rescue is ready at once, and those that follow without an end in between wait longer and longer, each for a
+//! time of its own, which parts the innocent from the guilty. Only a job that outlasts all that is a crash loop.
 
 use std::time::Duration;
 
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
-use crate::settle;
+use crate::{Backoff, settle};
 
 /// Jobs taken over in one transaction: bounds its locks; the next tick goes on.
 const RESCUED_PER_PASS: i64 = 500;
@@ -21,16 +25,27 @@ const RESCUE_LOCK: i64 = 0x5379_6e4a_6f62_0001;
 pub struct Rescue {
     /// Heartbeat age from which a free lock means that the process is dead.
     pub stale_after: Duration,
-    /// A job that loses more workers than this is likely what kills them: dead letters.
+    /// A job that loses more workers in a row than this is what kills them: dead letters.
     pub max_rescues: u16,
+    /// Waits from the second rescue in a row on; the first is ready at once.
+    pub backoff: Backoff,
+}
+
+impl Rescue {
+    fn wait(&self, rescues_before: i32) -> Duration {
+        match u32::try_from(rescues_before) {
+            Ok(before @ 1..) => self.backoff.spread(before),
+            _ => Duration::ZERO,
+        }
+    }
 }
 
 /// What a rescue did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rescued {
-    /// Queues that got a ready job.
+    /// Queues that got jobs back.
     pub queues: Vec<String>,
-    /// Jobs that are ready again.
+    /// Jobs that run again, at once or after a wait.
     pub revived: usize,
     /// Jobs that went to the dead letters.
     pub buried: usize,
@@ -56,7 +71,7 @@ pub async fn rescue(conn: &mut PgConnection, limits: Rescue) -> Result<Rescued, 
     }
     let dead = dead_workers(&mut transaction, limits.stale_after).await?;
     let lost = lost_jobs(&mut transaction, &dead).await?;
-    let rescued = take_over(&mut transaction, lost, limits.max_rescues).await?;
+    let rescued = take_over(&mut transaction, lost, limits).await?;
     transaction.commit().await?;
     Ok(rescued)
 }
@@ -88,19 +103,17 @@ async fn lost_jobs(conn: &mut PgConnection, dead: &[Uuid]) -> Result<Vec<Lost>, 
     .await
 }
 
-async fn take_over(
-    conn: &mut PgConnection,
-    lost: Vec<Lost>,
-    max_rescues: u16,
-) -> Result<Rescued, sqlx::Error> {
-    let (mut cancelled, mut buried, mut revived, mut queues) = (vec![], vec![], vec![], vec![]);
+async fn take_over(conn: &mut PgConnection, lost: Vec<Lost>, limits: Rescue) -> Result<Rescued, sqlx::Error> {
+    let (mut cancelled, mut buried, mut revived, mut waits, mut queues) =
+        (vec![], vec![], vec![], vec![], vec![]);
     for job in lost {
         if job.cancel_requested {
             cancelled.push(job.id);
-        } else if job.rescues >= i32::from(max_rescues) {
+        } else if job.rescues >= i32::from(limits.max_rescues) {
             buried.push(job.id);
         } else {
             revived.push(job.id);
+            waits.push(limits.wait(job.rescues).as_secs_f64());
             queues.push(job.queue);
         }
     }
@@ -113,22 +126,24 @@ async fn take_over(
         settle::bury(conn, &buried, "worker lost").await?;
     }
     if !revived.is_empty() {
-        tracing::warn!(jobs = ?revived, "jobs of a lost worker are ready again");
-        revive(conn, &revived).await?;
+        tracing::warn!(jobs = ?revived, waits_s = ?waits, "jobs of a lost worker are to run again");
+        revive(conn, &revived, &waits).await?;
     }
     queues.sort_unstable();
     queues.dedup();
     Ok(Rescued { queues, revived: revived.len(), buried: buried.len() })
 }
 
-async fn revive(conn: &mut PgConnection, jobs: &[i64]) -> Result<(), sqlx::Error> {
+async fn revive(conn: &mut PgConnection, jobs: &[i64], waits: &[f64]) -> Result<(), sqlx::Error> {
     crate::telemetry::rescued(u64::try_from(jobs.len()).unwrap_or(u64::MAX));
     settle::note_error(conn, jobs, "worker lost").await?;
     sqlx::query(
-        "update job set owner = null, lease_until = null, fence = fence + 1, rescues = rescues + 1, due = true
-          where id = any($1)",
+        "update job set owner = null, lease_until = null, fence = fence + 1, rescues = rescues + 1, due = wait = 0,
+                run_at = case when wait = 0 then run_at else now() + make_interval(secs => wait) end
+           from unnest($1::bigint[], $2::float8[]) as back (lost, wait) where id = lost",
     )
     .bind(jobs)
+    .bind(waits)
     .execute(conn)
     .await
     .map(drop)

@@ -236,7 +236,9 @@ async fn release(
     };
     sqlx::query(
         "update job
-            set owner = null, lease_until = null, fence = fence + 1, attempt = attempt - $2::bool::int,
+            set owner = null, lease_until = null, fence = fence + 1,
+                -- An attempt that came to an end killed nobody: its rescues, which counted as attempts, are forgotten.
+                attempt = attempt - rescues - $2::bool::int, rescues = 0,
                 run_at = coalesce($3, now() + make_interval(secs => $4), run_at),
                 due = coalesce(coalesce($3, now() + make_interval(secs => $4)) <= now(), true),
                 last_error = coalesce($5, last_error)

@@ -22,6 +22,12 @@ const CANCEL_TO_HAND_BACK: Duration = Duration::from_secs(1);
 /// Time for the loops of a drained worker to end, and again for its connections.
 const LOOPS_TO_END: Duration = Duration::from_secs(1);
 
+/// How much longer than its deadline [`WorkerHandle::shutdown`] takes at most.
+pub const DRAIN_GRACE: Duration = CANCEL_TO_HAND_BACK
+    .saturating_add(LOOPS_TO_END)
+    .saturating_add(STATEMENT_LIMIT)
+    .saturating_add(LOOPS_TO_END);
+
 /// Connections for claims, ends and maintenance: they are short, a few serve many queues.
 const CONNECTIONS: u32 = 4;
 
@@ -69,6 +75,11 @@ impl Backoff {
     pub(crate) fn delay(&self, failures: u32) -> Duration {
         self.limit(failures).mul_f64(rand::random::<f64>())
     }
+
+    /// A random time of the limit's upper half: grows for sure, and still parts those that failed together.
+    pub(crate) fn spread(&self, failures: u32) -> Duration {
+        self.limit(failures).mul_f64(0.5 + 0.5 * rand::random::<f64>())
+    }
 }
 
 /// Settings of a worker. Every duration has a default that holds in production; tests shorten them.
@@ -84,7 +95,8 @@ pub struct WorkerConfig {
     pub lease: Duration,
     /// Between two heartbeats.
     pub heartbeat: Duration,
-    /// Heartbeat age from which a free advisory lock means that a worker is dead.
+    /// Heartbeat age from which a free advisory lock means that a worker is dead. Three quarters of it, and seven
+    /// eighths to the last, are what a worker that lost its lock has for getting it back.
     pub stale_after: Duration,
     /// Longest wait between two looks at a queue nobody poked; the wait is between a quarter of it and all of it.
     pub poll: Duration,
@@ -94,8 +106,11 @@ pub struct WorkerConfig {
     pub cancel_grace: Duration,
     /// Wait for jobs whose kind has no handler here: a newer release may have it.
     pub unknown_kind_wait: Duration,
-    /// Lost workers before a job goes to the dead letters.
+    /// Workers that a job may lose in a row, without an attempt that came to its end in between, before it goes to the
+    /// dead letters as what kills them. With the default waits a crash loop goes on for about twenty minutes.
     pub max_rescues: u16,
+    /// Waits between rescues in a row, from the second on.
+    pub rescue_backoff: Backoff,
     /// Waits between attempts.
     pub backoff: Backoff,
     /// How long finished jobs stay in the history.
@@ -116,7 +131,8 @@ impl WorkerConfig {
             tick: Duration::from_millis(250),
             cancel_grace: Duration::from_secs(10),
             unknown_kind_wait: Duration::from_secs(30),
-            max_rescues: 3,
+            max_rescues: 25,
+            rescue_backoff: Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(60) },
             backoff: Backoff::default(),
             history: Duration::from_secs(7 * 24 * 3600),
         }
@@ -127,8 +143,18 @@ impl WorkerConfig {
         self.lease.mul_f64(2.0 / 3.0)
     }
 
+    /// Silence after which a worker whose lock may be free does so: before a peer's patience is over.
+    pub(crate) fn distrust_unlocked_after(&self) -> Duration {
+        self.distrust_after().min(self.stale_after.mul_f64(3.0 / 4.0))
+    }
+
+    /// How long handlers may still run once their leases are not trusted: all are gone before a peer takes over.
+    pub(crate) fn distrust_grace(&self) -> Duration {
+        self.cancel_grace.min(self.stale_after / 8)
+    }
+
     pub(crate) fn rescue(&self) -> Rescue {
-        Rescue { stale_after: self.stale_after, max_rescues: self.max_rescues }
+        Rescue { stale_after: self.stale_after, max_rescues: self.max_rescues, backoff: self.rescue_backoff }
     }
 
     /// The advisory lock that says "this process lives".
@@ -305,7 +331,7 @@ impl WorkerHandle {
 
     /// Stops claiming, waits up to `deadline` for what runs, cancels the rest and hands it back.
     ///
-    /// Comes back within `deadline` plus eight seconds even when handlers do not listen and the database is gone.
+    /// Comes back within `deadline` plus [`DRAIN_GRACE`] even when handlers do not listen and the database is gone.
     pub async fn shutdown(self, deadline: Duration) -> Drained {
         let shared = &self.shared;
         let started = Instant::now();
@@ -356,7 +382,8 @@ async fn hand_back_all(conn: &mut PgConnection, incarnation: Uuid) -> Result<u64
             .await?;
     crate::settle::finish_as(conn, &cancelled, "cancelled").await?;
     let handed_back = sqlx::query(
-        "update job set owner = null, lease_until = null, fence = fence + 1, attempt = attempt - 1, due = true
+        "update job set owner = null, lease_until = null, fence = fence + 1, due = true,
+                attempt = attempt - rescues - 1, rescues = 0
           where owner = $1",
     )
     .bind(incarnation)

@@ -63,9 +63,10 @@ async fn ask(run_dir: &Path, user: &str, database: &str) -> Result<(), sqlx::Err
     tokio::time::timeout(ANSWER_LIMIT, answer).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
-/// Whether our database answers a query.
-pub(crate) async fn healthy(run_dir: &Path) -> bool {
-    ask(run_dir, APPLICATION, APPLICATION).await.is_ok()
+/// Whether our database answers, be it with a refusal: a server that replays its log or has no connection left is at
+/// work, and starting it again would only set it back.
+pub(crate) async fn answers(run_dir: &Path) -> bool {
+    matches!(ask(run_dir, APPLICATION, APPLICATION).await, Ok(()) | Err(sqlx::Error::Database(_)))
 }
 
 /// Whether the server takes queries yet. An error is one that waiting will not cure.

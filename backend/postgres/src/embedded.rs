@@ -27,6 +27,15 @@ pub struct Embedded {
     url: String,
 }
 
+/// How a server is watched for answers.
+#[derive(Debug, Clone, Copy)]
+pub struct Probe {
+    /// Pause before each probe; one that gets no answer takes five seconds more.
+    pub every: Duration,
+    /// Probes without an answer, in a row, after which the server counts as hung.
+    pub failures: u32,
+}
+
 /// The server ended without having been told to.
 #[derive(Debug, Clone)]
 pub struct Died {
@@ -72,9 +81,18 @@ impl Embedded {
         &self.setup.binaries
     }
 
-    /// Whether a new connection gets an answer to a query within five seconds.
-    pub async fn healthy(&self) -> bool {
-        self.server.ended().is_none() && database::healthy(&self.setup.run_dir).await
+    /// Whether a new connection gets an answer within five seconds, be it that the server is busy or starting.
+    pub async fn answers(&self) -> bool {
+        self.server.ended().is_none() && database::answers(&self.setup.run_dir).await
+    }
+
+    /// Resolves when the server runs but has not answered for so many probes in a row. [`Embedded::end_now`] it then.
+    pub async fn hung(&self, probe: Probe) {
+        let mut failures = 0;
+        while failures < probe.failures {
+            tokio::time::sleep(probe.every).await;
+            failures = if self.answers().await { 0 } else { failures + 1 };
+        }
     }
 
     /// Resolves when the server ends without having been told to; never otherwise. Start anew then, or exit.
@@ -90,10 +108,21 @@ impl Embedded {
     /// nothing committed. Close the pools first to spare the log their complaints.
     pub async fn stop(self) -> Result<Stopped, Error> {
         let stopped = self.server.stop().await?;
+        self.clear_run_dir();
+        Ok(stopped)
+    }
+
+    /// Ends a server that answers nobody, within 15 s: an immediate shutdown, then a kill. Nothing committed is lost.
+    pub async fn end_now(self) -> Result<Stopped, Error> {
+        let stopped = self.server.end_now().await?;
+        self.clear_run_dir();
+        Ok(stopped)
+    }
+
+    fn clear_run_dir(&self) {
         if let Err(error) = std::fs::remove_dir_all(&self.setup.run_dir) {
             tracing::debug!(%error, "the run directory stays until the next start");
         }
-        Ok(stopped)
     }
 }
 

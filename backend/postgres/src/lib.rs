@@ -31,7 +31,7 @@ mod settings;
 mod wheel;
 
 pub use binaries::{Binaries, NotFound, Rejected, Source, find_binaries};
-pub use embedded::{Died, Embedded, start};
+pub use embedded::{Died, Embedded, Probe, start};
 pub use error::Error;
 pub use options::EmbeddedOptions;
 pub use server::Stopped;

@@ -111,14 +111,28 @@ impl Server {
 
     /// Asks ever more firmly, within bounds.
     pub(crate) async fn stop(&self) -> Result<Stopped, Error> {
-        if self.ended().is_some() {
-            return Ok(Stopped::Before);
-        }
-        for (signal, limit, outcome) in [
+        self.ask(&[
             (Signal::INT, FAST_LIMIT, Stopped::Clean),
             (Signal::QUIT, IMMEDIATE_LIMIT, Stopped::Immediate),
             (Signal::KILL, KILL_LIMIT, Stopped::Immediate),
-        ] {
+        ])
+        .await
+    }
+
+    /// The same without the kind word first.
+    pub(crate) async fn end_now(&self) -> Result<Stopped, Error> {
+        self.ask(&[
+            (Signal::QUIT, IMMEDIATE_LIMIT, Stopped::Immediate),
+            (Signal::KILL, KILL_LIMIT, Stopped::Immediate),
+        ])
+        .await
+    }
+
+    async fn ask(&self, firmly: &[(Signal, Duration, Stopped)]) -> Result<Stopped, Error> {
+        if self.ended().is_some() {
+            return Ok(Stopped::Before);
+        }
+        for &(signal, limit, outcome) in firmly {
             self.signal(signal);
             if tokio::time::timeout(limit, self.end()).await.is_ok() {
                 return Ok(outcome);

@@ -71,7 +71,7 @@ pub(crate) async fn prepare(repository: &Repository, request: &MergeRequest) -> 
 
 /// The merge an earlier attempt made: same key, same head. The head is compared as well, so that a commit that merely
 /// carries a copied trailer is not taken for it.
-async fn find_merge(
+pub(super) async fn find_merge(
     repository: &Repository,
     request: &MergeRequest,
     base: &ObjectId,

@@ -240,6 +240,16 @@ impl Forge for LocalForge {
         let lock = self.lock(project, &repository).await?;
         merge::merge(&repository, request, &lock.file).await
     }
+
+    async fn find_merge(
+        &self,
+        project: Uuid,
+        request: &MergeRequest,
+    ) -> Result<Option<ObjectId>, ForgeError> {
+        let repository = self.open(project)?;
+        let Some(base) = repository.branch_head(&request.base_branch).await? else { return Ok(None) };
+        merge::find_merge(&repository, request, &base).await
+    }
 }
 
 async fn worktree_info(worktree: &Worktree, created: bool) -> Result<WorktreeInfo, ForgeError> {

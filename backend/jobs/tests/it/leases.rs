@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use sqlx::{Acquire, PgPool};
-use syndarix_jobs::{Lease, LeaseLost, Rescue, rescue};
+use syndarix_jobs::{Backoff, Lease, LeaseLost, Rescue, Rescued, WorkerConfig, rescue};
 
 use crate::harness::{claim, count, done, enqueue, expire, id, job, on_database};
 
-const RESCUE: Rescue = Rescue { stale_after: Duration::from_secs(4), max_rescues: 1_000 };
+const AT_ONCE: Backoff = Backoff { base: Duration::ZERO, cap: Duration::ZERO };
+const RESCUE: Rescue = Rescue { stale_after: Duration::from_secs(4), max_rescues: 1_000, backoff: AT_ONCE };
 
 async fn take_over(pool: &PgPool, from: uuid::Uuid) {
     expire(pool, from).await;
@@ -119,6 +120,50 @@ fn a_job_that_keeps_losing_its_worker_is_buried_with_its_history() {
         let dead = syndarix_jobs::list_dead(&mut conn, &syndarix_jobs::Filter::default()).await.unwrap();
         assert_eq!((dead[0].id, dead[0].reason.as_str(), dead[0].attempt), (job, "worker lost", 3));
         assert_eq!(dead[0].errors.iter().map(|error| error.attempt).collect::<Vec<_>>(), [1, 2, 3]);
+    });
+}
+
+/// Has the job lose a worker.
+async fn lose_worker(pool: &PgPool, limits: Rescue) -> Rescued {
+    let owner = id();
+    assert_eq!(claim(pool, owner, 1).await.len(), 1);
+    expire(pool, owner).await;
+    rescue(&mut pool.acquire().await.unwrap(), limits).await.unwrap()
+}
+
+#[test]
+fn with_the_default_limit_a_job_that_lost_ten_workers_in_a_row_is_run_again() {
+    on_database(|pool| async move {
+        enqueue(&pool, &job("unlucky").with_attempts(1)).await;
+        let limits = Rescue { max_rescues: WorkerConfig::new("w", id(), vec![]).max_rescues, ..RESCUE };
+        for _ in 0..10 {
+            assert_eq!(lose_worker(&pool, limits).await.revived, 1);
+        }
+        let (job, lease) = claim(&pool, id(), 1).await.remove(0);
+        assert_eq!((job.rescues, job.is_last_attempt()), (10, true), "and no attempt is used up");
+        lease.complete(&mut pool.acquire().await.unwrap()).await.unwrap();
+    });
+}
+
+#[test]
+fn the_first_rescue_is_ready_at_once_and_the_next_ones_in_a_row_wait_longer_and_longer() {
+    on_database(|pool| async move {
+        enqueue(&pool, &job("unlucky")).await;
+        let backoff = Backoff { base: Duration::from_secs(100), cap: Duration::from_secs(300) };
+        for longest in [0, 100, 200, 300, 300] {
+            lose_worker(&pool, Rescue { backoff, ..RESCUE }).await;
+            let (due, wait): (bool, f64) = sqlx::query_as(
+                "update job set due = true, run_at = now()
+                   from (select due as was_due, extract(epoch from run_at - now())::float8 as wait from job) before
+                 returning was_due, wait",
+            )
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+            assert_eq!(due, longest == 0);
+            let longest = f64::from(longest);
+            assert!(wait <= longest && wait >= longest / 2.0 - 5.0, "{wait} of {longest}");
+        }
     });
 }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 use sqlx::PgPool;
-use syndarix_jobs::{Cancelled, Enqueued, Lease, Rescue, cancel, enqueue, rescue};
+use syndarix_jobs::{Backoff, Cancelled, Enqueued, Lease, Rescue, cancel, enqueue, rescue};
 use uuid::Uuid;
 
 use crate::harness::{claim, expire, job, on_database};
@@ -184,7 +184,8 @@ impl Model {
 
     async fn crash(&mut self, pool: &PgPool, gone: u128) {
         expire(pool, Uuid::from_u128(gone)).await;
-        let limits = Rescue { stale_after: Duration::from_secs(60), max_rescues: MAX_RESCUES };
+        let backoff = Backoff { base: Duration::ZERO, cap: Duration::ZERO };
+        let limits = Rescue { stale_after: Duration::from_secs(60), max_rescues: MAX_RESCUES, backoff };
         rescue(&mut pool.acquire().await.unwrap(), limits).await.unwrap();
         for entry in self.jobs.values_mut() {
             entry.state = match entry.state {

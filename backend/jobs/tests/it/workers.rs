@@ -1,13 +1,13 @@
 //! Workers: exactly-once effects, take-over, retries, drain.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use syndarix_jobs::{
-    Cancelled, Filter, Job, Lease, Outcome, Redriven, Registry, Wake, Worker, WorkerConfig, cancel, list,
-    list_dead, purge, redrive,
+    Cancelled, Filter, Job, Lease, Outcome, Redriven, Registry, Rescue, Wake, Worker, WorkerConfig, cancel,
+    list, list_dead, purge, redrive, rescue,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -81,7 +81,7 @@ fn two_workers_give_every_job_exactly_one_effect() {
 fn workers_that_are_killed_again_and_again_lose_nothing_and_repeat_nothing() {
     on_database(|pool| async move {
         enqueue_all(&pool, &vec![job("pay"); 300]).await;
-        let config = || WorkerConfig { max_rescues: 100, ..quick("doomed", 4) };
+        let config = || quick("doomed", 4);
         for _ in 0..4 {
             let doomed = Doomed::start(&pool, exactly_once, config());
             tokio::time::sleep(Duration::from_millis(250)).await;
@@ -351,8 +351,75 @@ fn a_worker_that_cannot_beat_cancels_its_own_jobs() {
         assert!(!worker.is_healthy());
         transaction.rollback().await.unwrap();
         until(|| worker.is_healthy()).await;
-        until_count(&pool, "select count(*) from job where owner is not null and attempt = 2", 1).await;
+        // Claimed, handed back, claimed: what the outage broke off has used up no attempt.
+        until_count(
+            &pool,
+            "select count(*) from job where owner is not null and attempt = 1 and fence = 3",
+            1,
+        )
+        .await;
         worker.shutdown(Duration::from_millis(50)).await;
+    });
+}
+
+/// Says whether its handler runs; aborting the handler drops it.
+struct Alive(Arc<AtomicBool>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_worker_whose_lock_was_cut_off_stops_its_jobs_before_a_peer_may_take_them() {
+    on_database(|pool| async move {
+        let runs = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&runs);
+        let registry = Registry::new().with("wait", move |_, _, _| {
+            seen.store(true, Ordering::SeqCst);
+            let alive = Alive(Arc::clone(&seen));
+            async move {
+                std::future::pending::<()>().await;
+                drop(alive);
+                Outcome::Done
+            }
+        });
+        let config = WorkerConfig { lease: Duration::from_secs(60), ..quick("a", 1) };
+        let limits =
+            Rescue { stale_after: config.stale_after, max_rescues: 9, backoff: config.rescue_backoff };
+        let worker = start(&pool, &registry, config);
+        enqueue(&pool, &job("wait")).await;
+        until(|| runs.load(Ordering::SeqCst)).await;
+        // It can neither beat nor take its lock anew; peers can read that it has fallen silent.
+        let mut transaction = pool.begin().await.unwrap();
+        sqlx::query("lock table worker in share mode").execute(&mut *transaction).await.unwrap();
+        sqlx::query("select pg_terminate_backend(l.pid) from pg_locks l join worker w on w.lock_key = (l.classid::bigint << 32) + l.objid::bigint where l.locktype = 'advisory'")
+            .execute(&pool)
+            .await
+            .unwrap();
+        let started = Instant::now();
+        while count(&pool, "select count(*) from job where owner is not null").await == 1 {
+            rescue(&mut pool.acquire().await.unwrap(), limits).await.unwrap();
+            assert!(started.elapsed() < Duration::from_secs(20), "waited in vain");
+        }
+        assert!(!runs.load(Ordering::SeqCst), "it runs here, and a peer may run it, too");
+        transaction.rollback().await.unwrap();
+        worker.shutdown(Duration::from_millis(50)).await;
+    });
+}
+
+#[test]
+fn an_attempt_that_comes_to_its_end_sets_the_rescues_back() {
+    on_database(|pool| async move {
+        enqueue(&pool, &job("late")).await;
+        sqlx::query("update job set rescues = 7, attempt = 7").execute(&pool).await.unwrap();
+        let registry = Registry::new().with("late", |_, _, _| async {
+            Outcome::Retry { after: Some(Duration::from_secs(600)), reason: "no".into() }
+        });
+        let worker = start(&pool, &registry, quick("a", 1));
+        until_count(&pool, "select count(*) from job where rescues = 0 and attempt = 1 and not due", 1).await;
+        worker.shutdown(DRAIN).await;
     });
 }
 

@@ -6,6 +6,7 @@
 //!   `scripted-`, so that no answer of it can be taken for a model's;
 //! - an answer is a function of the script and the request: the same conversation, asked again after a crash,
 //!   gets the same answer with the same ids. Only `times` of fault rules counts, per process and conversation;
+//! - every request for an answer is counted before anything else is done with it: `GET /requests` tells how many;
 //! - a conversation that no rule fits is an error that names the nearest rules, never an invented answer.
 //!
 //! A script is TOML, or JSON of the same shape:
@@ -45,6 +46,7 @@ mod template;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -75,18 +77,20 @@ const MAX_REQUEST: usize = 64 << 20;
 struct Endpoint {
     script: Script,
     counters: Counters,
+    requests: AtomicU64,
 }
 
-/// The endpoint's routes: `POST /v1/chat/completions`, `POST /v1/messages`, `GET /v1/models`.
+/// The endpoint's routes: `POST /v1/chat/completions`, `POST /v1/messages`, `GET /v1/models`, `GET /requests`.
 pub fn router(script: Script) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat_completions))
         .route("/v1/messages", post(messages))
         .route("/v1/models", get(models))
+        .route("/requests", get(requests))
         .fallback(|| async {
             refuse(Wire::OpenAi, StatusCode::NOT_FOUND, "not_found_error", "there is no such path")
         })
-        .with_state(Arc::new(Endpoint { script, counters: Counters::default() }))
+        .with_state(Arc::new(Endpoint { script, counters: Counters::default(), requests: AtomicU64::new(0) }))
         .layer(DefaultBodyLimit::max(MAX_REQUEST))
         .layer(map_response(label))
 }
@@ -115,6 +119,11 @@ async fn models(State(endpoint): State<Arc<Endpoint>>) -> Json<Value> {
         {"id": name, "object": "model", "created": 0, "owned_by": "simulated", "simulated": true}]}))
 }
 
+/// For whoever keeps accounts of model calls, and wants to know whether one is missing.
+async fn requests(State(endpoint): State<Arc<Endpoint>>) -> Json<Value> {
+    Json(json!({"requests": endpoint.requests.load(Ordering::Relaxed)}))
+}
+
 async fn chat_completions(State(endpoint): State<Arc<Endpoint>>, body: Bytes) -> Response {
     respond(&endpoint, Wire::OpenAi, &body).await
 }
@@ -124,6 +133,7 @@ async fn messages(State(endpoint): State<Arc<Endpoint>>, body: Bytes) -> Respons
 }
 
 async fn respond(endpoint: &Endpoint, wire: Wire, body: &[u8]) -> Response {
+    endpoint.requests.fetch_add(1, Ordering::Relaxed);
     let bad = |message: &str| refuse(wire, StatusCode::BAD_REQUEST, "invalid_request_error", message);
     let parsed = serde_json::from_slice::<Value>(body).map_err(|error| error.to_string());
     let inbound =

@@ -201,3 +201,17 @@ fn a_script_that_contradicts_itself_is_refused() {
         assert!(error.contains(word), "{script}: {error}");
     }
 }
+
+#[tokio::test]
+async fn it_tells_how_many_answers_it_was_asked_for_and_counts_nothing_else() {
+    let server = Server::scripted(STORY).await;
+    let http = client();
+    let body = json!({"model": "gpt-5.5", "messages": [{"role": "user", "content": "?"}]});
+    http.get(server.url("/v1/models")).send().await.unwrap();
+    for path in ["/v1/chat/completions", "/v1/messages"] {
+        http.post(server.url(path)).json(&body).send().await.unwrap();
+        http.post(server.url(path)).body("not json").send().await.unwrap();
+    }
+    let told: Value = http.get(server.url("/requests")).send().await.unwrap().json().await.unwrap();
+    assert_eq!(told, json!({"requests": 4}));
+}

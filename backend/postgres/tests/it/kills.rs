@@ -1,12 +1,13 @@
 //! Everything that may be killed is killed; what was committed must be there afterwards, and nothing else.
 
-use crate::{Place, connect, count, is_alive, kill, options, processes, run, wait_gone};
+use crate::{Place, connect, count, is_alive, kill, options, processes, run, signal, wait_gone};
+use rustix::process::Signal;
 use sqlx::Executor;
 use std::io::{BufRead, BufReader, Lines, Read};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
-use syndarix_postgres::start;
+use syndarix_postgres::{Probe, Stopped, start};
 use tokio::task::JoinSet;
 
 #[tokio::test]
@@ -27,12 +28,28 @@ async fn a_killed_server_is_noticed_and_starts_again_with_all_that_was_committed
         kill(server.pid());
         let died = tokio::time::timeout(Duration::from_secs(5), died).await.unwrap();
         assert!(died.status.contains("signal: 9"), "{}", died.status);
-        assert!(!server.healthy().await);
+        assert!(!server.answers().await);
         drop(server);
         server = place.start().await;
         assert_eq!(count(server.url()).await, round * 1000);
         sessions.join_all().await;
     }
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_noticed_and_ended_and_starts_again() {
+    let place = Place::new();
+    let server = place.start().await;
+    run(server.url(), "create table t as select generate_series(1, 9)").await;
+    let probe = Probe { every: Duration::from_millis(50), failures: 2 };
+    let quick = tokio::time::timeout(Duration::from_secs(1), server.hung(probe)).await;
+    assert!(quick.is_err(), "one that answers for a second does not hang");
+    signal(server.pid(), Signal::STOP);
+    tokio::time::timeout(Duration::from_secs(60), server.hung(probe)).await.unwrap();
+    assert_eq!(server.end_now().await.unwrap(), Stopped::Immediate);
+    let server = place.start().await;
+    assert_eq!(count(server.url()).await, 9);
     server.stop().await.unwrap();
 }
 

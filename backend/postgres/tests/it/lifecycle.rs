@@ -19,7 +19,7 @@ async fn a_server_starts_fresh_stops_cleanly_and_starts_again_with_its_data() {
         "create extension if not exists vector; create table t (v vector(3)); insert into t values ('[1,2,3]')",
     )
     .await;
-    assert!(server.healthy().await);
+    assert!(server.answers().await);
     let pids = processes(server.pid(), server.url()).await;
     assert_eq!(server.stop().await.unwrap(), Stopped::Clean);
     wait_gone(&pids, Duration::ZERO).await;

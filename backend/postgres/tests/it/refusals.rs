@@ -15,7 +15,7 @@ async fn a_second_instance_on_the_same_data_is_refused_and_told_who_holds_it() {
     let server = place.start().await;
     let error = start(place.options()).await.unwrap_err();
     assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
-    assert!(server.healthy().await, "the first one is not disturbed");
+    assert!(server.answers().await, "the first one is not disturbed");
     server.stop().await.unwrap();
 }
 

@@ -1,8 +1,9 @@
 //! What must be true after every round, read from the tables, the repository and the command line.
 
-use crate::{Failure, client::Story};
+use crate::{Failure, client::Story, process::Accounts};
 use sqlx::{Connection, PgConnection};
 use std::{
+    collections::BTreeMap,
     path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -22,7 +23,7 @@ const NONE: &[(&str, &str)] = &[
     ("money reserved", "select coalesce(sum(reserved_micro_usd), 0)::bigint from budget"),
     (
         "model steps without a usage row",
-        "select count(*) from step s where s.kind = 'model' and s.status = 'done' and not exists (select from usage u where u.step_id = s.id)",
+        "select count(*) from step s where s.kind = 'model' and not exists (select from usage u where u.step_id = s.id)",
     ),
     ("steps without an end", "select count(*) from step where status = 'started'"),
     (
@@ -58,7 +59,8 @@ const ONE: &[(&str, &str)] = &[
     ),
     (
         "passing test run of the merge",
-        "select count(distinct story_id) from test_run where story_id = $1::uuid and passed",
+        "select count(*) from test_run t join pull_request p on p.state ->> 'story' = t.story_id::text
+          where t.story_id = $1::uuid and t.passed and t.commit_id = p.state -> 'phase' ->> 'commit'",
     ),
 ];
 
@@ -73,6 +75,12 @@ pub(crate) struct Scene<'a> {
 }
 
 impl Scene<'_> {
+    /// What `rebuild` says.
+    pub(crate) fn rebuild(&self, how: &[&str]) -> Result<serde_json::Value, Failure> {
+        let told = self.cli(&[&["rebuild", "--json"], how].concat())?;
+        Ok(serde_json::from_str(&told)?)
+    }
+
     /// Runs the command line beside the running server.
     fn cli(&self, arguments: &[&str]) -> Result<String, Failure> {
         let mut command = Command::new(self.binary);
@@ -90,36 +98,64 @@ impl Scene<'_> {
     }
 }
 
-/// Checks everything; the failure names what does not hold.
-pub(crate) async fn check(scene: &Scene<'_>, story: &Story) -> Result<(), Failure> {
+/// Checks everything, every story that there ever was included; the failure names what does not hold.
+pub(crate) async fn check(
+    scene: &Scene<'_>,
+    stories: &[Story],
+    accounts: &mut Accounts,
+) -> Result<(), Failure> {
     let mut conn = PgConnection::connect(&scene.database).await?;
     settled(&mut conn).await?;
-    of_story(&mut conn, scene, story, true).await?;
+    of_stories(&mut conn, scene, stories, true).await?;
+    let asked = accounts.of_the_endpoint().await?;
+    every_request_is_paid_for(&mut conn, asked, accounts).await?;
     conn.close().await?;
     as_a_whole(scene)
 }
 
-/// What concerns one story.
-pub(crate) async fn of_story(
+/// What concerns each story by itself.
+pub(crate) async fn of_stories(
     conn: &mut PgConnection,
     scene: &Scene<'_>,
-    story: &Story,
+    stories: &[Story],
     asked: bool,
 ) -> Result<(), Failure> {
-    for (what, sql) in ONE.iter().filter(|(what, _)| asked || !what.starts_with("approval")) {
-        let count: i64 =
-            sqlx::query_scalar(sqlx::AssertSqlSafe(*sql)).bind(&story.id).fetch_one(&mut *conn).await?;
-        if count != 1 {
-            return Err(format!("story {} has {count} times: {what}", story.number).into());
+    for story in stories {
+        for (what, sql) in ONE.iter().filter(|(what, _)| asked || !what.starts_with("approval")) {
+            let count: i64 =
+                sqlx::query_scalar(sqlx::AssertSqlSafe(*sql)).bind(&story.id).fetch_one(&mut *conn).await?;
+            if count != 1 {
+                return Err(format!("story {} has {count} times: {what}", story.number).into());
+            }
         }
     }
-    repository(scene, story)
+    let repository = Repository::read(scene)?;
+    stories.iter().try_for_each(|story| repository.holds_once(story))
+}
+
+/// Since the last look the endpoint got as many requests as usage rows were made, less those rows whose process died
+/// before it asked: nobody can know of them, so they are told apart by their state.
+async fn every_request_is_paid_for(
+    conn: &mut PgConnection,
+    asked: u64,
+    accounts: &mut Accounts,
+) -> Result<(), Failure> {
+    let (rows, answered): (i64, i64) =
+        sqlx::query_as("select count(*), count(*) filter (where state = 'settled') from usage")
+            .fetch_one(conn)
+            .await?;
+    let now = (asked, u64::try_from(rows)?, u64::try_from(answered)?);
+    let before = std::mem::replace(&mut accounts.seen, now);
+    let (asked, rows, answered) = (now.0 - before.0, now.1 - before.1, now.2 - before.2);
+    if answered <= asked && asked <= rows {
+        return Ok(());
+    }
+    Err(format!("the model got {asked} requests for {rows} usage rows, {answered} of them answered").into())
 }
 
 /// What the command line says of everything.
 pub(crate) fn as_a_whole(scene: &Scene<'_>) -> Result<(), Failure> {
-    let rebuilt = scene.cli(&["rebuild", "--json"])?;
-    let rebuilt: serde_json::Value = serde_json::from_str(&rebuilt)?;
+    let rebuilt = scene.rebuild(&[])?;
     if rebuilt["different"].as_array().is_none_or(|different| !different.is_empty()) {
         return Err(format!("events do not replay to the state rows: {rebuilt}").into());
     }
@@ -147,28 +183,48 @@ pub(crate) async fn settled(conn: &mut PgConnection) -> Result<(), Failure> {
     }
 }
 
-/// One branch, one merge commit with the story's trailer, no commit made twice for one step.
-fn repository(scene: &Scene<'_>, story: &Story) -> Result<(), Failure> {
-    let bare = scene.data_dir.join("repositories").join(format!("{}.git", scene.project));
-    let merges = git(&bare, &["log", "main", "--merges", "--format=%(trailers:key=Story,valueonly)"])?;
-    let count = merges.lines().filter(|line| line.trim() == story.id).count();
-    if count != 1 {
-        return Err(format!("main holds {count} merge commits of story {}", story.number).into());
+/// What the repository holds of all stories, read once.
+struct Repository {
+    merges: BTreeMap<String, usize>,
+    branches: Vec<String>,
+}
+
+impl Repository {
+    fn read(scene: &Scene<'_>) -> Result<Self, Failure> {
+        let bare = scene.data_dir.join("repositories").join(format!("{}.git", scene.project));
+        let stories = git(&bare, &["log", "main", "--merges", "--format=%(trailers:key=Story,valueonly)"])?;
+        let branches = git(&bare, &["for-each-ref", "--format=%(refname)", "refs/heads/syndarix/"])?;
+        let steps = git(&bare, &["log", "--branches", "--format=%(trailers:key=Syndarix-Step,valueonly)"])?;
+        let twice: usize = counted(&steps).values().map(|times| times - 1).sum();
+        if twice > 0 {
+            return Err(format!("{twice} commits were made twice for one step").into());
+        }
+        Ok(Self { merges: counted(&stories), branches: branches.lines().map(str::to_owned).collect() })
     }
-    let pattern = format!("refs/heads/syndarix/story-{}-*", story.number);
-    let branches = git(&bare, &["for-each-ref", "--format=%(refname)", &pattern])?;
-    if branches.lines().count() != 1 {
-        return Err(format!("story {} has these branches: {branches}", story.number).into());
+
+    /// One branch, one merge commit with the story's trailer.
+    fn holds_once(&self, story: &Story) -> Result<(), Failure> {
+        let merges = self.merges.get(&story.id).copied().unwrap_or(0);
+        if merges != 1 {
+            return Err(format!("main holds {merges} merge commits of story {}", story.number).into());
+        }
+        let prefix = format!("refs/heads/syndarix/story-{}-", story.number);
+        let branches: Vec<&String> =
+            self.branches.iter().filter(|branch| branch.starts_with(&prefix)).collect();
+        if branches.len() != 1 {
+            return Err(format!("story {} has these branches: {branches:?}", story.number).into());
+        }
+        Ok(())
     }
-    let steps = git(&bare, &["log", "--branches", "--format=%(trailers:key=Syndarix-Step,valueonly)"])?;
-    let mut steps: Vec<&str> = steps.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let all = steps.len();
-    steps.sort_unstable();
-    steps.dedup();
-    if steps.len() != all {
-        return Err(format!("{} commits were made twice for one step", all - steps.len()).into());
+}
+
+/// How often each line is there; empty ones do not count.
+fn counted(lines: &str) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        *counts.entry(line.to_owned()).or_default() += 1;
     }
-    Ok(())
+    counts
 }
 
 fn git(bare: &std::path::Path, arguments: &[&str]) -> Result<String, Failure> {

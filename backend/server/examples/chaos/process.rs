@@ -2,6 +2,7 @@
 
 use crate::{Failure, client::Api, invariants::Scene};
 use serde::Deserialize;
+use sqlx::{Connection, PgConnection};
 use std::{
     fs::{File, OpenOptions},
     net::TcpListener,
@@ -27,6 +28,24 @@ pub(crate) struct World {
     pub(crate) client: Api,
     email: String,
     password: String,
+    pub(crate) accounts: Accounts,
+}
+
+/// What the model endpoint says it was asked for, beside what the usage rows say.
+#[derive(Debug, Default)]
+pub(crate) struct Accounts {
+    endpoint: String,
+    /// At the last look: requests, usage rows, answered ones among these.
+    pub(crate) seen: (u64, u64, u64),
+}
+
+impl Accounts {
+    /// How many requests the endpoint got since it was started.
+    pub(crate) async fn of_the_endpoint(&self) -> Result<u64, Failure> {
+        let told: serde_json::Value =
+            reqwest::get(format!("http://{}/requests", self.endpoint)).await?.json().await?;
+        told["requests"].as_u64().ok_or_else(|| "the endpoint does not count".into())
+    }
 }
 
 impl World {
@@ -49,7 +68,70 @@ impl World {
         let client = Api::sign_in(&address, &email, &password).await?;
         client.lift_budget().await?;
         let (binary, data_dir) = (binary.to_owned(), data_dir.to_owned());
-        Ok(Self { binary, data_dir, models, address, listen, serve, model, client, email, password })
+        let accounts = Accounts { endpoint: model_listen, ..Accounts::default() };
+        let mut world = Self {
+            binary,
+            data_dir,
+            models,
+            address,
+            listen,
+            serve,
+            model,
+            client,
+            email,
+            password,
+            accounts,
+        };
+        world.open_accounts().await?;
+        Ok(world)
+    }
+
+    /// The demo had an endpoint of its own: its calls are not in these accounts.
+    async fn open_accounts(&mut self) -> Result<(), Failure> {
+        let mut conn = PgConnection::connect(&self.scene()?.database).await?;
+        let count = "select count(*), count(*) filter (where state = 'settled') from usage";
+        let (rows, answered): (i64, i64) = sqlx::query_as(count).fetch_one(&mut conn).await?;
+        conn.close().await?;
+        self.accounts.seen = (0, u64::try_from(rows)?, u64::try_from(answered)?);
+        Ok(())
+    }
+
+    /// Waits until this very process has a job of the story in hand. False: the story is done instead.
+    pub(crate) async fn caught(&self, story: &str, limit: Duration) -> Result<bool, Failure> {
+        let deadline = Instant::now() + limit;
+        let mut conn = PgConnection::connect(&self.scene()?.database).await?;
+        let in_hand = "select count(*) from job j join worker w on w.incarnation = j.owner
+                        where w.name = $1 and (j.concurrency_key = 'story:' || $2
+                              or j.concurrency_key in (select 'run:' || id from run where state ->> 'story' = $2)
+                              or j.kind = 'pull_request.merge')";
+        let approver = self.client.approver(story.to_owned());
+        loop {
+            let jobs: i64 = sqlx::query_scalar(in_hand)
+                .bind(format!("syndarix-{}", self.serve.id()))
+                .bind(story)
+                .fetch_one(&mut conn)
+                .await?;
+            if jobs > 0 {
+                return Ok(true);
+            }
+            if self.client.story(story).await?.phase == "done" {
+                return Ok(false);
+            }
+            if Instant::now() > deadline {
+                return Err("nobody goes on with the story".into());
+            }
+            approver.answer_if_asked().await?;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// The most workers in a row that any job has lost.
+    pub(crate) async fn losses_in_a_row(&self) -> Result<i32, Failure> {
+        let mut conn = PgConnection::connect(&self.scene()?.database).await?;
+        let most =
+            sqlx::query_scalar("select coalesce(max(rescues), 0) from job").fetch_one(&mut conn).await?;
+        conn.close().await?;
+        Ok(most)
     }
 
     /// SIGKILL, without a word; in some rounds PostgreSQL, too.
@@ -71,10 +153,16 @@ impl World {
         Ok(())
     }
 
+    /// Ends `serve` in good order, and its database with it.
+    pub(crate) fn stop_serving(&mut self) -> Result<(), Failure> {
+        Command::new("kill").args(["-TERM", &self.serve.id().to_string()]).status()?;
+        let ended = self.serve.wait()?;
+        if ended.success() { Ok(()) } else { Err(format!("serve was asked to stop: {ended}").into()) }
+    }
+
     /// Ends everything in good order.
     pub(crate) fn stop(&mut self) -> Result<(), Failure> {
-        Command::new("kill").args(["-TERM", &self.serve.id().to_string()]).status()?;
-        self.serve.wait()?;
+        self.stop_serving()?;
         self.model.kill()?;
         self.model.wait()?;
         Ok(())
@@ -82,9 +170,15 @@ impl World {
 
     /// Where the invariants are looked at: the database is where the running server wrote it down for others.
     pub(crate) fn scene(&self) -> Result<Scene<'_>, Failure> {
-        let database = std::fs::read_to_string(self.data_dir.join("database-url"))?.trim().to_owned();
+        let database = std::fs::read_to_string(self.data_dir.join("database-url"))?;
+        Ok(Scene { database: database.trim().to_owned(), ..self.stopped() })
+    }
+
+    /// The same while no server runs: commands start the database for themselves.
+    pub(crate) fn stopped(&self) -> Scene<'_> {
         let (binary, data_dir) = (self.binary.as_path(), self.data_dir.as_path());
-        Ok(Scene { binary, data_dir, database, named_database: false, project: &self.client.project })
+        let (database, project) = (String::new(), self.client.project.as_str());
+        Scene { binary, data_dir, database, named_database: false, project }
     }
 
     pub(crate) fn log_tail(&self) -> String {

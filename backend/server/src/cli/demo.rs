@@ -4,7 +4,7 @@ use super::{Failure, Global, output};
 use crate::{
     config::{Config, DEFAULT_PORT},
     demo::{self, Answers, Follow, Own, ScriptedModel, client::Client},
-    lifecycle::{self, Options, Running},
+    lifecycle::{self, Options, Running, StopSignals},
 };
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -58,6 +58,7 @@ struct Credentials {
 
 impl Demo {
     pub(super) async fn run(self, mut global: Global) -> Result<ExitCode, Failure> {
+        let mut stop = StopSignals::listen()?;
         global.listen = Some(self.listen.unwrap_or_else(free_address));
         let mut config = global.config_and_log(true)?;
         if global.data_dir.is_none() {
@@ -65,11 +66,14 @@ impl Demo {
         }
         let (models, _scripted) = self.models(&config).await?;
         output::line(&format!("starting PostgreSQL and Syndarix in {}", config.data_dir.display()));
-        let running =
-            lifecycle::start(config, Options { models: Some(models), ..Options::default() }).await?;
+        let options = Options { models: Some(models), ..Options::default() };
+        let running = tokio::select! {
+            started = lifecycle::start(config, options) => started?,
+            () = stop.asked() => return self.interrupted(),
+        };
         let played = tokio::select! {
             played = self.play(&running) => played,
-            () = running.asked_to_stop() => self.interrupted(),
+            () = stop.asked() => self.interrupted(),
         };
         output::line("stopping");
         running.stop().await;

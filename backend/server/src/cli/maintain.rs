@@ -41,7 +41,7 @@ pub(super) async fn migrated(global: &Global) -> Result<Session, Failure> {
 /// How the state is rebuilt.
 #[derive(Debug, Args)]
 pub(super) struct Rebuild {
-    /// Writes what differs; without it, differences are only told.
+    /// Repairs what differs and compares again; without it, differences are only told.
     #[arg(long)]
     write: bool,
 }
@@ -56,7 +56,7 @@ impl Rebuild {
         if global.json {
             output::json(&json!(report));
         } else {
-            let verb = if self.write { "were rewritten" } else { "differ from their events" };
+            let verb = if self.write { "were repaired" } else { "differ from their events" };
             output::line(&format!(
                 "replayed {} events of {} streams; {} state rows {verb}",
                 report.events,
@@ -64,8 +64,9 @@ impl Rebuild {
                 report.different.len()
             ));
             report.different.iter().for_each(|row| output::line(row));
+            report.left.iter().for_each(|row| output::line(&format!("still different: {row}")));
         }
-        let good = report.different.is_empty() || self.write;
+        let good = if self.write { report.left.is_empty() } else { report.different.is_empty() };
         Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

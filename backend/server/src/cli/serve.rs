@@ -3,7 +3,7 @@
 use super::{Failure, Global, output};
 use crate::{
     demo,
-    lifecycle::{self, Duty, Options},
+    lifecycle::{self, Duty, Options, StopSignals},
 };
 use clap::Args;
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
@@ -38,8 +38,16 @@ pub(super) async fn worker(global: &Global) -> Result<ExitCode, Failure> {
 }
 
 async fn run(global: &Global, duty: Duty) -> Result<ExitCode, Failure> {
+    let mut stop = StopSignals::listen()?;
     let config = global.config_and_log(false)?;
-    let running = lifecycle::start(config, Options { duty, ..Options::default() }).await?;
+    let running = tokio::select! {
+        started = lifecycle::start(config, Options { duty, ..Options::default() }) => started?,
+        // Nothing works yet, so there is nothing to drain; an embedded PostgreSQL that is half up goes with us.
+        () = stop.asked() => {
+            output::note("stopped before it was up");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     if duty != Duty::Worker {
         output::line(&format!("Syndarix is at http://{}", running.address()));
     }
@@ -49,7 +57,7 @@ async fn run(global: &Global, duty: Duty) -> Result<ExitCode, Failure> {
              SYNDARIX_MODEL_BASE_URL with SYNDARIX_MODEL, and start again",
         );
     }
-    running.asked_to_stop().await;
+    stop.asked().await;
     output::note("stopping");
     running.stop().await;
     Ok(ExitCode::SUCCESS)
@@ -68,6 +76,7 @@ pub(super) struct ScriptedModel {
 
 impl ScriptedModel {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode, Failure> {
+        let mut stop = StopSignals::listen()?;
         global.config_and_log(false)?;
         let script = demo::scenario(self.scenario.as_deref())?;
         let listener = TcpListener::bind(self.listen)
@@ -80,7 +89,7 @@ impl ScriptedModel {
         ));
         tokio::select! {
             served = syndarix_llm::scripted::serve(listener, script) => served?,
-            () = lifecycle::stop_signal() => {}
+            () = stop.asked() => {}
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -25,6 +25,12 @@ pub enum Error {
         /// Why it does not read.
         source: serde_json::Error,
     },
+    /// What lies outside the database, such as a repository, could not be read.
+    #[error("{0}")]
+    Outside(String),
+    /// Events of two projects in one unit: each has its own numbers, and its own order of commits.
+    #[error("one unit of work moves two projects")]
+    TwoProjects,
     /// The queue refused.
     #[error("the job queue failed")]
     Jobs(#[from] syndarix_jobs::EnqueueError),

@@ -1,7 +1,7 @@
 //! The connection pool, and migrations at start.
 
 use sqlx::{
-    PgPool,
+    ConnectOptions, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Sessions that sit in a transaction longer than this are ended: they would pin the vacuum horizon.
 const IDLE_IN_TRANSACTION: &str = "10s";
-/// No statement of ours may take longer.
+/// No statement of ours may take longer, but for migrations and rebuilds.
 const STATEMENT_TIMEOUT: &str = "30s";
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
@@ -30,7 +30,22 @@ pub fn connect(options: PgConnectOptions, max_connections: u32) -> PgPool {
 
 /// Brings the schema up to this version, under PostgreSQL's advisory lock: two instances may start at once.
 pub async fn migrate(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
-    MIGRATIONS.run(pool).await
+    // A connection of its own: neither the wait for another instance nor a long migration may run into the limit.
+    let own = PgPoolOptions::new().max_connections(1).connect_lazy_with(unlimited(pool));
+    let done = MIGRATIONS.run(&own).await;
+    own.close().await;
+    done
+}
+
+/// A connection beside the pool for work that may take as long as it takes.
+pub(super) async fn without_time_limit(pool: &PgPool) -> Result<PgConnection, sqlx::Error> {
+    unlimited(pool).connect().await
+}
+
+/// Of options that are given twice, PostgreSQL takes the last.
+fn unlimited(pool: &PgPool) -> PgConnectOptions {
+    let limits = [("statement_timeout", "0"), ("idle_in_transaction_session_timeout", "0")];
+    pool.connect_options().as_ref().clone().options(limits)
 }
 
 /// Migrations that this version has and the database has not. Empty: the schema is what this version expects.

@@ -1,8 +1,11 @@
-//! The event store: begins units of work, reads state and history, rebuilds state rows.
+//! The event store: begins units of work, reads state and history.
 
-use super::{Error, Recorded, unit::Author, unit::Uow};
+use super::{
+    Error, Recorded,
+    rebuild::{self, Rebuild},
+    unit::{Author, Uow},
+};
 use crate::clock::{Clock, Ids};
-use serde::Serialize;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row};
 use syndarix_bus::Hub;
 use syndarix_domain::{
@@ -29,17 +32,6 @@ pub struct Loaded<M> {
     pub version: i64,
     /// The state after it.
     pub state: M,
-}
-
-/// What a rebuild found.
-#[derive(Debug, Default, Serialize)]
-pub struct Rebuild {
-    /// Streams that were replayed.
-    pub streams: u64,
-    /// Events that were read.
-    pub events: u64,
-    /// State rows that differed from their replay, as `kind/id`.
-    pub different: Vec<String>,
 }
 
 impl Store {
@@ -87,7 +79,9 @@ impl Store {
         up_to: Option<i64>,
     ) -> Result<Vec<Recorded>, Error> {
         let rows = sqlx::query_as(
-            "select * from event where project_id = $1 and stream_id = $2 and version <= $3 order by version",
+            // `version > 0` is what lets the index of streams be used: it leaves announcements out.
+            "select * from event
+              where project_id = $1 and stream_id = $2 and version > 0 and version <= $3 order by version",
         )
         .bind(project.0)
         .bind(stream.into())
@@ -113,67 +107,18 @@ impl Store {
         Ok(Loaded { version, state })
     }
 
-    /// Replays every stream, compares the result with the state rows and, where asked, writes it.
+    /// Replays every stream, compares the result with the state rows and, where asked, repairs them.
     pub async fn rebuild(&self, write: bool) -> Result<Rebuild, Error> {
-        use syndarix_domain::{
-            approval::Approval, pull_request::PullRequest, run::Run, sprint::Sprint, story::Story,
-        };
-        let mut report = Rebuild::default();
-        self.rebuild_kind::<Sprint>(write, &mut report).await?;
-        self.rebuild_kind::<Story>(write, &mut report).await?;
-        self.rebuild_kind::<PullRequest>(write, &mut report).await?;
-        self.rebuild_kind::<Run>(write, &mut report).await?;
-        self.rebuild_kind::<Approval>(write, &mut report).await?;
-        Ok(report)
-    }
-
-    async fn rebuild_kind<M: Machine>(&self, write: bool, report: &mut Rebuild) -> Result<(), Error> {
-        let streams = sqlx::query(
-            "select distinct project_id, stream_id from event where kind = $1 order by project_id, stream_id",
-        )
-        .bind(M::KIND.name())
-        .fetch_all(&self.pool)
-        .await?;
-        for row in streams {
-            let (project, stream): (Uuid, Uuid) = (row.get(0), row.get(1));
-            self.rebuild_stream::<M>(ProjectId(project), stream, write, report).await?;
-        }
-        Ok(())
-    }
-
-    async fn rebuild_stream<M: Machine>(
-        &self,
-        project: ProjectId,
-        stream: Uuid,
-        write: bool,
-        report: &mut Rebuild,
-    ) -> Result<(), Error> {
-        let mut tx = self.pool.begin().await?;
-        // The row's lock keeps new events of this stream out while it is compared.
-        let stored = lock::<M>(&mut tx, project, stream).await?;
-        let history = self.history(project, stream, None).await?;
-        let Some(last) = history.last() else { return Ok(()) };
-        let Some(state) = replay::<M>(&history)? else { return Ok(()) };
-        report.streams += 1;
-        report.events += history.len() as u64;
-        let same = stored.is_some_and(|stored| stored.version == last.version && stored.state == state);
-        if !same {
-            report.different.push(format!("{}/{stream}", M::KIND.name()));
-            if write {
-                overwrite(&mut tx, project, stream, last.version, &state).await?;
-            }
-        }
-        tx.commit().await?;
-        Ok(())
+        rebuild::rebuild(&self.pool, write).await
     }
 }
 
-fn replay<M: Machine>(history: &[Recorded]) -> Result<Option<M>, Error> {
+pub(super) fn replay<M: Machine>(history: &[Recorded]) -> Result<Option<M>, Error> {
     history.iter().try_fold(None, |state, event| Ok(M::evolve(state, &event.decode::<M>()?)))
 }
 
 /// The table of a kind. Only names that are written here ever reach a statement.
-fn table(kind: Kind) -> &'static str {
+pub(super) fn table(kind: Kind) -> &'static str {
     kind.name()
 }
 
@@ -184,25 +129,6 @@ pub(super) async fn load<M: Machine>(
     id: Uuid,
 ) -> Result<Option<Loaded<M>>, Error> {
     let sql = format!("select version, state from {} where id = $1 and project_id = $2", table(M::KIND));
-    fetch(conn, sql, project, id).await
-}
-
-async fn lock<M: Machine>(
-    conn: &mut PgConnection,
-    project: ProjectId,
-    id: Uuid,
-) -> Result<Option<Loaded<M>>, Error> {
-    let sql =
-        format!("select version, state from {} where id = $1 and project_id = $2 for update", table(M::KIND));
-    fetch(conn, sql, project, id).await
-}
-
-async fn fetch<M: Machine>(
-    conn: &mut PgConnection,
-    sql: String,
-    project: ProjectId,
-    id: Uuid,
-) -> Result<Option<Loaded<M>>, Error> {
     let row = sqlx::query(AssertSqlSafe(sql)).bind(id).bind(project.0).fetch_optional(conn).await?;
     let Some(row) = row else { return Ok(None) };
     let state = serde_json::from_value(row.get("state"))
@@ -243,29 +169,4 @@ pub(super) async fn compare_and_set<M: Machine>(
         .execute(conn)
         .await?;
     if done.rows_affected() == 1 { Ok(()) } else { Err(Error::Conflict) }
-}
-
-async fn overwrite<M: Machine>(
-    conn: &mut PgConnection,
-    project: ProjectId,
-    id: Uuid,
-    version: i64,
-    state: &M,
-) -> Result<(), Error> {
-    let json =
-        serde_json::to_value(state).map_err(|source| Error::Corrupt { what: M::KIND.name(), source })?;
-    let sql = format!(
-        "insert into {} (id, project_id, version, phase, state, updated_at) values ($1, $2, $3, $4, $5, now())
-         on conflict (id) do update set version = excluded.version, phase = excluded.phase, state = excluded.state",
-        table(M::KIND)
-    );
-    sqlx::query(AssertSqlSafe(sql))
-        .bind(id)
-        .bind(project.0)
-        .bind(version)
-        .bind(state.phase())
-        .bind(json)
-        .execute(conn)
-        .await?;
-    Ok(())
 }

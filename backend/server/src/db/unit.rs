@@ -328,6 +328,9 @@ fn severity(event_type: &str) -> audit::Severity {
 /// commits of a project, so nothing slow may come after it.
 async fn number(conn: &mut PgConnection, pending: &mut [Recorded]) -> Result<(), Error> {
     let Some(project) = pending.first().map(|event| event.project_id) else { return Ok(()) };
+    if pending.iter().any(|event| event.project_id != project) {
+        return Err(Error::TwoProjects);
+    }
     let count = i64::try_from(pending.len()).unwrap_or(i64::MAX);
     let head: i64 =
         sqlx::query_scalar("update project_log set head = head + $2 where project_id = $1 returning head")

@@ -8,11 +8,13 @@ use axum::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
-use sqlx::types::Json;
+use sqlx::{PgPool, types::Json};
 use std::future::Future;
 
 /// How long an answer is kept, in hours.
 const KEPT_HOURS: i32 = 24;
+/// Answers cleared away in one statement: bounds its locks.
+const FORGOTTEN_AT_ONCE: i32 = 5_000;
 /// The longest key, in bytes.
 const MAX_KEY: usize = 200;
 
@@ -70,6 +72,16 @@ where
             Err(error)
         }
     }
+}
+
+/// Clears away what is kept no longer, some of it if there is much: who calls this comes again.
+pub async fn forget_old_answers(pool: &PgPool) -> Result<(), sqlx::Error> {
+    let sql = format!(
+        "delete from idempotency where (scope, key) in (
+            select scope, key from idempotency where created_at < now() - interval '{KEPT_HOURS} hours'
+             order by created_at limit {FORGOTTEN_AT_ONCE} for update skip locked)"
+    );
+    sqlx::query(sqlx::AssertSqlSafe(sql)).execute(pool).await.map(drop)
 }
 
 fn request_hash<B: Serialize>(body: &B) -> Result<Vec<u8>, ApiError> {

@@ -13,7 +13,7 @@ use std::{
     str::FromStr,
     time::{Duration, Instant},
 };
-use syndarix_postgres::{Embedded, EmbeddedOptions};
+use syndarix_postgres::{Embedded, EmbeddedOptions, Probe};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +27,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// How long the embedded server may take to stop; what it does not finish, it replays at the next start.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// A server that gives no answer at all for half a minute is taken for hung.
+const PROBE: Probe = Probe { every: Duration::from_secs(5), failures: 3 };
 /// Pauses between attempts to bring a dead embedded server back.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
@@ -92,11 +94,17 @@ impl Database {
 
     /// Closes the pool, then stops the embedded server.
     pub async fn close(self) {
+        self.close_by(Instant::now() + CLOSE_LIMIT + STOP_LIMIT).await;
+    }
+
+    /// The same, with whatever is left until the deadline.
+    pub(super) async fn close_by(self, deadline: Instant) {
         // Closing is a courtesy to the server: a connection that is stuck must not hold up the stop.
         drop(tokio::time::timeout(CLOSE_LIMIT, self.pool.close()).await);
         let Some(keeper) = self.embedded else { return };
         keeper.stop.cancel();
-        if tokio::time::timeout(STOP_LIMIT, keeper.task).await.is_err() {
+        let left = deadline.saturating_duration_since(Instant::now()).min(STOP_LIMIT);
+        if tokio::time::timeout(left, keeper.task).await.is_err() {
             tracing::warn!("the embedded PostgreSQL takes long to stop; it is left to its guard");
         }
         drop(fs::remove_file(&keeper.address_file));
@@ -108,17 +116,25 @@ fn keep(server: Embedded, options: EmbeddedOptions, stop: CancellationToken) -> 
     tokio::spawn(async move {
         let mut server = server;
         loop {
-            let died = tokio::select! {
-                died = server.died() => died,
+            tokio::select! {
+                died = server.died() => {
+                    let (status, log) = (died.status, died.log);
+                    tracing::error!(%status, %log, "the embedded PostgreSQL ended; starting it again");
+                    drop(server);
+                }
+                () = server.hung(PROBE) => {
+                    tracing::error!(pid = server.pid(), "the embedded PostgreSQL does not answer; starting it again");
+                    if let Err(error) = server.end_now().await {
+                        tracing::error!(%error, "the embedded PostgreSQL that hung did not end");
+                    }
+                }
                 () = stop.cancelled() => {
                     if let Err(error) = server.stop().await {
                         tracing::error!(%error, "the embedded PostgreSQL did not stop");
                     }
                     return;
                 }
-            };
-            tracing::error!(status = %died.status, log = %died.log, "the embedded PostgreSQL ended; starting it again");
-            drop(server);
+            }
             let Some(again) = restart(&options, &stop).await else { return };
             server = again;
         }
@@ -178,18 +194,24 @@ fn place_of(options: &PgConnectOptions) -> String {
 
 /// May be entered but not listed by others: as root, the embedded server runs as one of them.
 const DATA_DIR_MODE: u32 = 0o711;
+/// What lies in the data directory and is nobody else's business, however open that directory was before it was ours.
+const PRIVATE_DIRS: [&str; 4] = ["repositories", "workspaces", "mail", "git-home"];
 
 fn make_data_dir(path: &Path) -> Result<(), StartError> {
-    let failed = |source| StartError::DataDir { path: path.to_owned(), source };
-    if path.is_dir() {
-        return Ok(());
+    if !path.is_dir() {
+        make_dir(path, DATA_DIR_MODE)?;
     }
-    fs::DirBuilder::new().recursive(true).mode(DATA_DIR_MODE).create(path).map_err(failed)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(DATA_DIR_MODE)).map_err(failed)?;
-    for private in ["repositories", "workspaces"] {
-        fs::DirBuilder::new().mode(0o700).create(path.join(private)).map_err(failed)?;
-    }
-    Ok(())
+    PRIVATE_DIRS.iter().try_for_each(|name| make_dir(&path.join(name), 0o700))
+}
+
+/// With this mode, also when it is there already with another.
+fn make_dir(path: &Path, mode: u32) -> Result<(), StartError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
+        .map_err(|source| StartError::DataDir { path: path.to_owned(), source })
 }
 
 /// A database for one command: the configured one, that of a running `serve`, or the embedded one for as long as the
@@ -263,4 +285,29 @@ fn users_file(data_dir: &Path) -> Result<File, StartError> {
     let path = data_dir.join(USERS_FILE);
     let opened = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
     opened.map_err(|source| StartError::DataDir { path, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn in_a_directory_that_was_there_the_private_ones_are_closed_to_others() {
+        let place = tempfile::tempdir().unwrap();
+        fs::create_dir(place.path().join("mail")).unwrap();
+        fs::set_permissions(place.path().join("mail"), fs::Permissions::from_mode(0o777)).unwrap();
+        make_data_dir(place.path()).unwrap();
+        assert!(PRIVATE_DIRS.iter().all(|name| mode(&place.path().join(name)) == 0o700));
+    }
+
+    #[test]
+    fn a_new_data_directory_may_be_passed_through_and_no_more() {
+        let place = tempfile::tempdir().unwrap();
+        make_data_dir(&place.path().join("data")).unwrap();
+        assert_eq!(mode(&place.path().join("data")), 0o711);
+    }
 }

@@ -10,11 +10,13 @@
 mod database;
 mod error;
 mod models;
+mod signals;
 mod tools;
 
 pub use database::{Database, Session};
 pub use error::StartError;
 pub use models::{groups_of, scripted_groups};
+pub use signals::StopSignals;
 
 use crate::{
     clock::Clock,
@@ -26,10 +28,14 @@ use crate::{
 };
 use axum::Router;
 use sqlx::PgPool;
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use syndarix_bus::Hub;
 use syndarix_forge::{Git, LocalForge};
-use syndarix_jobs::{QueueConfig, Wake, Worker, WorkerConfig, WorkerHandle};
+use syndarix_jobs::{DRAIN_GRACE, QueueConfig, Wake, Worker, WorkerConfig, WorkerHandle};
 use syndarix_llm::{Gateway, GatewayPolicy, ModelGroups, PriceTable};
 use syndarix_mcp::Manager;
 use syndarix_mcp_ci::sandbox::{Isolation, Level};
@@ -42,6 +48,21 @@ pub const STOP_LIMIT: Duration = Duration::from_secs(30);
 const DRAIN_LIMIT: Duration = Duration::from_secs(12);
 /// How long requests may go on once the jobs have ended.
 const REQUESTS_LIMIT: Duration = Duration::from_secs(2);
+/// How long closing the connections to the tools may take.
+const TOOLS_LIMIT: Duration = Duration::from_secs(2);
+/// What the database has at the least, for a checkpoint of the embedded one.
+const DATABASE_SHARE: Duration = Duration::from_secs(6);
+
+const _: () = assert!(
+    DRAIN_LIMIT.as_secs()
+        + DRAIN_GRACE.as_secs()
+        + REQUESTS_LIMIT.as_secs()
+        + TOOLS_LIMIT.as_secs()
+        + DATABASE_SHARE.as_secs()
+        <= STOP_LIMIT.as_secs(),
+    "the parts of a stop must fit into it"
+);
+
 /// Short jobs, such as timers and notices, that this process runs at once.
 const DEFAULT_CONCURRENCY: u16 = 16;
 /// Jobs on repositories that this process runs at once: each starts git processes.
@@ -146,12 +167,6 @@ async fn assemble(
     let forge = LocalForge::new(git.clone(), &config.repositories(), &config.workspaces())?;
     let servers = tools::Servers { config: &config, keys: &keys, git, backend: backend_of(&config, address) };
     let tools = servers.build().await?;
-    let stop_tools = ending.clone();
-    tasks.spawn(async move {
-        if let Err(error) = syndarix_mcp_kit::serve(tools.listener, tools.router, stop_tools).await {
-            tracing::error!(%error, "the tools' server ended");
-        }
-    });
     let (hub, wake) = (Hub::default(), Wake::new());
     let store = Store::new(pool.clone(), options.clock, hub.clone(), wake.clone());
     features::agents::seed_default_team(&store, &features::agents::default_team()?)
@@ -172,6 +187,8 @@ async fn assemble(
         models: Models { gateway: gateway()?, groups: models },
     });
     features::schedule(&app).await.map_err(StartError::Schedule)?;
+    // Nothing after this can fail, so nothing before this runs by itself.
+    tasks.spawn(serve_tools(tools.listener, tools.router, ending.clone()));
     features::events::spawn_hub(&app, &tasks, ending.clone());
     features::audit::spawn_sealer(&app, &tasks, ending.clone());
     tasks.spawn(answer_http(listener, http::router(app.clone()), ending.clone()));
@@ -230,6 +247,12 @@ fn worker(app: &App, pool: PgPool) -> WorkerHandle {
     Worker::new(pool, features::jobs(app), config, app.wake.clone()).start()
 }
 
+async fn serve_tools(listener: TcpListener, router: Router, ending: CancellationToken) {
+    if let Err(error) = syndarix_mcp_kit::serve(listener, router, ending).await {
+        tracing::error!(%error, "the tools' server ended");
+    }
+}
+
 async fn answer_http(listener: TcpListener, router: Router, ending: CancellationToken) {
     let sockets = http::Sockets(listener);
     let service = router.into_make_service_with_connect_info::<http::Peer>();
@@ -255,13 +278,10 @@ impl Running {
         &self.database
     }
 
-    /// Resolves when SIGTERM or SIGINT asks for the end.
-    pub async fn asked_to_stop(&self) {
-        stop_signal().await;
-    }
-
-    /// Stops claiming, lets running work end, hands the rest back, ends streams and requests, stops the database.
+    /// Stops claiming, lets running work end, hands the rest back, ends streams and requests, stops the database: all
+    /// within [`STOP_LIMIT`], of which the database gets whatever the others left.
     pub async fn stop(self) {
+        let deadline = Instant::now() + STOP_LIMIT;
         let Self { app, database, worker, tasks, ending, .. } = self;
         app.stopping.cancel();
         if let Some(worker) = worker {
@@ -273,26 +293,10 @@ impl Running {
         if tokio::time::timeout(REQUESTS_LIMIT, tasks.wait()).await.is_err() {
             tracing::warn!("some requests are cut short");
         }
-        app.tools.close().await;
-        drop(app);
-        database.close().await;
-    }
-}
-
-/// Resolves when SIGTERM or SIGINT comes.
-pub async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let wait = |kind| async move {
-        match signal(kind) {
-            Ok(mut stream) => {
-                stream.recv().await;
-            }
-            // Without a handler the signal's default ends the process at once: nothing to wait for here.
-            Err(_) => std::future::pending().await,
+        if tokio::time::timeout(TOOLS_LIMIT, app.tools.close()).await.is_err() {
+            tracing::warn!("some calls of tools are cut short");
         }
-    };
-    tokio::select! {
-        () = wait(SignalKind::terminate()) => {}
-        () = wait(SignalKind::interrupt()) => {}
+        drop(app);
+        database.close_by(deadline).await;
     }
 }

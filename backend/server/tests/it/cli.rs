@@ -2,6 +2,7 @@
 
 use crate::support;
 use serde_json::Value;
+use sqlx::{Connection, PgConnection};
 use std::{
     io::{BufRead, BufReader, Write},
     os::unix::fs::PermissionsExt,
@@ -176,6 +177,36 @@ async fn serve_on_the_embedded_database_lets_commands_in_and_stops_in_time() {
     assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
     let after = with_dir(&["user", "list", "--json"]).output().unwrap();
     assert!(after.status.success(), "a command starts the database for itself");
+}
+
+#[tokio::test]
+async fn a_stop_that_is_asked_for_during_the_start_is_heard() {
+    let place = Place::new().await;
+    assert!(place.run(&["migrate"]).status.success());
+    let mut other = PgConnection::connect(place.url().as_str()).await.unwrap();
+    let mut held = other.begin().await.unwrap();
+    sqlx::query("lock table _sqlx_migrations").execute(&mut *held).await.unwrap();
+    let mut serve = syndarix()
+        .arg("--data-dir")
+        .arg(place.dir.path())
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .env("DATABASE_URL", place.url().as_str())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let waits = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    let begun = Instant::now();
+    // Not within the transaction: that would see the same activity again and again.
+    let mut watcher = PgConnection::connect(place.url().as_str()).await.unwrap();
+    while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut watcher).await.unwrap() == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "it does not come so far");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let told = Command::new("kill").args(["-TERM", &serve.id().to_string()]).status().unwrap();
+    assert!(told.success());
+    assert_eq!(serve.wait().unwrap().code(), Some(0), "in order, and not by the signal itself");
+    held.rollback().await.unwrap();
+    place.end().await;
 }
 
 /// What `serve` logs before it fails is not the sentence.

@@ -2,6 +2,9 @@
 
 use crate::support::TestApp;
 use axum::http::{Method, StatusCode};
+use sqlx::{Connection, PgConnection, postgres::PgPoolOptions};
+use std::time::Duration;
+use syndarix::db;
 
 #[tokio::test]
 async fn an_unknown_endpoint_is_a_problem_document_with_a_request_id() {
@@ -18,4 +21,22 @@ async fn a_missing_asset_is_not_found_and_never_the_index() {
     let app = TestApp::start().await;
     let (status, problem) = app.send(Method::GET, "/assets/of-an-older-version.js", None, None).await;
     assert_eq!((status, problem["code"].as_str()), (StatusCode::NOT_FOUND, Some("not_found")));
+}
+
+async fn a_migration_may_wait_longer_than_any_statement_of_ours() {
+    let app = TestApp::start().await;
+    let options = app.app.pool().connect_options().as_ref().clone();
+    let mut other = PgConnection::connect_with(&options).await.unwrap();
+    let mut migrating = other.begin().await.unwrap();
+    sqlx::query("lock table _sqlx_migrations").execute(&mut *migrating).await.unwrap();
+    let limited = PgPoolOptions::new().connect_lazy_with(options.options([("statement_timeout", "100ms")]));
+    let waiting = tokio::task::spawn(async move { db::migrate(&limited).await });
+    let looked = tokio::time::timeout(Duration::from_secs(1), async {
+        while !waiting.is_finished() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    assert!(looked.await.is_err(), "it waits, ten times the limit long");
+    migrating.rollback().await.unwrap();
+    waiting.await.unwrap().unwrap();
 }

@@ -3,7 +3,13 @@
 use crate::support::TestApp;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
+use sqlx::postgres::PgPoolOptions;
+use std::time::{Duration, Instant};
+use syndarix::db::{Author, Error, Store};
+use syndarix_bus::Hub;
 use syndarix_domain::ids::ProjectId;
+use syndarix_jobs::Wake;
+use uuid::Uuid;
 
 struct Desk {
     app: TestApp,
@@ -133,10 +139,113 @@ async fn a_state_row_that_was_changed_by_hand_is_found_and_made_anew_from_its_ev
         .await
         .unwrap();
     let found = rows.rebuild(true).await.unwrap();
-    assert_eq!(found.different, [format!("story/{story}")]);
+    assert_eq!((found.different, found.left), (vec![format!("story/{story}: another state")], vec![]));
     assert!(rows.rebuild(false).await.unwrap().different.is_empty());
     let (_, view) = desk.get(&format!("/stories/{story}")).await;
     assert_eq!(view["title"], "Sort the list");
+}
+
+#[tokio::test]
+async fn whatever_is_wrong_with_a_state_row_is_told_and_repaired() {
+    let desk = Desk::open().await;
+    let mut stories = Vec::new();
+    for title in ["version", "phase", "project", "missing", "kept"] {
+        stories.push(desk.story(title).await);
+    }
+    let (pool, rows) = (desk.app.app.pool(), &desk.app.app.store);
+    let read = || async {
+        let sql = "select id::text, project_id::text, version, phase, state from story order by id";
+        sqlx::query_as::<_, (String, String, i64, String, Value)>(sql).fetch_all(pool).await.unwrap()
+    };
+    let before = read().await;
+    let other = desk.app.project(&desk.token).await;
+    for (sql, id) in [
+        ("update story set version = version + 1 where id = $1::uuid", &stories[0]),
+        ("update story set phase = 'done' where id = $1::uuid", &stories[1]),
+        (
+            "update story set project_id = (select id from project order by id desc limit 1) where id = $1::uuid",
+            &stories[2],
+        ),
+        ("delete from story where id = $1::uuid", &stories[3]),
+        (
+            "insert into story select $1::uuid, project_id, 1, phase, state, now() from story limit 1",
+            &Uuid::max().to_string(),
+        ),
+    ] {
+        assert_eq!(
+            sqlx::query(sql).bind(id).execute(pool).await.unwrap().rows_affected(),
+            1,
+            "{sql}, {other}"
+        );
+    }
+    let expected = [
+        format!("story/{}: another version", stories[0]),
+        format!("story/{}: another phase", stories[1]),
+        format!("story/{}: another project", stories[2]),
+        format!("story/{}: events without a row", stories[3]),
+        format!("story/{}: a row without events", Uuid::max()),
+    ];
+    let told = rows.rebuild(false).await.unwrap().different;
+    let repaired = rows.rebuild(true).await.unwrap();
+    assert_eq!((told.as_slice(), repaired.different.as_slice()), (&expected[..], &expected[..]));
+    assert_eq!((repaired.left.is_empty(), read().await), (true, before));
+}
+
+#[tokio::test]
+async fn a_stream_that_is_made_while_all_are_compared_is_no_difference() {
+    let desk = std::sync::Arc::new(Desk::open().await);
+    let writer = std::sync::Arc::clone(&desk);
+    let writing = tokio::task::spawn(async move {
+        for round in 0..60 {
+            writer.story(&format!("Story {round}")).await;
+        }
+    });
+    while !writing.is_finished() {
+        let found = desk.app.app.store.rebuild(false).await.unwrap();
+        assert!(found.different.is_empty(), "{found:?}");
+    }
+    writing.await.unwrap();
+}
+
+#[tokio::test]
+async fn the_history_of_a_stream_is_read_by_the_index_of_streams() {
+    let desk = Desk::open().await;
+    let story: Uuid = desk.story("Sort the list").await.parse().unwrap();
+    let pool = desk.app.app.pool();
+    let used = || async {
+        let sql = "select idx_scan from pg_stat_user_indexes where indexrelname = 'event_stream_version_key'";
+        sqlx::query_scalar::<_, i64>(sql).fetch_one(pool).await.unwrap()
+    };
+    let before = used().await;
+    // In a table of a few rows the planner would rather read all of them.
+    let options = pool.connect_options().as_ref().clone().options([("enable_seqscan", "off")]);
+    let own = PgPoolOptions::new().connect_lazy_with(options);
+    let reader = Store::new(own.clone(), desk.app.clock.clone(), Hub::default(), Wake::new());
+    let history = reader.history(ProjectId(desk.project.parse().unwrap()), story, None).await.unwrap();
+    assert_eq!(history.len(), 1);
+    // Counters are written down at the end of a session.
+    own.close().await;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while used().await == before {
+        assert!(Instant::now() < deadline, "it was not used");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_unit_that_moves_two_projects_is_refused() {
+    let desk = Desk::open().await;
+    let other: ProjectId = ProjectId(desk.app.project(&desk.token).await.parse().unwrap());
+    let mut uow = desk.app.app.store.begin(Author::system()).await.unwrap();
+    uow.announce(
+        ProjectId(desk.project.parse().unwrap()),
+        "agent",
+        Uuid::max(),
+        "agent.changed.v1",
+        json!({}),
+    );
+    uow.announce(other, "agent", Uuid::max(), "agent.changed.v1", json!({}));
+    assert!(matches!(uow.commit().await, Err(Error::TwoProjects)));
 }
 
 #[tokio::test]

@@ -25,6 +25,7 @@ mod main_job;
 mod notices;
 mod operations;
 mod projects;
+mod reconcilers;
 mod runs;
 mod scene;
 mod seed;

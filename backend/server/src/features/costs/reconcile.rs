@@ -1,5 +1,6 @@
 //! Ends reservations that nobody will settle: their process died and their run was stopped, so that no later
-//! attempt of the same step comes by. Takes no input and may run at any time, any number of times.
+//! attempt of the same step comes by. Clears away answers to commands that are kept no longer. Takes no input and may
+//! run at any time, any number of times.
 
 use crate::{
     db::Error,
@@ -58,6 +59,7 @@ impl Reconcile {
             tx.commit().await?;
             tracing::warn!(%project, %step, "ended an abandoned reservation at its worst case");
         }
+        crate::http::forget_old_answers(self.app.pool()).await?;
         Ok(Outcome::Done)
     }
 }

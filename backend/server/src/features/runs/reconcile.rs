@@ -84,7 +84,10 @@ impl Reconcile {
         let stranded: Vec<Stranded> = sqlx::query_as(STRANDED).bind(BATCH).fetch_all(self.app.pool()).await?;
         for run in stranded {
             tracing::warn!(run = %run.id, phase = %run.phase, waits = ?run.waits, buried = ?run.buried, "a run was left behind");
-            retry_conflicts(|| self.move_on(&run)).await?;
+            // One that cannot be moved must not keep the others where they are; it is looked at again next time.
+            if let Err(error) = retry_conflicts(|| self.move_on(&run)).await {
+                tracing::error!(run = %run.id, error = &error as &dyn std::error::Error, "a run cannot be moved on");
+            }
         }
         Ok(Outcome::Done)
     }

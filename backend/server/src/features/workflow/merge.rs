@@ -104,7 +104,7 @@ impl Merge {
     }
 }
 
-fn request(pr: &PullRequest, author: &str) -> Result<MergeRequest, GitError> {
+pub(super) fn request(pr: &PullRequest, author: &str) -> Result<MergeRequest, GitError> {
     let head = match &pr.phase {
         Phase::Approved { head, .. } => head,
         _ => &pr.head,

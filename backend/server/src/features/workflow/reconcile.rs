@@ -4,7 +4,7 @@
 use super::{merge, stage};
 use crate::{
     db::{Author, Error, Uow, retry_conflicts},
-    features::job,
+    features::{agents, job, knowledge},
     state::App,
 };
 use async_trait::async_trait;
@@ -16,6 +16,7 @@ use syndarix_domain::{
     pull_request::{self, PullRequest},
     story::{Command, Feedback, Phase, Story, Work},
 };
+use syndarix_forge::ObjectId;
 use syndarix_jobs::{Handler, Job, Lease, NewJob, Outcome, Recurring, ensure_recurring};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -47,13 +48,14 @@ struct Stranded {
     buried: Option<String>,
 }
 
-// A story that changed a moment ago is being worked on.
+// A story that changed a moment ago is being worked on. The phases that are not worked in are those of the index
+// `story_working`.
 const STRANDED: &str = "
 with live as (
     select s.id, s.project_id, s.version, s.updated_at, s.state -> 'phase' -> 'work' ->> 'name' as work,
            (s.state -> 'phase' -> 'work' ->> 'run')::uuid as run, s.state -> 'change' ->> 'pull_request' as pr
       from story s
-     where s.state -> 'phase' ->> 'name' = 'working' and s.updated_at < now() - interval '10 seconds'
+     where s.phase not in ('done', 'blocked', 'cancelled') and s.state -> 'phase' ->> 'name' = 'working' and s.updated_at < now() - interval '10 seconds'
 ), missing as (
     select live.*, null::text as stands,
            (select d.reason from job_dead d
@@ -90,12 +92,16 @@ impl Reconcile {
         let stranded: Vec<Stranded> = sqlx::query_as(STRANDED).bind(BATCH).fetch_all(self.app.pool()).await?;
         for story in stranded {
             tracing::warn!(story = %story.id, stands = ?story.stands, buried = ?story.buried, "a story was left behind");
-            retry_conflicts(|| self.move_on(&story)).await?;
+            // One that cannot be moved must not keep the others where they are; it is looked at again next time.
+            if let Err(error) = retry_conflicts(|| self.move_on(&story)).await {
+                tracing::error!(story = %story.id, error = &error as &dyn std::error::Error, "a story cannot be moved on");
+            }
         }
         Ok(Outcome::Done)
     }
 
     async fn move_on(&self, stranded: &Stranded) -> Result<(), Error> {
+        let merged = self.merged_in_git(stranded).await?;
         let mut uow = self.app.store.begin(Author::system()).await?;
         let version: i64 = sqlx::query_scalar("select version from story where id = $1 for no key update")
             .bind(stranded.id)
@@ -104,13 +110,32 @@ impl Reconcile {
         if version != stranded.version {
             return Ok(());
         }
-        repair(&mut uow, stranded).await?;
+        repair(&mut uow, stranded, merged).await?;
         uow.commit().await?;
         Ok(())
     }
+
+    /// The merge that a job made before it was given up: git moved, and nobody was told.
+    async fn merged_in_git(&self, stranded: &Stranded) -> Result<Option<ObjectId>, Error> {
+        let (project, id) = (ProjectId(stranded.project_id), StoryId(stranded.id));
+        if stranded.buried.is_none() || stranded.stands.as_deref() != Some("approved") {
+            return Ok(None);
+        }
+        let Some(change) = self.app.store.read::<Story>(project, id).await?.state.change else {
+            return Ok(None);
+        };
+        let pr = self.app.store.read::<PullRequest>(project, change.pull_request).await?.state;
+        let author = agents::author_of(self.app.pool(), &pr).await?;
+        let found = match merge::request(&pr, &author) {
+            Ok(request) => self.app.forge.find_merge(project.0, &request).await,
+            Err(error) => Err(error.into()),
+        };
+        // Without a look nobody knows, and what is recorded as failed cannot be taken back.
+        found.map_err(|error| Error::Outside(error.to_string()))
+    }
 }
 
-async fn repair(uow: &mut Uow, stranded: &Stranded) -> Result<(), Error> {
+async fn repair(uow: &mut Uow, stranded: &Stranded, merged: Option<ObjectId>) -> Result<(), Error> {
     let (project, id) = (ProjectId(stranded.project_id), StoryId(stranded.id));
     let story: Story = uow.load(project, id).await?;
     let Phase::Working { stage, work, .. } = &story.phase else { return Ok(()) };
@@ -127,13 +152,24 @@ async fn repair(uow: &mut Uow, stranded: &Stranded) -> Result<(), Error> {
         }
         (Work::Merging { .. }, _) => {
             let Some(change) = &story.change else { return Ok(()) };
-            merging(uow, &story, change.pull_request, stranded).await
+            merging(uow, &story, change.pull_request, stranded, merged).await
         }
         (Work::Idle, _) => Ok(()),
     }
 }
 
-async fn merging(uow: &mut Uow, story: &Story, id: PullRequestId, stranded: &Stranded) -> Result<(), Error> {
+async fn merging(
+    uow: &mut Uow,
+    story: &Story,
+    id: PullRequestId,
+    stranded: &Stranded,
+    merged: Option<ObjectId>,
+) -> Result<(), Error> {
+    if let Some(commit) = merged.map(|commit| commit.to_string()) {
+        knowledge::index_soon(uow, story.project, &commit).await?;
+        let command = pull_request::Command::FinishMerge { commit };
+        return uow.tell::<PullRequest>(story.project, id, &command).await;
+    }
     let pr: PullRequest = uow.load(story.project, id).await?;
     let command = match (&pr.phase, &stranded.buried) {
         (pull_request::Phase::Approved { .. }, Some(buried)) => {
