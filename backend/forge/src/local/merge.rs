@@ -69,6 +69,17 @@ pub(crate) async fn prepare(repository: &Repository, request: &MergeRequest) -> 
     Ok(Prepared::Ready { base, commit })
 }
 
+/// The merge that the base branch holds already.
+pub(super) async fn find(
+    repository: &Repository,
+    request: &MergeRequest,
+) -> Result<Option<ObjectId>, ForgeError> {
+    match repository.branch_head(&request.base_branch).await? {
+        Some(base) => find_merge(repository, request, &base).await,
+        None => Ok(None),
+    }
+}
+
 /// The merge an earlier attempt made: same key, same head. The head is compared as well, so that a commit that merely
 /// carries a copied trailer is not taken for it.
 async fn find_merge(

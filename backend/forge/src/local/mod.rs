@@ -235,6 +235,10 @@ impl Forge for LocalForge {
         })
     }
 
+    async fn merged(&self, project: Uuid, request: &MergeRequest) -> Result<Option<ObjectId>, ForgeError> {
+        merge::find(&self.open(project)?, request).await
+    }
+
     async fn merge(&self, project: Uuid, request: &MergeRequest) -> Result<MergeOutcome, ForgeError> {
         let repository = self.open(project)?;
         let lock = self.lock(project, &repository).await?;
