@@ -1,8 +1,8 @@
 //! The record of what was sent to whom.
 
-use super::{mail::NotSent, notify::Notice};
+use super::{mail::NotSent, notify::Notice, queries::APPROVERS};
 use crate::{db::Error, state::App};
-use sqlx::{FromRow, PgPool};
+use sqlx::{AssertSqlSafe, FromRow, PgPool};
 use syndarix_domain::ids::ProjectId;
 use uuid::Uuid;
 
@@ -30,18 +30,9 @@ pub(super) async fn recipients(
     project: ProjectId,
     escalated: bool,
 ) -> Result<Vec<Person>, Error> {
-    let people = sqlx::query_as(
-        "with named as (
-             select user_id from project_member where project_id = $1 and role in ('approver', 'admin')
-         ), managers as (
-             select m.user_id from membership m join project p on p.organisation_id = m.organisation_id
-             where p.id = $1 and m.role in ('owner', 'admin')
-         )
-         select u.id, u.name, u.email from app_user u
-         where u.id in (select user_id from named)
-            or (($2 or not exists (select 1 from named)) and u.id in (select user_id from managers))
-         order by u.id",
-    )
+    let people = sqlx::query_as(AssertSqlSafe(format!(
+        "{APPROVERS} or ($2 and u.id in (select user_id from managers)) order by u.id"
+    )))
     .bind(project.0)
     .bind(escalated)
     .fetch_all(pool)
