@@ -14,7 +14,7 @@ mod ui;
 
 pub use error::ApiError;
 pub use extract::{Caller, CallerKind, ValidJson, ValidQuery};
-pub use idempotency::{Idempotency, idempotent};
+pub use idempotency::{Idempotency, idempotent, keyed};
 pub use page::{List, Page};
 pub use router::{openapi, router};
 pub use scope::{Admin, Approve, Edit, OrganisationRole, ProjectRole, ProjectScope, View, Work};

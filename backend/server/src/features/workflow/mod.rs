@@ -22,7 +22,7 @@ pub use diff::{DiffView, FileView, diff};
 pub use pull_requests::{CreateComment, CreatePullRequest, view as pull_request};
 pub(crate) use queries::names;
 pub use reconcile::schedule;
-pub use sprints::{CompleteSprint, CreateSprint, SprintView, answer_sprint, plan, start};
+pub use sprints::{ChangeSprint, CompleteSprint, CreateSprint, SprintView, answer_sprint, plan, start};
 pub use stories::{CreateStory, MoveStory, Reason, command, view as story, write};
 pub use views::{AuthorView, CommentView, HistoryItem, Owner, PullRequestView, StoryView};
 

@@ -1,10 +1,10 @@
 //! Sprints: plan, start, review, complete.
 
-use super::queries::{self, SprintRow};
+use super::queries::{self, SprintRow, SprintStory};
 use crate::{
     db::{Author, Error, Uow, retry_conflicts},
     features::approvals,
-    http::{ApiError, Edit, Idempotency, List, ProjectScope, ValidJson, View, idempotent},
+    http::{ApiError, Edit, Idempotency, List, ProjectScope, ValidJson, View, idempotent, keyed},
     state::App,
 };
 use axum::{
@@ -20,7 +20,7 @@ use syndarix_domain::{
     ids::{ApprovalId, ProjectId, SprintId, StoryId},
     machine::Machine as _,
     policy::{Action, Verdict},
-    sprint::{Command, New, Sprint},
+    sprint::{Command, New, Phase, Sprint},
     story::{self, Story},
 };
 use utoipa::ToSchema;
@@ -30,7 +30,7 @@ use uuid::Uuid;
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list_sprints, create_sprint))
-        .routes(routes!(show_sprint))
+        .routes(routes!(show_sprint, change_sprint))
         .routes(routes!(start_sprint))
         .routes(routes!(review_sprint))
         .routes(routes!(complete_sprint))
@@ -61,7 +61,7 @@ pub struct SprintView {
     pub version: i64,
     /// Points of all its stories.
     pub points_total: i64,
-    /// Points of those that are done: its velocity.
+    /// Points of those that are done: once it is done, its velocity as its last event recorded it.
     pub points_done: i64,
     /// Its stories, the cancelled ones left out.
     pub stories: i64,
@@ -70,6 +70,10 @@ pub struct SprintView {
 impl From<SprintRow> for SprintView {
     fn from(row: SprintRow) -> Self {
         let sprint = row.state.0;
+        let velocity = match &sprint.phase {
+            Phase::Done { points, .. } => Some(i64::from(*points)),
+            _ => None,
+        };
         Self {
             id: sprint.id.0,
             project_id: sprint.project.0,
@@ -81,7 +85,7 @@ impl From<SprintRow> for SprintView {
             ends_on: sprint.ends_on,
             version: row.version,
             points_total: row.points_total,
-            points_done: row.points_done,
+            points_done: velocity.unwrap_or(row.points_done),
             stories: row.stories,
         }
     }
@@ -110,13 +114,10 @@ async fn create_sprint(
     key: Option<Idempotency>,
     ValidJson(body): ValidJson<CreateSprint>,
 ) -> Result<(StatusCode, Json<SprintView>), ApiError> {
-    let (author, project) = (Author::of(scope.actor()), scope.project());
-    let view = idempotent(&app, key, &body, || async {
-        let id = plan(&app, author, project, &body).await?;
-        Ok(queries::sprint(app.pool(), project, id.0).await?.into())
-    })
-    .await?;
-    Ok((StatusCode::CREATED, Json(view)))
+    let (author, project) = (keyed(Author::of(scope.actor()), key, &body)?, scope.project());
+    let work = || plan(&app, author, project, &body);
+    let made = idempotent(&app, author, work, |sprint: SprintId| view(&app, project, sprint.0)).await?;
+    Ok((StatusCode::CREATED, Json(made)))
 }
 
 /// Plans a sprint.
@@ -138,8 +139,7 @@ pub async fn plan(
             ends_on: body.ends_on,
         };
         uow.create::<Sprint>(project, id, &Command::Create(new)).await?;
-        uow.commit().await?;
-        Ok(id)
+        Ok(uow.commit_with(id).await?)
     })
     .await
 }
@@ -162,7 +162,60 @@ async fn show_sprint(
     scope: ProjectScope<View>,
     Path((_project, sprint)): Path<(Uuid, Uuid)>,
 ) -> Result<Json<SprintView>, ApiError> {
-    Ok(Json(queries::sprint(app.pool(), scope.project(), sprint).await?.into()))
+    Ok(Json(view(&app, scope.project(), sprint).await?))
+}
+
+/// What to change; what is left out stays.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+pub struct ChangeSprint {
+    /// A short name.
+    pub name: Option<String>,
+    /// What it is for.
+    pub goal: Option<String>,
+    /// Its first day.
+    pub starts_on: Option<NaiveDate>,
+    /// Its last day.
+    pub ends_on: Option<NaiveDate>,
+}
+
+#[utoipa::path(patch, path = "/projects/{project_id}/sprints/{sprint_id}", operation_id = "change_sprint", tag = "sprints",
+    description = "While it is planned. An open question about it is superseded: it was about the sprint as it was.",
+    params(("project_id" = Uuid, Path), ("sprint_id" = Uuid, Path)), request_body = ChangeSprint,
+    responses((status = 200, body = SprintView), (status = 404), (status = 409), (status = 422)))]
+async fn change_sprint(
+    State(app): State<App>,
+    scope: ProjectScope<Edit>,
+    Path((_project, sprint)): Path<(Uuid, Uuid)>,
+    key: Option<Idempotency>,
+    ValidJson(body): ValidJson<ChangeSprint>,
+) -> Result<Json<SprintView>, ApiError> {
+    let (author, project) = (keyed(Author::of(scope.actor()), key, &body)?, scope.project());
+    let work = || retry_conflicts(|| change(&app, author, (project, sprint), &body));
+    Ok(Json(idempotent(&app, author, work, |()| view(&app, project, sprint)).await?))
+}
+
+async fn change(
+    app: &App,
+    author: Author,
+    (project, sprint): (ProjectId, Uuid),
+    body: &ChangeSprint,
+) -> Result<(), ApiError> {
+    let mut uow = app.store.begin(author).await?;
+    let now: Sprint = uow.load(project, sprint).await?;
+    let text = |new: &Option<String>, old: String| new.as_ref().map_or(old, |new| new.trim().to_owned());
+    let command = Command::Edit {
+        name: text(&body.name, now.name),
+        goal: text(&body.goal, now.goal),
+        starts_on: body.starts_on.or(now.starts_on),
+        ends_on: body.ends_on.or(now.ends_on),
+    };
+    uow.execute::<Sprint>(project, sprint, &command).await?;
+    uow.commit().await?;
+    Ok(())
+}
+
+async fn view(app: &App, project: ProjectId, sprint: Uuid) -> Result<SprintView, ApiError> {
+    Ok(queries::sprint(app.pool(), project, sprint).await?.into())
 }
 
 #[utoipa::path(post, path = "/projects/{project_id}/sprints/{sprint_id}/start", operation_id = "start_sprint", tag = "sprints",
@@ -174,22 +227,18 @@ async fn start_sprint(
     Path((_project, sprint)): Path<(Uuid, Uuid)>,
     key: Option<Idempotency>,
 ) -> Result<Json<SprintView>, ApiError> {
-    let (author, project) = (Author::of(scope.actor()), scope.project());
-    let view = idempotent(&app, key, &(), || async {
-        start(&app, author, project, sprint).await?;
-        Ok(queries::sprint(app.pool(), project, sprint).await?.into())
-    })
-    .await?;
-    Ok(Json(view))
+    let (author, project) = (keyed(Author::of(scope.actor()), key, &())?, scope.project());
+    let work = || start(&app, author, project, sprint);
+    Ok(Json(idempotent(&app, author, work, |()| view(&app, project, sprint)).await?))
 }
 
 /// Starts a sprint, or asks a human first where the policy says so.
 pub async fn start(app: &App, author: Author, project: ProjectId, sprint: Uuid) -> Result<(), ApiError> {
     retry_conflicts(|| async {
         let mut uow = app.store.begin(author).await?;
-        let stories = queries::stories_of_sprint(uow.conn(), project, sprint).await?.len();
-        let stories = u32::try_from(stories).unwrap_or(u32::MAX);
-        let gate = gate(&mut uow, project, sprint, false).await?;
+        let stories = queries::lock_stories_of_sprint(&mut uow, project, sprint).await?;
+        let gate = gate(&mut uow, project, (sprint, &stories), false).await?;
+        let stories = u32::try_from(stories.len()).unwrap_or(u32::MAX);
         uow.execute::<Sprint>(project, sprint, &Command::Start { stories, gate }).await?;
         uow.commit().await?;
         Ok(())
@@ -225,23 +274,18 @@ async fn complete_sprint(
     key: Option<Idempotency>,
     ValidJson(body): ValidJson<CompleteSprint>,
 ) -> Result<Json<SprintView>, ApiError> {
-    let project = scope.project();
-    let view = idempotent(&app, key, &body, || async {
-        retry_conflicts(|| complete(&app, &scope, sprint, body.carry_over_to)).await?;
-        Ok(queries::sprint(app.pool(), project, sprint).await?.into())
-    })
-    .await?;
-    Ok(Json(view))
+    let (author, project) = (keyed(Author::of(scope.actor()), key, &body)?, scope.project());
+    let work = || retry_conflicts(|| complete(&app, author, (project, sprint), body.carry_over_to));
+    Ok(Json(idempotent(&app, author, work, |()| view(&app, project, sprint)).await?))
 }
 
 async fn complete(
     app: &App,
-    scope: &ProjectScope<Edit>,
-    sprint: Uuid,
+    author: Author,
+    (project, sprint): (ProjectId, Uuid),
     to: Option<Uuid>,
 ) -> Result<(), ApiError> {
-    let project = scope.project();
-    let mut uow = app.store.begin(Author::of(scope.actor())).await?;
+    let mut uow = app.store.begin(author).await?;
     if let Some(target) = to {
         if target == sprint {
             return Err(ApiError::invalid("carry_over_to", "is this sprint itself"));
@@ -249,16 +293,19 @@ async fn complete(
         uow.load::<Sprint>(project, target).await?;
         carry_over(&mut uow, project, sprint, target).await?;
     }
-    let (unfinished, points) = stories(&mut uow, project, sprint).await?;
-    let gate = if unfinished.is_empty() { gate(&mut uow, project, sprint, true).await? } else { None };
+    let stories = queries::lock_stories_of_sprint(&mut uow, project, sprint).await?;
+    let (unfinished, points) = outcome(&stories);
+    let gate =
+        if unfinished.is_empty() { gate(&mut uow, project, (sprint, &stories), true).await? } else { None };
     uow.execute::<Sprint>(project, sprint, &Command::Complete { unfinished, points, gate }).await?;
     uow.commit().await?;
     Ok(())
 }
 
+/// Moves what is not done; the move says in both sprints where the story came from and went to.
 async fn carry_over(uow: &mut Uow, project: ProjectId, from: Uuid, to: Uuid) -> Result<(), Error> {
-    let (unfinished, _) = stories(uow, project, from).await?;
-    for story in unfinished {
+    let stories = queries::lock_stories_of_sprint(uow, project, from).await?;
+    for story in outcome(&stories).0 {
         let command = story::Command::MoveToSprint { sprint: Some(SprintId(to)) };
         uow.execute::<Story>(project, story, &command).await?;
     }
@@ -293,11 +340,11 @@ async fn command(
     Ok(Json(queries::sprint(app.pool(), scope.project(), sprint).await?.into()))
 }
 
-/// The question about starting or completing a sprint, where the policy wants one.
+/// The question about starting or completing a sprint with these stories, where the policy wants one.
 async fn gate(
     uow: &mut Uow,
     project: ProjectId,
-    sprint: Uuid,
+    (sprint, stories): (Uuid, &[SprintStory]),
     complete: bool,
 ) -> Result<Option<ApprovalId>, Error> {
     let action = if complete { Action::SprintComplete } else { Action::SprintStart };
@@ -318,7 +365,10 @@ async fn gate(
         summary: state.goal.clone(),
         story: None,
         pull_request: None,
-        arguments: json!({ "sprint": state.name, "goal": state.goal, "starts_on": state.starts_on, "ends_on": state.ends_on }),
+        arguments: json!({
+            "sprint": state.name, "goal": state.goal, "starts_on": state.starts_on, "ends_on": state.ends_on,
+            "stories": stories,
+        }),
         editable: false,
         confidence: None,
         alternatives: Vec::new(),
@@ -328,7 +378,8 @@ async fn gate(
     Ok(Some(id))
 }
 
-/// Starts or completes the sprint when a human agreed; notes it when not.
+/// Starts or completes the sprint when a human agreed; notes it when not. What the machine refuses is no decision: whoever
+/// decides is told why.
 pub async fn answer_sprint(
     uow: &mut Uow,
     approval: &Approval,
@@ -340,19 +391,21 @@ pub async fn answer_sprint(
     let command = if !approved {
         Command::Decline { approval: approval.request.id }
     } else if complete {
-        let (unfinished, points) = stories(uow, project, sprint.0).await?;
+        let stories = queries::lock_stories_of_sprint(uow, project, sprint.0).await?;
+        let (unfinished, points) = outcome(&stories);
         Command::Complete { unfinished, points, gate: None }
     } else {
-        let stories = queries::stories_of_sprint(uow.conn(), project, sprint.0).await?.len();
+        let stories = queries::lock_stories_of_sprint(uow, project, sprint.0).await?.len();
         Command::Start { stories: u32::try_from(stories).unwrap_or(u32::MAX), gate: None }
     };
-    uow.tell::<Sprint>(project, sprint, &command).await
+    uow.execute::<Sprint>(project, sprint, &command).await?;
+    Ok(())
 }
 
 /// The stories that are not done, and the points of those that are.
-async fn stories(uow: &mut Uow, project: ProjectId, sprint: Uuid) -> Result<(Vec<StoryId>, u32), Error> {
-    let rows = queries::stories_of_sprint(uow.conn(), project, sprint).await?;
-    let unfinished = rows.iter().filter(|row| row.1 != "done").map(|row| StoryId(row.0)).collect();
-    let points = rows.iter().filter(|row| row.1 == "done").filter_map(|row| u32::try_from(row.2?).ok()).sum();
-    Ok((unfinished, points))
+fn outcome(stories: &[SprintStory]) -> (Vec<StoryId>, u32) {
+    let unfinished = stories.iter().filter(|story| !story.done).map(|story| StoryId(story.id)).collect();
+    let points =
+        stories.iter().filter(|story| story.done).filter_map(|story| u32::try_from(story.points?).ok());
+    (unfinished, points.sum())
 }
