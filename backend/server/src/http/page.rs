@@ -37,7 +37,8 @@ impl Page {
         key.map(Some).ok_or_else(|| ApiError::invalid("cursor", "is not one that this API gave"))
     }
 
-    /// The cursor as an offset, for a list in which nothing moves while it is read.
+    /// The cursor as an offset, for a list whose order hardly moves under a reader: what comes on top meanwhile shows an item
+    /// twice, and what leaves it hides one.
     pub fn offset(&self) -> Result<i64, ApiError> {
         match &self.cursor {
             None => Ok(0),

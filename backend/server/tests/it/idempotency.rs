@@ -154,6 +154,25 @@ async fn a_command_that_was_refused_leaves_its_key_for_the_next_attempt() {
 }
 
 #[tokio::test]
+async fn a_key_from_before_ids_got_the_id_that_it_has_now() {
+    let desk = Desk::open().await;
+    desk.post_with_key("/stories", "key-1", json!({ "title": "Once only" })).await;
+    let (_, me) = desk.app.get("/api/v1/me", &desk.token).await;
+    let (who, path) = (me["user"]["id"].as_str().unwrap(), desk.path("/stories"));
+    let key = format!("{who} POST {}\nkey-1", path.strip_prefix("/api/v1").unwrap());
+    // As the migration computes it.
+    let known: bool = sqlx::query_scalar(
+        "select exists (select 1 from idempotency
+         where id = encode(substring(sha256(convert_to($1, 'UTF8')) for 16), 'hex')::uuid)",
+    )
+    .bind(key)
+    .fetch_one(desk.app.app.pool())
+    .await
+    .unwrap();
+    assert!(known);
+}
+
+#[tokio::test]
 async fn a_key_is_forgotten_after_a_day() {
     let desk = Desk::open().await;
     let body = json!({ "title": "Again" });

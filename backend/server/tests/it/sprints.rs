@@ -109,7 +109,8 @@ async fn a_question_is_about_the_stories_that_it_shows_and_is_superseded_when_th
     assert_eq!((status, &problem["outcome"]), (StatusCode::CONFLICT, &json!("superseded")));
     assert_eq!(desk.show(&sprint).await["approval_id"], Value::Null, "no dead end");
     let mails: i64 = sqlx::query_scalar(
-        "select count(*) from job where kind = 'people.notify' and payload ->> 'sentence' like '%ask again%'",
+        "select count(*) from job join app_user u on u.id = (payload ->> 'only')::uuid
+         where kind = 'people.notify' and payload ->> 'sentence' like '%ask again%' and u.name = 'maria'",
     )
     .fetch_one(desk.app.app.pool())
     .await

@@ -1,9 +1,11 @@
 //! Sprints: plan, start, review, complete.
 
-use super::queries::{self, SprintRow, SprintStory};
+use super::{
+    queries::{self, SprintRow},
+    sprint_gate::{gate, outcome},
+};
 use crate::{
     db::{Author, Error, Uow, retry_conflicts},
-    features::approvals,
     http::{ApiError, Edit, Idempotency, List, ProjectScope, ValidJson, View, idempotent, keyed},
     state::App,
 };
@@ -14,12 +16,9 @@ use axum::{
 };
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use syndarix_domain::{
-    approval::{Approval, Subject},
-    ids::{ApprovalId, ProjectId, SprintId, StoryId},
+    ids::{ProjectId, SprintId},
     machine::Machine as _,
-    policy::{Action, Verdict},
     sprint::{Command, New, Phase, Sprint},
     story::{self, Story},
 };
@@ -253,8 +252,10 @@ async fn review_sprint(
     State(app): State<App>,
     scope: ProjectScope<Edit>,
     Path((_project, sprint)): Path<(Uuid, Uuid)>,
+    key: Option<Idempotency>,
 ) -> Result<Json<SprintView>, ApiError> {
-    command(&app, &scope, sprint, &Command::RequestReview).await
+    let author = keyed(Author::of(scope.actor()), key, &())?;
+    command(&app, author, (scope.project(), sprint), &Command::RequestReview).await
 }
 
 /// Where unfinished stories go.
@@ -319,93 +320,26 @@ async fn cancel_sprint(
     State(app): State<App>,
     scope: ProjectScope<Edit>,
     Path((_project, sprint)): Path<(Uuid, Uuid)>,
+    key: Option<Idempotency>,
     ValidJson(body): ValidJson<super::stories::Reason>,
 ) -> Result<Json<SprintView>, ApiError> {
-    command(&app, &scope, sprint, &Command::Cancel { reason: body.reason }).await
+    let author = keyed(Author::of(scope.actor()), key, &body)?;
+    command(&app, author, (scope.project(), sprint), &Command::Cancel { reason: body.reason }).await
 }
 
 async fn command(
     app: &App,
-    scope: &ProjectScope<Edit>,
-    sprint: Uuid,
+    author: Author,
+    (project, sprint): (ProjectId, Uuid),
     command: &Command,
 ) -> Result<Json<SprintView>, ApiError> {
-    retry_conflicts(|| async {
-        let mut uow = app.store.begin(Author::of(scope.actor())).await?;
-        uow.execute::<Sprint>(scope.project(), sprint, command).await?;
-        uow.commit().await?;
-        Ok::<_, ApiError>(())
-    })
-    .await?;
-    Ok(Json(queries::sprint(app.pool(), scope.project(), sprint).await?.into()))
-}
-
-/// The question about starting or completing a sprint with these stories, where the policy wants one.
-async fn gate(
-    uow: &mut Uow,
-    project: ProjectId,
-    (sprint, stories): (Uuid, &[SprintStory]),
-    complete: bool,
-) -> Result<Option<ApprovalId>, Error> {
-    let action = if complete { Action::SprintComplete } else { Action::SprintStart };
-    let Verdict::Ask { category, rule } = approvals::verdict(uow, project, action, None).await? else {
-        return Ok(None);
+    let work = || {
+        retry_conflicts(|| async {
+            let mut uow = app.store.begin(author).await?;
+            uow.execute::<Sprint>(project, sprint, command).await?;
+            uow.commit().await?;
+            Ok(())
+        })
     };
-    let state: Sprint = uow.load(project, sprint).await?;
-    if state.asked.is_some() {
-        // The machine says so; a second question is not written for it.
-        return Ok(state.asked);
-    }
-    let question = approvals::Question {
-        subject: Subject::Sprint { sprint: state.id, complete },
-        action,
-        category,
-        rule,
-        title: format!("{} sprint {}", if complete { "Complete" } else { "Start" }, state.name),
-        summary: state.goal.clone(),
-        story: None,
-        pull_request: None,
-        arguments: json!({
-            "sprint": state.name, "goal": state.goal, "starts_on": state.starts_on, "ends_on": state.ends_on,
-            "stories": stories,
-        }),
-        editable: false,
-        confidence: None,
-        alternatives: Vec::new(),
-    };
-    let id = ApprovalId(uow.new_id());
-    approvals::ask(uow, project, id, question).await?;
-    Ok(Some(id))
-}
-
-/// Starts or completes the sprint when a human agreed; notes it when not. What the machine refuses is no decision: whoever
-/// decides is told why.
-pub async fn answer_sprint(
-    uow: &mut Uow,
-    approval: &Approval,
-    sprint: SprintId,
-    complete: bool,
-    approved: bool,
-) -> Result<(), Error> {
-    let project = approval.request.project;
-    let command = if !approved {
-        Command::Decline { approval: approval.request.id }
-    } else if complete {
-        let stories = queries::lock_stories_of_sprint(uow, project, sprint.0).await?;
-        let (unfinished, points) = outcome(&stories);
-        Command::Complete { unfinished, points, gate: None }
-    } else {
-        let stories = queries::lock_stories_of_sprint(uow, project, sprint.0).await?.len();
-        Command::Start { stories: u32::try_from(stories).unwrap_or(u32::MAX), gate: None }
-    };
-    uow.execute::<Sprint>(project, sprint, &command).await?;
-    Ok(())
-}
-
-/// The stories that are not done, and the points of those that are.
-fn outcome(stories: &[SprintStory]) -> (Vec<StoryId>, u32) {
-    let unfinished = stories.iter().filter(|story| !story.done).map(|story| StoryId(story.id)).collect();
-    let points =
-        stories.iter().filter(|story| story.done).filter_map(|story| u32::try_from(story.points?).ok());
-    (unfinished, points.sum())
+    Ok(Json(idempotent(app, author, work, |()| view(app, project, sprint)).await?))
 }

@@ -46,5 +46,5 @@ async fn supersede(uow: &mut Uow, sprint: &Sprint, approval: ApprovalId) -> Resu
         format!("{}: the sprint has changed, so ask again when it is as it should be", asked.request.title);
     let notice =
         approvals::Notice::about(format!("sprint/{}", sprint.id), format!("moot {approval}"), sentence);
-    approvals::notify(uow, sprint.project, notice).await
+    approvals::notify(uow, sprint.project, notice.to(asked.request.requested_by)).await
 }
