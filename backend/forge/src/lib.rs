@@ -132,10 +132,9 @@ pub trait Forge: Send + Sync + std::fmt::Debug {
         head: &ObjectId,
     ) -> Result<MergePreview, ForgeError>;
 
+    /// The merge that was made for this request's key, if the base branch holds it. Waits for no lock.
+    async fn merged(&self, project: Uuid, request: &MergeRequest) -> Result<Option<ObjectId>, ForgeError>;
+
     /// Merges an approved head commit into its base branch, once per key.
     async fn merge(&self, project: Uuid, request: &MergeRequest) -> Result<MergeOutcome, ForgeError>;
-
-    /// The merge commit that an earlier [`Forge::merge`] of this request made, if it came so far.
-    async fn find_merge(&self, project: Uuid, request: &MergeRequest)
-    -> Result<Option<ObjectId>, ForgeError>;
 }

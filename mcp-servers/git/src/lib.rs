@@ -111,7 +111,7 @@ fn with_pull_requests(server: ToolServer<GitTools>) -> ToolServer<GitTools> {
             pull_requests::get_pull_request,
         )
         .tool(
-            ToolSpec::write("comment_on_pull_request", "Add a comment."),
+            ToolSpec::write("comment_on_pull_request", "Add a comment.").idempotent(),
             pull_requests::comment_on_pull_request,
         )
 }

@@ -35,7 +35,8 @@ pub fn server() -> ToolServer<()> {
             search_issues::search_issues,
         )
         .tool(
-            ToolSpec::write("create_issue", "Open a new issue. Search first: it may exist already."),
+            ToolSpec::write("create_issue", "Open a new issue. Search first: it may exist already.")
+                .idempotent(),
             create_issue::create_issue,
         )
         .tool(
@@ -47,5 +48,8 @@ pub fn server() -> ToolServer<()> {
             .idempotent(),
             update_issue::update_issue,
         )
-        .tool(ToolSpec::write("comment_issue", "Add a comment to an issue."), comment_issue::comment_issue)
+        .tool(
+            ToolSpec::write("comment_issue", "Add a comment to an issue.").idempotent(),
+            comment_issue::comment_issue,
+        )
 }

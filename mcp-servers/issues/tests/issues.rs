@@ -232,6 +232,16 @@ async fn mistakes_come_back_as_sentences() {
 }
 
 #[tokio::test]
+async fn every_tool_may_be_called_again_after_a_crash() {
+    let world = World::new().await;
+    let writer = world.bench.client(&world.running, &["issues:read", "issues:write"]).await;
+    for tool in writer.tools().await {
+        let hints = tool.annotations.unwrap();
+        assert_eq!(hints.idempotent_hint, Some(true), "{}: its key makes a repeat safe", tool.name);
+    }
+}
+
+#[tokio::test]
 async fn a_reader_cannot_write_and_the_list_is_small() {
     let world = World::new().await;
     let reader = world.bench.client(&world.running, &["issues:read"]).await;

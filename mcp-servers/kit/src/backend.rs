@@ -26,6 +26,10 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest wait for a connection to the backend.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// After so many milliseconds, once for each, a write is sent again while the first one with its key is still being worked on.
+const IN_PROGRESS_PAUSES_MS: [u64; 6] = [50, 200, 500, 1_000, 2_000, 4_000];
+/// What the backend says then.
+const IN_PROGRESS: &str = "in_progress";
 /// Largest answer that is read, in bytes.
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 /// Longest error sentence that is passed on to the model, in characters.
@@ -132,6 +136,15 @@ impl BackendClient {
             let n = self.writes.fetch_add(1, Ordering::Relaxed);
             request = request.header("idempotency-key", format!("{step}/{n}"));
         }
+        for pause in IN_PROGRESS_PAUSES_MS.map(Duration::from_millis) {
+            // A body of JSON can always be sent again.
+            let Some(again) = request.try_clone() else { break };
+            match self.send(request).await {
+                Err(failure) if is_in_progress(&failure) => tokio::time::sleep(pause).await,
+                outcome => return outcome,
+            }
+            request = again;
+        }
         self.send(request).await
     }
 
@@ -160,6 +173,11 @@ impl BackendClient {
         let bytes: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
         serde_json::from_slice(bytes).map_err(|fault| ToolFailure::internal(&fault))
     }
+}
+
+/// The call of a worker that was lost is still at work: its answer will be ours.
+fn is_in_progress(failure: &ToolFailure) -> bool {
+    failure.details().and_then(|details| details.get("code")).and_then(Value::as_str) == Some(IN_PROGRESS)
 }
 
 async fn read_bounded(answer: Response) -> Result<Vec<u8>, ToolFailure> {

@@ -112,6 +112,11 @@ impl ToolFailure {
         self
     }
 
+    /// The facts for a program.
+    pub(crate) fn details(&self) -> Option<&Value> {
+        self.details.as_ref()
+    }
+
     /// The kind of the failure.
     pub fn code(&self) -> FailureCode {
         self.code

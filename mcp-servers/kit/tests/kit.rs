@@ -344,6 +344,35 @@ async fn the_backend_is_called_with_the_callers_token_and_the_steps_key() {
 }
 
 #[tokio::test]
+async fn a_write_whose_first_call_is_still_at_work_waits_for_its_answer() {
+    use axum::{Json, Router, extract::State, http::HeaderMap, response::IntoResponse, routing::post};
+    use std::sync::{Arc, Mutex};
+    type Keys = Arc<Mutex<Vec<String>>>;
+    async fn thing(State(keys): State<Keys>, headers: HeaderMap) -> axum::response::Response {
+        let mut keys = keys.lock().unwrap();
+        keys.push(headers["idempotency-key"].to_str().unwrap().to_owned());
+        if keys.len() < 3 {
+            let problem = json!({ "detail": "Still at work.", "code": "in_progress" });
+            return (axum::http::StatusCode::CONFLICT, Json(problem)).into_response();
+        }
+        Json(json!({ "made": true })).into_response()
+    }
+    let keys = Keys::default();
+    let router = Router::new().route("/api/things/{name}", post(thing)).with_state(Arc::clone(&keys));
+    let backend = Started::new("backend", router).await;
+    let mut bench = Bench::new();
+    bench.backend_url = Some(backend.base.parse().unwrap());
+    let running = bench.start(server()).await;
+    let token = bench.token("example", &["example:write"]);
+    let client = bench.client_with(&running, &token, Era::Modern).await.unwrap();
+
+    let answer = client.try_call("backend", json!({ "text": "x" }), Some("step-9")).await.unwrap();
+
+    assert_eq!(answer.value["made"], true);
+    assert_eq!(*keys.lock().unwrap(), ["step-9/0"; 3]);
+}
+
+#[tokio::test]
 async fn fifty_identities_at_once_never_cross() {
     let bench = Bench::new();
     let running = bench.start(server()).await;

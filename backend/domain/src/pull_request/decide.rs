@@ -8,6 +8,8 @@ use crate::{
 
 type Answer = Result<Decision<PullRequest>, Rejection>;
 
+/// Why changes are wanted, where nobody says more.
+const ASKED: &str = "changes were requested";
 const OPEN: &[&str] = &["submitted", "reviewing", "approved", "changes_requested"];
 
 pub(super) fn decide(state: Option<&PullRequest>, command: &Command, now: Timestamp) -> Answer {
@@ -19,6 +21,8 @@ pub(super) fn decide(state: Option<&PullRequest>, command: &Command, now: Timest
     };
     match command {
         Command::Submit(_) => Err(Rejection::guard("exists", "this pull request exists already")),
+        // Changes that were asked for may turn out to need none, as after a merge that failed for want of space: then the
+        // same commits are reviewed again.
         Command::BeginReview => match &pr.phase {
             Phase::Submitted | Phase::ChangesRequested => Ok(Decision::of(Event::Reviewing { at: now })),
             Phase::Reviewing => Ok(Decision::nothing()),
@@ -27,12 +31,11 @@ pub(super) fn decide(state: Option<&PullRequest>, command: &Command, now: Timest
         Command::Push { head } => push(pr, command, head, now),
         Command::Approve { head } => approve(pr, command, head, now),
         Command::RequestChanges => match &pr.phase {
-            Phase::Submitted | Phase::Reviewing | Phase::Approved { merging: false, .. } => {
-                Ok(Decision::of(changes("changes were requested", &[], now)))
-            }
+            // Somebody looked before the reviewer began: that was the review.
+            Phase::Submitted => Ok(Decision::of(Event::Reviewing { at: now }).and(changes(ASKED, &[], now))),
+            Phase::Reviewing => Ok(Decision::of(changes(ASKED, &[], now))),
             Phase::ChangesRequested => Ok(Decision::nothing()),
-            Phase::Approved { merging: true, .. } => Err(merging()),
-            _ => Err(illegal(pr, command, &["submitted", "reviewing", "approved"])),
+            _ => Err(illegal(pr, command, &["submitted", "reviewing", "changes_requested"])),
         },
         Command::BeginMerge => match &pr.phase {
             Phase::Approved { merging: false, .. } => Ok(Decision::of(Event::Merging { at: now })),
@@ -60,7 +63,7 @@ pub(super) fn decide(state: Option<&PullRequest>, command: &Command, now: Timest
             Phase::Merged { .. } => Err(illegal(pr, command, OPEN)),
             Phase::Closed { .. } => Ok(Decision::nothing()),
             Phase::Approved { merging: true, .. } => Err(merging()),
-            _ => Ok(Decision::of(Event::Closed { at: now }).then(Effect::SupersedeApprovals)),
+            _ => Ok(Decision::of(Event::Closed { at: now }).then(Effect::WithdrawApprovals)),
         },
     }
 }
@@ -81,14 +84,14 @@ fn push(pr: &PullRequest, command: &Command, head: &str, now: Timestamp) -> Answ
 fn approve(pr: &PullRequest, command: &Command, head: &str, now: Timestamp) -> Answer {
     match &pr.phase {
         Phase::Approved { head: approved, .. } if approved == head => Ok(Decision::nothing()),
-        Phase::Submitted | Phase::Reviewing if pr.head == head => {
+        Phase::Reviewing if pr.head == head => {
             Ok(Decision::of(Event::Approved { head: head.to_owned(), at: now }).then(Effect::Merge))
         }
-        Phase::Submitted | Phase::Reviewing => Err(Rejection::guard(
+        Phase::Reviewing => Err(Rejection::guard(
             "head",
             format!("an approval is for one head commit: {head} was reviewed, the head is {} now", pr.head),
         )),
-        _ => Err(illegal(pr, command, &["submitted", "reviewing"])),
+        _ => Err(illegal(pr, command, &["reviewing", "approved"])),
     }
 }
 

@@ -200,8 +200,10 @@ pub enum Effect {
         /// Conflicting paths.
         conflicts: Vec<String>,
     },
-    /// Open questions about the old head are moot.
+    /// Open questions about the old head are moot: new ones take their place.
     SupersedeApprovals,
+    /// Open questions are moot, and nothing takes their place.
+    WithdrawApprovals,
 }
 
 impl crate::machine::Command for Command {

@@ -21,17 +21,28 @@ pub(super) fn decide(state: Option<&Sprint>, command: &Command, now: Timestamp) 
         Command::Create(_) => Err(Rejection::guard("exists", "this sprint exists already")),
         Command::Edit { name, goal, starts_on, ends_on } => match &sprint.phase {
             Phase::Planning => {
-                check_dates(*starts_on, *ends_on)?;
-                Ok(Decision::of(Event::Edited {
+                check(name, *starts_on, *ends_on)?;
+                let edited = Event::Edited {
                     name: name.clone(),
                     goal: goal.clone(),
                     starts_on: *starts_on,
                     ends_on: *ends_on,
                     at: now,
-                }))
+                };
+                Ok(changed(sprint, edited))
             }
             _ => Err(illegal(sprint, command, &["planning"])),
         },
+        Command::AddStory { story, from } if !sprint.phase.is_terminal() => {
+            Ok(changed(sprint, Event::StoryAdded { story: *story, from: *from, at: now }))
+        }
+        Command::AddStory { .. } => Err(Rejection::guard(
+            "sprint",
+            format!("the sprint {} is {}: choose one that is not over", sprint.name, sprint.phase()),
+        )),
+        Command::RemoveStory { story, to } if !sprint.phase.is_terminal() => {
+            Ok(changed(sprint, Event::StoryRemoved { story: *story, to: *to, at: now }))
+        }
         Command::Start { stories, gate } => start(sprint, command, *stories, *gate, now),
         Command::RequestReview => match &sprint.phase {
             Phase::Active { .. } => Ok(review(false, now)),
@@ -49,7 +60,8 @@ pub(super) fn decide(state: Option<&Sprint>, command: &Command, now: Timestamp) 
         Command::Decline { approval } if sprint.asked == Some(*approval) => {
             Ok(Decision::of(Event::Declined { approval: *approval, at: now }))
         }
-        Command::Decline { .. } => Ok(Decision::nothing()),
+        // What a cancelled sprint leaves behind may go anywhere; an answer may come when nobody asks any more.
+        Command::RemoveStory { .. } | Command::Decline { .. } => Ok(Decision::nothing()),
         Command::Cancel { reason } => match &sprint.phase {
             Phase::Planning | Phase::Active { .. } => {
                 let open = sprint.asked.map(|approval| Effect::WithdrawApproval { approval });
@@ -64,10 +76,7 @@ pub(super) fn decide(state: Option<&Sprint>, command: &Command, now: Timestamp) 
 }
 
 fn create(new: &New, now: Timestamp) -> Answer {
-    if new.name.trim().is_empty() {
-        return Err(Rejection::guard("name", "a sprint needs a name"));
-    }
-    check_dates(new.starts_on, new.ends_on)?;
+    check(&new.name, new.starts_on, new.ends_on)?;
     Ok(Decision::of(Event::Created { sprint: new.clone(), at: now }))
 }
 
@@ -130,7 +139,16 @@ fn review(time_up: bool, now: Timestamp) -> Decision<Sprint> {
     Decision::of(Event::ReviewStarted { time_up, at: now }).then(Effect::ClearTimeUp)
 }
 
-fn check_dates(first: Option<NaiveDate>, last: Option<NaiveDate>) -> Result<(), Rejection> {
+/// An open question is about the sprint as it was.
+fn changed(sprint: &Sprint, event: Event) -> Decision<Sprint> {
+    let open = sprint.asked.map(|approval| Effect::SupersedeApproval { approval });
+    Decision::of(event).then_some(open)
+}
+
+fn check(name: &str, first: Option<NaiveDate>, last: Option<NaiveDate>) -> Result<(), Rejection> {
+    if name.trim().is_empty() {
+        return Err(Rejection::guard("name", "a sprint needs a name"));
+    }
     match (first, last) {
         (Some(first), Some(last)) if last < first => {
             Err(Rejection::guard("dates", "the last day of a sprint is not before its first"))

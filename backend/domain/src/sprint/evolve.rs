@@ -30,13 +30,14 @@ pub(super) fn evolve(state: Option<Sprint>, event: &Event) -> Option<Sprint> {
             sprint.goal.clone_from(goal);
             sprint.starts_on = *starts_on;
             sprint.ends_on = *ends_on;
+            sprint.asked = None;
             *at
         }
         Event::Asked { approval, at } => {
             sprint.asked = Some(*approval);
             *at
         }
-        Event::Declined { at, .. } => {
+        Event::StoryAdded { at, .. } | Event::StoryRemoved { at, .. } | Event::Declined { at, .. } => {
             sprint.asked = None;
             *at
         }

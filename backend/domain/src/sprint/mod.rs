@@ -1,6 +1,7 @@
 //! A sprint: planning -> active -> review -> done.
 //!
 //! Invariants: it starts with a goal, dates and at least one story; it ends only when every story is done or carried over.
+//! A question about it is about what it was when it was asked: any change of it or of its stories supersedes the question.
 
 mod decide;
 mod evolve;

@@ -91,6 +91,20 @@ pub enum Command {
         /// The new last day.
         ends_on: Option<NaiveDate>,
     },
+    /// A story is planned in it.
+    AddStory {
+        /// The story.
+        story: StoryId,
+        /// The sprint it comes from: it was carried over.
+        from: Option<SprintId>,
+    },
+    /// A story is planned in it no more.
+    RemoveStory {
+        /// The story.
+        story: StoryId,
+        /// The sprint it goes to: it was carried over.
+        to: Option<SprintId>,
+    },
     /// Let the team begin; with an approval, a human must agree first.
     Start {
         /// How many stories are planned in it.
@@ -155,6 +169,10 @@ pub enum Event {
         ends_on: Option<NaiveDate>,
         at: Timestamp,
     },
+    #[serde(rename = "sprint.story_added.v1")]
+    StoryAdded { story: StoryId, from: Option<SprintId>, at: Timestamp },
+    #[serde(rename = "sprint.story_removed.v1")]
+    StoryRemoved { story: StoryId, to: Option<SprintId>, at: Timestamp },
     #[serde(rename = "sprint.asked.v1")]
     Asked { approval: ApprovalId, at: Timestamp },
     #[serde(rename = "sprint.declined.v1")]
@@ -184,6 +202,11 @@ pub enum Effect {
         /// The question.
         approval: ApprovalId,
     },
+    /// The open question is about what the sprint was: it is moot, and whoever asked is told.
+    SupersedeApproval {
+        /// The question.
+        approval: ApprovalId,
+    },
 }
 
 impl crate::machine::Command for Command {
@@ -191,6 +214,8 @@ impl crate::machine::Command for Command {
         match self {
             Self::Create(_) => "create",
             Self::Edit { .. } => "edit",
+            Self::AddStory { .. } => "add_story",
+            Self::RemoveStory { .. } => "remove_story",
             Self::Start { .. } => "start",
             Self::RequestReview => "request_review",
             Self::TimeUp => "time_up",

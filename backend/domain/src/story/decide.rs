@@ -3,7 +3,7 @@
 use super::types::{Change, Command, Effect, Event, Feedback, Phase, Stage, StageOutput, Story, Work};
 use crate::{
     Timestamp,
-    ids::{PullRequestId, RunId},
+    ids::{PullRequestId, RunId, SprintId},
     machine::{Command as _, Decision, Kind, Machine, Rejection},
     stage::StageName,
 };
@@ -72,7 +72,7 @@ pub(super) fn decide(state: Option<&Story>, command: &Command, now: Timestamp) -
         Command::MoveToSprint { sprint } => match &story.phase {
             Phase::Done { .. } | Phase::Cancelled { .. } => Err(illegal(story, command)),
             _ if story.sprint == *sprint => Ok(Decision::nothing()),
-            _ => Ok(Decision::of(Event::Planned { sprint: *sprint, at: now })),
+            _ => Ok(plan_in(story.sprint, *sprint, now)),
         },
         Command::PassDeadline { stage, since } => Ok(pass_deadline(story, *stage, *since, now)),
     }
@@ -82,7 +82,14 @@ fn create(new: &super::New, now: Timestamp) -> Answer {
     if new.title.trim().is_empty() {
         return Err(Rejection::guard("title", "a story needs a title: say in one line what is wanted"));
     }
-    Ok(Decision::of(Event::Created { story: new.clone(), at: now }))
+    let join = new.sprint.map(|sprint| Effect::JoinSprint { sprint, from: None });
+    Ok(Decision::of(Event::Created { story: new.clone(), at: now }).then_some(join))
+}
+
+fn plan_in(from: Option<SprintId>, to: Option<SprintId>, now: Timestamp) -> Decision<Story> {
+    Decision::of(Event::Planned { sprint: to, at: now })
+        .then_some(from.map(|sprint| Effect::LeaveSprint { sprint, to }))
+        .then_some(to.map(|sprint| Effect::JoinSprint { sprint, from }))
 }
 
 fn start(story: &Story, now: Timestamp) -> Answer {
@@ -234,7 +241,8 @@ fn cancel(story: &Story, command: &Command, reason: &str, now: Timestamp) -> Ans
             let decision = Decision::of(Event::Cancelled { reason: reason.to_owned(), at: now })
                 .then(Effect::ClearDeadline);
             // The open question is withdrawn before its pull request goes: nothing newer takes its place.
-            Ok(with_stopped_work(decision, story, reason).then_some(close))
+            let leave = story.sprint.map(|sprint| Effect::LeaveSprint { sprint, to: None });
+            Ok(with_stopped_work(decision, story, reason).then_some(close).then_some(leave))
         }
     }
 }

@@ -439,6 +439,20 @@ pub enum Effect {
         /// When to wake.
         at: Timestamp,
     },
+    /// The story is planned in this sprint from now on.
+    JoinSprint {
+        /// Which one.
+        sprint: SprintId,
+        /// The one it comes from.
+        from: Option<SprintId>,
+    },
+    /// The story is planned in this sprint no more.
+    LeaveSprint {
+        /// Which one.
+        sprint: SprintId,
+        /// The one it goes to.
+        to: Option<SprintId>,
+    },
     /// No deadline any more.
     ClearDeadline,
     /// Tell people: reminded, or escalated.

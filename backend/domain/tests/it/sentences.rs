@@ -8,6 +8,7 @@ use syndarix_domain::{
     approval::{self, Approval},
     machine::Machine,
     money::MicroUsd,
+    pull_request::{self, PullRequest},
     run::{self, Limits, MAX_IDLE_ANSWERS, Run, Wait},
     sprint::{self, Sprint},
     stage::StageName,
@@ -260,10 +261,30 @@ fn an_answered_question_is_open_no_more() {
         ("planning, asked", "decline"),
         ("review, asked", "complete"),
         ("planning, asked", "cancel"),
+        ("planning, asked", "edit"),
+        ("planning, asked", "add_story"),
+        ("review, asked", "remove_story"),
     ] {
         let (sprint, _) = ask::<Sprint>(state, command);
         assert_eq!(sprint.asked, None, "{state}, {command}");
     }
+}
+
+#[test]
+fn a_sprint_that_is_over_takes_no_story_and_lets_go_of_what_it_has() {
+    for state in ["done", "cancelled"] {
+        let over: Sprint = sample(state);
+        let refused = Sprint::decide(Some(&over), &command(&over, "add_story"), minute(30)).unwrap_err();
+        assert_eq!(refused.sentence, format!("the sprint Sprint 3 is {state}: choose one that is not over"));
+        assert!(Sprint::decide(Some(&over), &command(&over, "remove_story"), minute(30)).is_ok());
+    }
+}
+
+#[test]
+fn a_closed_pull_request_has_its_question_withdrawn_and_one_with_new_commits_superseded() {
+    use pull_request::Effect::{SupersedeApprovals, WithdrawApprovals};
+    assert_eq!(ask::<PullRequest>("reviewing", "close").1, [WithdrawApprovals]);
+    assert_eq!(ask::<PullRequest>("reviewing", "push").1, [SupersedeApprovals]);
 }
 
 #[test]

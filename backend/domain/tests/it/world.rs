@@ -124,7 +124,11 @@ impl World {
             E::ClosePullRequest { .. } => Some(Message::PullRequest(pull_request::Command::Close)),
             E::CancelRun { run, reason } => Some(Message::Run(run, run::Command::Cancel { reason })),
             E::WithdrawApproval { approval } => Some(withdraw(approval)),
-            E::SetDeadline { .. } | E::ClearDeadline | E::Notify { .. } => None,
+            E::SetDeadline { .. }
+            | E::ClearDeadline
+            | E::JoinSprint { .. }
+            | E::LeaveSprint { .. }
+            | E::Notify { .. } => None,
         }
     }
 
@@ -163,6 +167,11 @@ impl World {
             E::TellMergeFailed { reason, .. } => {
                 let feedback = feedback(&reason);
                 vec![Message::Story(story::Command::MergeFailed { pull_request, feedback })]
+            }
+            E::WithdrawApprovals => {
+                let asked =
+                    self.approvals.iter().filter(|(_, approval)| approval.request.pull_request.is_some());
+                asked.map(|(id, _)| withdraw(*id)).collect()
             }
             E::SupersedeApprovals => {
                 let reason = "new commits".to_owned();

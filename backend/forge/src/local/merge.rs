@@ -69,9 +69,20 @@ pub(crate) async fn prepare(repository: &Repository, request: &MergeRequest) -> 
     Ok(Prepared::Ready { base, commit })
 }
 
+/// The merge that the base branch holds already.
+pub(super) async fn find(
+    repository: &Repository,
+    request: &MergeRequest,
+) -> Result<Option<ObjectId>, ForgeError> {
+    match repository.branch_head(&request.base_branch).await? {
+        Some(base) => find_merge(repository, request, &base).await,
+        None => Ok(None),
+    }
+}
+
 /// The merge an earlier attempt made: same key, same head. The head is compared as well, so that a commit that merely
 /// carries a copied trailer is not taken for it.
-pub(super) async fn find_merge(
+async fn find_merge(
     repository: &Repository,
     request: &MergeRequest,
     base: &ObjectId,

@@ -235,20 +235,14 @@ impl Forge for LocalForge {
         })
     }
 
+    async fn merged(&self, project: Uuid, request: &MergeRequest) -> Result<Option<ObjectId>, ForgeError> {
+        merge::find(&self.open(project)?, request).await
+    }
+
     async fn merge(&self, project: Uuid, request: &MergeRequest) -> Result<MergeOutcome, ForgeError> {
         let repository = self.open(project)?;
         let lock = self.lock(project, &repository).await?;
         merge::merge(&repository, request, &lock.file).await
-    }
-
-    async fn find_merge(
-        &self,
-        project: Uuid,
-        request: &MergeRequest,
-    ) -> Result<Option<ObjectId>, ForgeError> {
-        let repository = self.open(project)?;
-        let Some(base) = repository.branch_head(&request.base_branch).await? else { return Ok(None) };
-        merge::find_merge(&repository, request, &base).await
     }
 }
 

@@ -8,6 +8,12 @@ pub enum Error {
     /// Another transaction was quicker: decide again.
     #[error("another change came first")]
     Conflict,
+    /// Another command with the same idempotency key is at work: it commits or is gone in a moment.
+    #[error("the first request with this key is still being worked on")]
+    InProgress,
+    /// A command with the same idempotency key has taken effect: its answer counts.
+    #[error("the first request with this key was done already")]
+    Repeated,
     /// Not there, or not in this project.
     #[error("there is no {0} with this id here")]
     NotFound(&'static str),

@@ -4,6 +4,7 @@
 //! commit together or not at all, and nothing outside the database happens between begin and commit.
 
 pub mod audit;
+mod claim;
 mod error;
 mod events;
 mod pool;
@@ -12,6 +13,7 @@ mod retry;
 mod store;
 mod unit;
 
+pub use claim::{Claim, KEPT as CLAIMS_KEPT};
 pub use error::Error;
 pub use events::{Recorded, stored_event, upcast};
 pub use pool::{connect, migrate, pending_migrations};

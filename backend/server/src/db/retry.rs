@@ -36,6 +36,6 @@ pub trait AsConflict {
 
 impl AsConflict for Error {
     fn is_conflict(&self) -> bool {
-        matches!(self, Self::Conflict)
+        matches!(self, Self::Conflict | Self::InProgress)
     }
 }

@@ -55,9 +55,12 @@ impl Store {
         self.ids.next(self.clock.now())
     }
 
-    /// Begins a unit of work in this author's name.
+    /// Begins a unit of work in this author's name, and under its idempotency key.
     pub async fn begin(&self, author: Author) -> Result<Uow, Error> {
-        let tx = self.pool.begin().await?;
+        let mut tx = self.pool.begin().await?;
+        if let Some(claim) = &author.claim {
+            claim.take(&mut tx).await?;
+        }
         Ok(Uow::new(self.clone(), tx, author))
     }
 

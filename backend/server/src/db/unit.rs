@@ -1,11 +1,12 @@
 //! One unit of work: a transaction that moves machines, and everything that follows from it.
 
 use super::{
-    Error, audit,
+    Claim, Error, audit,
     events::{Recorded, stored_event},
     store::{Loaded, Store, compare_and_set, load},
 };
 use futures::future::BoxFuture;
+use serde::Serialize;
 use sqlx::{PgConnection, Postgres, Transaction, types::Json};
 use std::collections::BTreeSet;
 use syndarix_domain::{
@@ -23,8 +24,8 @@ use uuid::Uuid;
 pub struct Author {
     /// Kept on every event and audit entry.
     pub actor: Actor,
-    /// What makes the command safe to repeat, kept on every event.
-    pub command: Option<CommandId>,
+    /// What makes the command safe to repeat; its id is kept on every event.
+    pub claim: Option<Claim>,
     /// The job that does the work: when its lease is gone, nothing is written.
     pub lease: Option<Lease>,
 }
@@ -37,7 +38,14 @@ impl Author {
 
     /// Somebody.
     pub fn of(actor: Actor) -> Self {
-        Self { actor, command: None, lease: None }
+        Self { actor, claim: None, lease: None }
+    }
+
+    /// Once only, under an idempotency key.
+    #[must_use]
+    pub fn claiming(mut self, claim: Claim) -> Self {
+        self.claim = Some(claim);
+        self
     }
 
     /// As part of a job.
@@ -265,13 +273,22 @@ impl Uow {
         self.completes = true;
     }
 
+    /// Commits everything with what came of it, from which a repeat under the same idempotency key is answered.
+    pub async fn commit_with<R: Serialize>(mut self, result: R) -> Result<R, Error> {
+        if let Some(claim) = self.author.claim {
+            claim.keep(&mut self.tx, &result).await?;
+        }
+        self.commit().await?;
+        Ok(result)
+    }
+
     /// Commits everything, then tells the world. Returns the events with their numbers.
     pub async fn commit(mut self) -> Result<Vec<Envelope>, Error> {
         self.hold_lease().await?;
         let entries = self.entries();
         audit::write(&mut self.tx, &entries).await?;
         number(&mut self.tx, &mut self.pending).await?;
-        insert(&mut self.tx, &self.pending, self.author.command).await?;
+        insert(&mut self.tx, &self.pending, self.author.claim.map(|claim| claim.id)).await?;
         self.tx.commit().await?;
         let envelopes: Vec<Envelope> = self.pending.iter().map(Recorded::envelope).collect();
         self.store.hub.committed(&envelopes);

@@ -140,10 +140,14 @@ impl From<db::Error> for ApiError {
     fn from(error: db::Error) -> Self {
         match error {
             db::Error::Conflict => {
-                let mut error =
-                    Self::conflict("changed", "changed by someone else meanwhile: reload, then try again");
-                error.conflict = true;
-                error
+                let detail = "changed by someone else meanwhile: reload, then try again";
+                Self { conflict: true, ..Self::conflict("changed", detail) }
+            }
+            db::Error::InProgress | db::Error::Repeated => {
+                let detail =
+                    "the first request with this key is still being worked on: ask again in a moment";
+                let again = matches!(error, db::Error::InProgress);
+                Self { conflict: again, ..Self::conflict("in_progress", detail) }
             }
             db::Error::NotFound(what) => Self::not_found(what),
             db::Error::Rejected(rejection) => rejection.into(),

@@ -17,7 +17,7 @@ mod ui;
 
 pub use error::ApiError;
 pub use extract::{Caller, CallerKind, ValidJson, ValidQuery};
-pub use idempotency::{Idempotency, forget_old_answers, idempotent};
+pub use idempotency::{Idempotency, forget_old_answers, idempotent, keyed};
 pub use page::{List, Page};
 pub use router::{openapi, router};
 pub use scope::{Admin, Approve, Edit, OrganisationRole, ProjectRole, ProjectScope, View, Work};

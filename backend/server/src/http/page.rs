@@ -1,7 +1,8 @@
 //! Lists in pages.
 
 use super::ApiError;
-use serde::{Deserialize, Serialize};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use utoipa::{IntoParams, ToSchema};
 
 /// The most items in one answer.
@@ -29,7 +30,15 @@ impl Page {
         }
     }
 
-    /// The cursor as an offset: lists here are short enough that their order does not move under a reader.
+    /// Where the last page ended, for a list that goes on after its last item's key, whatever came or went meanwhile.
+    pub fn after<K: DeserializeOwned>(&self) -> Result<Option<K>, ApiError> {
+        let Some(cursor) = &self.cursor else { return Ok(None) };
+        let key = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|key| serde_json::from_slice(&key).ok());
+        key.map(Some).ok_or_else(|| ApiError::invalid("cursor", "is not one that this API gave"))
+    }
+
+    /// The cursor as an offset, for a list whose order hardly moves under a reader: what comes on top meanwhile shows an item
+    /// twice, and what leaves it hides one.
     pub fn offset(&self) -> Result<i64, ApiError> {
         match &self.cursor {
             None => Ok(0),
@@ -63,5 +72,19 @@ impl<T> List<T> {
         let more = i64::try_from(items.len()).unwrap_or(i64::MAX) > limit;
         items.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(Self { items, next_cursor: more.then(|| (offset + limit).to_string()) })
+    }
+
+    /// The same for a list that goes on after the key of its last item.
+    pub fn keyed<K: Serialize>(
+        mut items: Vec<T>,
+        page: &Page,
+        key: impl Fn(&T) -> K,
+    ) -> Result<Self, ApiError> {
+        let limit = usize::try_from(page.limit()?).unwrap_or(usize::MAX);
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let last = items.last().filter(|_| more).map(|item| serde_json::to_vec(&key(item))).transpose();
+        let last = last.map_err(|error| ApiError::internal(&error))?;
+        Ok(Self { items, next_cursor: last.map(|key| URL_SAFE_NO_PAD.encode(key)) })
     }
 }

@@ -6,8 +6,12 @@ use crate::{
 };
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use syndarix::features::approvals::{self, Decision};
+use syndarix::{
+    db::Author,
+    features::approvals::{self, Decision},
+};
 use syndarix_domain::{
+    actor::Actor,
     approval::Outcome,
     ids::UserId,
     run::{self, Phase},
@@ -191,9 +195,10 @@ async fn a_decision_after_a_restart_wakes_the_run() {
         comments: Vec::new(),
         arguments: None,
     };
-    let view =
-        approvals::decide(&restarted, UserId(maria), scene.project, asked.id, &decision).await.unwrap();
-    assert_eq!(view.state, "changes_requested");
+    let author = Author::of(Actor::User(UserId(maria)));
+    approvals::decide(&restarted, author, scene.project, asked.id, &decision).await.unwrap();
+    let (_, view) = test.get(&asked.path, &scene.token).await;
+    assert_eq!(view["state"], "changes_requested");
     let run = scene.run_state().await;
     assert!(matches!(run.phase, Phase::Thinking { step: None }), "{:?}", run.phase);
     let due: i64 =
@@ -324,7 +329,8 @@ async fn the_inbox_shows_every_project_that_one_sees_and_filters() {
             &scene.token,
         )
         .await;
-    assert_eq!(rest["items"][0]["id"], json!(asked.id));
+    assert_eq!(page["items"][0]["id"], json!(asked.id), "the one that lapses first comes first");
+    assert_ne!(rest["items"][0]["id"], json!(asked.id));
     decide(&scene, &scene.token, &asked, json!({ "outcome": "approved" })).await;
     assert_eq!(count("?state=decided").await, 1);
     let (_, own) = test.get(&scene.path("/approvals"), &scene.token).await;
@@ -333,6 +339,51 @@ async fn the_inbox_shows_every_project_that_one_sees_and_filters() {
         test.get("/api/v1/approvals?state=open", &scene.token).await.0,
         StatusCode::UNPROCESSABLE_ENTITY
     );
+}
+
+#[tokio::test]
+async fn who_decides_while_reading_on_skips_no_question() {
+    let test = TestApp::start().await;
+    let scene = Scene::analysis(&test).await;
+    let mut asked = vec![scene.offer_requirements().await];
+    for minute in 1..4 {
+        test.clock.set(test.clock.now() + chrono::Duration::minutes(minute));
+        let project = test.project(&scene.token).await.parse().unwrap();
+        asked.push(Scene::in_project(&test, scene.token.clone(), project).await.offer_requirements().await);
+    }
+    let (_, page) = test.get("/api/v1/approvals?limit=2", &scene.token).await;
+    let first: Vec<&Value> = page["items"].as_array().unwrap().iter().map(|item| &item["id"]).collect();
+    assert_eq!(first, [&json!(asked[0].id), &json!(asked[1].id)], "what lapses first comes first");
+    for question in &asked[..2] {
+        decide(&scene, &scene.token, question, json!({ "outcome": "approved" })).await;
+    }
+
+    let rest = format!("/api/v1/approvals?limit=2&cursor={}", page["next_cursor"].as_str().unwrap());
+    let (_, rest) = test.get(&rest, &scene.token).await;
+
+    let second: Vec<&Value> = rest["items"].as_array().unwrap().iter().map(|item| &item["id"]).collect();
+    assert_eq!(second, [&json!(asked[2].id), &json!(asked[3].id)]);
+    assert_eq!(rest["next_cursor"], Value::Null);
+    let (status, problem) = test.get("/api/v1/approvals?cursor=50", &scene.token).await;
+    assert_eq!(
+        (status, &problem["errors"][0]["field"]),
+        (StatusCode::UNPROCESSABLE_ENTITY, &json!("cursor"))
+    );
+}
+
+#[tokio::test]
+async fn a_story_says_whose_answer_it_waits_for() {
+    let test = TestApp::start().await;
+    let mut scene = Scene::analysis(&test).await;
+    let pr = scene.reach_review().await;
+    scene.offer_merge(pr).await;
+    let sentence = async || {
+        let (_, story) = test.get(&scene.path(&format!("/stories/{}", scene.story)), &scene.token).await;
+        story["waiting_for"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(sentence().await, "waiting for maria's approval of pull request 1 since 2100-01-01 09:00 UTC");
+    scene.member("sam", "approver").await;
+    assert!(sentence().await.starts_with("waiting for an approver's approval of pull request 1"));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Stories over REST: history, time travel, refusals, idempotency; and the rebuild of state rows from events.
 
-use crate::support::TestApp;
+use crate::{desk::Desk, scene::Scene, support::TestApp};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use sqlx::postgres::PgPoolOptions;
@@ -10,43 +10,6 @@ use syndarix_bus::Hub;
 use syndarix_domain::ids::ProjectId;
 use syndarix_jobs::Wake;
 use uuid::Uuid;
-
-struct Desk {
-    app: TestApp,
-    token: String,
-    project: String,
-}
-
-impl Desk {
-    async fn open() -> Self {
-        let app = TestApp::start().await;
-        let token = app.user("maria").await;
-        let project = app.project(&token).await;
-        Self { app, token, project }
-    }
-
-    fn path(&self, rest: &str) -> String {
-        format!("/api/v1/projects/{}{rest}", self.project)
-    }
-
-    async fn get(&self, rest: &str) -> (StatusCode, Value) {
-        self.app.get(&self.path(rest), &self.token).await
-    }
-
-    async fn post(&self, rest: &str, body: Value) -> (StatusCode, Value) {
-        self.app.post(&self.path(rest), &self.token, body).await
-    }
-
-    async fn story(&self, title: &str) -> String {
-        let (status, story) = self.post("/stories", json!({ "title": title })).await;
-        assert_eq!(status, StatusCode::CREATED, "{story}");
-        story["id"].as_str().unwrap().to_owned()
-    }
-
-    async fn post_with_key(&self, rest: &str, key: &str, body: Value) -> (StatusCode, Value) {
-        self.app.post_once(&self.path(rest), &self.token, key, body).await
-    }
-}
 
 #[tokio::test]
 async fn a_story_is_seen_as_it_was_at_every_version_of_its_history() {
@@ -81,6 +44,28 @@ async fn a_story_is_seen_as_it_was_at_every_version_of_its_history() {
     }
     let (status, _) = desk.get(&format!("/stories/{story}?version=4")).await;
     assert_eq!(status, StatusCode::NOT_FOUND, "a version that never was");
+}
+
+#[tokio::test]
+async fn a_story_of_an_earlier_version_knows_nothing_of_what_came_later() {
+    let test = TestApp::start().await;
+    let mut scene = Scene::analysis(&test).await;
+    let at = async |version: i64| {
+        let path = scene.path(&format!("/stories/{}?version={version}", scene.story));
+        test.get(&path, &scene.token).await.1
+    };
+    let (_, now) = test.get(&scene.path(&format!("/stories/{}", scene.story)), &scene.token).await;
+    let version = now["version"].as_i64().unwrap();
+    assert_eq!((&now["owner"]["kind"], &now["cost_micro_usd"]), (&json!("agent"), &json!(0)));
+    test.clock.set(test.clock.now() + chrono::Duration::minutes(1));
+    scene.spend(700, false).await;
+    assert_eq!(at(version).await, now);
+    scene.reach_review().await;
+
+    let then = scene.path(&format!("/stories/{}?version={version}", scene.story));
+    let (_, then) = test.get(&then, &scene.token).await;
+
+    assert_eq!(then, now);
 }
 
 #[tokio::test]

@@ -4,8 +4,12 @@ use crate::support::TestApp;
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::{path::Path, process::Command};
-use syndarix::features::projects::{NewProject, Source, create};
+use syndarix::{
+    db::Author,
+    features::projects::{NewProject, Source, create},
+};
 use syndarix_domain::{
+    actor::Actor,
     ids::{OrganisationId, ProjectId, UserId},
     money::MicroUsd,
     policy::Autonomy,
@@ -248,7 +252,8 @@ async fn a_project_is_made_without_http_and_with_a_budget() {
         autonomy: Autonomy::Autonomous,
         hard_limit: Some(MicroUsd(5_000_000)),
     };
-    let ProjectId(project) = create(&app.app, new.clone()).await.unwrap();
+    let author = Author::of(Actor::User(new.creator));
+    let ProjectId(project) = create(&app.app, author, new.clone()).await.unwrap();
     let (_, view) = app.get(&format!("/api/v1/projects/{project}"), &maria).await;
     assert_eq!(view["budget"]["hard_limit_micro_usd"], 5_000_000);
     assert_eq!(
@@ -256,7 +261,7 @@ async fn a_project_is_made_without_http_and_with_a_budget() {
         (&json!("autonomous"), &json!("python -m pytest"))
     );
     let empty = NewProject { name: "Other".into(), test_command: Some(" ".into()), ..new };
-    assert_eq!(create(&app.app, empty).await.unwrap_err().code(), "invalid");
+    assert_eq!(create(&app.app, author, empty).await.unwrap_err().code(), "invalid");
 }
 
 #[tokio::test]

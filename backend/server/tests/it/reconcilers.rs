@@ -160,8 +160,8 @@ async fn answers_to_commands_are_kept_for_a_day() {
     let test = TestApp::start().await;
     execute(
         &test,
-        "insert into idempotency (scope, key, request_hash, status, body, created_at)
-         select 's', n::text, '', 200, 'null', now() - make_interval(hours => n) from generate_series(0, 48) n",
+        "insert into idempotency (id, request_hash, created_at)
+         select gen_random_uuid(), '', now() - make_interval(hours => n) from generate_series(0, 48) n",
     )
     .await;
     costs::schedule(&test.app).await.unwrap();

@@ -24,31 +24,12 @@ async fn jobs_of(scene: &Scene<'_>) -> i64 {
         .unwrap()
 }
 
-async fn spend(scene: &Scene<'_>, cost: i64, simulated: bool) {
-    sqlx::query(
-        "insert into usage (id, project_id, story_id, run_id, agent_id, attempt, deployment, provider, model, state,
-                            reserved_micro_usd, cost_micro_usd, tokens_in, tokens_out, simulated, fence, at)
-         values ($1, $2, $3, $4, $5, 1, 'd', 'p', 'm', 'settled', $6, $6, 100, 10, $7, 0, $8)",
-    )
-    .bind(Uuid::now_v7())
-    .bind(scene.project.0)
-    .bind(scene.story.0)
-    .bind(scene.run.0)
-    .bind(scene.agent.0)
-    .bind(cost)
-    .bind(simulated)
-    .bind(scene.test.clock.now())
-    .execute(scene.test.app.pool())
-    .await
-    .unwrap();
-}
-
 #[tokio::test]
 async fn a_run_is_shown_with_its_steps_and_what_it_cost() {
     let test = TestApp::start().await;
     let scene = Scene::analysis(&test).await;
-    spend(&scene, 700, false).await;
-    spend(&scene, 40, true).await;
+    scene.spend(700, false).await;
+    scene.spend(40, true).await;
     let asked = scene.offer_requirements().await;
     let (status, run) = test.get(&path(&scene, ""), &scene.token).await;
     assert_eq!(status, StatusCode::OK, "{run}");

@@ -303,6 +303,26 @@ impl<'t> Scene<'t> {
         }
     }
 
+    /// A model call of the run cost this.
+    pub async fn spend(&self, cost: i64, simulated: bool) {
+        sqlx::query(
+            "insert into usage (id, project_id, story_id, run_id, agent_id, attempt, deployment, provider, model, state,
+                                reserved_micro_usd, cost_micro_usd, tokens_in, tokens_out, simulated, fence, at)
+             values ($1, $2, $3, $4, $5, 1, 'd', 'p', 'm', 'settled', $6, $6, 100, 10, $7, 0, $8)",
+        )
+        .bind(Uuid::now_v7())
+        .bind(self.project.0)
+        .bind(self.story.0)
+        .bind(self.run.0)
+        .bind(self.agent.0)
+        .bind(cost)
+        .bind(simulated)
+        .bind(self.test.clock.now())
+        .execute(self.test.app.pool())
+        .await
+        .unwrap();
+    }
+
     pub fn path(&self, rest: &str) -> String {
         format!("/api/v1/projects/{}{rest}", self.project)
     }

@@ -161,15 +161,7 @@ impl TestApp {
 
     /// The same with an idempotency key.
     pub async fn post_once(&self, path: &str, token: &str, key: &str, body: Value) -> (StatusCode, Value) {
-        let request = Request::post(path)
-            .header(header::AUTHORIZATION, format!("Bearer {token}"))
-            .header(header::CONTENT_TYPE, "application/json")
-            .header("idempotency-key", key)
-            .body(Body::from(body.to_string()));
-        let response = self.router.clone().oneshot(request.unwrap()).await.unwrap();
-        let status = response.status();
-        let bytes = axum::body::to_bytes(response.into_body(), 16 * 1024 * 1024).await.unwrap();
-        (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+        post_once(self.router.clone(), path.into(), token.into(), key, body).await
     }
 
     /// Another process over the same database and data, as after a restart.
@@ -245,6 +237,25 @@ impl TestApp {
         let stats = syndarix_jobs::queue_stats(&mut conn).await.unwrap();
         stats.into_iter().filter(|queue| queue.ready + queue.running > 0).collect()
     }
+}
+
+/// Sends a command with an idempotency key, as a task of its own can do it.
+pub async fn post_once(
+    router: Router,
+    path: String,
+    token: String,
+    key: &str,
+    body: Value,
+) -> (StatusCode, Value) {
+    let request = Request::post(path)
+        .header(header::AUTHORIZATION, format!("Bearer {token}"))
+        .header(header::CONTENT_TYPE, "application/json")
+        .header("idempotency-key", key)
+        .body(Body::from(body.to_string()));
+    let response = router.oneshot(request.unwrap()).await.unwrap();
+    let status = response.status();
+    let bytes = axum::body::to_bytes(response.into_body(), 16 * 1024 * 1024).await.unwrap();
+    (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
 }
 
 impl Drop for TestApp {

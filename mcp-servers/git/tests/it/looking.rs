@@ -153,6 +153,11 @@ async fn an_agent_that_may_only_read_changes_nothing() {
     let reader = f.bench.client(&running, &["git:read"]).await;
     let names: Vec<String> = reader.tools().await.iter().map(|tool| tool.name.to_string()).collect();
     assert!(names.contains(&"status".into()) && !names.contains(&"commit".into()), "{names:?}");
+    let writer = f.bench.client(&running, &["git:read", "git:write"]).await;
+    for tool in writer.tools().await.iter().filter(|tool| tool.name.contains("pull_request")) {
+        let again = tool.annotations.as_ref().and_then(|hints| hints.idempotent_hint);
+        assert_eq!(again, Some(true), "{} may be called again after a crash", tool.name);
+    }
     assert!(reader.try_call("commit", json!({ "message": "x" }), None).await.is_err());
     assert!(!reader.call("status", json!({})).await.is_error);
 }

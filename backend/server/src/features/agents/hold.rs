@@ -10,7 +10,7 @@ use super::{
 use crate::{
     db::{Author, Error, Uow, retry_conflicts},
     features::runs,
-    http::{ApiError, Edit, Idempotency, ProjectScope, idempotent},
+    http::{ApiError, Edit, Idempotency, ProjectScope, idempotent, keyed},
     state::App,
 };
 use axum::{
@@ -79,19 +79,17 @@ async fn carry_out(
     key: Option<Idempotency>,
     wish: Wish,
 ) -> Result<Json<AgentView>, ApiError> {
-    let (author, project) = (Author::of(scope.actor()), scope.project());
-    let view = idempotent(app, key, &(), || async {
+    let (author, project) = (keyed(Author::of(scope.actor()), key, &())?, scope.project());
+    let work = || {
         retry_conflicts(|| async {
             let mut uow = app.store.begin(author).await?;
             apply(&mut uow, project, agent, wish).await?;
             uow.commit().await?;
-            Ok::<_, ApiError>(())
+            Ok(())
         })
-        .await?;
-        Ok(view(app.pool(), project, agent).await?)
-    })
-    .await?;
-    Ok(Json(view))
+    };
+    let show = async |()| Ok(view(app.pool(), project, agent).await?);
+    Ok(Json(idempotent(app, author, work, show).await?))
 }
 
 #[derive(FromRow)]

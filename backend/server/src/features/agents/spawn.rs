@@ -8,7 +8,7 @@ use super::{
 use crate::{
     db::{Author, Error, Uow, retry_conflicts},
     features::approvals,
-    http::{ApiError, Edit, Idempotency, ProjectScope, ValidJson, idempotent},
+    http::{ApiError, Edit, Idempotency, ProjectScope, ValidJson, idempotent, keyed},
     state::App,
 };
 use axum::{Json, extract::State, http::StatusCode};
@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::types::Json as Stored;
 use syndarix_domain::{
-    actor::Actor,
     approval::{Approval, Subject},
     ids::{AgentId, ApprovalId, ProjectId},
     money::MicroUsd,
@@ -50,21 +49,21 @@ pub(super) async fn spawn_agent(
     key: Option<Idempotency>,
     ValidJson(body): ValidJson<SpawnAgent>,
 ) -> Result<(StatusCode, Json<AgentView>), ApiError> {
-    let view = idempotent(&app, key, &body, || async {
-        match retry_conflicts(|| ask_or_spawn(&app, scope.actor(), scope.project(), &body)).await? {
-            Spawned::Now(agent) => Ok(view(app.pool(), scope.project(), agent).await?),
-            Spawned::Asked { approval, rule } => Err(ApiError::conflict(
-                "approval_required",
-                format!("{rule}: the question is in the inbox, and the agent joins when it is approved"),
-            )
-            .with("approval_id", json!(approval))),
-        }
-    })
-    .await?;
-    Ok((StatusCode::CREATED, Json(view)))
+    let (author, project) = (keyed(Author::of(scope.actor()), key, &body)?, scope.project());
+    let work = || retry_conflicts(|| ask_or_spawn(&app, author, project, &body));
+    let show = async |spawned: Spawned| match spawned {
+        Spawned::Now(agent) => Ok(view(app.pool(), project, agent).await?),
+        Spawned::Asked { approval, rule } => Err(ApiError::conflict(
+            "approval_required",
+            format!("{rule}: the question is in the inbox, and the agent joins when it is approved"),
+        )
+        .with("approval_id", json!(approval))),
+    };
+    Ok((StatusCode::CREATED, Json(idempotent(&app, author, work, show).await?)))
 }
 
 /// What came of a wish for an instance.
+#[derive(Serialize, Deserialize)]
 enum Spawned {
     Now(AgentId),
     Asked { approval: ApprovalId, rule: String },
@@ -72,7 +71,7 @@ enum Spawned {
 
 async fn ask_or_spawn(
     app: &App,
-    actor: Actor,
+    author: Author,
     project: ProjectId,
     body: &SpawnAgent,
 ) -> Result<Spawned, ApiError> {
@@ -80,7 +79,7 @@ async fn ask_or_spawn(
     if name.is_some_and(|name| name.chars().count() > MAX_NAME) {
         return Err(ApiError::invalid("name", format!("has at most {MAX_NAME} characters")));
     }
-    let mut uow = app.store.begin(Author::of(actor)).await?;
+    let mut uow = app.store.begin(author).await?;
     let (new, definition) = newest(&mut uow, project, body.agent_type_id).await?;
     let new = NewAgent { name: name.map(str::to_owned), ..new };
     // The row lock of the project: two wishes at once are counted, and asked, one after the other.
@@ -100,8 +99,7 @@ async fn ask_or_spawn(
             Spawned::Asked { approval: asked, rule }
         }
     };
-    uow.commit().await?;
-    Ok(spawned)
+    Ok(uow.commit_with(spawned).await?)
 }
 
 fn taken(error: Error) -> ApiError {

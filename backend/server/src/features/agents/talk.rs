@@ -4,7 +4,9 @@ use super::messages::{NewMessage, Routing, send};
 use crate::{
     db::{Author, Error, retry_conflicts},
     features::workflow::{self, AuthorView},
-    http::{ApiError, Idempotency, List, Page, ProjectScope, ValidJson, ValidQuery, View, Work, idempotent},
+    http::{
+        ApiError, Idempotency, List, Page, ProjectScope, ValidJson, ValidQuery, View, Work, idempotent, keyed,
+    },
     state::App,
 };
 use axum::{Json, extract::State, http::StatusCode};
@@ -193,22 +195,21 @@ async fn post_message(
     key: Option<Idempotency>,
     ValidJson(body): ValidJson<PostMessage>,
 ) -> Result<(StatusCode, Json<MessageView>), ApiError> {
-    let (actor, project) = (scope.actor(), scope.project());
-    let view = idempotent(&app, key, &body, || async {
-        let id = retry_conflicts(|| post(&app, actor, project, &body)).await?;
+    let (author, project) = (keyed(Author::of(scope.actor()), key, &body)?, scope.project());
+    let work = || retry_conflicts(|| post(&app, author, project, &body));
+    let show = async |id: Uuid| {
         let rows = sqlx::query_as("select * from message where project_id = $1 and id = $2")
             .bind(project.0)
             .bind(id)
             .fetch_all(app.pool())
             .await?;
         views(&app, project, rows).await?.pop().ok_or_else(|| ApiError::not_found("message"))
-    })
-    .await?;
-    Ok((StatusCode::CREATED, Json(view)))
+    };
+    Ok((StatusCode::CREATED, Json(idempotent(&app, author, work, show).await?)))
 }
 
-async fn post(app: &App, actor: Actor, project: ProjectId, body: &PostMessage) -> Result<Uuid, ApiError> {
-    let mut uow = app.store.begin(Author::of(actor)).await?;
+async fn post(app: &App, author: Author, project: ProjectId, body: &PostMessage) -> Result<Uuid, ApiError> {
+    let mut uow = app.store.begin(author).await?;
     let routing = routing(body.to.as_deref())?;
     if let Routing::Direct(agent) = &routing {
         let known: bool =
@@ -235,8 +236,7 @@ async fn post(app: &App, actor: Actor, project: ProjectId, body: &PostMessage) -
         content: content(&body.content)?,
     };
     let id = send(&mut uow, project, &message).await?;
-    uow.commit().await?;
-    Ok(id)
+    Ok(uow.commit_with(id).await?)
 }
 
 fn routing(to: Option<&str>) -> Result<Routing, ApiError> {

@@ -8,7 +8,7 @@ use crate::{
         retry_conflicts,
     },
     features::auth,
-    http::{ApiError, Caller, CallerKind, Idempotency, List, ValidJson, ValidQuery, idempotent},
+    http::{ApiError, Caller, CallerKind, Idempotency, List, ValidJson, ValidQuery, idempotent, keyed},
     state::App,
 };
 use axum::{
@@ -21,7 +21,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, FromRow, types::Json as Stored};
-use syndarix_domain::{actor::Actor, ids::OrganisationId};
+use syndarix_domain::ids::OrganisationId;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
@@ -174,11 +174,9 @@ async fn import_agent_type(
     let organisation = OrganisationId(body.organisation_id);
     auth::require_manager(app.pool(), organisation, user).await?;
     let definition = Definition::parse(&body.toml).map_err(|wrong| refusal(&wrong))?;
-    let view = idempotent(&app, key, &body, || async {
-        let id = import(&app, Actor::User(user), organisation, &definition).await?;
-        one(&app, Some(user.0), id).await
-    })
-    .await?;
+    let author = keyed(Author::of(caller.actor()), key, &body)?;
+    let work = || import(&app, author, organisation, &definition);
+    let view = idempotent(&app, author, work, |id| one(&app, Some(user.0), id)).await?;
     Ok((StatusCode::CREATED, Json(view)))
 }
 
@@ -202,19 +200,18 @@ fn refusal(wrong: &[Wrong]) -> ApiError {
 /// Stores a type, or a new version of the one with this name; the same definition again changes nothing.
 pub async fn import(
     app: &App,
-    actor: Actor,
+    author: Author,
     organisation: OrganisationId,
     definition: &Definition,
 ) -> Result<Uuid, ApiError> {
     retry_conflicts(|| async {
-        let mut uow = app.store.begin(Author::of(actor)).await?;
+        let mut uow = app.store.begin(author).await?;
         let (id, version) = upsert(&mut uow, organisation, definition).await?;
         if let Some(version) = version {
             store_version(&mut uow, id, version, definition).await?;
             note(&mut uow, organisation, id, version, definition);
         }
-        uow.commit().await?;
-        Ok::<_, ApiError>(id)
+        Ok::<_, ApiError>(uow.commit_with(id).await?)
     })
     .await
 }

@@ -100,12 +100,12 @@ fn digest(action: Action, arguments: &Value) -> String {
     hex::encode(Sha256::digest(json!({ "action": action, "arguments": arguments }).to_string()))
 }
 
-/// Replaces the open questions about a pull request; returns the runs that waited for them.
-pub async fn supersede_for_pull_request(
+/// Supersedes or withdraws the open questions about a pull request; returns the runs that waited for them.
+pub async fn retire_for_pull_request(
     uow: &mut Uow,
     project: ProjectId,
     pull_request: PullRequestId,
-    reason: &str,
+    command: &Command,
 ) -> Result<Vec<RunId>, Error> {
     let open: Vec<Uuid> = sqlx::query_scalar(
         "select id from approval where project_id = $1 and phase = 'pending'
@@ -118,8 +118,7 @@ pub async fn supersede_for_pull_request(
     let mut waiting = Vec::new();
     for id in open {
         let approval: Approval = uow.load(project, id).await?;
-        let command = Command::Supersede { reason: reason.to_owned() };
-        uow.tell::<Approval>(project, id, &command).await?;
+        uow.tell::<Approval>(project, id, command).await?;
         if let Subject::Run { run } = approval.request.subject {
             waiting.push(run);
         }

@@ -39,7 +39,7 @@ pub(super) fn consequences(row: &ApprovalRow, names: &HashMap<Uuid, String>) -> 
             format!("Your comments go to {agent}, who goes on working and asks again."),
             "The story is blocked until somebody says how to go on.".into(),
         ],
-        Action::ToolWrite => tool(request, &agent),
+        Action::ToolWrite | Action::DataDelete => tool(request, &agent),
         Action::HumanInput => [
             format!("{agent} goes on with your note as the answer."),
             format!("{agent} gets your note as the answer and goes on with it."),
@@ -60,7 +60,7 @@ pub(super) fn consequences(row: &ApprovalRow, names: &HashMap<Uuid, String>) -> 
             "No agent is added; your note is kept with the question.".into(),
             "No agent is added.".into(),
         ],
-        Action::Deployment | Action::DataDelete | Action::BudgetRaise | Action::NewHost => [
+        Action::Deployment | Action::BudgetRaise | Action::NewHost => [
             "It is done.".into(),
             format!("It is not done; {agent} gets your note."),
             "It is not done.".into(),

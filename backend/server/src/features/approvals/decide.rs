@@ -7,7 +7,7 @@ use super::{
 use crate::{
     db::{Author, retry_conflicts},
     features::runs,
-    http::{ApiError, Approve, Idempotency, ProjectScope, ValidJson, idempotent},
+    http::{ApiError, Approve, Idempotency, ProjectScope, ValidJson, idempotent, keyed},
     state::App,
 };
 use axum::{
@@ -75,27 +75,29 @@ async fn decide_approval(
     key: Option<Idempotency>,
     ValidJson(body): ValidJson<Decision>,
 ) -> Result<Json<ApprovalView>, ApiError> {
-    let user = scope.caller().user()?;
-    let view = idempotent(&app, key, &body, || decide(&app, user, scope.project(), id, &body)).await?;
-    Ok(Json(view))
+    let (author, project) = (keyed(Author::of(scope.actor()), key, &body)?, scope.project());
+    let work = || decide(&app, author, project, id, &body);
+    let show = async |()| Ok(queries::approval(app.pool(), project, id).await?);
+    Ok(Json(idempotent(&app, author, work, show).await?))
 }
 
 /// Answers a question and wakes what waits for the answer, in one transaction. Who calls this has made sure that
 /// the person may decide in this project. When somebody was quicker, the error says who, when and what.
 pub async fn decide(
     app: &App,
-    user: UserId,
+    author: Author,
     project: ProjectId,
     id: ApprovalId,
     decision: &Decision,
-) -> Result<ApprovalView, ApiError> {
+) -> Result<(), ApiError> {
+    let Actor::User(user) = author.actor else { return Err(ApiError::forbidden("only a person decides")) };
     let asked = app.store.read::<Approval>(project, id).await?.state;
     if asked.phase != Phase::Pending {
         return Err(already_decided(app, &asked).await?);
     }
     let comments = check(&asked, decision)?;
     let refused = retry_conflicts(|| async {
-        let mut uow = app.store.begin(Author::of(Actor::User(user))).await?;
+        let mut uow = app.store.begin(author).await?;
         let decided = Decided {
             outcome: decision.outcome,
             by: user,
@@ -114,7 +116,7 @@ pub async fn decide(
     .await?;
     match refused {
         Some(rejection) => Err(refusal(app, project, id, rejection).await?),
-        None => Ok(queries::approval(app.pool(), project, id).await?),
+        None => Ok(()),
     }
 }
 

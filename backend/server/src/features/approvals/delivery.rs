@@ -1,9 +1,9 @@
 //! The record of what was sent to whom.
 
-use super::{mail::NotSent, notify::Notice};
+use super::{mail::NotSent, notify::Notice, queries::APPROVERS};
 use crate::{db::Error, state::App};
-use sqlx::{FromRow, PgPool};
-use syndarix_domain::ids::ProjectId;
+use sqlx::{AssertSqlSafe, FromRow, PgPool};
+use syndarix_domain::ids::{ProjectId, UserId};
 use uuid::Uuid;
 
 /// Somebody who is told.
@@ -28,25 +28,34 @@ pub(super) struct Delivery {
 pub(super) async fn recipients(
     pool: &PgPool,
     project: ProjectId,
-    escalated: bool,
+    notice: &Notice,
 ) -> Result<Vec<Person>, Error> {
-    let people = sqlx::query_as(
-        "with named as (
-             select user_id from project_member where project_id = $1 and role in ('approver', 'admin')
-         ), managers as (
-             select m.user_id from membership m join project p on p.organisation_id = m.organisation_id
-             where p.id = $1 and m.role in ('owner', 'admin')
-         )
-         select u.id, u.name, u.email from app_user u
-         where u.id in (select user_id from named)
-            or (($2 or not exists (select 1 from named)) and u.id in (select user_id from managers))
-         order by u.id",
-    )
+    if let Some(person) = notice.only {
+        return Ok(member(pool, project, person).await?.into_iter().collect());
+    }
+    let people = sqlx::query_as(AssertSqlSafe(format!(
+        "{APPROVERS} or ($2 and u.id in (select user_id from managers)) order by u.id"
+    )))
     .bind(project.0)
-    .bind(escalated)
+    .bind(notice.escalated)
     .fetch_all(pool)
     .await?;
     Ok(people)
+}
+
+/// One person, if they still see the project.
+async fn member(pool: &PgPool, project: ProjectId, person: UserId) -> Result<Option<Person>, Error> {
+    let person = sqlx::query_as(
+        "select u.id, u.name, u.email from app_user u where u.id = $2 and (
+             exists (select 1 from project_member where project_id = $1 and user_id = u.id)
+             or exists (select 1 from membership m join project p on p.organisation_id = m.organisation_id
+                        where p.id = $1 and m.user_id = u.id and m.role in ('owner', 'admin')))",
+    )
+    .bind(project.0)
+    .bind(person.0)
+    .fetch_optional(pool)
+    .await?;
+    Ok(person)
 }
 
 /// Records the intent. None when this person was told already, or cannot be told at all.

@@ -67,7 +67,7 @@ impl Filter {
 /// The inbox.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Inbox {
-    /// The questions, newest first.
+    /// The questions: open ones first, in the order in which they lapse; then those that are over, the newest first.
     pub items: Vec<ApprovalView>,
     /// Where the next page begins; null on the last.
     pub next_cursor: Option<String>,
@@ -85,8 +85,8 @@ async fn inbox(
     let user = caller.user()?;
     let page = filter.page();
     let wanted = filter.wanted(Some(true))?;
-    let found = queries::inbox(app.pool(), user, &wanted, (page.limit()?, page.offset()?)).await?;
-    let List { items, next_cursor } = List::page(found, &page)?;
+    let found = queries::inbox(app.pool(), user, &wanted, (page.limit()?, page.after()?)).await?;
+    let List { items, next_cursor } = List::keyed(found, &page, ApprovalView::place)?;
     let unresolved = queries::unresolved(app.pool(), user).await?;
     Ok(Json(Inbox { items, next_cursor, unresolved }))
 }
@@ -100,7 +100,7 @@ async fn list_approvals(
     ValidQuery(filter): ValidQuery<Filter>,
 ) -> Result<Json<List<ApprovalView>>, ApiError> {
     let page = filter.page();
-    let window = (page.limit()?, page.offset()?);
+    let window = (page.limit()?, page.after()?);
     let found = queries::of_project(app.pool(), scope.project(), &filter.wanted(None)?, window).await?;
-    Ok(Json(List::page(found, &page)?))
+    Ok(Json(List::keyed(found, &page, ApprovalView::place)?))
 }

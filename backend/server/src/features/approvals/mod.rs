@@ -18,11 +18,12 @@ mod show;
 mod timers;
 mod views;
 
-pub use ask::{Question, ask, supersede_for_pull_request, verdict};
+pub use ask::{Question, ask, retire_for_pull_request, verdict};
 pub use consequences::Consequences;
 pub use decide::{Decision, decide};
 pub use list::Inbox;
 pub use notify::{Notice, notify};
+pub(crate) use queries::APPROVERS;
 pub use show::detail;
 pub use views::{
     ApprovalDetail, ApprovalView, DecidedView, PersonView, PolicyView, RemarkView, TimelineEntry,

@@ -13,7 +13,10 @@ use crate::{
     state::App,
 };
 use serde::{Deserialize, Serialize};
-use syndarix_domain::ids::ProjectId;
+use syndarix_domain::{
+    actor::Actor,
+    ids::{ProjectId, UserId},
+};
 use syndarix_jobs::{Job, NewJob, Outcome, Registry};
 
 const KIND: &str = "people.notify";
@@ -29,6 +32,9 @@ pub struct Notice {
     pub(super) sentence: String,
     /// Whoever should have acted did not: the organisation's owners are told, too.
     pub(super) escalated: bool,
+    /// It concerns this person and nobody else.
+    #[serde(default)]
+    pub(super) only: Option<UserId>,
 }
 
 payload!(Notice);
@@ -36,7 +42,17 @@ payload!(Notice);
 impl Notice {
     /// A sentence about a subject. The same subject and kind is told once, however often it is asked for.
     pub fn about(subject: String, kind: impl Into<String>, sentence: String) -> Self {
-        Self { subject, kind: kind.into(), sentence, escalated: false }
+        Self { subject, kind: kind.into(), sentence, escalated: false, only: None }
+    }
+
+    /// Goes to this person; where it is no person, to those who decide.
+    #[must_use]
+    pub fn to(mut self, actor: Actor) -> Self {
+        self.only = match actor {
+            Actor::User(user) => Some(user),
+            Actor::Agent(_) | Actor::System => None,
+        };
+        self
     }
 
     /// Goes to the organisation's owners and admins, too.
@@ -62,7 +78,7 @@ async fn tell(app: &App, job: &Job) -> Result<Outcome, Error> {
     // Not the sentence: models write parts of it.
     tracing::info!(%project, subject = %notice.subject, kind = %notice.kind, link, "people are told");
     let mut trouble = None;
-    for person in delivery::recipients(app.pool(), project, notice.escalated).await? {
+    for person in delivery::recipients(app.pool(), project, &notice).await? {
         let Some(delivery) = delivery::begin(app, project, &notice, &person).await? else { continue };
         let sent = mail::send(app, &notice, &link, &person, &delivery).await;
         delivery::end(app, &delivery, &sent).await?;

@@ -1,6 +1,9 @@
 //! Questions as the API shows them.
 
-use super::consequences::{Consequences, consequences};
+use super::{
+    consequences::{Consequences, consequences},
+    queries::Place,
+};
 use crate::features::{
     costs::BudgetView,
     runs::RunDetail,
@@ -71,6 +74,11 @@ pub struct ApprovalView {
     pub simulated_micro_usd: i64,
     /// The project's budget.
     pub budget: Option<BudgetView>,
+    /// The question that took the place of this one, which is superseded.
+    pub superseded_by: Option<Uuid>,
+    /// Where lists show it.
+    #[serde(skip)]
+    pub(super) rank: i64,
     /// When it was asked.
     pub requested_at: DateTime<Utc>,
     /// When people are reminded.
@@ -194,7 +202,15 @@ pub(super) struct ApprovalRow {
     pub(super) base_branch: Option<String>,
     pub(super) cost: i64,
     pub(super) simulated: i64,
+    pub(super) rank: i64,
+    pub(super) successor: Option<Uuid>,
     pub(super) budget: Option<Json<BudgetView>>,
+}
+
+impl ApprovalView {
+    pub(super) fn place(&self) -> Place {
+        (self.state != "pending", self.rank, self.id)
+    }
 }
 
 impl ApprovalRow {
@@ -237,6 +253,8 @@ impl ApprovalRow {
             cost_micro_usd: self.cost,
             simulated_micro_usd: self.simulated,
             budget: self.budget.map(|Json(budget)| budget),
+            superseded_by: self.successor,
+            rank: self.rank,
             requested_at: approval.created_at,
             remind_at: request.remind_at,
             expires_at: request.expires_at,

@@ -3,7 +3,7 @@
 use super::credentials;
 use crate::{
     db::{Author, Error, Uow, audit},
-    http::{ApiError, Caller, Idempotency, List, ValidJson, idempotent},
+    http::{ApiError, Caller, Idempotency, List, ValidJson, idempotent, keyed},
     state::App,
 };
 use axum::{Json, extract::State, http::StatusCode};
@@ -57,13 +57,14 @@ pub(super) async fn found(
     ValidJson(body): ValidJson<NewOrganisation>,
 ) -> Result<(StatusCode, Json<MembershipView>), ApiError> {
     let user = caller.user()?;
-    let view = idempotent(&app, key, &body, || async {
+    let author = keyed(Author::of(caller.actor()), key, &body)?;
+    let work = || async {
         let name = credentials::named("name", &body.name)?;
-        let mut uow = app.store.begin(Author::of(caller.actor())).await?;
+        let mut uow = app.store.begin(author).await?;
         let id = write(&mut uow, &name, user).await?;
-        uow.commit().await?;
-        Ok(MembershipView { id: id.0, name, role: "owner".into() })
-    });
+        Ok(uow.commit_with(MembershipView { id: id.0, name, role: "owner".into() }).await?)
+    };
+    let view = idempotent(&app, author, work, |membership: MembershipView| async { Ok(membership) });
     Ok((StatusCode::CREATED, Json(view.await?)))
 }
 

@@ -7,7 +7,9 @@ use super::{
 use crate::{
     db::{Author, retry_conflicts},
     features::workflow::{self, AuthorView},
-    http::{ApiError, Idempotency, List, Page, ProjectScope, ValidJson, ValidQuery, View, Work, idempotent},
+    http::{
+        ApiError, Idempotency, List, Page, ProjectScope, ValidJson, ValidQuery, View, Work, idempotent, keyed,
+    },
     state::App,
 };
 use axum::{
@@ -71,34 +73,37 @@ pub(super) async fn comment_on_issue(
     key: Option<Idempotency>,
     ValidJson(body): ValidJson<CreateIssueComment>,
 ) -> Result<(StatusCode, Json<IssueCommentView>), ApiError> {
-    let view = idempotent(&app, key, &body, || comment(&app, &scope, number, &body)).await?;
+    let author = keyed(Author::of(scope.actor()), key, &body)?;
+    let work = || comment(&app, author, (scope.project(), number), &body);
+    let show = async |row| {
+        let views = views(&app, scope.project(), vec![row]).await?;
+        views.into_iter().next().ok_or_else(|| ApiError::not_found("comment"))
+    };
+    let view = idempotent(&app, author, work, show).await?;
     Ok((StatusCode::CREATED, Json(view)))
 }
 
 async fn comment(
     app: &App,
-    scope: &ProjectScope<Work>,
-    number: i64,
+    author: Author,
+    (project, number): (ProjectId, i64),
     body: &CreateIssueComment,
-) -> Result<IssueCommentView, ApiError> {
+) -> Result<CommentRow, ApiError> {
     if body.body.trim().is_empty() {
         return Err(ApiError::invalid("body", "is empty"));
     }
     let text = limits::body(&body.body)?;
-    let row = retry_conflicts(|| async {
-        let mut uow = app.store.begin(Author::of(scope.actor())).await?;
-        let issue = queries::lock(&mut uow, scope.project(), number).await?;
+    retry_conflicts(|| async {
+        let mut uow = app.store.begin(author).await?;
+        let issue = queries::lock(&mut uow, project, number).await?;
         let row =
-            CommentRow { id: uow.new_id(), author: Stored(scope.actor()), body: text.clone(), at: uow.now() };
+            CommentRow { id: uow.new_id(), author: Stored(author.actor), body: text.clone(), at: uow.now() };
         queries::comment(&mut uow, &issue, &row).await?;
         let data = json!({ "number": issue.number, "title": issue.title, "comment_id": row.id });
-        uow.announce(scope.project(), "issue", issue.id, "issue.commented.v1", data);
-        uow.commit().await?;
-        Ok::<_, ApiError>(row)
+        uow.announce(project, "issue", issue.id, "issue.commented.v1", data);
+        Ok(uow.commit_with(row).await?)
     })
-    .await?;
-    let mut views = views(app, scope.project(), vec![row]).await?;
-    views.pop().ok_or_else(|| ApiError::not_found("comment"))
+    .await
 }
 
 async fn views(

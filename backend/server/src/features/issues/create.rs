@@ -8,13 +8,14 @@ use super::{
 };
 use crate::{
     db::{Author, retry_conflicts},
-    http::{ApiError, Idempotency, ProjectScope, ValidJson, Work, idempotent},
+    http::{ApiError, Idempotency, ProjectScope, ValidJson, Work, idempotent, keyed},
     state::App,
 };
 use axum::{Json, extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::types::Json as Stored;
+use syndarix_domain::ids::ProjectId;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -45,44 +46,46 @@ pub(super) async fn create_issue(
     key: Option<Idempotency>,
     ValidJson(body): ValidJson<CreateIssue>,
 ) -> Result<(StatusCode, Json<IssueView>), ApiError> {
-    let view = idempotent(&app, key, &body, || create(&app, &scope, &body)).await?;
+    let author = keyed(Author::of(scope.actor()), key, &body)?;
+    let work = || create(&app, author, scope.project(), &body);
+    let view = idempotent(&app, author, work, |number| read::show(&app, scope.project(), number)).await?;
     Ok((StatusCode::CREATED, Json(view)))
 }
 
-async fn create(app: &App, scope: &ProjectScope<Work>, body: &CreateIssue) -> Result<IssueView, ApiError> {
+/// The number of the new issue.
+async fn create(app: &App, author: Author, project: ProjectId, body: &CreateIssue) -> Result<i64, ApiError> {
     let (title, text) = (limits::title(&body.title)?, limits::body(&body.body)?);
     let labels = limits::labels(&body.labels)?;
     let assignee = body.assignee.as_deref().map(|name| limits::word("assignee", name)).transpose()?;
-    let number = retry_conflicts(|| async {
-        let mut uow = app.store.begin(Author::of(scope.actor())).await?;
+    retry_conflicts(|| async {
+        let mut uow = app.store.begin(author).await?;
         if let Some(story) = body.story_id
-            && !queries::has_story(&mut uow, scope.project(), story).await?
+            && !queries::has_story(&mut uow, project, story).await?
         {
             return Err(ApiError::invalid("story_id", "there is no story with this id here"));
         }
         let issue = IssueRow {
             id: uow.new_id(),
-            project_id: scope.project().0,
-            number: queries::next_number(&mut uow, scope.project()).await?,
+            project_id: project.0,
+            number: queries::next_number(&mut uow, project).await?,
             title: title.clone(),
             body: Some(text.clone()),
             state: "open".into(),
             labels: labels.clone(),
             assignee: assignee.clone(),
             story_id: body.story_id,
-            author: Stored(scope.actor()),
+            author: Stored(author.actor),
             comments: 0,
             created_at: uow.now(),
             updated_at: uow.now(),
             closed_at: None,
+            rank: 0.0,
         };
         queries::insert(&mut uow, &issue).await?;
         let data = json!({ "number": issue.number, "title": issue.title, "labels": issue.labels,
                            "assignee": issue.assignee, "story_id": issue.story_id });
-        uow.announce(scope.project(), "issue", issue.id, "issue.created.v1", data);
-        uow.commit().await?;
-        Ok(issue.number)
+        uow.announce(project, "issue", issue.id, "issue.created.v1", data);
+        Ok(uow.commit_with(issue.number).await?)
     })
-    .await?;
-    read::show(app, scope.project(), number).await
+    .await
 }

@@ -2,6 +2,7 @@
 
 use crate::db::{Error, Uow};
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, FromRow, PgPool, types::Json};
 use syndarix_domain::{actor::Actor, ids::ProjectId};
 use uuid::Uuid;
@@ -22,9 +23,18 @@ pub(super) struct IssueRow {
     pub(super) created_at: DateTime<Utc>,
     pub(super) updated_at: DateTime<Utc>,
     pub(super) closed_at: Option<DateTime<Utc>>,
+    /// How well it fits the words of a search.
+    #[sqlx(default)]
+    pub(super) rank: f64,
 }
 
-#[derive(Debug, FromRow)]
+impl IssueRow {
+    pub(super) fn place(&self) -> Place {
+        (self.rank, self.updated_at, self.number)
+    }
+}
+
+#[derive(Debug, FromRow, Serialize, Deserialize)]
 pub(super) struct CommentRow {
     pub(super) id: Uuid,
     pub(super) author: Json<Actor>,
@@ -46,31 +56,37 @@ const SHOWN: &str = "id, project_id, number, title, state, labels, assignee, sto
 
 // Any of the words is enough, and more of them rank higher: an issue is found by a question, too.
 const LIST: &str = "
-    from issue, (select replace(plainto_tsquery('english', coalesce($5, ''))::text, '&', '|')::tsquery as words) query
+    from issue, (select replace(plainto_tsquery('english', coalesce($5, ''))::text, '&', '|')::tsquery as words) query,
+         lateral (select case when $5::text is null then 0 else ts_rank(search, query.words) end::float8 as rank) ranked
     where project_id = $1
       and ($2::text is null or state = $2)
       and ($3::text is null or $3 = any(labels))
       and ($4::text is null or assignee = $4)
       and ($5::text is null or search @@ query.words)
-    order by case when $5::text is null then 0 else ts_rank(search, query.words) end desc,
-             updated_at desc, number desc
-    limit $6 offset $7";
+      and ($9::bigint is null or (rank, updated_at, number) < ($7, $8, $9))
+    order by rank desc, updated_at desc, number desc
+    limit $6";
+
+/// Where an issue stands in the order of lists: how well it fits, its last change, its number.
+pub(super) type Place = (f64, DateTime<Utc>, i64);
 
 /// The best first where words are given, else the latest change first; one more than the limit.
 pub(super) async fn list(
     pool: &PgPool,
     project: ProjectId,
     wanted: &Wanted<'_>,
-    (limit, offset): (i64, i64),
+    (limit, after): (i64, Option<Place>),
 ) -> Result<Vec<IssueRow>, Error> {
-    let rows = sqlx::query_as(AssertSqlSafe(format!("select {SHOWN}, null as body {LIST}")))
+    let rows = sqlx::query_as(AssertSqlSafe(format!("select {SHOWN}, null as body, rank {LIST}")))
         .bind(project.0)
         .bind(wanted.state)
         .bind(wanted.label)
         .bind(wanted.assignee)
         .bind(wanted.words)
         .bind(limit + 1)
-        .bind(offset)
+        .bind(after.map(|place| place.0))
+        .bind(after.map(|place| place.1))
+        .bind(after.map(|place| place.2))
         .fetch_all(pool)
         .await?;
     Ok(rows)

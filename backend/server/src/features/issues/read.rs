@@ -59,7 +59,7 @@ pub(super) async fn list_issues(
     ValidQuery(filter): ValidQuery<Filter>,
 ) -> Result<Json<List<IssueView>>, ApiError> {
     let page = Page { limit: filter.limit, cursor: filter.cursor };
-    let window = (page.limit()?, page.offset()?);
+    let window = (page.limit()?, page.after()?);
     let words = filter.q.as_deref().map(str::trim).filter(|words| !words.is_empty());
     if words.is_some_and(|words| words.chars().count() > MAX_WORD || words.contains('\0')) {
         return Err(ApiError::invalid("q", format!("has at most {MAX_WORD} characters")));
@@ -72,8 +72,8 @@ pub(super) async fn list_issues(
     let wanted =
         Wanted { state, label: filter.label.as_deref(), assignee: filter.assignee.as_deref(), words };
     let rows = queries::list(app.pool(), scope.project(), &wanted, window).await?;
-    let items = views(&app, scope.project(), rows).await?;
-    Ok(Json(List::page(items, &page)?))
+    let List { items, next_cursor } = List::keyed(rows, &page, IssueRow::place)?;
+    Ok(Json(List { items: views(&app, scope.project(), items).await?, next_cursor }))
 }
 
 #[utoipa::path(get, path = "/projects/{project_id}/issues/{number}", operation_id = "show_issue", tag = "issues",

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     db::{Author, Uow, retry_conflicts},
-    http::{ApiError, Idempotency, ProjectScope, ValidJson, Work, idempotent},
+    http::{ApiError, Idempotency, ProjectScope, ValidJson, Work, idempotent, keyed},
     state::App,
 };
 use axum::{
@@ -73,29 +73,29 @@ pub(super) async fn update_issue(
     key: Option<Idempotency>,
     ValidJson(body): ValidJson<UpdateIssue>,
 ) -> Result<Json<IssueView>, ApiError> {
-    let view = idempotent(&app, key, &body, || update(&app, &scope, number, &body)).await?;
-    Ok(Json(view))
+    let (author, project) = (keyed(Author::of(scope.actor()), key, &body)?, scope.project());
+    let work = || update(&app, author, (project, number), &body);
+    Ok(Json(idempotent(&app, author, work, |()| read::show(&app, project, number)).await?))
 }
 
 async fn update(
     app: &App,
-    scope: &ProjectScope<Work>,
-    number: i64,
+    author: Author,
+    (project, number): (ProjectId, i64),
     body: &UpdateIssue,
-) -> Result<IssueView, ApiError> {
+) -> Result<(), ApiError> {
     retry_conflicts(|| async {
-        let mut uow = app.store.begin(Author::of(scope.actor())).await?;
-        let old = queries::lock(&mut uow, scope.project(), number).await?;
+        let mut uow = app.store.begin(author).await?;
+        let old = queries::lock(&mut uow, project, number).await?;
         let mut new = changed(&old, body, uow.now())?;
-        if announce(&mut uow, scope.project(), &old, &new) {
+        if announce(&mut uow, project, &old, &new) {
             new.updated_at = uow.now();
             queries::update(&mut uow, &new).await?;
         }
         uow.commit().await?;
-        Ok::<_, ApiError>(())
+        Ok(())
     })
-    .await?;
-    read::show(app, scope.project(), number).await
+    .await
 }
 
 fn changed(old: &IssueRow, body: &UpdateIssue, now: Timestamp) -> Result<IssueRow, ApiError> {

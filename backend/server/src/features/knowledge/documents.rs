@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     db::{Author, Uow, retry_conflicts},
-    http::{ApiError, Idempotency, ProjectScope, ValidJson, View, Work, idempotent},
+    http::{ApiError, Idempotency, ProjectScope, ValidJson, View, Work, idempotent, keyed},
     state::App,
 };
 use axum::{
@@ -77,7 +77,9 @@ pub(super) async fn store_document(
     key: Option<Idempotency>,
     ValidJson(body): ValidJson<StoreDocument>,
 ) -> Result<(StatusCode, Json<DocumentView>), ApiError> {
-    let view = idempotent(&app, key, &body, || keep(&app, &scope, &body.path, &body.content)).await?;
+    let author = keyed(Author::of(scope.actor()), key, &body)?;
+    let work = || keep(&app, author, scope.project(), (&body.path, &body.content));
+    let view = idempotent(&app, author, work, |stored: DocumentView| async { Ok(stored) }).await?;
     Ok((StatusCode::CREATED, Json(view)))
 }
 
@@ -92,7 +94,9 @@ pub(super) async fn put_document(
     key: Option<Idempotency>,
     ValidJson(body): ValidJson<PutDocument>,
 ) -> Result<Json<DocumentView>, ApiError> {
-    let view = idempotent(&app, key, &body, || keep(&app, &scope, &path, &body.content)).await?;
+    let author = keyed(Author::of(scope.actor()), key, &body)?;
+    let work = || keep(&app, author, scope.project(), (&path, &body.content));
+    let view = idempotent(&app, author, work, |stored: DocumentView| async { Ok(stored) }).await?;
     Ok(Json(view))
 }
 
@@ -124,7 +128,9 @@ pub(super) async fn delete_document(
     Path((_project, path)): Path<(Uuid, String)>,
     key: Option<Idempotency>,
 ) -> Result<StatusCode, ApiError> {
-    idempotent(&app, key, &(), || remove(&app, &scope, &path)).await?;
+    let author = keyed(Author::of(scope.actor()), key, &())?;
+    let work = || remove(&app, author, scope.project(), &path);
+    idempotent(&app, author, work, |()| async { Ok(()) }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -134,9 +140,9 @@ fn no_document() -> ApiError {
 
 async fn keep(
     app: &App,
-    scope: &ProjectScope<Work>,
-    path: &str,
-    content: &str,
+    author: Author,
+    project: ProjectId,
+    (path, content): (&str, &str),
 ) -> Result<DocumentView, ApiError> {
     let path = checked_path(path)?;
     let content = checked_content(content)?;
@@ -144,10 +150,9 @@ async fn keep(
     let chunks = tokio::task::spawn_blocking(move || chunk(&name, &text)).await;
     let chunks = chunks.map_err(|error| ApiError::internal(&error))?;
     retry_conflicts(|| async {
-        let mut uow = app.store.begin(Author::of(scope.actor())).await?;
-        let view = write(&mut uow, scope.project(), (&path, &content), chunks.clone()).await?;
-        uow.commit().await?;
-        Ok(view)
+        let mut uow = app.store.begin(author).await?;
+        let view = write(&mut uow, project, (&path, &content), chunks.clone()).await?;
+        Ok(uow.commit_with(view).await?)
     })
     .await
 }
@@ -241,15 +246,15 @@ async fn refuse_if_full_or_taken(uow: &mut Uow, project: ProjectId, path: &str) 
     Ok(())
 }
 
-async fn remove(app: &App, scope: &ProjectScope<Work>, path: &str) -> Result<(), ApiError> {
+async fn remove(app: &App, author: Author, project: ProjectId, path: &str) -> Result<(), ApiError> {
     retry_conflicts(|| async {
-        let mut uow = app.store.begin(Author::of(scope.actor())).await?;
+        let mut uow = app.store.begin(author).await?;
         let paths = [path.to_owned()];
-        if !queries::remove_sources(&mut uow, scope.project(), Origin::Document, &paths).await? {
+        if !queries::remove_sources(&mut uow, project, Origin::Document, &paths).await? {
             return Err(no_document());
         }
         let data = json!({ "path": path });
-        uow.announce(scope.project(), "knowledge", scope.project(), "knowledge.document_deleted.v1", data);
+        uow.announce(project, "knowledge", project, "knowledge.document_deleted.v1", data);
         uow.commit().await?;
         Ok(())
     })

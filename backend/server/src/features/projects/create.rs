@@ -8,7 +8,7 @@ use super::{
 use crate::{
     db::{Author, Error, Uow},
     features::auth,
-    http::{ApiError, Caller, Idempotency, ProjectRole, ValidJson, idempotent},
+    http::{ApiError, Caller, Idempotency, ProjectRole, ValidJson, idempotent, keyed},
     state::App,
 };
 use axum::{Json, extract::State, http::StatusCode};
@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::types::Json as Jsonb;
 use syndarix_domain::{
-    actor::Actor,
     ids::{OrganisationId, ProjectId, UserId},
     money::MicroUsd,
     policy::{Autonomy, Policy},
@@ -48,21 +47,20 @@ pub struct NewProject {
 
 /// Makes a project and everything it begins with. Its repository follows: the events `project.repository_ready` or
 /// `project.repository_failed` tell how that went.
-pub async fn create(app: &App, new: NewProject) -> Result<ProjectId, ApiError> {
+pub async fn create(app: &App, author: Author, new: NewProject) -> Result<ProjectId, ApiError> {
     let name = auth::named("name", &new.name)?;
     let test_command = fields::test_command(new.test_command.as_deref())?;
     if new.hard_limit.is_some_and(|limit| limit < MicroUsd::ZERO) {
         return Err(ApiError::invalid("hard_limit_micro_usd", "must not be negative"));
     }
     let new = NewProject { name, test_command, ..new };
-    let mut uow = app.store.begin(Author::of(Actor::User(new.creator))).await?;
+    let mut uow = app.store.begin(author).await?;
     let project = ProjectId(uow.new_id());
     write(&mut uow, project, &new).await.map_err(refused)?;
     let data = json!({ "name": new.name, "autonomy": new.autonomy, "location": new.source.shown() });
     uow.announce(project, "project", project, "project.created", data);
     uow.enqueue(&import::job(project)).await?;
-    uow.commit().await?;
-    Ok(project)
+    Ok(uow.commit_with(project).await?)
 }
 
 async fn write(uow: &mut Uow, project: ProjectId, new: &NewProject) -> Result<(), Error> {
@@ -155,7 +153,8 @@ pub(super) async fn create_project(
     ValidJson(body): ValidJson<CreateProject>,
 ) -> Result<(StatusCode, Json<ProjectView>), ApiError> {
     let creator = caller.user()?;
-    let view = idempotent(&app, key, &body, || async {
+    let author = keyed(Author::of(caller.actor()), key, &body)?;
+    let work = || async {
         let organisation = OrganisationId(body.organisation_id);
         auth::require_manager(app.pool(), organisation, creator).await?;
         let new = NewProject {
@@ -167,8 +166,8 @@ pub(super) async fn create_project(
             autonomy: body.autonomy.unwrap_or_default(),
             hard_limit: body.hard_limit_micro_usd.map(MicroUsd),
         };
-        let project = create(&app, new).await?;
-        ProjectView::of_member(&app, project, creator).await
-    });
-    Ok((StatusCode::CREATED, Json(view.await?)))
+        create(&app, author, new).await
+    };
+    let show = |project| ProjectView::of_member(&app, project, creator);
+    Ok((StatusCode::CREATED, Json(idempotent(&app, author, work, show).await?)))
 }

@@ -4,7 +4,9 @@ use super::journal::{Category, changed};
 use crate::{
     db::{Author, Error, Uow},
     features::auth,
-    http::{Admin, ApiError, Idempotency, List, ProjectRole, ProjectScope, ValidJson, View, idempotent},
+    http::{
+        Admin, ApiError, Idempotency, List, ProjectRole, ProjectScope, ValidJson, View, idempotent, keyed,
+    },
     state::App,
 };
 use axum::{
@@ -72,11 +74,12 @@ pub(super) async fn put(
     key: Option<Idempotency>,
     ValidJson(body): ValidJson<PutMember>,
 ) -> Result<(StatusCode, Json<MemberView>), ApiError> {
-    let view = idempotent(&app, key, &body, || async {
+    let author = keyed(Author::of(scope.actor()), key, &body)?;
+    let work = || async {
         let email = auth::email_of("email", &body.email)?;
         let role = ProjectRole::parse(&body.role)
             .ok_or_else(|| ApiError::invalid("role", "must be `admin`, `editor`, `approver` or `viewer`"))?;
-        let mut uow = app.store.begin(Author::of(scope.actor())).await?;
+        let mut uow = app.store.begin(author).await?;
         lock(&mut uow, scope.project()).await?;
         let user: Option<(Uuid, String)> = sqlx::query_as("select id, name from app_user where email = $1")
             .bind(&email)
@@ -86,9 +89,9 @@ pub(super) async fn put(
             return Err(ApiError::invalid("email", "nobody with this address has an account here"));
         };
         write(&mut uow, scope.project(), user_id, role).await?;
-        uow.commit().await?;
-        Ok(MemberView { user_id, email, name, role: role.name().into() })
-    });
+        Ok(uow.commit_with(MemberView { user_id, email, name, role: role.name().into() }).await?)
+    };
+    let view = idempotent(&app, author, work, |member: MemberView| async { Ok(member) });
     Ok((StatusCode::CREATED, Json(view.await?)))
 }
 
@@ -110,8 +113,9 @@ pub(super) async fn remove(
     key: Option<Idempotency>,
 ) -> Result<StatusCode, ApiError> {
     let user: Uuid = path.1.parse().map_err(|_| ApiError::not_found("member"))?;
-    idempotent(&app, key, &user, || async {
-        let mut uow = app.store.begin(Author::of(scope.actor())).await?;
+    let author = keyed(Author::of(scope.actor()), key, &user)?;
+    let work = || async {
+        let mut uow = app.store.begin(author).await?;
         lock(&mut uow, scope.project()).await?;
         let role: Option<String> = sqlx::query_scalar(
             "delete from project_member where project_id = $1 and user_id = $2 returning role",
@@ -127,8 +131,8 @@ pub(super) async fn remove(
         changed(&mut uow, scope.project(), Category::Permission, what, data);
         uow.commit().await?;
         Ok(())
-    })
-    .await?;
+    };
+    idempotent(&app, author, work, |()| async { Ok(()) }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     db::{Author, Error},
-    http::{Admin, ApiError, Idempotency, ProjectScope, ValidJson, View, idempotent},
+    http::{Admin, ApiError, Idempotency, ProjectScope, ValidJson, View, idempotent, keyed},
     state::App,
 };
 use axum::{Json, extract::State};
@@ -158,9 +158,10 @@ pub(super) async fn replace(
     key: Option<Idempotency>,
     ValidJson(body): ValidJson<PolicyBody>,
 ) -> Result<Json<PolicyView>, ApiError> {
-    let view = idempotent(&app, key, &body, || async {
+    let author = keyed(Author::of(scope.actor()), key, &body)?;
+    let work = || async {
         let after = body.checked()?;
-        let mut uow = app.store.begin(Author::of(scope.actor())).await?;
+        let mut uow = app.store.begin(author).await?;
         let before: Option<Jsonb<Policy>> =
             sqlx::query_scalar("select policy from project where id = $1 for no key update")
                 .bind(scope.project().0)
@@ -177,9 +178,9 @@ pub(super) async fn replace(
             let data = json!({ "before": before, "after": after });
             changed(&mut uow, scope.project(), Kind::Permission, what, data);
         }
-        uow.commit().await?;
-        Ok(PolicyView::from(after))
-    });
+        Ok(uow.commit_with(after).await?)
+    };
+    let view = idempotent(&app, author, work, |policy: Policy| async { Ok(PolicyView::from(policy)) });
     Ok(Json(view.await?))
 }
 

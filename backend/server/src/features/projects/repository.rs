@@ -4,7 +4,7 @@ use super::{import, view::ProjectView};
 use crate::{
     config::Config,
     db::{Author, Error, Uow},
-    http::{Admin, ApiError, Idempotency, ProjectScope, ValidJson, idempotent},
+    http::{Admin, ApiError, Idempotency, ProjectScope, ValidJson, idempotent, keyed},
     state::App,
 };
 use axum::{Json, extract::State};
@@ -136,18 +136,19 @@ pub(super) async fn retry(
     key: Option<Idempotency>,
     ValidJson(body): ValidJson<Retry>,
 ) -> Result<Json<ProjectView>, ApiError> {
-    let view = idempotent(&app, key, &body, || async {
+    let author = keyed(Author::of(scope.actor()), key, &body)?;
+    let work = || async {
         let source = body.repository.as_ref().map(|body| body.checked(&app.config)).transpose()?;
-        let mut uow = app.store.begin(Author::of(scope.actor())).await?;
+        let mut uow = app.store.begin(author).await?;
         begin_again(&mut uow, scope.project(), source.as_ref()).await?;
         let shown = source.as_ref().and_then(Source::shown);
         let data = json!({ "changed": "repository", "location": shown });
         uow.announce(scope.project(), "project", scope.project(), "project.updated", data);
         uow.enqueue(&import::job(scope.project())).await?;
         uow.commit().await?;
-        ProjectView::read(&app, &scope).await
-    });
-    Ok(Json(view.await?))
+        Ok(())
+    };
+    Ok(Json(idempotent(&app, author, work, |()| ProjectView::read(&app, &scope)).await?))
 }
 
 /// Has the project wait for its repository once more. A project that waits although no job works on it, because

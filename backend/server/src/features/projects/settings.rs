@@ -9,7 +9,7 @@ use super::{
 use crate::{
     db::{Author, Error, Uow},
     features::auth,
-    http::{Admin, ApiError, Idempotency, ProjectScope, ValidJson, idempotent},
+    http::{Admin, ApiError, Idempotency, ProjectScope, ValidJson, idempotent, keyed},
     state::App,
 };
 use axum::{Json, extract::State};
@@ -94,16 +94,17 @@ pub(super) async fn change(
     key: Option<Idempotency>,
     ValidJson(body): ValidJson<ChangeProject>,
 ) -> Result<Json<ProjectView>, ApiError> {
-    let view = idempotent(&app, key, &body, || async {
-        let mut uow = app.store.begin(Author::of(scope.actor())).await?;
+    let author = keyed(Author::of(scope.actor()), key, &body)?;
+    let work = || async {
+        let mut uow = app.store.begin(author).await?;
         let before = load(&mut uow, scope.project()).await?;
         let after = body.applied_to(&before)?;
         store(&mut uow, scope.project(), &after).await.map_err(refused)?;
         record(&mut uow, scope.project(), &before, &after);
         uow.commit().await?;
-        ProjectView::read(&app, &scope).await
-    });
-    Ok(Json(view.await?))
+        Ok(())
+    };
+    Ok(Json(idempotent(&app, author, work, |()| ProjectView::read(&app, &scope)).await?))
 }
 
 impl ChangeProject {

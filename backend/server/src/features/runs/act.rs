@@ -120,14 +120,20 @@ fn writes_outside(tool: &ToolInfo) -> bool {
     !tool.read_only && !inside
 }
 
+/// What is gone for good. Tools that replace are destructive, too, and leave something to repair.
+fn deletes(tool: &ToolInfo) -> bool {
+    tool.destructive && tool.name.starts_with("delete")
+}
+
 async fn ask_leave(turn: &Turn, call: &Call, tool: &ToolInfo, input: &Value) -> Result<bool, Error> {
     let mut uow = turn.app.store.begin(turn.author()).await?;
-    let verdict = approvals::verdict(&mut uow, turn.project, Action::ToolWrite, None).await?;
+    let action = if deletes(tool) { Action::DataDelete } else { Action::ToolWrite };
+    let verdict = approvals::verdict(&mut uow, turn.project, action, None).await?;
     let Verdict::Ask { category, rule } = verdict else { return Ok(false) };
     let approval = ApprovalId(uow.new_id());
     let question = approvals::Question {
         subject: Subject::Run { run: turn.run.id },
-        action: Action::ToolWrite,
+        action,
         category,
         rule,
         title: format!("Call `{}` of {}", tool.name, tool.server),

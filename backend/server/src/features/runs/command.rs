@@ -3,7 +3,7 @@
 use super::{advance, queries, views::RunView};
 use crate::{
     db::{Author, Error, Uow, retry_conflicts},
-    http::{ApiError, Edit, Idempotency, ProjectScope, ValidJson, idempotent},
+    http::{ApiError, Edit, Idempotency, ProjectScope, ValidJson, idempotent, keyed},
     state::App,
 };
 use axum::{
@@ -49,13 +49,10 @@ async fn cancel_run(
     if body.reason.chars().count() > MAX_REASON {
         return Err(ApiError::invalid("reason", format!("has at most {MAX_REASON} characters")));
     }
-    let (author, project) = (Author::of(scope.actor()), scope.project());
-    let view = idempotent(&app, key, &body, || async {
-        retry_conflicts(|| cancel(&app, author, project, run, &body.reason)).await?;
-        Ok(queries::run(app.pool(), project, run).await?)
-    })
-    .await?;
-    Ok(Json(view))
+    let (author, project) = (keyed(Author::of(scope.actor()), key, &body)?, scope.project());
+    let work = || retry_conflicts(|| cancel(&app, author, project, run, &body.reason));
+    let show = async |()| Ok(queries::run(app.pool(), project, run).await?);
+    Ok(Json(idempotent(&app, author, work, show).await?))
 }
 
 /// Stops a run now; its jobs go with it. A model call or tool that is under way is told to stop; what it still reports is recorded.
@@ -108,13 +105,10 @@ async fn retry_run(
         let message = "a stage is worked again from its beginning, by a new run: leave this out";
         return Err(ApiError::invalid("from_step", message));
     }
-    let (author, project) = (Author::of(scope.actor()), scope.project());
-    let view = idempotent(&app, key, &body, || async {
-        retry_conflicts(|| retry(&app, author, project, run)).await?;
-        Ok(queries::run(app.pool(), project, run).await?)
-    })
-    .await?;
-    Ok(Json(view))
+    let (author, project) = (keyed(Author::of(scope.actor()), key, &body)?, scope.project());
+    let work = || retry_conflicts(|| retry(&app, author, project, run));
+    let show = async |()| Ok(queries::run(app.pool(), project, run).await?);
+    Ok(Json(idempotent(&app, author, work, show).await?))
 }
 
 /// Has the stage of a run that did not succeed worked again.

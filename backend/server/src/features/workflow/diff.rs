@@ -1,5 +1,6 @@
 //! What a pull request changes, file by file.
 
+use super::pull_requests::unreadable;
 use crate::{http::ApiError, state::App};
 use serde::{Deserialize, Serialize};
 use syndarix_domain::pull_request::{Phase, PullRequest};
@@ -54,7 +55,7 @@ pub struct FileView {
 
 /// The diff of a pull request against where it left its base.
 pub async fn diff(app: &App, pr: &PullRequest) -> Result<DiffView, ApiError> {
-    made(app, pr).await.map_err(|error| ApiError::internal(&error))
+    made(app, pr).await.map_err(unreadable)
 }
 
 async fn made(app: &App, pr: &PullRequest) -> Result<DiffView, ForgeError> {

@@ -15,7 +15,7 @@ use syndarix_domain::{
     ids::{ProjectId, PullRequestId},
     pull_request::{Command, Phase, PullRequest},
 };
-use syndarix_forge::{BranchName, GitError, Identity, Key, MergeOutcome, MergeRequest, ObjectId};
+use syndarix_forge::{BranchName, ForgeError, GitError, Identity, Key, MergeOutcome, MergeRequest, ObjectId};
 use syndarix_jobs::{Handler, Job, Lease, NewJob, Outcome};
 use tokio_util::sync::CancellationToken;
 
@@ -53,22 +53,8 @@ impl Merge {
             return Ok(Outcome::Done);
         };
         let author = agents::author_of(self.app.pool(), &pr).await?;
-        let outcome = match request(&pr, &author) {
-            Ok(request) => self.app.forge.merge(project.0, &request).await,
-            Err(error) => Err(error.into()),
-        };
-        let command = match outcome {
-            Ok(MergeOutcome::Merged { commit } | MergeOutcome::AlreadyMerged { commit }) => {
-                Command::FinishMerge { commit: commit.to_string() }
-            }
-            Ok(MergeOutcome::Conflict { paths }) => Command::FailMerge {
-                reason: format!("{} conflicts with {}", pr.head_branch, pr.base_branch),
-                conflicts: paths,
-            },
-            Ok(MergeOutcome::HeadMoved { .. }) => Command::FailMerge {
-                reason: format!("{} has other commits than the approved one", pr.head_branch),
-                conflicts: Vec::new(),
-            },
+        let command = match self.outcome(&pr, &author).await {
+            Ok(outcome) => command(&pr, outcome),
             Err(error) if job.is_last_attempt() => {
                 Command::FailMerge { reason: format!("the merge failed: {error}"), conflicts: Vec::new() }
             }
@@ -87,6 +73,19 @@ impl Merge {
         Ok(Outcome::Completed)
     }
 
+    /// Merges. A failure may have come after the merge was made: what the base branch holds is what counts.
+    async fn outcome(&self, pr: &PullRequest, author: &str) -> Result<MergeOutcome, ForgeError> {
+        let (project, request) = (pr.project.0, request(pr, author)?);
+        let error = match self.app.forge.merge(project, &request).await {
+            Ok(outcome) => return Ok(outcome),
+            Err(error) => error,
+        };
+        match self.app.forge.merged(project, &request).await {
+            Ok(Some(commit)) => Ok(MergeOutcome::AlreadyMerged { commit }),
+            _ => Err(error),
+        }
+    }
+
     /// Commits the intent. None when there is nothing to merge any more.
     async fn begin(
         &self,
@@ -101,6 +100,22 @@ impl Merge {
             Ok(begun.ok())
         })
         .await
+    }
+}
+
+fn command(pr: &PullRequest, outcome: MergeOutcome) -> Command {
+    match outcome {
+        MergeOutcome::Merged { commit } | MergeOutcome::AlreadyMerged { commit } => {
+            Command::FinishMerge { commit: commit.to_string() }
+        }
+        MergeOutcome::Conflict { paths } => Command::FailMerge {
+            reason: format!("{} conflicts with {}", pr.head_branch, pr.base_branch),
+            conflicts: paths,
+        },
+        MergeOutcome::HeadMoved { .. } => Command::FailMerge {
+            reason: format!("{} has other commits than the approved one", pr.head_branch),
+            conflicts: Vec::new(),
+        },
     }
 }
 

@@ -12,6 +12,7 @@ mod merge;
 mod pull_requests;
 mod queries;
 mod reconcile;
+mod sprint_gate;
 mod sprints;
 mod stage;
 mod stories;
@@ -22,7 +23,8 @@ pub use diff::{DiffView, FileView, diff};
 pub use pull_requests::{CreateComment, CreatePullRequest, view as pull_request};
 pub(crate) use queries::names;
 pub use reconcile::schedule;
-pub use sprints::{CompleteSprint, CreateSprint, SprintView, answer_sprint, plan, start};
+pub use sprint_gate::answer_sprint;
+pub use sprints::{ChangeSprint, CompleteSprint, CreateSprint, SprintView, plan, start};
 pub use stories::{CreateStory, MoveStory, Reason, command, view as story, write};
 pub use views::{AuthorView, CommentView, HistoryItem, Owner, PullRequestView, StoryView};
 

@@ -9,7 +9,7 @@ use crate::{
     db::{Author, Loaded, retry_conflicts},
     http::{
         ApiError, CallerKind, Idempotency, List, Page, ProjectScope, ValidJson, ValidQuery, View, Work,
-        idempotent,
+        idempotent, keyed,
     },
     state::App,
 };
@@ -25,7 +25,7 @@ use syndarix_domain::{
     run::Run,
     story::{self, Change, Side, Story},
 };
-use syndarix_forge::BranchName;
+use syndarix_forge::{BranchName, ForgeError, ObjectId};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
@@ -60,41 +60,40 @@ pub struct CreatePullRequest {
 
 #[utoipa::path(post, path = "/projects/{project_id}/pull-requests", operation_id = "create_pull_request", tag = "pull requests",
     params(("project_id" = Uuid, Path)), request_body = CreatePullRequest,
-    responses((status = 201, body = PullRequestView), (status = 404), (status = 409), (status = 422)))]
+    responses((status = 201, body = PullRequestView), (status = 404),
+        (status = 409, description = "`no_repository`; the story has another pull request, or is not in implementation"),
+        (status = 422, description = "a branch is not there, or cannot be one")))]
 async fn create_pull_request(
     State(app): State<App>,
     scope: ProjectScope<Work>,
     key: Option<Idempotency>,
     ValidJson(body): ValidJson<CreatePullRequest>,
 ) -> Result<(StatusCode, Json<PullRequestView>), ApiError> {
-    let view = idempotent(&app, key, &body, || open(&app, &scope, &body)).await?;
-    Ok((StatusCode::CREATED, Json(view)))
+    let (author, project) = (keyed(Author::of(scope.actor()), key, &body)?, scope.project());
+    let work = || open(&app, author, &scope, &body);
+    let opened = idempotent(&app, author, work, |id: PullRequestId| view(&app, project, id.0)).await?;
+    Ok((StatusCode::CREATED, Json(opened)))
 }
 
 async fn open(
     app: &App,
+    author: Author,
     scope: &ProjectScope<Work>,
     body: &CreatePullRequest,
-) -> Result<PullRequestView, ApiError> {
+) -> Result<PullRequestId, ApiError> {
     let project = scope.project();
     check(body)?;
     let story = story_of(app, scope, body).await?;
     if let Some(existing) = open_already(app, project, story, body).await? {
         return Ok(existing);
     }
-    let branch = BranchName::new(body.head_branch.clone())
-        .map_err(|error| ApiError::invalid("head_branch", error.to_string()))?;
-    let head = app.forge.head(project.0, &branch).await.map_err(|error| ApiError::internal(&error))?;
-    let head = head.ok_or_else(|| {
-        ApiError::invalid("head_branch", format!("there is no branch `{branch}`: commit to it first"))
-    })?;
-    let info = app.forge.info(project.0).await.map_err(|error| ApiError::internal(&error))?;
-    if head == info.head {
+    let (branch, head) = branch_head(app, project, "head_branch", &body.head_branch).await?;
+    let (base, base_head) = base_of(app, project, story, body).await?;
+    if head == base_head {
         return Err(ApiError::invalid("head_branch", format!("`{branch}` has no commit of its own yet")));
     }
-    let base = body.base_branch.clone().unwrap_or_else(|| info.default_branch.to_string());
-    let id = retry_conflicts(|| async {
-        let mut uow = app.store.begin(Author::of(scope.actor())).await?;
+    retry_conflicts(|| async {
+        let mut uow = app.store.begin(author).await?;
         let id = PullRequestId(uow.new_id());
         let number = queries::next_number(&mut uow, project, "pull_request").await?;
         let new = New {
@@ -105,7 +104,7 @@ async fn open(
             title: body.title.trim().to_owned(),
             body: body.body.clone(),
             head_branch: branch.to_string(),
-            base_branch: base.clone(),
+            base_branch: base.to_string(),
             head: head.to_string(),
         };
         uow.create::<PullRequest>(project, id, &Command::Submit(new)).await?;
@@ -113,11 +112,53 @@ async fn open(
             let change = Change { pull_request: id, branch: branch.to_string() };
             uow.execute::<Story>(project, story, &story::Command::OpenPullRequest(change)).await?;
         }
-        uow.commit().await?;
-        Ok::<_, ApiError>(id)
+        Ok(uow.commit_with(id).await?)
     })
-    .await?;
-    view(app, project, id.0).await
+    .await
+}
+
+/// A named branch that is there, and its newest commit.
+async fn branch_head(
+    app: &App,
+    project: ProjectId,
+    field: &str,
+    name: &str,
+) -> Result<(BranchName, ObjectId), ApiError> {
+    let branch = BranchName::new(name).map_err(|error| ApiError::invalid(field, error.to_string()))?;
+    match app.forge.head(project.0, &branch).await.map_err(unreadable)? {
+        Some(head) => Ok((branch, head)),
+        None => Err(ApiError::invalid(field, format!("there is no branch `{branch}`: commit to it first"))),
+    }
+}
+
+/// The branch that is offered for: a story is done when it is in the default branch, so its change goes nowhere else.
+async fn base_of(
+    app: &App,
+    project: ProjectId,
+    story: Option<StoryId>,
+    body: &CreatePullRequest,
+) -> Result<(BranchName, ObjectId), ApiError> {
+    let info = app.forge.info(project.0).await.map_err(unreadable)?;
+    let Some(name) = body.base_branch.as_deref().filter(|name| *name != info.default_branch.as_str()) else {
+        return Ok((info.default_branch, info.head));
+    };
+    let named = branch_head(app, project, "base_branch", name).await?;
+    if story.is_some() {
+        let message = format!("a story's change goes to the default branch, `{}`", info.default_branch);
+        return Err(ApiError::invalid("base_branch", message));
+    }
+    Ok(named)
+}
+
+/// A project whose import failed or still runs has no repository: that is no fault of ours.
+pub(super) fn unreadable(error: ForgeError) -> ApiError {
+    match error {
+        ForgeError::NoRepository => ApiError::conflict(
+            "no_repository",
+            "the project has no repository yet: see in its settings how the import went",
+        ),
+        other => ApiError::internal(&other),
+    }
 }
 
 fn check(body: &CreatePullRequest) -> Result<(), ApiError> {
@@ -150,15 +191,11 @@ async fn open_already(
     project: ProjectId,
     story: Option<StoryId>,
     body: &CreatePullRequest,
-) -> Result<Option<PullRequestView>, ApiError> {
+) -> Result<Option<PullRequestId>, ApiError> {
     let Some(story) = story else { return Ok(None) };
     let story = app.store.read::<Story>(project, story).await?.state;
-    match story.change {
-        Some(change) if change.branch == body.head_branch => {
-            view(app, project, change.pull_request.0).await.map(Some)
-        }
-        _ => Ok(None),
-    }
+    let same = story.change.filter(|change| change.branch == body.head_branch);
+    Ok(same.map(|change| change.pull_request))
 }
 
 #[utoipa::path(get, path = "/projects/{project_id}/pull-requests", operation_id = "list_pull_requests", tag = "pull requests",
@@ -168,13 +205,13 @@ async fn list_pull_requests(
     scope: ProjectScope<View>,
     ValidQuery(page): ValidQuery<Page>,
 ) -> Result<Json<List<PullRequestView>>, ApiError> {
-    let window = (page.limit()?, page.offset()?);
+    let window = (page.limit()?, page.after()?);
     let found = queries::pull_requests(app.pool(), scope.project(), window).await?;
     let ids: Vec<Uuid> =
         found.iter().flat_map(|(_, pr)| &pr.comments).filter_map(|comment| comment.author.id()).collect();
     let names = queries::names(app.pool(), scope.project(), &ids).await?;
     let items = found.into_iter().map(|(version, pr)| PullRequestView::of(version, pr, &names)).collect();
-    Ok(Json(List::page(items, &page)?))
+    Ok(Json(List::keyed(items, &page, |pr: &PullRequestView| pr.number)?))
 }
 
 #[utoipa::path(get, path = "/projects/{project_id}/pull-requests/{pull_request_id}", operation_id = "show_pull_request", tag = "pull requests",
@@ -230,33 +267,34 @@ async fn comment_on_pull_request(
     key: Option<Idempotency>,
     ValidJson(body): ValidJson<CreateComment>,
 ) -> Result<(StatusCode, Json<PullRequestView>), ApiError> {
-    let commented = idempotent(&app, key, &body, || comment(&app, &scope, id, &body)).await?;
+    let (author, project) = (keyed(Author::of(scope.actor()), key, &body)?, scope.project());
+    let work = || comment(&app, author, (project, id), &body);
+    let commented = idempotent(&app, author, work, |()| view(&app, project, id)).await?;
     Ok((StatusCode::CREATED, Json(commented)))
 }
 
 async fn comment(
     app: &App,
-    scope: &ProjectScope<Work>,
-    id: Uuid,
+    author: Author,
+    (project, id): (ProjectId, Uuid),
     body: &CreateComment,
-) -> Result<PullRequestView, ApiError> {
+) -> Result<(), ApiError> {
     if body.body.chars().count() > MAX_BODY {
         return Err(ApiError::invalid("body", format!("has at most {MAX_BODY} characters")));
     }
     retry_conflicts(|| async {
-        let mut uow = app.store.begin(Author::of(scope.actor())).await?;
+        let mut uow = app.store.begin(author).await?;
         let comment = Comment {
-            author: scope.actor(),
+            author: author.actor,
             body: body.body.clone(),
             path: body.path.clone(),
             line: body.line,
             side: Side::New,
             at: uow.now(),
         };
-        uow.execute::<PullRequest>(scope.project(), id, &Command::Comment { comment }).await?;
+        uow.execute::<PullRequest>(project, id, &Command::Comment { comment }).await?;
         uow.commit().await?;
-        Ok::<_, ApiError>(())
+        Ok(())
     })
-    .await?;
-    view(app, scope.project(), id).await
+    .await
 }

@@ -1,30 +1,46 @@
 //! The SQL of stories, sprints and pull requests.
 
 use super::views::StoryRow;
-use crate::db::{Error, Uow};
-use sqlx::{PgConnection, PgPool, types::Json};
+use crate::{
+    db::{Error, Loaded, Uow},
+    features::approvals::APPROVERS,
+};
+use serde::Serialize;
+use sqlx::{PgPool, types::Json};
 use std::collections::HashMap;
-use syndarix_domain::{ids::ProjectId, pull_request::PullRequest, sprint::Sprint};
+use syndarix_domain::{ids::ProjectId, pull_request::PullRequest, sprint::Sprint, story::Story};
 use uuid::Uuid;
 
-/// A story with its run, its agent, its pull request's number and its cost.
-const STORY: &str = "
-    select s.version, s.state, r.state as run, a.id as agent_id, a.name as agent_name,
-           (p.state ->> 'number')::bigint as pull_request_number,
-           coalesce(u.cost, 0)::bigint as cost, coalesce(u.simulated, 0)::bigint as simulated
-    from story s
+/// What a story's view needs beside the state.
+const COLUMNS: &str = "
+    s.version, s.state, r.state as run, a.id as agent_id, a.name as agent_name,
+    (p.state ->> 'number')::bigint as pull_request_number,
+    coalesce(u.cost, 0)::bigint as cost, coalesce(u.simulated, 0)::bigint as simulated";
+
+/// Where that stands, for a story `s` whose costs count up to `s.until`: its run, its agent, its pull request.
+const JOINS: &str = "
     left join run r on r.id = (s.state -> 'phase' -> 'work' ->> 'run')::uuid
     left join agent a on a.id = (r.state ->> 'agent')::uuid
     left join pull_request p on p.id = (s.state -> 'change' ->> 'pull_request')::uuid
     left join lateral (
         select sum(cost_micro_usd) filter (where not simulated) as cost,
                sum(cost_micro_usd) filter (where simulated) as simulated
-        from usage where usage.project_id = s.project_id and usage.story_id = s.id
-    ) u on true
-    where s.project_id = $1";
+        from usage
+        where usage.project_id = s.project_id and usage.story_id = s.id and usage.at <= s.until
+    ) u on true";
+
+/// Stories as they are now. Who decides is named where it is one person.
+fn now() -> String {
+    format!(
+        "select {COLUMNS}, d.approver
+         from (select *, 'infinity'::timestamptz as until from story where project_id = $1) s {JOINS}
+         left join lateral (select case when count(*) = 1 then min(name) end as approver from ({APPROVERS}) one) d
+           on s.phase not in ('done', 'cancelled')"
+    )
+}
 
 pub(super) async fn story(pool: &PgPool, project: ProjectId, id: Uuid) -> Result<StoryRow, Error> {
-    sqlx::query_as(sqlx::AssertSqlSafe(format!("{STORY} and s.id = $2")))
+    sqlx::query_as(sqlx::AssertSqlSafe(format!("{} where s.id = $2", now())))
         .bind(project.0)
         .bind(id)
         .fetch_optional(pool)
@@ -32,23 +48,43 @@ pub(super) async fn story(pool: &PgPool, project: ProjectId, id: Uuid) -> Result
         .ok_or(Error::NotFound("story"))
 }
 
-/// Newest number first, one more than the limit.
+/// A story as it was, with what belonged to it then: nothing of today.
+pub(super) async fn story_then(pool: &PgPool, then: Loaded<Story>) -> Result<StoryRow, Error> {
+    let row = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+        "select {COLUMNS}, null as approver
+         from (select $1::uuid as project_id, $2::uuid as id, $3::bigint as version, $4::jsonb as state,
+                      $5::timestamptz as until) s {JOINS}"
+    )))
+    .bind(then.state.project.0)
+    .bind(then.state.id.0)
+    .bind(then.version)
+    .bind(Json(&then.state))
+    .bind(then.state.updated_at)
+    .fetch_one(pool)
+    .await?;
+    // The run's row says how far it is today.
+    Ok(StoryRow { run: None, ..row })
+}
+
+/// Highest number first, after this number, one more than the limit.
 pub(super) async fn stories(
     pool: &PgPool,
     project: ProjectId,
     sprint: Option<Uuid>,
     phase: Option<&str>,
-    (limit, offset): (i64, i64),
+    (limit, after): (i64, Option<i64>),
 ) -> Result<Vec<StoryRow>, Error> {
     let rows = sqlx::query_as(sqlx::AssertSqlSafe(format!(
-        "{STORY} and ($2::text is null or s.state ->> 'sprint' = $2) and ($3::text is null or s.phase = $3)
-         order by (s.state ->> 'number')::bigint desc limit $4 offset $5"
+        "{} where ($2::text is null or s.state ->> 'sprint' = $2) and ($3::text is null or s.phase = $3)
+           and ($5::bigint is null or (s.state ->> 'number')::bigint < $5)
+         order by (s.state ->> 'number')::bigint desc limit $4",
+        now()
     )))
     .bind(project.0)
     .bind(sprint.map(|id| id.to_string()))
     .bind(phase)
     .bind(limit + 1)
-    .bind(offset)
+    .bind(after)
     .fetch_all(pool)
     .await?;
     Ok(rows)
@@ -70,15 +106,16 @@ pub(super) async fn next_number(uow: &mut Uow, project: ProjectId, kind: &str) -
 pub(super) async fn pull_requests(
     pool: &PgPool,
     project: ProjectId,
-    (limit, offset): (i64, i64),
+    (limit, after): (i64, Option<i64>),
 ) -> Result<Vec<(i64, PullRequest)>, Error> {
     let rows: Vec<(i64, Json<PullRequest>)> = sqlx::query_as(
-        "select version, state from pull_request where project_id = $1
-         order by (state ->> 'number')::bigint desc limit $2 offset $3",
+        "select version, state from pull_request
+         where project_id = $1 and ($3::bigint is null or (state ->> 'number')::bigint < $3)
+         order by (state ->> 'number')::bigint desc limit $2",
     )
     .bind(project.0)
     .bind(limit + 1)
-    .bind(offset)
+    .bind(after)
     .fetch_all(pool)
     .await?;
     Ok(rows.into_iter().map(|(version, Json(pr))| (version, pr)).collect())
@@ -123,19 +160,35 @@ pub(super) async fn sprint(pool: &PgPool, project: ProjectId, id: Uuid) -> Resul
     .ok_or(Error::NotFound("sprint"))
 }
 
-/// The stories of a sprint: id, phase, points.
-pub(super) async fn stories_of_sprint(
-    conn: &mut PgConnection,
+/// A story of a sprint, as a question about the sprint shows it.
+#[derive(Debug, sqlx::FromRow, Serialize)]
+pub(super) struct SprintStory {
+    pub(super) id: Uuid,
+    pub(super) number: i64,
+    pub(super) title: String,
+    pub(super) points: Option<i64>,
+    pub(super) done: bool,
+}
+
+/// The stories of a sprint, whose row is locked first: none comes or goes before the end of the transaction.
+pub(super) async fn lock_stories_of_sprint(
+    uow: &mut Uow,
     project: ProjectId,
     sprint: Uuid,
-) -> Result<Vec<(Uuid, String, Option<i64>)>, Error> {
+) -> Result<Vec<SprintStory>, Error> {
+    sqlx::query("select 1 from sprint where project_id = $1 and id = $2 for update")
+        .bind(project.0)
+        .bind(sprint)
+        .execute(uow.conn())
+        .await?;
     let rows = sqlx::query_as(
-        "select id, phase, (state ->> 'points')::bigint from story
-         where project_id = $1 and state ->> 'sprint' = $2 and phase <> 'cancelled' order by id",
+        "select id, (state ->> 'number')::bigint as number, state ->> 'title' as title,
+                (state ->> 'points')::bigint as points, phase = 'done' as done
+         from story where project_id = $1 and state ->> 'sprint' = $2 and phase <> 'cancelled' order by id",
     )
     .bind(project.0)
     .bind(sprint.to_string())
-    .fetch_all(conn)
+    .fetch_all(uow.conn())
     .await?;
     Ok(rows)
 }

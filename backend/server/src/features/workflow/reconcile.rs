@@ -127,7 +127,7 @@ impl Reconcile {
         let pr = self.app.store.read::<PullRequest>(project, change.pull_request).await?.state;
         let author = agents::author_of(self.app.pool(), &pr).await?;
         let found = match merge::request(&pr, &author) {
-            Ok(request) => self.app.forge.find_merge(project.0, &request).await,
+            Ok(request) => self.app.forge.merged(project.0, &request).await,
             Err(error) => Err(error.into()),
         };
         // Without a look nobody knows, and what is recorded as failed cannot be taken back.

@@ -1,10 +1,12 @@
 //! Sprints: plan, start, review, complete.
 
-use super::queries::{self, SprintRow};
+use super::{
+    queries::{self, SprintRow},
+    sprint_gate::{gate, outcome},
+};
 use crate::{
     db::{Author, Error, Uow, retry_conflicts},
-    features::approvals,
-    http::{ApiError, Edit, Idempotency, List, ProjectScope, ValidJson, View, idempotent},
+    http::{ApiError, Edit, Idempotency, List, ProjectScope, ValidJson, View, idempotent, keyed},
     state::App,
 };
 use axum::{
@@ -14,13 +16,10 @@ use axum::{
 };
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use syndarix_domain::{
-    approval::{Approval, Subject},
-    ids::{ApprovalId, ProjectId, SprintId, StoryId},
+    ids::{ProjectId, SprintId},
     machine::Machine as _,
-    policy::{Action, Verdict},
-    sprint::{Command, New, Sprint},
+    sprint::{Command, New, Phase, Sprint},
     story::{self, Story},
 };
 use utoipa::ToSchema;
@@ -30,7 +29,7 @@ use uuid::Uuid;
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list_sprints, create_sprint))
-        .routes(routes!(show_sprint))
+        .routes(routes!(show_sprint, change_sprint))
         .routes(routes!(start_sprint))
         .routes(routes!(review_sprint))
         .routes(routes!(complete_sprint))
@@ -61,7 +60,7 @@ pub struct SprintView {
     pub version: i64,
     /// Points of all its stories.
     pub points_total: i64,
-    /// Points of those that are done: its velocity.
+    /// Points of those that are done: once it is done, its velocity as its last event recorded it.
     pub points_done: i64,
     /// Its stories, the cancelled ones left out.
     pub stories: i64,
@@ -70,6 +69,10 @@ pub struct SprintView {
 impl From<SprintRow> for SprintView {
     fn from(row: SprintRow) -> Self {
         let sprint = row.state.0;
+        let velocity = match &sprint.phase {
+            Phase::Done { points, .. } => Some(i64::from(*points)),
+            _ => None,
+        };
         Self {
             id: sprint.id.0,
             project_id: sprint.project.0,
@@ -81,7 +84,7 @@ impl From<SprintRow> for SprintView {
             ends_on: sprint.ends_on,
             version: row.version,
             points_total: row.points_total,
-            points_done: row.points_done,
+            points_done: velocity.unwrap_or(row.points_done),
             stories: row.stories,
         }
     }
@@ -111,13 +114,10 @@ async fn create_sprint(
     key: Option<Idempotency>,
     ValidJson(body): ValidJson<CreateSprint>,
 ) -> Result<(StatusCode, Json<SprintView>), ApiError> {
-    let (author, project) = (Author::of(scope.actor()), scope.project());
-    let view = idempotent(&app, key, &body, || async {
-        let id = plan(&app, author, project, &body).await?;
-        Ok(queries::sprint(app.pool(), project, id.0).await?.into())
-    })
-    .await?;
-    Ok((StatusCode::CREATED, Json(view)))
+    let (author, project) = (keyed(Author::of(scope.actor()), key, &body)?, scope.project());
+    let work = || plan(&app, author, project, &body);
+    let made = idempotent(&app, author, work, |sprint: SprintId| view(&app, project, sprint.0)).await?;
+    Ok((StatusCode::CREATED, Json(made)))
 }
 
 /// Plans a sprint.
@@ -139,8 +139,7 @@ pub async fn plan(
             ends_on: body.ends_on,
         };
         uow.create::<Sprint>(project, id, &Command::Create(new)).await?;
-        uow.commit().await?;
-        Ok(id)
+        Ok(uow.commit_with(id).await?)
     })
     .await
 }
@@ -163,7 +162,60 @@ async fn show_sprint(
     scope: ProjectScope<View>,
     Path((_project, sprint)): Path<(Uuid, Uuid)>,
 ) -> Result<Json<SprintView>, ApiError> {
-    Ok(Json(queries::sprint(app.pool(), scope.project(), sprint).await?.into()))
+    Ok(Json(view(&app, scope.project(), sprint).await?))
+}
+
+/// What to change; what is left out stays.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+pub struct ChangeSprint {
+    /// A short name.
+    pub name: Option<String>,
+    /// What it is for.
+    pub goal: Option<String>,
+    /// Its first day.
+    pub starts_on: Option<NaiveDate>,
+    /// Its last day.
+    pub ends_on: Option<NaiveDate>,
+}
+
+#[utoipa::path(patch, path = "/projects/{project_id}/sprints/{sprint_id}", operation_id = "change_sprint", tag = "sprints",
+    description = "While it is planned. An open question about it is superseded: it was about the sprint as it was.",
+    params(("project_id" = Uuid, Path), ("sprint_id" = Uuid, Path)), request_body = ChangeSprint,
+    responses((status = 200, body = SprintView), (status = 404), (status = 409), (status = 422)))]
+async fn change_sprint(
+    State(app): State<App>,
+    scope: ProjectScope<Edit>,
+    Path((_project, sprint)): Path<(Uuid, Uuid)>,
+    key: Option<Idempotency>,
+    ValidJson(body): ValidJson<ChangeSprint>,
+) -> Result<Json<SprintView>, ApiError> {
+    let (author, project) = (keyed(Author::of(scope.actor()), key, &body)?, scope.project());
+    let work = || retry_conflicts(|| change(&app, author, (project, sprint), &body));
+    Ok(Json(idempotent(&app, author, work, |()| view(&app, project, sprint)).await?))
+}
+
+async fn change(
+    app: &App,
+    author: Author,
+    (project, sprint): (ProjectId, Uuid),
+    body: &ChangeSprint,
+) -> Result<(), ApiError> {
+    let mut uow = app.store.begin(author).await?;
+    let now: Sprint = uow.load(project, sprint).await?;
+    let text = |new: &Option<String>, old: String| new.as_ref().map_or(old, |new| new.trim().to_owned());
+    let command = Command::Edit {
+        name: text(&body.name, now.name),
+        goal: text(&body.goal, now.goal),
+        starts_on: body.starts_on.or(now.starts_on),
+        ends_on: body.ends_on.or(now.ends_on),
+    };
+    uow.execute::<Sprint>(project, sprint, &command).await?;
+    uow.commit().await?;
+    Ok(())
+}
+
+async fn view(app: &App, project: ProjectId, sprint: Uuid) -> Result<SprintView, ApiError> {
+    Ok(queries::sprint(app.pool(), project, sprint).await?.into())
 }
 
 #[utoipa::path(post, path = "/projects/{project_id}/sprints/{sprint_id}/start", operation_id = "start_sprint", tag = "sprints",
@@ -175,22 +227,18 @@ async fn start_sprint(
     Path((_project, sprint)): Path<(Uuid, Uuid)>,
     key: Option<Idempotency>,
 ) -> Result<Json<SprintView>, ApiError> {
-    let (author, project) = (Author::of(scope.actor()), scope.project());
-    let view = idempotent(&app, key, &(), || async {
-        start(&app, author, project, sprint).await?;
-        Ok(queries::sprint(app.pool(), project, sprint).await?.into())
-    })
-    .await?;
-    Ok(Json(view))
+    let (author, project) = (keyed(Author::of(scope.actor()), key, &())?, scope.project());
+    let work = || start(&app, author, project, sprint);
+    Ok(Json(idempotent(&app, author, work, |()| view(&app, project, sprint)).await?))
 }
 
 /// Starts a sprint, or asks a human first where the policy says so.
 pub async fn start(app: &App, author: Author, project: ProjectId, sprint: Uuid) -> Result<(), ApiError> {
     retry_conflicts(|| async {
         let mut uow = app.store.begin(author).await?;
-        let stories = queries::stories_of_sprint(uow.conn(), project, sprint).await?.len();
-        let stories = u32::try_from(stories).unwrap_or(u32::MAX);
-        let gate = gate(&mut uow, project, sprint, false).await?;
+        let stories = queries::lock_stories_of_sprint(&mut uow, project, sprint).await?;
+        let gate = gate(&mut uow, project, (sprint, &stories), false).await?;
+        let stories = u32::try_from(stories.len()).unwrap_or(u32::MAX);
         uow.execute::<Sprint>(project, sprint, &Command::Start { stories, gate }).await?;
         uow.commit().await?;
         Ok(())
@@ -205,8 +253,10 @@ async fn review_sprint(
     State(app): State<App>,
     scope: ProjectScope<Edit>,
     Path((_project, sprint)): Path<(Uuid, Uuid)>,
+    key: Option<Idempotency>,
 ) -> Result<Json<SprintView>, ApiError> {
-    command(&app, &scope, sprint, &Command::RequestReview).await
+    let author = keyed(Author::of(scope.actor()), key, &())?;
+    command(&app, author, (scope.project(), sprint), &Command::RequestReview).await
 }
 
 /// Where unfinished stories go.
@@ -227,23 +277,18 @@ async fn complete_sprint(
     key: Option<Idempotency>,
     ValidJson(body): ValidJson<CompleteSprint>,
 ) -> Result<Json<SprintView>, ApiError> {
-    let project = scope.project();
-    let view = idempotent(&app, key, &body, || async {
-        retry_conflicts(|| complete(&app, &scope, sprint, body.carry_over_to)).await?;
-        Ok(queries::sprint(app.pool(), project, sprint).await?.into())
-    })
-    .await?;
-    Ok(Json(view))
+    let (author, project) = (keyed(Author::of(scope.actor()), key, &body)?, scope.project());
+    let work = || retry_conflicts(|| complete(&app, author, (project, sprint), body.carry_over_to));
+    Ok(Json(idempotent(&app, author, work, |()| view(&app, project, sprint)).await?))
 }
 
 async fn complete(
     app: &App,
-    scope: &ProjectScope<Edit>,
-    sprint: Uuid,
+    author: Author,
+    (project, sprint): (ProjectId, Uuid),
     to: Option<Uuid>,
 ) -> Result<(), ApiError> {
-    let project = scope.project();
-    let mut uow = app.store.begin(Author::of(scope.actor())).await?;
+    let mut uow = app.store.begin(author).await?;
     if let Some(target) = to {
         if target == sprint {
             return Err(ApiError::invalid("carry_over_to", "is this sprint itself"));
@@ -251,16 +296,19 @@ async fn complete(
         uow.load::<Sprint>(project, target).await?;
         carry_over(&mut uow, project, sprint, target).await?;
     }
-    let (unfinished, points) = stories(&mut uow, project, sprint).await?;
-    let gate = if unfinished.is_empty() { gate(&mut uow, project, sprint, true).await? } else { None };
+    let stories = queries::lock_stories_of_sprint(&mut uow, project, sprint).await?;
+    let (unfinished, points) = outcome(&stories);
+    let gate =
+        if unfinished.is_empty() { gate(&mut uow, project, (sprint, &stories), true).await? } else { None };
     uow.execute::<Sprint>(project, sprint, &Command::Complete { unfinished, points, gate }).await?;
     uow.commit().await?;
     Ok(())
 }
 
+/// Moves what is not done; the move says in both sprints where the story came from and went to.
 async fn carry_over(uow: &mut Uow, project: ProjectId, from: Uuid, to: Uuid) -> Result<(), Error> {
-    let (unfinished, _) = stories(uow, project, from).await?;
-    for story in unfinished {
+    let stories = queries::lock_stories_of_sprint(uow, project, from).await?;
+    for story in outcome(&stories).0 {
         let command = story::Command::MoveToSprint { sprint: Some(SprintId(to)) };
         uow.execute::<Story>(project, story, &command).await?;
     }
@@ -274,87 +322,26 @@ async fn cancel_sprint(
     State(app): State<App>,
     scope: ProjectScope<Edit>,
     Path((_project, sprint)): Path<(Uuid, Uuid)>,
+    key: Option<Idempotency>,
     ValidJson(body): ValidJson<super::stories::Reason>,
 ) -> Result<Json<SprintView>, ApiError> {
-    command(&app, &scope, sprint, &Command::Cancel { reason: body.reason }).await
+    let author = keyed(Author::of(scope.actor()), key, &body)?;
+    command(&app, author, (scope.project(), sprint), &Command::Cancel { reason: body.reason }).await
 }
 
 async fn command(
     app: &App,
-    scope: &ProjectScope<Edit>,
-    sprint: Uuid,
+    author: Author,
+    (project, sprint): (ProjectId, Uuid),
     command: &Command,
 ) -> Result<Json<SprintView>, ApiError> {
-    retry_conflicts(|| async {
-        let mut uow = app.store.begin(Author::of(scope.actor())).await?;
-        uow.execute::<Sprint>(scope.project(), sprint, command).await?;
-        uow.commit().await?;
-        Ok::<_, ApiError>(())
-    })
-    .await?;
-    Ok(Json(queries::sprint(app.pool(), scope.project(), sprint).await?.into()))
-}
-
-/// The question about starting or completing a sprint, where the policy wants one.
-async fn gate(
-    uow: &mut Uow,
-    project: ProjectId,
-    sprint: Uuid,
-    complete: bool,
-) -> Result<Option<ApprovalId>, Error> {
-    let action = if complete { Action::SprintComplete } else { Action::SprintStart };
-    let Verdict::Ask { category, rule } = approvals::verdict(uow, project, action, None).await? else {
-        return Ok(None);
+    let work = || {
+        retry_conflicts(|| async {
+            let mut uow = app.store.begin(author).await?;
+            uow.execute::<Sprint>(project, sprint, command).await?;
+            uow.commit().await?;
+            Ok(())
+        })
     };
-    let state: Sprint = uow.load(project, sprint).await?;
-    if state.asked.is_some() {
-        // The machine says so; a second question is not written for it.
-        return Ok(state.asked);
-    }
-    let question = approvals::Question {
-        subject: Subject::Sprint { sprint: state.id, complete },
-        action,
-        category,
-        rule,
-        title: format!("{} sprint {}", if complete { "Complete" } else { "Start" }, state.name),
-        summary: state.goal.clone(),
-        story: None,
-        pull_request: None,
-        arguments: json!({ "sprint": state.name, "goal": state.goal, "starts_on": state.starts_on, "ends_on": state.ends_on }),
-        editable: false,
-        confidence: None,
-        alternatives: Vec::new(),
-    };
-    let id = ApprovalId(uow.new_id());
-    approvals::ask(uow, project, id, question).await?;
-    Ok(Some(id))
-}
-
-/// Starts or completes the sprint when a human agreed; notes it when not.
-pub async fn answer_sprint(
-    uow: &mut Uow,
-    approval: &Approval,
-    sprint: SprintId,
-    complete: bool,
-    approved: bool,
-) -> Result<(), Error> {
-    let project = approval.request.project;
-    let command = if !approved {
-        Command::Decline { approval: approval.request.id }
-    } else if complete {
-        let (unfinished, points) = stories(uow, project, sprint.0).await?;
-        Command::Complete { unfinished, points, gate: None }
-    } else {
-        let stories = queries::stories_of_sprint(uow.conn(), project, sprint.0).await?.len();
-        Command::Start { stories: u32::try_from(stories).unwrap_or(u32::MAX), gate: None }
-    };
-    uow.tell::<Sprint>(project, sprint, &command).await
-}
-
-/// The stories that are not done, and the points of those that are.
-async fn stories(uow: &mut Uow, project: ProjectId, sprint: Uuid) -> Result<(Vec<StoryId>, u32), Error> {
-    let rows = queries::stories_of_sprint(uow.conn(), project, sprint).await?;
-    let unfinished = rows.iter().filter(|row| row.1 != "done").map(|row| StoryId(row.0)).collect();
-    let points = rows.iter().filter(|row| row.1 == "done").filter_map(|row| u32::try_from(row.2?).ok()).sum();
-    Ok((unfinished, points))
+    Ok(Json(idempotent(app, author, work, |()| view(app, project, sprint)).await?))
 }

@@ -6,7 +6,9 @@ use super::{
 };
 use crate::{
     db::{Author, retry_conflicts},
-    http::{ApiError, Edit, Idempotency, List, Page, ProjectScope, ValidJson, ValidQuery, View, idempotent},
+    http::{
+        ApiError, Edit, Idempotency, List, Page, ProjectScope, ValidJson, ValidQuery, View, idempotent, keyed,
+    },
     state::App,
 };
 use axum::{
@@ -18,7 +20,6 @@ use serde::{Deserialize, Serialize};
 use syndarix_domain::{
     ids::{ProjectId, SprintId, StoryId},
     machine::Machine as _,
-    sprint::Sprint,
     story::{Command, New, Story},
 };
 use utoipa::{IntoParams, ToSchema};
@@ -66,13 +67,10 @@ async fn create_story(
     key: Option<Idempotency>,
     ValidJson(body): ValidJson<CreateStory>,
 ) -> Result<(StatusCode, Json<StoryView>), ApiError> {
-    let view = idempotent(&app, key, &body, || create(&app, &scope, &body)).await?;
-    Ok((StatusCode::CREATED, Json(view)))
-}
-
-async fn create(app: &App, scope: &ProjectScope<Edit>, body: &CreateStory) -> Result<StoryView, ApiError> {
-    let id = write(app, Author::of(scope.actor()), scope.project(), body).await?;
-    Ok(queries::story(app.pool(), scope.project(), id.0).await?.into())
+    let (author, project) = (keyed(Author::of(scope.actor()), key, &body)?, scope.project());
+    let work = || write(&app, author, project, &body);
+    let made = idempotent(&app, author, work, |story: StoryId| view(&app, project, story.0)).await?;
+    Ok((StatusCode::CREATED, Json(made)))
 }
 
 /// Writes a story.
@@ -90,9 +88,6 @@ pub async fn write(
     }
     retry_conflicts(|| async {
         let mut uow = app.store.begin(author).await?;
-        if let Some(sprint) = body.sprint_id {
-            uow.load::<Sprint>(project, sprint).await?;
-        }
         let id = StoryId(uow.new_id());
         let number = queries::next_number(&mut uow, project, "story").await?;
         let new = New {
@@ -105,8 +100,7 @@ pub async fn write(
             sprint: body.sprint_id.map(SprintId),
         };
         uow.create::<Story>(project, id, &Command::Create(new)).await?;
-        uow.commit().await?;
-        Ok(id)
+        Ok(uow.commit_with(id).await?)
     })
     .await
 }
@@ -133,18 +127,18 @@ async fn list_stories(
     ValidQuery(filter): ValidQuery<Filter>,
 ) -> Result<Json<List<StoryView>>, ApiError> {
     let page = Page { limit: filter.limit, cursor: filter.cursor };
-    let window = (page.limit()?, page.offset()?);
+    let window = (page.limit()?, page.after()?);
     let phase = filter.phase.as_deref();
     let rows = queries::stories(app.pool(), scope.project(), filter.sprint_id, phase, window).await?;
     let items = rows.into_iter().map(StoryView::from).collect();
-    Ok(Json(List::page(items, &page)?))
+    Ok(Json(List::keyed(items, &page, |story: &StoryView| story.number)?))
 }
 
 /// Which version.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct AtVersion {
-    /// The story as it was after this version.
+    /// The story as it was after this version: with the agent, the pull request and the costs of that moment.
     version: Option<i64>,
 }
 
@@ -157,14 +151,9 @@ async fn show_story(
     Path((_project, story)): Path<(Uuid, Uuid)>,
     ValidQuery(at): ValidQuery<AtVersion>,
 ) -> Result<Json<StoryView>, ApiError> {
-    let mut row = queries::story(app.pool(), scope.project(), story).await?;
-    if let Some(version) = at.version {
-        let then = app.store.at_version::<Story>(scope.project(), story, version).await?;
-        row.version = then.version;
-        row.state = sqlx::types::Json(then.state);
-        row.run = None;
-    }
-    Ok(Json(row.into()))
+    let Some(version) = at.version else { return Ok(Json(view(&app, scope.project(), story).await?)) };
+    let then = app.store.at_version::<Story>(scope.project(), story, version).await?;
+    Ok(Json(queries::story_then(app.pool(), then).await?.into()))
 }
 
 /// A story as the API shows it.
@@ -198,14 +187,24 @@ pub async fn command(
     story: Uuid,
     command: &Command,
 ) -> Result<StoryView, ApiError> {
+    give(app, author, project, story, command).await?;
+    view(app, project, story).await
+}
+
+async fn give(
+    app: &App,
+    author: Author,
+    project: ProjectId,
+    story: Uuid,
+    command: &Command,
+) -> Result<(), ApiError> {
     retry_conflicts(|| async {
         let mut uow = app.store.begin(author).await?;
         uow.execute::<Story>(project, story, command).await?;
         uow.commit().await?;
-        Ok::<_, ApiError>(())
+        Ok(())
     })
-    .await?;
-    Ok(queries::story(app.pool(), project, story).await?.into())
+    .await
 }
 
 async fn from_outside<B: Serialize + Sync>(
@@ -215,9 +214,9 @@ async fn from_outside<B: Serialize + Sync>(
     story: Uuid,
     asked: Command,
 ) -> Result<Json<StoryView>, ApiError> {
-    let author = Author::of(scope.actor());
-    let view = idempotent(app, key, body, || command(app, author, scope.project(), story, &asked)).await?;
-    Ok(Json(view))
+    let (author, project) = (keyed(Author::of(scope.actor()), key, body)?, scope.project());
+    let work = || give(app, author, project, story, &asked);
+    Ok(Json(idempotent(app, author, work, |()| view(app, project, story)).await?))
 }
 
 #[utoipa::path(post, path = "/projects/{project_id}/stories/{story_id}/start", operation_id = "start_story", tag = "stories",
@@ -282,9 +281,6 @@ async fn move_story(
     key: Option<Idempotency>,
     ValidJson(body): ValidJson<MoveStory>,
 ) -> Result<Json<StoryView>, ApiError> {
-    if let Some(sprint) = body.sprint_id {
-        app.store.read::<Sprint>(scope.project(), sprint).await?;
-    }
     let sprint = body.sprint_id.map(SprintId);
     from_outside(&app, &scope, (key, &body), story, Command::MoveToSprint { sprint }).await
 }

@@ -99,6 +99,8 @@ pub(super) struct StoryRow {
     pub(super) pull_request_number: Option<i64>,
     pub(super) cost: i64,
     pub(super) simulated: i64,
+    /// Who decides, where it is one person.
+    pub(super) approver: Option<String>,
 }
 
 impl From<StoryRow> for StoryView {
@@ -188,6 +190,7 @@ fn waiting_for(row: &StoryRow) -> String {
 
 fn working(row: &StoryRow, stage: StageName, work: &Work) -> String {
     let agent = row.agent_name.as_deref().unwrap_or("an agent");
+    let approver = row.approver.as_deref().unwrap_or("an approver");
     match work {
         Work::Idle => "waiting for somebody to start it".into(),
         Work::Queued { since } => {
@@ -196,15 +199,17 @@ fn working(row: &StoryRow, stage: StageName, work: &Work) -> String {
         }
         Work::Running { since, .. } => match row.run.as_ref().map(|run| &run.0.phase) {
             Some(run::Phase::Waiting { wait, since, .. }) => {
-                format!("{} since {}", paused(wait), clock(*since))
+                format!("{} since {}", paused(wait, approver), clock(*since))
             }
             _ => format!("{agent} works on the {} since {}", stage.name(), clock(*since)),
         },
         Work::Asking { since, .. } => match (stage, row.pull_request_number) {
             (StageName::Review, Some(number)) => {
-                format!("waiting for a human's approval of pull request {number} since {}", clock(*since))
+                format!("waiting for {approver}'s approval of pull request {number} since {}", clock(*since))
             }
-            _ => format!("waiting for a human's answer about the {} since {}", stage.name(), clock(*since)),
+            _ => {
+                format!("waiting for {approver}'s answer about the {} since {}", stage.name(), clock(*since))
+            }
         },
         Work::Merging { since } => {
             let number = row.pull_request_number.unwrap_or_default();
@@ -213,12 +218,12 @@ fn working(row: &StoryRow, stage: StageName, work: &Work) -> String {
     }
 }
 
-fn paused(wait: &Wait) -> String {
+fn paused(wait: &Wait, approver: &str) -> String {
     match wait {
         Wait::Budget { detail } => format!("waiting for budget ({detail})"),
         Wait::RateLimit { until, .. } => format!("waiting for the model providers until {}", clock(*until)),
         Wait::Paused { .. } => "paused by a human".into(),
-        Wait::Approval { .. } | Wait::Human { .. } => "waiting for a human".into(),
+        Wait::Approval { .. } | Wait::Human { .. } => format!("waiting for {approver}'s answer"),
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod budget;
 mod conflicts;
+mod leave;
 mod left_behind;
 mod limits;
 mod providers;

@@ -6,6 +6,7 @@ use crate::{
 };
 use futures::future::BoxFuture;
 use syndarix_domain::{
+    approval,
     pull_request::{Effect, PullRequest},
     run::{self, Run},
     story::{self, Feedback, Story},
@@ -29,7 +30,14 @@ impl Effects for PullRequest {
                     };
                     uow.tell::<Story>(pr.project, story, &command).await
                 }
-                Effect::SupersedeApprovals => supersede(uow, pr).await,
+                Effect::SupersedeApprovals => {
+                    let reason = "the pull request has new commits".to_owned();
+                    retire(uow, pr, approval::Command::Supersede { reason }).await
+                }
+                Effect::WithdrawApprovals => {
+                    let reason = "the pull request was closed".to_owned();
+                    retire(uow, pr, approval::Command::Cancel { reason }).await
+                }
             }
         })
     }
@@ -44,11 +52,13 @@ fn merge_feedback(reason: String, conflicts: &[String]) -> Feedback {
     Feedback { from: "the merge queue".into(), summary, comments: Vec::new() }
 }
 
-/// Questions about the old head are moot; the runs that wait for them end, and the stage is worked again.
-async fn supersede(uow: &mut Uow, pr: &PullRequest) -> Result<(), Error> {
-    let reason = "the pull request has new commits";
-    for run in approvals::supersede_for_pull_request(uow, pr.project, pr.id, reason).await? {
-        uow.tell::<Run>(pr.project, run, &run::Command::Fail { reason: reason.into() }).await?;
+/// Open questions are moot; the runs that wait for them end, and the stage is worked again.
+async fn retire(uow: &mut Uow, pr: &PullRequest, command: approval::Command) -> Result<(), Error> {
+    let (approval::Command::Supersede { reason } | approval::Command::Cancel { reason }) = &command else {
+        return Ok(());
+    };
+    for run in approvals::retire_for_pull_request(uow, pr.project, pr.id, &command).await? {
+        uow.tell::<Run>(pr.project, run, &run::Command::Fail { reason: reason.clone() }).await?;
         if let Some(story) = pr.story {
             uow.tell::<Story>(pr.project, story, &story::Command::Unblock).await?;
         }

@@ -3,11 +3,12 @@
 use super::queue;
 use crate::{
     db::{Effects, Error, Uow},
-    features::workflow::timers,
+    features::{approvals, workflow::timers},
 };
 use futures::future::BoxFuture;
 use syndarix_domain::{
     approval::{self, Approval},
+    ids::ApprovalId,
     sprint::{Effect, Sprint},
 };
 use syndarix_jobs::{NewJob, NewTimer};
@@ -30,7 +31,20 @@ impl Effects for Sprint {
                     uow.tell::<Approval>(sprint.project, approval, &approval::Command::Cancel { reason })
                         .await
                 }
+                Effect::SupersedeApproval { approval } => supersede(uow, sprint, approval).await,
             }
         })
     }
+}
+
+/// Whoever asked is told: nobody else would ask again.
+async fn supersede(uow: &mut Uow, sprint: &Sprint, approval: ApprovalId) -> Result<(), Error> {
+    let reason = "the sprint or its stories have changed since it was asked".to_owned();
+    let asked: Approval = uow.load(sprint.project, approval).await?;
+    uow.tell::<Approval>(sprint.project, approval, &approval::Command::Supersede { reason }).await?;
+    let sentence =
+        format!("{}: the sprint has changed, so ask again when it is as it should be", asked.request.title);
+    let notice =
+        approvals::Notice::about(format!("sprint/{}", sprint.id), format!("moot {approval}"), sentence);
+    approvals::notify(uow, sprint.project, notice.to(asked.request.requested_by)).await
 }

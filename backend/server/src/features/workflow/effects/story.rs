@@ -14,6 +14,7 @@ use syndarix_domain::{
     ids::PullRequestId,
     pull_request::{self, PullRequest},
     run::{self, Run},
+    sprint::{self, Sprint},
     story::{Command, Effect, Feedback, Story},
 };
 use syndarix_jobs::{NewJob, NewTimer};
@@ -49,6 +50,14 @@ impl Effects for Story {
                     let timer =
                         NewTimer { stream: story.id.0, name: timers::DEADLINE.into(), fire_at: at, job };
                     uow.set_timer(&timer).await
+                }
+                Effect::JoinSprint { sprint, from } => {
+                    let command = sprint::Command::AddStory { story: story.id, from };
+                    uow.execute::<Sprint>(project, sprint, &command).await.map(|_| ())
+                }
+                Effect::LeaveSprint { sprint, to } => {
+                    let command = sprint::Command::RemoveStory { story: story.id, to };
+                    uow.execute::<Sprint>(project, sprint, &command).await.map(|_| ())
                 }
                 Effect::ClearDeadline => uow.clear_timers(story.id, Some(timers::DEADLINE)).await,
                 Effect::Notify { sentence, escalated } => {
