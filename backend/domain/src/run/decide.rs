@@ -37,8 +37,7 @@ pub(super) fn decide(state: Option<&Run>, command: &Command, now: Timestamp) -> 
             Ok(end(vec![failed], Ending::Failed(reason.clone()), now))
         }
         Command::Charge { usage } => {
-            live(run, command)?;
-            Ok(Decision::of(Event::Charged { usage: *usage, at: now }))
+            live(run, command).map(|()| Decision::of(Event::Charged { usage: *usage, at: now }))
         }
         Command::BeginToolCall { call } => begin_tool_call(run, call, now),
         Command::FinishToolCall { call, artefact } => finish_tool_call(run, call, *artefact, now),

@@ -9,6 +9,7 @@ mod events;
 mod pool;
 mod retry;
 mod store;
+mod text;
 mod unit;
 
 pub use error::Error;
@@ -16,4 +17,5 @@ pub use events::{Recorded, stored_event, upcast};
 pub use pool::{connect, migrate, pending_migrations};
 pub use retry::{AsConflict, retry_conflicts};
 pub use store::{Loaded, Rebuild, Store};
+pub use text::{storable, storable_json};
 pub use unit::{Author, Effects, Uow};

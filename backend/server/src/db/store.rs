@@ -1,6 +1,6 @@
 //! The event store: begins units of work, reads state and history, rebuilds state rows.
 
-use super::{Error, Recorded, unit::Author, unit::Uow};
+use super::{Error, Recorded, storable_json, unit::Author, unit::Uow};
 use crate::clock::{Clock, Ids};
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row};
@@ -218,8 +218,10 @@ pub(super) async fn compare_and_set<M: Machine>(
     expected: i64,
     new: &Loaded<M>,
 ) -> Result<(), Error> {
-    let state =
-        serde_json::to_value(&new.state).map_err(|source| Error::Corrupt { what: M::KIND.name(), source })?;
+    // As the events are stored, of which it can be made anew.
+    let state = serde_json::to_value(&new.state)
+        .map(storable_json)
+        .map_err(|source| Error::Corrupt { what: M::KIND.name(), source })?;
     let sql = if expected == 0 {
         format!(
             "insert into {} (version, phase, state, updated_at, id, project_id)

@@ -30,7 +30,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 pub struct BudgetView {
     /// Model calls stop here; null is no limit.
     pub hard_limit_micro_usd: Option<i64>,
-    /// People are warned here.
+    /// People are told at 80, 90 and 100 % of this.
     pub soft_limit_micro_usd: Option<i64>,
     /// Real money spent.
     pub spent_micro_usd: i64,
@@ -45,7 +45,7 @@ pub struct BudgetView {
 pub struct SetBudget {
     /// Model calls stop here; null is no limit.
     pub hard_limit_micro_usd: Option<i64>,
-    /// People are warned here.
+    /// People are told at 80, 90 and 100 % of this.
     #[serde(default)]
     pub soft_limit_micro_usd: Option<i64>,
 }
