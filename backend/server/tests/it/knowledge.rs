@@ -100,7 +100,7 @@ async fn an_index_whose_job_is_given_up_on_a_database_error_says_that_it_failed(
     let execute = async |sql: &'static str| {
         sqlx::raw_sql(sql).execute(app.app.pool()).await.unwrap();
     };
-    execute("update knowledge_source set content_hash = ''; alter table knowledge_posting rename to mislaid")
+    execute("update knowledge_source set content_hash = ''; alter table knowledge_source add constraint mislaid check (status <> 'ready') not valid")
         .await;
     let (status, _) = app.post(&seed.path("knowledge/reindex"), &seed.user_token, json!({})).await;
     assert!(status.is_success());
@@ -108,7 +108,7 @@ async fn an_index_whose_job_is_given_up_on_a_database_error_says_that_it_failed(
     app.run_jobs().await;
     let index = sources(&app, &seed).await["index"].clone();
     assert_eq!(index["state"], "failed", "{index}");
-    assert!(index["detail"].as_str().unwrap().contains("knowledge_posting"), "{index}");
+    assert!(index["detail"].as_str().unwrap().contains("mislaid"), "{index}");
 }
 
 #[tokio::test]
