@@ -2,7 +2,7 @@
 //!
 //! Invariant: at every moment `spent + reserved <= hard limit`, whatever the order of reservations and
 //! settlements, as long as a settlement is not above its reservation. The database holds the numbers; the same
-//! rule stands in its one update statement, and a property test keeps the two alike.
+//! rule stands in its one update statement, and a property test (`server/tests/it/budgets.rs`) keeps the two alike.
 
 use crate::money::MicroUsd;
 use serde::{Deserialize, Serialize};
@@ -42,4 +42,15 @@ impl Budget {
         self.reserved = self.reserved.minus(reserved);
         self.spent = self.spent.plus(cost);
     }
+}
+
+/// People are told when this much of a soft limit is reached, in percent.
+pub const ALERTS: [u8; 3] = [80, 90, 100];
+
+/// Which alerts are due when what is spent grows from `before` to `after`: each once, however the calls fall.
+pub fn crossed(soft_limit: MicroUsd, before: MicroUsd, after: MicroUsd) -> impl Iterator<Item = u8> {
+    let reaches = move |spent: MicroUsd, percent: u8| {
+        i128::from(spent.0) * 100 >= i128::from(soft_limit.0) * i128::from(percent)
+    };
+    ALERTS.into_iter().filter(move |&percent| !reaches(before, percent) && reaches(after, percent))
 }

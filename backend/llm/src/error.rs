@@ -78,7 +78,12 @@ impl ErrorKind {
     pub fn is_transient(self) -> bool {
         matches!(
             self,
-            Self::RateLimited { .. } | Self::Overloaded { .. } | Self::ServerError | Self::Connection
+            Self::RateLimited { .. }
+                | Self::Overloaded { .. }
+                | Self::ServerError
+                | Self::Connection
+                // A proxy that cut a chunk in two: the next answer is whole again.
+                | Self::Malformed
         )
     }
 
@@ -89,8 +94,7 @@ impl ErrorKind {
 
     /// Whether this speaks against the deployment's health, not against the request.
     pub fn is_unhealthy(self) -> bool {
-        self.is_transient()
-            || matches!(self, Self::Timeout { .. } | Self::Auth | Self::NotFound | Self::Malformed)
+        self.is_transient() || matches!(self, Self::Timeout { .. } | Self::Auth | Self::NotFound)
     }
 }
 

@@ -1,16 +1,16 @@
-//! How many tokens a request may have, without the provider's tokenizer: an upper bound for reservations.
+//! How many tokens a request has, without the provider's tokenizer: an upper bound for reservations, and an estimate
+//! for everything else.
 //!
-//! Today's tokenizers merge bytes (BPE), so a text never has more tokens than bytes. That bound alone is about
-//! four times too high for prose and would refuse calls that fit their budget, so runs that every vocabulary
-//! merges count for less:
+//! Today's tokenizers merge bytes (BPE), so a text never has more tokens than bytes: that is the bound. What providers
+//! put around it is theirs; the allowances below are above what is published, and not proven. The bound is about four
+//! times too high for prose, so the estimate counts runs that every vocabulary merges for less:
 //!
 //! - ASCII letters of one case count half, rounded up per run, since two-letter
 //!   merges are in every vocabulary of 32,000 entries and more; a change of case starts a new run;
 //! - a single space before a word belongs to the word; longer white space counts half, rounded up;
 //! - digits, signs and every byte outside ASCII count one each.
 //!
-//! English prose and code come out at about twice the true number. Fixed allowances are added for the message
-//! frames and the tool preamble that providers insert.
+//! English prose and code come out at about twice the true number.
 
 use crate::types::{Block, ChatRequest};
 
@@ -29,7 +29,12 @@ enum Class {
     Other,
 }
 
-/// Upper bound of the tokens of a text.
+/// The tokens of a text, for a reservation: never fewer than a tokenizer that merges bytes makes of it.
+fn bound_text(text: &str) -> u32 {
+    u32::try_from(text.len()).unwrap_or(u32::MAX)
+}
+
+/// The tokens of a text, rather too many than too few.
 pub fn estimate_text(text: &str) -> u32 {
     let bytes = text.as_bytes();
     let mut total: u32 = 0;
@@ -59,27 +64,42 @@ fn class_of(byte: u8) -> Class {
     }
 }
 
-/// Upper bound of the prompt tokens of a request.
+/// Upper bound of the prompt tokens of a request: its bytes, and allowances for what the provider adds.
+pub fn bound_request(request: &ChatRequest) -> u32 {
+    count_request(request, bound_text)
+}
+
+/// The prompt tokens of a request, rather too many than too few.
 pub fn estimate_request(request: &ChatRequest) -> u32 {
+    count_request(request, estimate_text)
+}
+
+/// The tokens of a block, rather too many than too few.
+pub fn estimate_block(block: &Block) -> u32 {
+    PER_BLOCK.saturating_add(count_block(block, estimate_text))
+}
+
+fn count_request(request: &ChatRequest, count: fn(&str) -> u32) -> u32 {
     let blocks = request.messages.iter().flat_map(|message| &message.content);
-    let mut total = PER_BLOCK.saturating_add(estimate_text(&request.system));
+    let mut total = PER_BLOCK.saturating_add(count(&request.system));
     for block in blocks {
-        total = total.saturating_add(PER_BLOCK).saturating_add(estimate_block(block));
+        total = total.saturating_add(PER_BLOCK).saturating_add(count_block(block, count));
     }
     if !request.tools.is_empty() {
         total = total.saturating_add(TOOL_PREAMBLE);
     }
     for tool in &request.tools {
-        let schema = estimate_text(&tool.input_schema.to_string());
-        let words = estimate_text(&tool.name).saturating_add(estimate_text(&tool.description));
+        let schema = count(&tool.input_schema.to_string());
+        let words = count(&tool.name).saturating_add(count(&tool.description));
         total = total.saturating_add(PER_TOOL).saturating_add(schema).saturating_add(words);
     }
     total
 }
 
-fn estimate_block(block: &Block) -> u32 {
+fn count_block(block: &Block, count: fn(&str) -> u32) -> u32 {
+    let sum = |texts: &[&str]| texts.iter().map(|text| count(text)).fold(0, u32::saturating_add);
     match block {
-        Block::Text { text } => estimate_text(text),
+        Block::Text { text } => count(text),
         Block::ToolUse { id, name, input } => sum(&[id, name, &input.to_string()]),
         // Sent back inside a JSON object (see the adapters), hence quoted.
         Block::InvalidToolUse { id, name, raw, .. } => sum(&[id, name, &serde_json::json!(raw).to_string()]),
@@ -88,15 +108,12 @@ fn estimate_block(block: &Block) -> u32 {
     }
 }
 
-fn sum(texts: &[&str]) -> u32 {
-    texts.iter().map(|text| estimate_text(text)).fold(0, u32::saturating_add)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::types::Message;
 
     #[test]
     fn known_texts_stay_above_their_published_counts_and_below_the_byte_count() {
@@ -108,6 +125,32 @@ mod tests {
             assert!(estimate >= tokens, "{text}: {estimate} < {tokens}");
             assert!(usize::try_from(estimate).unwrap() <= text.len(), "{text}: {estimate}");
         }
+    }
+
+    #[test]
+    fn the_bound_of_a_request_holds_even_if_every_byte_is_a_token() {
+        let text = "\u{1f980}{}[]();ab ZZ 12\t".repeat(50);
+        let request = ChatRequest {
+            system: text.clone(),
+            messages: vec![
+                Message::user(text.clone()),
+                Message::tool_results(vec![Block::ToolResult {
+                    tool_use_id: "c".into(),
+                    content: text.clone(),
+                    is_error: false,
+                }]),
+            ],
+            tools: Vec::new(),
+            max_output_tokens: 1,
+            temperature: None,
+            stop: Vec::new(),
+        };
+        let bytes = u32::try_from(3 * text.len()).unwrap();
+        assert!(bound_request(&request) >= bytes);
+        assert!(
+            estimate_request(&request) <= bound_request(&request),
+            "a charge by estimate fits its reservation"
+        );
     }
 
     proptest! {

@@ -23,7 +23,7 @@ pub fn server() -> ToolServer<()> {
         .tool(
             ToolSpec::read(
                 "search_knowledge",
-                "Search code and documents by meaning and by words; gives places with a piece of their text.",
+                "Search code and documents by their words; gives places with a piece of their text.",
             ),
             search_knowledge::search_knowledge,
         )

@@ -36,6 +36,9 @@ pub(super) fn decide(state: Option<&Run>, command: &Command, now: Timestamp) -> 
             let failed = Event::ModelCallFailed { step: *step, reason: reason.clone(), at: now };
             Ok(end(vec![failed], Ending::Failed(reason.clone()), now))
         }
+        Command::Charge { usage } => {
+            live(run, command).map(|()| Decision::of(Event::Charged { usage: *usage, at: now }))
+        }
         Command::BeginToolCall { call } => begin_tool_call(run, call, now),
         Command::FinishToolCall { call, artefact } => finish_tool_call(run, call, *artefact, now),
         Command::Complete { call, result, gate } => complete(run, call, result, *gate, now),
@@ -83,6 +86,9 @@ fn finish_model_call(run: &Run, step: u32, calls: &[Call], usage: Usage, now: Ti
     if calls.is_empty() && run.idle_answers + 1 >= MAX_IDLE_ANSWERS {
         let reason = format!("{MAX_IDLE_ANSWERS} answers in a row without a tool call or a result");
         return Ok(end(vec![finished], Ending::Stalled(reason), now));
+    }
+    if let Some(reason) = too_many(run, calls.len()) {
+        return Ok(end(vec![finished], Ending::Failed(reason), now));
     }
     if let Some(reason) = watchdog::look(&run.trail, calls) {
         return Ok(end(vec![finished], Ending::Stalled(reason), now));
@@ -311,6 +317,14 @@ fn used_up(run: &Run, now: Timestamp) -> Option<String> {
     } else {
         None
     }
+}
+
+/// One answer must not pass the limit of steps by all its calls; a single one is let through, since it may be the result.
+fn too_many(run: &Run, calls: usize) -> Option<String> {
+    let (limit, asked) = (run.limits.max_steps, u32::try_from(calls).unwrap_or(u32::MAX));
+    (asked > limit.saturating_sub(run.steps).max(1)).then(|| {
+        format!("the run reached its limit of {limit} steps: one answer asks for {calls} tool calls")
+    })
 }
 
 fn fits(stage: StageName, outcome: &Outcome) -> bool {

@@ -51,6 +51,10 @@ fn apply(run: &mut Run, event: &Event) -> Timestamp {
             run.phase = Phase::Thinking { step: None };
             *at
         }
+        Event::Charged { usage, at } => {
+            run.usage = run.usage.plus(*usage);
+            *at
+        }
         Event::ToolCallStarted { call, step, at, .. } => {
             run.steps = run.steps.max(*step);
             set_call(run, call, CallStatus::Started, Some(*step));

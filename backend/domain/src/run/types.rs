@@ -44,7 +44,7 @@ pub struct Run {
 /// What a run may use up; the first limit reached ends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Model calls and tool calls together.
+    /// Model calls and tool calls together; the last answer may still make one call, to hand on its result.
     pub max_steps: u32,
     /// Input and output tokens together.
     pub max_tokens: u64,
@@ -339,6 +339,11 @@ pub enum Command {
         /// Why.
         reason: String,
     },
+    /// Model calls that gave no answer used this up.
+    Charge {
+        /// What.
+        usage: Usage,
+    },
     /// A tool call begins: record the intent.
     BeginToolCall {
         /// The model's id for it.
@@ -454,6 +459,8 @@ pub enum Event {
     ModelCallFinished { step: u32, calls: Vec<Call>, usage: Usage, at: Timestamp },
     #[serde(rename = "run.model_call_failed.v1")]
     ModelCallFailed { step: u32, reason: String, at: Timestamp },
+    #[serde(rename = "run.charged.v1")]
+    Charged { usage: Usage, at: Timestamp },
     #[serde(rename = "run.tool_call_started.v1")]
     ToolCallStarted { call: String, tool: String, step: u32, at: Timestamp },
     #[serde(rename = "run.tool_call_finished.v1")]
@@ -515,6 +522,7 @@ impl crate::machine::Command for Command {
             Self::BeginModelCall => "begin_model_call",
             Self::FinishModelCall { .. } => "finish_model_call",
             Self::FailModelCall { .. } => "fail_model_call",
+            Self::Charge { .. } => "charge",
             Self::BeginToolCall { .. } => "begin_tool_call",
             Self::FinishToolCall { .. } => "finish_tool_call",
             Self::Complete { .. } => "complete",

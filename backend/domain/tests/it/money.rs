@@ -1,7 +1,10 @@
 //! Money is exact, and budgets hold.
 
 use proptest::prelude::*;
-use syndarix_domain::{budget::Budget, money::MicroUsd};
+use syndarix_domain::{
+    budget::{ALERTS, Budget, crossed},
+    money::MicroUsd,
+};
 
 #[test]
 fn amounts_show_as_many_places_as_they_need() {
@@ -83,6 +86,22 @@ proptest! {
             prop_assert_eq!(budget.spent, MicroUsd(paid));
             prop_assert_eq!(budget.reserved, open.iter().copied().map(MicroUsd).sum());
         }
+    }
+
+    #[test]
+    fn each_alert_of_a_soft_limit_is_due_once_however_the_calls_fall(
+        limit in 1_i64..10_000,
+        costs in prop::collection::vec(0_i64..2_000, 0..40),
+    ) {
+        let (mut spent, mut told) = (MicroUsd::ZERO, Vec::new());
+        for cost in costs {
+            let after = spent.plus(MicroUsd(cost));
+            told.extend(crossed(MicroUsd(limit), spent, after));
+            spent = after;
+        }
+        let due: Vec<u8> =
+            ALERTS.into_iter().filter(|percent| spent.0 * 100 >= limit * i64::from(*percent)).collect();
+        prop_assert_eq!(told, due);
     }
 
     #[test]

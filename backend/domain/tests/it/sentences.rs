@@ -158,6 +158,36 @@ fn the_first_limit_that_is_reached_ends_the_run() {
 }
 
 #[test]
+fn one_answer_with_more_calls_than_steps_are_left_ends_the_run_and_a_single_call_is_let_through() {
+    let answered = |max_steps, calls: usize| {
+        let calls = (0..calls).map(|n| call(&n.to_string(), &n.to_string())).collect();
+        let finish = run::Command::FinishModelCall { step: 1, calls, usage: USAGE };
+        let limits = Limits { max_steps, ..ROOMY };
+        play::<Run>([start(limits), run::Command::BeginModelCall, finish]).unwrap().unwrap()
+    };
+    assert_eq!(answered(6, 5).phase(), "acting");
+    assert_eq!(answered(6, 512).phase(), "failed");
+    assert_eq!(answered(1, 1).phase(), "acting");
+    assert_eq!(answered(1, 2).phase(), "failed");
+}
+
+#[test]
+fn what_failed_model_calls_cost_counts_against_the_limits_of_the_run() {
+    let limits = Limits { max_cost: MicroUsd(4_200), ..ROOMY };
+    let wait = run::Wait::RateLimit { until: minute(4), detail: "429".into() };
+    let commands = [
+        start(limits),
+        run::Command::BeginModelCall,
+        run::Command::Charge { usage: USAGE },
+        run::Command::Park { wait },
+        run::Command::Wake,
+        run::Command::BeginModelCall,
+    ];
+    let run = play::<Run>(commands).unwrap().unwrap();
+    assert_eq!((run.usage, run.phase()), (USAGE, "failed"));
+}
+
+#[test]
 fn waiting_for_people_is_not_working_time() {
     let asked = run::Command::AskHuman { call: "a".into(), approval: id(31), expertise: false };
     let begin = [start(ROOMY)].into_iter().chain(round(1, "x", true).into_iter().take(2)).chain([asked]);

@@ -181,6 +181,7 @@ impl Sampled for Run {
             ("finish_model_call, another step", think(99, Vec::new())),
             ("fail_model_call", Command::FailModelCall { step, reason: text() }),
             ("fail_model_call, another step", Command::FailModelCall { step: 99, reason: text() }),
+            ("charge", Command::Charge { usage: USAGE }),
             ("begin_tool_call", begin_tool()),
             ("begin_tool_call, the other", Command::BeginToolCall { call: "b".into() }),
             ("begin_tool_call, unknown", Command::BeginToolCall { call: "z".into() }),

@@ -10,7 +10,7 @@ use super::{AttemptHooks, AttemptIntent, AttemptOutcome, Gateway, ModelGroup};
 use crate::assemble::Assembler;
 use crate::error::{CallError, Cause, ErrorKind, ProviderError, Skipped};
 use crate::provider::{Deployment, ProviderKind};
-use crate::tokens::estimate_request;
+use crate::tokens::{bound_request, estimate_request};
 use crate::types::{Block, ChatRequest, Completion, Delta, Usage};
 
 pub(super) struct Call<'a> {
@@ -18,7 +18,10 @@ pub(super) struct Call<'a> {
     request: &'a ChatRequest,
     hooks: &'a dyn AttemptHooks,
     cancel: &'a CancellationToken,
+    /// The prompt's tokens where the provider does not count them.
     estimate: u32,
+    /// What the prompt's tokens cannot be more than.
+    bound: u32,
     n: u32,
     causes: Vec<Cause>,
     /// The largest context window that turned out too small.
@@ -55,13 +58,14 @@ impl<'a> Call<'a> {
         hooks: &'a dyn AttemptHooks,
         cancel: &'a CancellationToken,
     ) -> Self {
-        let estimate = estimate_request(request);
+        let (estimate, bound) = (estimate_request(request), bound_request(request));
         Self {
             gateway,
             request,
             hooks,
             cancel,
             estimate,
+            bound,
             n: 0,
             causes: Vec::new(),
             too_small: None,
@@ -152,14 +156,14 @@ impl<'a> Call<'a> {
             return Err(CallError::Cancelled { causes: std::mem::take(&mut self.causes) });
         }
         self.n += 1;
-        let price = self.gateway.price(deployment, self.estimate);
+        let price = self.gateway.price(deployment, self.bound);
         let max_output_tokens = deployment.max_output_for(self.request);
         let intent = AttemptIntent {
             n: self.n,
             deployment,
-            estimated_input_tokens: self.estimate,
+            max_input_tokens: self.bound,
             max_output_tokens,
-            worst_case_cost_micro_usd: price.rates().worst_case(self.estimate, max_output_tokens),
+            worst_case_cost_micro_usd: price.rates().worst_case(self.bound, max_output_tokens),
             price,
         };
         self.hooks.before(&intent).await.map_err(|refused| {

@@ -29,7 +29,7 @@ pub struct AttemptIntent<'a> {
     /// Whom it goes to.
     pub deployment: &'a Deployment,
     /// Upper bound of the prompt, in tokens.
-    pub estimated_input_tokens: u32,
+    pub max_input_tokens: u32,
     /// The answer limit that is sent, in tokens.
     pub max_output_tokens: u32,
     /// The most it can cost, in micro-USD: what to reserve.
@@ -149,9 +149,9 @@ impl Gateway {
         }
     }
 
-    /// The price table's version, to be recorded with usage.
-    pub fn price_version(&self) -> &str {
-        &self.prices.version
+    /// Where a deployment's price comes from, to be recorded with usage: the table's version, or `deployment`.
+    pub fn price_version(&self, deployment: &Deployment) -> &str {
+        if deployment.prices.is_some() { "deployment" } else { &self.prices.version }
     }
 
     fn provider(&self, deployment: &Deployment) -> &dyn Provider {

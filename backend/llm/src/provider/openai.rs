@@ -6,7 +6,7 @@
 
 use async_trait::async_trait;
 use reqwest::Client;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -130,11 +130,16 @@ fn call(id: &str, name: &str, input: &Value) -> Value {
     json!({"id": id, "type": "function", "function": {"name": name, "arguments": input.to_string()}})
 }
 
+/// Some compatible servers write `null` where others leave a field out.
+fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
+    Option::<T>::deserialize(from).map(Option::unwrap_or_default)
+}
+
 #[derive(Debug, Deserialize)]
 struct Chunk {
     #[serde(default)]
     model: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     choices: Vec<Choice>,
     #[serde(default)]
     usage: Option<WireUsage>,
@@ -144,7 +149,7 @@ struct Chunk {
 
 #[derive(Debug, Deserialize)]
 struct Choice {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     index: u32,
     #[serde(default)]
     delta: Option<Piece>,
@@ -187,9 +192,9 @@ struct FunctionPiece {
 
 #[derive(Debug, Deserialize)]
 struct WireUsage {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     prompt_tokens: u64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     completion_tokens: u64,
     #[serde(default)]
     prompt_tokens_details: Option<Details>,
@@ -226,7 +231,8 @@ impl From<WireUsage> for Usage {
 #[derive(Debug, Default)]
 pub(crate) struct OpenAiDecoder {
     model: Option<String>,
-    calls: Vec<u32>,
+    /// The server's number and id of every call, in the order in which they began: the place is our number.
+    calls: Vec<(u32, Option<String>)>,
     finished: bool,
     done: bool,
 }
@@ -303,20 +309,13 @@ impl OpenAiDecoder {
     fn call(&mut self, place: usize, call: CallPiece, deltas: &mut Vec<Delta>) -> Result<(), ProviderError> {
         let place = u32::try_from(place).unwrap_or(u32::MAX);
         let number = call.index.unwrap_or(place);
-        if number >= MAX_CALLS {
-            return Err(ProviderError::malformed(format!("tool call number {number} is beyond {MAX_CALLS}")));
-        }
-        let index = FIRST_CALL + number;
+        let id = call.id.filter(|id| !id.is_empty());
         let (name, arguments) = call.function.map_or((None, None), |f| (f.name, f.arguments));
-        if !self.calls.contains(&number) {
-            let Some(name) = name.filter(|name| !name.is_empty()) else {
-                return Err(ProviderError::malformed("a tool call begins without a name"));
-            };
-            self.calls.push(number);
-            // Some compatible servers give no id; the result needs one to refer to.
-            let id = call.id.filter(|id| !id.is_empty()).unwrap_or_else(|| format!("call_{number}"));
-            deltas.push(Delta::ToolUse { index, id, name });
-        }
+        let name = name.filter(|name| !name.is_empty());
+        let index = match self.begun(number, id.as_deref(), name.is_some()) {
+            Some(index) => index,
+            None => self.begin(number, id, name, deltas)?,
+        };
         // The format says a string; some compatible servers send the object itself.
         let json = match arguments {
             Some(Value::String(text)) => text,
@@ -328,6 +327,42 @@ impl OpenAiDecoder {
         }
         Ok(())
     }
+}
+
+impl OpenAiDecoder {
+    /// The call that a piece goes on with. Some servers number every call 0: another id with a name is another call.
+    fn begun(&self, number: u32, id: Option<&str>, is_named: bool) -> Option<u32> {
+        let place = self.calls.iter().rposition(|(known, _)| *known == number)?;
+        let is_another = is_named && id.is_some() && self.calls[place].1.as_deref() != id;
+        (!is_another).then(|| index_of(place))
+    }
+
+    fn begin(
+        &mut self,
+        number: u32,
+        id: Option<String>,
+        name: Option<String>,
+        deltas: &mut Vec<Delta>,
+    ) -> Result<u32, ProviderError> {
+        let place = self.calls.len();
+        let index = index_of(place);
+        if number >= MAX_CALLS || index >= FIRST_CALL + MAX_CALLS {
+            return Err(ProviderError::malformed(format!("a tool call is beyond number {MAX_CALLS}")));
+        }
+        let Some(name) = name else {
+            return Err(ProviderError::malformed("a tool call begins without a name"));
+        };
+        self.calls.push((number, id.clone()));
+        // Some compatible servers give no id; the result needs one to refer to.
+        let id = id.unwrap_or_else(|| format!("call_{place}"));
+        deltas.push(Delta::ToolUse { index, id, name });
+        Ok(index)
+    }
+}
+
+/// Where the call of this place stands among the blocks.
+fn index_of(place: usize) -> u32 {
+    u32::try_from(place).unwrap_or(u32::MAX).saturating_add(FIRST_CALL)
 }
 
 fn stop_reason(reason: String) -> StopReason {

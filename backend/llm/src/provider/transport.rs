@@ -208,7 +208,8 @@ async fn explain(
     };
     let (message, code) = words_of(&body);
     let kind = match kind {
-        ErrorKind::RateLimited { .. } if is_quota(&code, &message) => ErrorKind::Auth,
+        // OpenAI says so with 429, Anthropic with 400.
+        ErrorKind::RateLimited { .. } | ErrorKind::BadRequest if is_quota(&code, &message) => ErrorKind::Auth,
         ErrorKind::RateLimited { .. } => ErrorKind::RateLimited { retry_after_ms: wait },
         ErrorKind::Overloaded { .. } => ErrorKind::Overloaded { retry_after_ms: wait },
         ErrorKind::BadRequest if is_context(&code, &message) => ErrorKind::ContextTooLong,
@@ -288,7 +289,7 @@ fn is_context(code: &str, message: &str) -> bool {
 }
 
 fn is_quota(code: &str, message: &str) -> bool {
-    code.contains("insufficient_quota") || message.contains("credit balance is too low")
+    code.contains("insufficient_quota") || message.to_ascii_lowercase().contains("credit balance is too low")
 }
 
 /// The wait in milliseconds: `retry-after-ms`, seconds (whole or not), or an HTTP date.

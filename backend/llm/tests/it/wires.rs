@@ -148,6 +148,50 @@ async fn a_compatible_server_without_usage_ids_or_done_is_understood_and_its_usa
 }
 
 #[tokio::test]
+async fn two_calls_that_a_server_gives_one_number_stay_two() {
+    let body = concat!(
+        "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"x\",\"function\":{\"name\":\"a\",\"arguments\":\"{\"}}]}}]}\n\n",
+        "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"x\",\"function\":{\"name\":\"a\",\"arguments\":\"}\"}}]}}]}\n\n",
+        "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"y\",\"function\":{\"name\":\"b\",\"arguments\":\"{}\"}}]}}]}\n\n",
+        "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"tool_calls\"}]}\n\n",
+    );
+    let server = raw(body, 1000).await;
+    let chain = vec![server.deployment("d", ProviderKind::OpenAiCompatible)];
+    let answer = call(&gateway(policy(0)), chain, &request("go"), &Hooks::default()).await.unwrap();
+    let calls: Vec<_> = answer.blocks.iter().map(tool_use).collect();
+    assert_eq!(calls, [("a", &json!({})), ("b", &json!({}))]);
+}
+
+#[tokio::test]
+async fn a_null_where_others_leave_a_field_out_is_understood() {
+    let body = concat!(
+        "data: {\"model\":\"m\",\"choices\":[{\"index\":null,\"delta\":{\"content\":\"hi\"},\"finish_reason\":\"stop\"}]}\n\n",
+        "data: {\"choices\":null,\"usage\":{\"prompt_tokens\":null,\"completion_tokens\":3}}\n\n",
+        "data: [DONE]\n\n",
+    );
+    let server = raw(body, 1000).await;
+    let chain = vec![server.deployment("d", ProviderKind::OpenAiCompatible)];
+    let answer = call(&gateway(policy(0)), chain, &request("go"), &Hooks::default()).await.unwrap();
+    assert_eq!((answer.text().as_str(), answer.usage.output), ("hi", 3));
+    assert!(answer.usage.estimated && answer.usage.input > 0);
+}
+
+#[tokio::test]
+async fn a_broken_chunk_is_asked_for_again_and_then_of_the_next_deployment() {
+    let broken = raw("data: {not json\n\n", 1000).await;
+    let sound = raw("data: {\"model\":\"m\",\"choices\":[{\"delta\":{\"content\":\"hi\"},\"finish_reason\":\"stop\"}]}\n\n", 1000).await;
+    let chain = vec![
+        broken.deployment("broken", ProviderKind::OpenAiCompatible),
+        sound.deployment("sound", ProviderKind::OpenAiCompatible),
+    ];
+    let hooks = Hooks::default();
+    let answer = call(&gateway(policy(1)), chain, &request("go"), &hooks).await.unwrap();
+    assert_eq!(answer.deployment, "sound");
+    let failed: Vec<bool> = hooks.settled().iter().map(|settled| settled.error.is_some()).collect();
+    assert_eq!(failed, [true, true, false]);
+}
+
+#[tokio::test]
 async fn pings_and_unknown_events_are_ignored_and_later_usage_replaces_earlier() {
     let body = concat!(
         "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"model\":\"claude\",\"usage\":{\"input_tokens\":10,\"cache_creation_input_tokens\":4,\"output_tokens\":1}}}\n\n",
@@ -217,6 +261,11 @@ async fn statuses_are_classified_and_a_key_that_the_provider_echoes_is_blanked()
         (400, r#"{"error":{"message":"no such field"}}"#, ErrorKind::BadRequest),
         (404, "<html>", ErrorKind::NotFound),
         (429, r#"{"error":{"message":"x","code":"insufficient_quota"}}"#, ErrorKind::Auth),
+        (
+            400,
+            r#"{"error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the API."}}"#,
+            ErrorKind::Auth,
+        ),
         (529, "", ErrorKind::Overloaded { retry_after_ms: None }),
         (307, "", ErrorKind::NotFound),
     ] {

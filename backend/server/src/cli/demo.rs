@@ -20,8 +20,10 @@ use std::{
 use syndarix_llm::ModelGroups;
 use uuid::Uuid;
 
-/// With `--yes` the story must be done within this.
+/// With `--yes` the scripted model's story must be done within this.
 const STORY_LIMIT: Duration = Duration::from_secs(5 * 60);
+/// A real model takes as long as it takes; with `--yes` something must happen within this.
+const PATIENCE: Duration = Duration::from_secs(20 * 60);
 const EMAIL: &str = "demo@syndarix.local";
 const ORGANISATION: &str = "Demo";
 const CREDENTIALS: &str = "demo.json";
@@ -138,7 +140,8 @@ impl Demo {
         ));
         let story: Uuid = story["id"].as_str().unwrap_or_default().parse().map_err(Failure::of)?;
         let answers = if self.yes { Answers::Yes } else { Answers::Human };
-        let follow = Follow { client: &client, project: project.id, story, answers, url };
+        let patience = (self.yes && self.repo.is_some()).then_some(PATIENCE);
+        let follow = Follow { client: &client, project: project.id, story, answers, url, patience };
         let end = follow.to_the_end(app, tell);
         if !self.yes {
             match end.await {
@@ -148,9 +151,13 @@ impl Demo {
             output::line("still serving; Ctrl-C stops");
             return std::future::pending().await;
         }
-        let commit = tokio::time::timeout(STORY_LIMIT, end).await.map_err(|_| {
-            Failure::new(format!("the story was not done within {} minutes", STORY_LIMIT.as_secs() / 60))
-        })??;
+        let commit = if patience.is_some() {
+            end.await?
+        } else {
+            tokio::time::timeout(STORY_LIMIT, end).await.map_err(|_| {
+                Failure::new(format!("the story was not done within {} minutes", STORY_LIMIT.as_secs() / 60))
+            })??
+        };
         done(&project.repository, &commit);
         Ok(ExitCode::SUCCESS)
     }
@@ -173,15 +180,40 @@ fn credentials(data_dir: &Path) -> Result<Credentials, Failure> {
     let path = data_dir.join(CREDENTIALS);
     let failed = |error: &dyn std::fmt::Display| Failure::new(format!("{}: {error}", path.display()));
     match fs::read_to_string(&path) {
-        Ok(text) => return serde_json::from_str(&text).map_err(|error| failed(&error)),
+        Ok(text) if !text.trim().is_empty() => {
+            return serde_json::from_str(&text).map_err(|error| failed(&error));
+        }
+        // Nothing was ever written: nobody has signed in with it.
+        Ok(_) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(&error)),
     }
     let secret: [u8; 9] = rand::random();
     let made = Credentials { email: EMAIL.into(), password: format!("demo-{}", hex::encode(secret)) };
     let text = serde_json::to_string_pretty(&made).map_err(|error| failed(&error))?;
-    let mut options = fs::OpenOptions::new();
-    let file = options.write(true).create_new(true).mode(0o600).open(&path);
-    file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| failed(&error))?;
+    keep(&path, &text).map_err(|error| failed(&error))?;
     Ok(made)
+}
+
+/// Writes the whole file or none, whenever the process ends.
+fn keep(path: &Path, text: &str) -> std::io::Result<()> {
+    let new = path.with_extension("json.new");
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_that_a_crash_left_empty_are_made_again_and_then_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(CREDENTIALS), "").unwrap();
+        let made = credentials(dir.path()).unwrap();
+        assert_eq!(credentials(dir.path()).unwrap().password, made.password);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
+    }
 }

@@ -6,7 +6,7 @@ use sqlx::{FromRow, types::Json};
 use syndarix_domain::{Timestamp, actor::Actor, envelope::Envelope, ids::ProjectId, machine::Machine};
 use uuid::Uuid;
 
-use super::Error;
+use super::{Error, storable_json};
 
 /// A stored event.
 #[derive(Debug, Clone, FromRow)]
@@ -76,7 +76,7 @@ pub fn stored_event<E: Serialize>(event: &E) -> Result<(String, Value), Error> {
     }
     serde_json::to_value(event)
         .and_then(serde_json::from_value::<Parts>)
-        .map(|parts| (parts.event_type, parts.data))
+        .map(|parts| (parts.event_type, storable_json(parts.data)))
         .map_err(|source| Error::Corrupt { what: "event", source })
 }
 

@@ -11,6 +11,7 @@ mod pool;
 mod rebuild;
 mod retry;
 mod store;
+mod text;
 mod unit;
 
 pub use claim::{Claim, KEPT as CLAIMS_KEPT};
@@ -20,4 +21,5 @@ pub use pool::{connect, migrate, pending_migrations};
 pub use rebuild::Rebuild;
 pub use retry::{AsConflict, retry_conflicts};
 pub use store::{Loaded, Store};
+pub use text::{storable, storable_json};
 pub use unit::{Author, Effects, Uow};

@@ -3,6 +3,7 @@
 use super::{
     Error, Recorded,
     rebuild::{self, Rebuild},
+    storable_json,
     unit::{Author, Uow},
 };
 use crate::clock::{Clock, Ids};
@@ -147,8 +148,10 @@ pub(super) async fn compare_and_set<M: Machine>(
     expected: i64,
     new: &Loaded<M>,
 ) -> Result<(), Error> {
-    let state =
-        serde_json::to_value(&new.state).map_err(|source| Error::Corrupt { what: M::KIND.name(), source })?;
+    // As the events are stored, of which it can be made anew.
+    let state = serde_json::to_value(&new.state)
+        .map(storable_json)
+        .map_err(|source| Error::Corrupt { what: M::KIND.name(), source })?;
     let sql = if expected == 0 {
         format!(
             "insert into {} (version, phase, state, updated_at, id, project_id)

@@ -3,6 +3,7 @@
 use super::{
     Claim, Error, audit,
     events::{Recorded, stored_event},
+    storable_json,
     store::{Loaded, Store, compare_and_set, load},
 };
 use futures::future::BoxFuture;
@@ -237,7 +238,7 @@ impl Uow {
             stream_id: id.into(),
             version: 0,
             event_type: event_type.to_owned(),
-            data,
+            data: storable_json(data),
             actor: Json(self.author.actor),
             at: self.now,
         };
@@ -333,9 +334,12 @@ impl Uow {
 
 fn severity(event_type: &str) -> audit::Severity {
     match event_type {
-        "run.failed" | "run.stalled" | "story.blocked" | "approval.expired" | "story.deadline_passed" => {
-            audit::Severity::Warning
-        }
+        "run.failed"
+        | "run.stalled"
+        | "story.blocked"
+        | "approval.expired"
+        | "story.deadline_passed"
+        | "cost.alert" => audit::Severity::Warning,
         "approval.decided" | "pr.merged" | "cost.budget_changed" => audit::Severity::Critical,
         _ => audit::Severity::Info,
     }

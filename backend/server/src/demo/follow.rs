@@ -4,9 +4,13 @@ use super::{Error, client::Client, setup::text};
 use crate::{db, state::App};
 use serde_json::json;
 use sqlx::FromRow;
-use std::time::{Duration, Instant};
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
 use syndarix_domain::{
     ids::{ApprovalId, ProjectId, StoryId},
+    run::{self, Run, Wait},
     story::{Phase, Story, Work},
 };
 use syndarix_forge::LogQuery;
@@ -43,6 +47,8 @@ pub struct Follow<'a> {
     pub answers: Answers,
     /// Where the UI is, for links.
     pub url: String,
+    /// Gives up when nothing has happened for so long.
+    pub patience: Option<Duration>,
 }
 
 #[derive(Debug, FromRow)]
@@ -78,9 +84,14 @@ impl Follow<'_> {
     pub async fn to_the_end(&self, app: &App, mut tell: impl FnMut(String)) -> Result<String, Error> {
         let (project, story) = (ProjectId(self.project), StoryId(self.story));
         let (mut last_step, mut last_phase, mut told) = ((Uuid::nil(), 0), String::new(), None);
-        let mut down_since = None;
+        let (mut down_since, mut waiting) = (None, None);
+        let last_told = Cell::new(Instant::now());
+        let mut tell = |line: String| {
+            last_told.set(Instant::now());
+            tell(line);
+        };
         loop {
-            let (state, steps) = match look(app, project, story, last_step).await {
+            let (state, steps, wait) = match look(app, project, story, last_step).await {
                 Ok(seen) => seen,
                 // The database may be starting again; what it knows is not lost.
                 Err(db::Error::Database(_)) if since(&mut down_since) < OUTAGE_LIMIT => {
@@ -117,8 +128,26 @@ impl Follow<'_> {
                 }
                 _ => {}
             }
+            if wait != waiting {
+                waiting = wait;
+                self.waits(waiting.as_ref(), &mut tell)?;
+            }
+            if let Some(patience) = self.patience.filter(|patience| last_told.get().elapsed() > *patience) {
+                let minutes = patience.as_secs() / 60;
+                return Err(Error::Story(format!("nothing has happened for {minutes} minutes")));
+            }
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    /// Says what the story waits for; where nobody will do something about it, that is the end.
+    fn waits(&self, wait: Option<&Waits>, tell: &mut impl FnMut(String)) -> Result<(), Error> {
+        let Some(wait) = wait else { return Ok(()) };
+        if wait.for_a_human && self.answers == Answers::Yes {
+            return Err(Error::Story(format!("--yes cannot go on: it {}", wait.sentence)));
+        }
+        tell(format!("  it {}", wait.sentence));
+        Ok(())
     }
 
     async fn asked(&self, approval: ApprovalId, tell: &mut impl FnMut(String)) -> Result<(), Error> {
@@ -128,6 +157,10 @@ impl Follow<'_> {
         }
         let path = format!("/projects/{}/approvals/{approval}", self.project);
         let view = self.client.get(&path).await?;
+        if view["action"] == "human_input" {
+            let question = text(&view["title"]);
+            return Err(Error::Story(format!("--yes cannot answer what an agent asks: {question}")));
+        }
         let body =
             json!({ "outcome": "approved", "digest": view["digest"], "note": "answered by demo --yes" });
         match self.client.post(&format!("{path}/decision"), &body).await {
@@ -137,6 +170,26 @@ impl Follow<'_> {
             Err(error) => return Err(error.into()),
         }
         Ok(())
+    }
+}
+
+/// What a story waits for that is no question.
+#[derive(Debug, PartialEq, Eq)]
+struct Waits {
+    sentence: String,
+    for_a_human: bool,
+}
+
+impl Waits {
+    fn of(run: &Run) -> Option<Self> {
+        let run::Phase::Waiting { wait, .. } = &run.phase else { return None };
+        let (sentence, for_a_human) = match wait {
+            Wait::Budget { detail } => (format!("waits for budget: {detail}"), true),
+            Wait::Paused { .. } => ("waits until its paused agent is resumed".to_owned(), true),
+            Wait::RateLimit { detail, .. } => (format!("waits for the model: {detail}"), false),
+            Wait::Approval { .. } | Wait::Human { .. } => return None,
+        };
+        Some(Self { sentence, for_a_human })
     }
 }
 
@@ -152,8 +205,14 @@ async fn look(
     project: ProjectId,
     story: StoryId,
     (run, number): (Uuid, i32),
-) -> Result<(Story, Vec<Step>), db::Error> {
+) -> Result<(Story, Vec<Step>, Option<Waits>), db::Error> {
     let state = app.store.read::<Story>(project, story).await?.state;
+    let wait = match &state.phase {
+        Phase::Working { work: Work::Running { run, .. }, .. } => {
+            Waits::of(&app.store.read::<Run>(project, *run).await?.state)
+        }
+        _ => None,
+    };
     let rows = sqlx::query_as(
         "select s.run_id, s.number, s.name, s.target, s.status, r.state ->> 'stage' as stage, a.name as agent, a.role,
                 s.simulated, s.error
@@ -173,7 +232,7 @@ async fn look(
     .bind(STEPS)
     .fetch_all(app.pool())
     .await?;
-    Ok((state, rows))
+    Ok((state, rows, wait))
 }
 
 /// A story that is done has its merge in the default branch, and nothing less counts.

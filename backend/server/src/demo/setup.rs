@@ -13,7 +13,8 @@ use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
-use syndarix_forge::{Forge as _, Git, LocalForge};
+use syndarix_domain::money::MicroUsd;
+use syndarix_forge::{Forge as _, Git, LocalForge, RemoteSource};
 use uuid::Uuid;
 
 /// A repository from elsewhere may be large.
@@ -42,10 +43,30 @@ pub struct Own {
 pub struct Project {
     /// Its id.
     pub id: Uuid,
-    /// Its name.
-    pub name: String,
     /// The bare repository that pull requests are merged in.
     pub repository: PathBuf,
+}
+
+/// Where the project's repository comes from.
+#[derive(Debug)]
+struct Origin {
+    source: &'static str,
+    location: String,
+    test_command: Option<String>,
+}
+
+impl Origin {
+    fn body(&self) -> Value {
+        json!({ "source": self.source, "location": self.location })
+    }
+
+    /// As the API shows it: without credentials.
+    fn shown(&self) -> String {
+        match RemoteSource::parse(&self.location) {
+            Ok(source) if self.source == "url" => source.to_string(),
+            _ => self.location.clone(),
+        }
+    }
 }
 
 /// The project, made if it is not there yet. `tell` is given one line for each thing done.
@@ -55,48 +76,114 @@ pub async fn project(
     own: Option<&Own>,
     tell: &mut impl FnMut(String),
 ) -> Result<Project, Error> {
+    let list = client.get("/projects?limit=200").await?;
+    let projects: Vec<&Value> = items(&list).collect();
+    let origin = own.map(origin).transpose()?;
     let name = own.map_or(content::PROJECT.to_owned(), |own| name_of(&own.repository));
-    let found = client.get("/projects?limit=200").await?;
-    let there = items(&found).find(|project| project["name"] == name.as_str()).cloned();
-    let project = if let Some(project) = there {
-        tell(format!("found the project {name}"));
-        project
+    let id = if let Some(project) = there(&projects, &name, origin.as_ref()) {
+        tell(format!("found the project {}", text(&project["name"])));
+        again(client, project, origin.as_ref(), tell).await?;
+        id_of(project)?
     } else {
-        let made = create(app, client, &name, own).await?;
+        let name = free_name(&projects, &name);
+        let id = id_of(&create(app, client, &name, origin).await?)?;
         tell(format!("made the project {name}"));
-        made
+        tell(relax(client, id, own.is_none()).await?);
+        id
     };
-    let id = id_of(&project)?;
     let commits = imported(app, client, id).await?;
     let repository = app.config.repositories().join(format!("{id}.git"));
     tell(format!("its repository is {} (main is at {commits})", repository.display()));
     if let Some(command) = tests(app, client, id).await? {
         tell(format!("its tests are run with `{command}`; --test-command or the settings say otherwise"));
     }
-    let policy = relax(client, id, own.is_none()).await?;
-    tell(policy);
-    Ok(Project { id, name, repository })
+    if own.is_none() {
+        refill(client, id, tell).await?;
+    }
+    Ok(Project { id, repository })
 }
 
-async fn create(app: &App, client: &Client, name: &str, own: Option<&Own>) -> Result<Value, Error> {
+/// The project of this repository: two repositories may have one name. One that never got its repository takes another.
+fn there<'p>(projects: &[&'p Value], name: &str, origin: Option<&Origin>) -> Option<&'p Value> {
+    let named = |project: &&&Value| project["name"] == name;
+    let Some(origin) = origin else { return projects.iter().find(named).copied() };
+    let shown = origin.shown();
+    let here = projects.iter().find(|project| project["repository"]["location"] == shown.as_str());
+    let failed = |project: &&&Value| named(project) && project["repository"]["state"] == "failed";
+    here.or_else(|| projects.iter().find(failed)).copied()
+}
+
+/// `app`, `app-2`, `app-3` ...: a name that no other repository's project has.
+fn free_name(projects: &[&Value], name: &str) -> String {
+    let taken = |name: &str| projects.iter().any(|project| project["name"] == name);
+    let numbered = (2..).map(|n| format!("{name}-{n}"));
+    std::iter::once(name.to_owned()).chain(numbered).find(|name| !taken(name)).unwrap_or_default()
+}
+
+/// An import that failed is tried again, from where the repository is said to be now.
+async fn again(
+    client: &Client,
+    project: &Value,
+    origin: Option<&Origin>,
+    tell: &mut impl FnMut(String),
+) -> Result<(), Error> {
+    if project["repository"]["state"] != "failed" {
+        return Ok(());
+    }
+    let path = format!("/projects/{}/repository/retry", id_of(project)?);
+    client.post(&path, &json!({ "repository": origin.map(Origin::body) })).await?;
+    tell("its repository could not be imported the last time: trying again".into());
+    Ok(())
+}
+
+/// The scripted model's money is none: a demonstration that is repeated does not stop at what earlier ones have spent.
+async fn refill(client: &Client, project: Uuid, tell: &mut impl FnMut(String)) -> Result<(), Error> {
+    let path = format!("/projects/{project}/budget");
+    let budget = client.get(&path).await?;
+    let number = |key: &str| budget[key].as_i64();
+    let Some(limit) = number("hard_limit_micro_usd") else { return Ok(()) };
+    let spent = number("spent_micro_usd").unwrap_or_default();
+    let simulated = number("simulated_micro_usd").unwrap_or_default();
+    if limit - spent - simulated >= HARD_LIMIT / 2 {
+        return Ok(());
+    }
+    let limit = spent + simulated + HARD_LIMIT;
+    let body =
+        json!({ "hard_limit_micro_usd": limit, "soft_limit_micro_usd": budget["soft_limit_micro_usd"] });
+    client.put(&path, &body).await?;
+    tell(format!("raised its budget to {}: earlier demonstrations have used most of it up", MicroUsd(limit)));
+    Ok(())
+}
+
+fn origin(own: &Own) -> Result<Origin, Error> {
+    let test_command = own.test_command.clone();
+    let directory = PathBuf::from(&own.repository);
+    if directory.is_dir() {
+        let path = directory.canonicalize().map_err(|error| {
+            Error::Setup(format!("the repository {} cannot be read: {error}", own.repository))
+        })?;
+        return Ok(Origin { source: "path", location: path.display().to_string(), test_command });
+    }
+    if own.repository.starts_with(['/', '.', '~']) {
+        return Err(Error::Setup(format!("there is no directory {}", own.repository)));
+    }
+    Ok(Origin { source: "url", location: own.repository.clone(), test_command })
+}
+
+async fn create(app: &App, client: &Client, name: &str, origin: Option<Origin>) -> Result<Value, Error> {
     let me = client.get("/me").await?;
     let organisation = id_of(&me["organisations"][0])?;
-    let (source, location, test_command) = match own {
-        Some(own) if PathBuf::from(&own.repository).is_dir() => {
-            let path = PathBuf::from(&own.repository).canonicalize().map_err(|error| {
-                Error::Setup(format!("the repository {} cannot be read: {error}", own.repository))
-            })?;
-            ("path", path.display().to_string(), own.test_command.clone())
-        }
-        Some(own) if own.repository.starts_with(['/', '.', '~']) => {
-            return Err(Error::Setup(format!("there is no directory {}", own.repository)));
-        }
-        Some(own) => ("url", own.repository.clone(), own.test_command.clone()),
-        None => ("path", source_repository(app).await?, Some(content::TEST_COMMAND.to_owned())),
+    let origin = match origin {
+        Some(origin) => origin,
+        None => Origin {
+            source: "path",
+            location: source_repository(app).await?,
+            test_command: Some(content::TEST_COMMAND.to_owned()),
+        },
     };
     let body = json!({
-        "organisation_id": organisation, "name": name, "autonomy": "milestone", "test_command": test_command,
-        "hard_limit_micro_usd": HARD_LIMIT, "repository": { "source": source, "location": location },
+        "organisation_id": organisation, "name": name, "autonomy": "milestone",
+        "test_command": origin.test_command, "hard_limit_micro_usd": HARD_LIMIT, "repository": origin.body(),
     });
     Ok(client.post("/projects", &body).await?)
 }
@@ -309,5 +396,26 @@ mod tests {
         ] {
             assert_eq!(name_of(repository), name);
         }
+    }
+
+    #[test]
+    fn two_repositories_of_one_name_are_two_projects_and_a_failed_import_takes_the_corrected_address() {
+        let url = |location: &str| Origin { source: "url", location: location.into(), test_command: None };
+        let projects = [
+            json!({ "name": "app", "repository": { "state": "ready", "location": "https://***@git.example/a/app.git" } }),
+            json!({ "name": "tool", "repository": { "state": "failed", "location": "https://git.example/typo/tool" } }),
+        ];
+        let projects: Vec<&Value> = projects.iter().collect();
+        let mine = |location: &str| {
+            there(&projects, &name_of(location), Some(&url(location))).map(|project| text(&project["name"]))
+        };
+        assert_eq!(
+            mine("https://ann:secret@git.example/a/app.git"),
+            Some("app"),
+            "credentials are not the place"
+        );
+        assert_eq!(mine("https://git.example/b/app.git"), None);
+        assert_eq!(free_name(&projects, "app"), "app-2");
+        assert_eq!(mine("https://git.example/ann/tool"), Some("tool"));
     }
 }

@@ -2,7 +2,14 @@
 
 use crate::support::TestApp;
 use std::sync::Arc;
-use syndarix::features::llm::{self, Failure, Purpose};
+use syndarix::{
+    db::Author,
+    features::{
+        self,
+        llm::{self, Failure, Purpose, Settlement},
+    },
+};
+use syndarix_bus::Item;
 use syndarix_domain::ids::{AgentId, ProjectId, RunId, StepId, StoryId};
 use syndarix_llm::{ChatRequest, Deployment, Message, ModelGroup, ModelGroups, scripted};
 use tokio::{net::TcpListener, task::JoinSet};
@@ -26,12 +33,16 @@ answer.usage = { input = 400, output = 300 }
 
 /// A scripted endpoint over HTTP, and the group that leads to it.
 async fn models() -> ModelGroups {
+    models_of("scripted", SCRIPT).await
+}
+
+async fn models_of(provider: &str, script: &str) -> ModelGroups {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let script = scripted::Script::from_toml(SCRIPT).unwrap();
+    let script = scripted::Script::from_toml(script).unwrap();
     tokio::task::spawn(scripted::serve(listener, script));
     let deployment: Deployment = serde_json::from_value(serde_json::json!({
-        "name": "scripted", "provider": "scripted", "base_url": format!("http://{address}/v1"),
+        "name": "scripted", "provider": provider, "base_url": format!("http://{address}/v1"),
         "model": "scripted-model", "context_window": 100_000, "max_output": 1_000,
     }))
     .unwrap();
@@ -178,9 +189,9 @@ async fn an_attempt_whose_worker_was_lost_is_charged_what_was_reserved_and_marke
     .await
     .unwrap();
     for _ in 0..2 {
-        let mut conn = app.app.pool().acquire().await.unwrap();
-        let now = app.app.clock().now();
-        llm::settle_interrupted(&mut conn, project, StepId(step), now).await.unwrap();
+        let mut uow = app.app.store.begin(Author::system()).await.unwrap();
+        llm::settle_interrupted(&mut uow, project, StepId(step)).await.unwrap();
+        uow.commit().await.unwrap();
     }
     let row: (String, i64, bool) =
         sqlx::query_as("select state, cost_micro_usd, estimated from usage where step_id = $1")
@@ -200,4 +211,197 @@ async fn a_model_group_that_is_not_configured_is_named_with_those_that_are() {
     let failed = llm::complete(&app.app, purpose(&app, project), "poetry", &request(), &cancel).await;
     let Err(Failure::Fatal { detail }) = failed else { panic!("{failed:?}") };
     assert!(detail.contains("`poetry`") && detail.contains("code"), "{detail}");
+}
+
+const DEAR: &str = r#"
+name = "dear"
+
+[[rule]]
+name = "counts a hundred times what it was sent, and all classes of tokens"
+when = {}
+answer.text = "Yes."
+answer.usage = { input = 900000, output = 30000, cache_read = 700, cache_write = 11000, reasoning = 20 }
+"#;
+
+async fn ask(app: &TestApp, project: ProjectId) -> Purpose {
+    let purpose = purpose(app, project);
+    llm::complete(&app.app, purpose, "code", &request(), &CancellationToken::new()).await.unwrap();
+    purpose
+}
+
+#[tokio::test]
+async fn the_cost_of_a_call_can_be_computed_again_from_its_row_alone() {
+    let app = TestApp::with_models(models_of("anthropic", DEAR).await).await;
+    let project = project(&app, None).await;
+    ask(&app, project).await;
+    let (cost, again, cached, written, version): (i64, i64, i64, i64, String) = sqlx::query_as(
+        "select cost_micro_usd,
+                ceil(((tokens_in - tokens_cached - tokens_cache_write)::numeric * rate_input + tokens_out * rate_output
+                      + tokens_cached * rate_cache_read + tokens_cache_write * rate_cache_write) / 1000000)::bigint,
+                tokens_cached, tokens_cache_write, price_version
+         from usage where project_id = $1",
+    )
+    .bind(project.0)
+    .fetch_one(app.app.pool())
+    .await
+    .unwrap();
+    assert_eq!((cost, cached, written), (again, 700, 11_000));
+    assert!(cost > 0);
+    assert_eq!(version, app.app.models.gateway.price_version(&models().await.get("code").unwrap().chain[0]));
+}
+
+/// What people were alerted of, oldest first: the reasons with their percentages.
+async fn alerts(app: &TestApp, project: ProjectId) -> Vec<(String, Option<i64>)> {
+    sqlx::query_as(
+        "select data ->> 'reason', (data ->> 'percent')::bigint from event
+         where project_id = $1 and type = 'cost.alert.v1' order by seq",
+    )
+    .bind(project.0)
+    .fetch_all(app.app.pool())
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_provider_that_charges_more_than_the_worst_case_is_on_record_and_people_are_alerted() {
+    let app = TestApp::with_models(models_of("scripted", DEAR).await).await;
+    let project = project(&app, Some(500_000_000)).await;
+    ask(&app, project).await;
+    assert_eq!(alerts(&app, project).await, [("overrun".to_owned(), None)]);
+    let audited: i64 = sqlx::query_scalar(
+        "select count(*) from audit_entry where chain = $1 and type = 'cost.alert' and severity = 'warning'",
+    )
+    .bind(project.0)
+    .fetch_one(app.app.pool())
+    .await
+    .unwrap();
+    let told: i64 = sqlx::query_scalar("select count(*) from job where kind = 'people.notify'")
+        .fetch_one(app.app.pool())
+        .await
+        .unwrap();
+    assert_eq!((audited, told), (1, 1));
+    let (cost, reserved): (i64, i64) =
+        sqlx::query_as("select cost_micro_usd, reserved_micro_usd from usage where project_id = $1")
+            .bind(project.0)
+            .fetch_one(app.app.pool())
+            .await
+            .unwrap();
+    assert!(cost > reserved, "{cost} {reserved}");
+    assert_eq!(held(&app, project).await, cost, "what was charged is what is counted");
+}
+
+/// Reserves and settles one call at this cost.
+async fn pay(app: &TestApp, project: ProjectId, cost: i64) {
+    let mut uow = app.app.store.begin(Author::system()).await.unwrap();
+    assert!(llm::take(uow.conn(), project, cost).await.unwrap());
+    llm::give(&mut uow, project, Settlement { reserved: cost, cost, simulated: false }).await.unwrap();
+    uow.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn people_are_alerted_once_each_when_a_soft_limit_comes_near_and_is_reached() {
+    let app = TestApp::start().await;
+    let project = project(&app, None).await;
+    sqlx::query("update budget set soft_limit_micro_usd = 1000 where project_id = $1")
+        .bind(project.0)
+        .execute(app.app.pool())
+        .await
+        .unwrap();
+    let mut heard = Vec::new();
+    for cost in [799, 1, 50, 49, 150, 10] {
+        pay(&app, project, cost).await;
+        heard.push(alerts(&app, project).await.len());
+    }
+    assert_eq!(heard, [0, 1, 1, 1, 3, 3]);
+    let percents: Vec<_> = alerts(&app, project).await.into_iter().map(|(_, percent)| percent).collect();
+    assert_eq!(percents, [Some(80), Some(90), Some(100)]);
+}
+
+/// One thing that calls do to a budget.
+#[derive(Debug, Clone)]
+enum Move {
+    Begin(i64),
+    /// Ends one that is open, at a share of its reservation in thousandths.
+    End(proptest::sample::Index, i64),
+}
+
+fn moves() -> impl proptest::strategy::Strategy<Value = (Option<i64>, Vec<Move>)> {
+    use proptest::prelude::*;
+    let one = prop_oneof![
+        (0_i64..400_000).prop_map(Move::Begin),
+        (any::<proptest::sample::Index>(), 0_i64..=1_500).prop_map(|(which, share)| Move::End(which, share)),
+    ];
+    (prop::option::of(0_i64..1_000_000), prop::collection::vec(one, 1..25))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_statements_do_to_a_budget_what_the_model_does() {
+    use proptest::{
+        strategy::{Strategy, ValueTree},
+        test_runner::TestRunner,
+    };
+    use syndarix_domain::{budget::Budget, money::MicroUsd};
+    let app = TestApp::start().await;
+    let mut runner = TestRunner::deterministic();
+    for _ in 0..12 {
+        let (limit, moves) = moves().new_tree(&mut runner).unwrap().current();
+        let project = project(&app, limit).await;
+        let mut model = Budget { hard_limit: limit.map(MicroUsd), ..Budget::default() };
+        let mut open = Vec::new();
+        for this in &moves {
+            let mut uow = app.app.store.begin(Author::system()).await.unwrap();
+            match this {
+                Move::Begin(amount) => {
+                    let taken = llm::take(uow.conn(), project, *amount).await.unwrap();
+                    assert_eq!(taken, model.reserve(MicroUsd(*amount)).is_ok(), "{limit:?} {moves:?}");
+                    open.extend(taken.then_some(*amount));
+                }
+                Move::End(..) if open.is_empty() => {}
+                Move::End(which, share) => {
+                    let reserved = open.swap_remove(which.index(open.len()));
+                    let cost = reserved * share / 1_000;
+                    llm::give(&mut uow, project, Settlement { reserved, cost, simulated: false })
+                        .await
+                        .unwrap();
+                    model.settle(MicroUsd(reserved), MicroUsd(cost));
+                }
+            }
+            uow.commit().await.unwrap();
+            let stored: (i64, i64) = sqlx::query_as(
+                "select spent_micro_usd, reserved_micro_usd from budget where project_id = $1",
+            )
+            .bind(project.0)
+            .fetch_one(app.app.pool())
+            .await
+            .unwrap();
+            assert_eq!(stored, (model.spent.0, model.reserved.0), "{limit:?} {moves:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_scripted_endpoint_says_is_marked_as_it_is_said_whoever_it_pretends_to_be() {
+    let app = TestApp::with_models(models_of("openai_compatible", SCRIPT).await).await;
+    let project = project(&app, None).await;
+    let log = features::events::log(&app.app);
+    let mut listener = app.app.hub.subscribe(&log, project, None).await.unwrap();
+    let (asked, heard) = tokio::join!(ask(&app, project), async {
+        loop {
+            if let Item::Ephemeral(delta) = listener.next().await.unwrap() {
+                let known: bool = sqlx::query_scalar("select simulated from usage where project_id = $1")
+                    .bind(project.0)
+                    .fetch_one(app.app.pool())
+                    .await
+                    .unwrap();
+                return (delta.kind.clone(), delta.data["simulated"].clone(), known);
+            }
+        }
+    });
+    assert_eq!(heard, ("run.delta".to_owned(), serde_json::json!(true), true));
+    let real: i64 = sqlx::query_scalar("select spent_micro_usd from budget where project_id = $1")
+        .bind(asked.project.0)
+        .fetch_one(app.app.pool())
+        .await
+        .unwrap();
+    assert_eq!(real, 0);
 }

@@ -94,6 +94,24 @@ async fn a_new_project_is_indexed_by_itself() {
 }
 
 #[tokio::test]
+async fn an_index_whose_job_is_given_up_on_a_database_error_says_that_it_failed() {
+    let app = TestApp::start().await;
+    let seed = project_of(&app, "maria").await;
+    let execute = async |sql: &'static str| {
+        sqlx::raw_sql(sql).execute(app.app.pool()).await.unwrap();
+    };
+    execute("update knowledge_source set content_hash = ''; alter table knowledge_source add constraint mislaid check (status <> 'ready') not valid")
+        .await;
+    let (status, _) = app.post(&seed.path("knowledge/reindex"), &seed.user_token, json!({})).await;
+    assert!(status.is_success());
+    execute("update job set max_attempts = 1 where kind = 'knowledge.index'").await;
+    app.run_jobs().await;
+    let index = sources(&app, &seed).await["index"].clone();
+    assert_eq!(index["state"], "failed", "{index}");
+    assert!(index["detail"].as_str().unwrap().contains("mislaid"), "{index}");
+}
+
+#[tokio::test]
 async fn a_push_cuts_only_what_changed_and_what_was_deleted_is_gone() {
     let app = TestApp::start().await;
     let seed = project_of(&app, "maria").await;

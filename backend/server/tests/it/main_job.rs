@@ -72,6 +72,7 @@ impl Demo {
             story,
             answers: Answers::Yes,
             url: String::new(),
+            patience: None,
         };
         let mut told = Vec::new();
         let end = follow.to_the_end(self.running.app(), |line| told.push(line));
@@ -140,6 +141,28 @@ impl Demo {
         self.running.stop().await;
         support::admin(format!("drop database {} with (force)", self.database)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_start_keeps_the_policy_that_somebody_set_and_refills_a_budget_that_is_used_up() {
+    let demo = Demo::start().await;
+    let path = |rest: &str| format!("/projects/{}/{rest}", demo.project.id);
+    let mut policy = demo.client.get(&path("policy")).await.unwrap();
+    for row in policy["rows"].as_array_mut().unwrap() {
+        row["milestone"] = row["full_control"].clone();
+    }
+    let policy = demo.client.put(&path("policy"), &policy).await.unwrap();
+    sqlx::query("update budget set simulated_micro_usd = 9900000")
+        .execute(demo.running.app().pool())
+        .await
+        .unwrap();
+    let mut told = Vec::new();
+    demo::project(demo.running.app(), &demo.client, None, &mut |line| told.push(line)).await.unwrap();
+    assert_eq!(demo.client.get(&path("policy")).await.unwrap()["rows"], policy["rows"]);
+    let budget = demo.client.get(&path("budget")).await.unwrap();
+    assert_eq!(budget["hard_limit_micro_usd"], 19_900_000);
+    assert!(told.iter().any(|line| line.contains("raised its budget to $19.90")), "{told:?}");
+    demo.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

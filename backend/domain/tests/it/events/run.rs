@@ -22,6 +22,7 @@ impl Recorded for Run {
             Event::ModelCallStarted { step: 1, at },
             Event::ModelCallFinished { step: 1, calls: vec![begun.clone()], usage: USAGE, at },
             Event::ModelCallFailed { step: 1, reason: text.clone(), at },
+            Event::Charged { usage: USAGE, at },
             Event::ToolCallStarted { call: "a".into(), tool: text.clone(), step: 2, at },
             Event::ToolCallFinished { call: "a".into(), tool: text.clone(), step: 2, artefact: false, at },
             Event::Woken { answer: None, at },

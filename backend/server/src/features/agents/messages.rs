@@ -1,6 +1,7 @@
 //! Messages between agents: persisted first, ordered within their conversation.
 
 use crate::db::{Error, Uow};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::{PgPool, types::Json};
 use syndarix_domain::{
@@ -108,24 +109,59 @@ pub(super) async fn send(uow: &mut Uow, project: ProjectId, message: &NewMessage
     Ok(id)
 }
 
-/// The most messages that an agent is told at the beginning of a run: the newest count.
+/// The most messages that an agent is told at once: the newest count.
 const TOLD: i64 = 20;
 
-/// What a run's agent is told by its colleagues: the story's conversation as far as it is for its role or for all, and
-/// what was sent to the agent itself. Oldest first, with the senders' names.
-pub async fn messages_for(
+/// What an agent is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Who wrote it, by name.
+    pub from: String,
+    /// What.
+    pub text: String,
+}
+
+impl Told {
+    /// For a model: what a colleague wrote is data, like everything else that a model produced.
+    pub fn quoted(&self) -> String {
+        format!("Message from {}:\n> {}", self.from, self.text.replace('\n', "\n> "))
+    }
+}
+
+/// The story's conversation as far as it is for this agent's role or for all, and what was sent to the agent itself.
+/// Oldest first, with the ids.
+pub async fn conversation_of(
+    pool: &PgPool,
+    project: ProjectId,
+    reader: (StoryId, AgentId, Role),
+) -> Result<(Vec<Uuid>, Vec<Told>), Error> {
+    newest(pool, project, reader, false).await
+}
+
+/// What of it nobody was told yet, and the agent did not write itself.
+pub async fn unread_by(
+    pool: &PgPool,
+    project: ProjectId,
+    reader: (StoryId, AgentId, Role),
+) -> Result<(Vec<Uuid>, Vec<Told>), Error> {
+    newest(pool, project, reader, true).await
+}
+
+async fn newest(
     pool: &PgPool,
     project: ProjectId,
     (story, agent, role): (StoryId, AgentId, Role),
-) -> Result<Vec<(String, String)>, Error> {
-    let mut newest: Vec<(String, String)> = sqlx::query_as(
-        "select coalesce(a.name, u.name, 'Syndarix'), coalesce(m.content ->> 'text', m.content::text)
+    unread: bool,
+) -> Result<(Vec<Uuid>, Vec<Told>), Error> {
+    let newest: Vec<(Uuid, String, String)> = sqlx::query_as(
+        "select m.id, coalesce(a.name, u.name, 'Syndarix'), coalesce(m.content ->> 'text', m.content #>> '{}')
          from message m
          left join agent a on a.id::text = m.sender ->> 'id'
          left join app_user u on u.id::text = m.sender ->> 'id'
          where m.project_id = $1
            and ((m.conversation_id = $2 and (m.routing = 'broadcast' or (m.routing = 'role' and m.topic = $4)))
                 or m.recipient = $3)
+           and (not $6 or (m.delivered_at is null and m.sender ->> 'id' is distinct from $3::text))
          order by m.ordinal desc limit $5",
     )
     .bind(project.0)
@@ -133,29 +169,23 @@ pub async fn messages_for(
     .bind(agent.0)
     .bind(role.name())
     .bind(TOLD)
+    .bind(unread)
     .fetch_all(pool)
     .await?;
-    newest.reverse();
-    Ok(newest)
+    Ok(newest.into_iter().rev().map(|(id, from, text)| (id, Told { from, text })).unzip())
 }
 
-/// Notes that a run's agent was told: at least once, in the transaction that records the run's first step.
-pub async fn mark_delivered(
-    uow: &mut Uow,
-    project: ProjectId,
-    (story, agent, role): (StoryId, AgentId, Role),
-) -> Result<(), Error> {
+/// Notes that an agent was told, in the transaction that records the step it is told with.
+pub async fn mark_delivered(uow: &mut Uow, project: ProjectId, messages: &[Uuid]) -> Result<(), Error> {
+    if messages.is_empty() {
+        return Ok(());
+    }
     let now = uow.now();
     sqlx::query(
-        "update message set delivered_at = $5
-         where project_id = $1 and delivered_at is null
-           and ((conversation_id = $2 and (routing = 'broadcast' or (routing = 'role' and topic = $4)))
-                or recipient = $3)",
+        "update message set delivered_at = $3 where project_id = $1 and id = any($2) and delivered_at is null",
     )
     .bind(project.0)
-    .bind(story.0)
-    .bind(agent.0)
-    .bind(role.name())
+    .bind(messages)
     .bind(now)
     .execute(uow.conn())
     .await?;

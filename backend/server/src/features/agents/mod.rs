@@ -18,7 +18,7 @@ pub use assign::{Agent, assign, author_of, commit_identity, name_of, release};
 pub use definition::{Definition, Limits, Personality};
 pub use file::Wrong;
 pub use instances::{AgentKind, AgentView, view};
-pub use messages::{mark_delivered, messages_for, send_message};
+pub use messages::{Told, conversation_of, mark_delivered, send_message, unread_by};
 pub use spawn::{SpawnAgent, answer_spawn};
 pub use talk::{MessageView, PostMessage};
 pub use team::{TeamError, default_team, seed_default_team};

@@ -30,7 +30,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 pub struct BudgetView {
     /// Model calls stop here; null is no limit.
     pub hard_limit_micro_usd: Option<i64>,
-    /// People are warned here.
+    /// People are told at 80, 90 and 100 % of this.
     pub soft_limit_micro_usd: Option<i64>,
     /// Real money spent.
     pub spent_micro_usd: i64,
@@ -48,7 +48,7 @@ pub struct SetBudget {
     #[serde(deserialize_with = "Option::deserialize")]
     #[schema(required = true)]
     pub hard_limit_micro_usd: Option<i64>,
-    /// People are warned here.
+    /// People are told at 80, 90 and 100 % of this.
     #[serde(default)]
     pub soft_limit_micro_usd: Option<i64>,
 }

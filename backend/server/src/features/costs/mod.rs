@@ -1,7 +1,7 @@
 //! Money: a project's budget, and what was spent on what.
 //!
-//! Invariants: `spent + simulated + reserved` never passes the hard limit (features/llm reserves before every
-//! attempt); simulated spend is shown apart and never added to real money; raising a limit wakes what waits for it.
+//! Invariants: `spent + simulated + reserved` never passes the hard limit (features/llm reserves before every attempt; a
+//! provider that charges more than the worst case is an alert); simulated spend is shown apart and never added to real money; raising a limit wakes what waits for it.
 
 mod budget;
 mod reconcile;

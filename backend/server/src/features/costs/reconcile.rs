@@ -3,7 +3,7 @@
 //! run at any time, any number of times.
 
 use crate::{
-    db::Error,
+    db::{Author, Error},
     features::{job, llm},
     state::App,
 };
@@ -54,9 +54,9 @@ impl Reconcile {
         .fetch_all(self.app.pool())
         .await?;
         for (project, step) in abandoned {
-            let mut tx = self.app.pool().begin().await?;
-            llm::settle_interrupted(&mut tx, ProjectId(project), StepId(step), now).await?;
-            tx.commit().await?;
+            let mut uow = self.app.store.begin(Author::system()).await?;
+            llm::settle_interrupted(&mut uow, ProjectId(project), StepId(step)).await?;
+            uow.commit().await?;
             tracing::warn!(%project, %step, "ended an abandoned reservation at its worst case");
         }
         crate::http::forget_old_answers(self.app.pool()).await?;

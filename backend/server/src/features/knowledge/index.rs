@@ -209,7 +209,11 @@ impl Attempt<'_> {
                 return Ok(Outcome::Snooze { until: self.app.clock().now(), reason });
             }
             Stop::Database(Error::LeaseLost) => return Ok(Outcome::Completed),
-            Stop::Database(error) => return Ok(job::outcome_of(&error)),
+            Stop::Database(error) => match job::outcome_of(&error) {
+                Outcome::Retry { reason, .. } => (reason, true),
+                Outcome::Fail { reason } => (reason, false),
+                other => return Ok(other),
+            },
             Stop::Chunker(error) => (format!("a file could not be cut: {error}"), false),
             Stop::Forge(error) => (error.to_string(), error.is_transient()),
         };

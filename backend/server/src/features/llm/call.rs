@@ -1,15 +1,16 @@
 //! One model call of a run.
 
-use super::hooks::{self, Recorder};
-use crate::{db::Error, state::App};
+use super::{hooks::Recorder, money};
+use crate::{
+    db::{Error, storable, storable_json},
+    state::App,
+};
 use chrono::Duration;
 use syndarix_domain::{
     Timestamp,
     ids::{AgentId, ProjectId, RunId, StepId, StoryId},
-    money::MicroUsd,
-    run::Usage,
 };
-use syndarix_llm::{CallError, Cause, ChatRequest, Completion, ErrorKind};
+use syndarix_llm::{CallError, Cause, ChatRequest, Completion, Deployment, ErrorKind, estimate_request};
 use tokio_util::sync::CancellationToken;
 
 /// What the call is for: every attempt's usage row carries it.
@@ -29,15 +30,6 @@ pub struct Purpose {
     pub fence: i64,
 }
 
-/// An answer that is recorded and paid for.
-#[derive(Debug)]
-pub struct Finished {
-    /// The answer.
-    pub completion: Completion,
-    /// What all attempts of the call used up, failed ones included.
-    pub usage: Usage,
-}
-
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum Failure {
@@ -54,6 +46,8 @@ pub enum Failure {
         until: Timestamp,
         /// What the providers said.
         detail: String,
+        /// An answer came and could not be read: worth a few more tries, not any number.
+        garbled: bool,
     },
     /// The caller gave up.
     Cancelled,
@@ -80,14 +74,15 @@ const RESERVED_PAUSE: i64 = 2;
 /// How long a run waits before it asks again for an answer that broke off, in seconds.
 const BROKEN_PAUSE: i64 = 2;
 
-/// Asks the group's deployments in order; reserves, records and settles every attempt.
+/// Asks the group's deployments in order; reserves, records and settles every attempt. What all of them used up is in
+/// [`super::used`].
 pub async fn complete(
     app: &App,
     purpose: Purpose,
     group: &str,
     request: &ChatRequest,
     cancel: &CancellationToken,
-) -> Result<Finished, Failure> {
+) -> Result<Completion, Failure> {
     let Some(chain) = app.models.groups.get(group) else {
         let detail = no_group(app, group);
         return Err(Failure::Fatal { detail });
@@ -96,13 +91,32 @@ pub async fn complete(
     let answer = app.models.gateway.complete(chain, request, &recorder, cancel).await;
     match answer {
         Ok(completion) => {
-            let usage = recorder.usage();
             let prompt = u64::from(completion.usage.prompt());
             tracing::debug!(deployment = %completion.deployment, prompt, "model answered");
-            Ok(Finished { completion, usage })
+            readable(completion)
         }
         Err(error) => Err(failure(app, recorder.needed(), error)),
     }
+}
+
+/// The answer as it can be stored and sent back.
+fn readable(completion: Completion) -> Result<Completion, Failure> {
+    serde_json::to_value(completion)
+        .map(storable_json)
+        .and_then(serde_json::from_value)
+        .map_err(|source| Failure::Store(Error::Corrupt { what: "completion", source }))
+}
+
+/// How much room the messages of a request have at every deployment of the group, in tokens as
+/// [`syndarix_llm::estimate_block`] counts them. The request is the one without its messages.
+pub fn room(app: &App, group: &str, request: &ChatRequest) -> u32 {
+    let chain = app.models.groups.get(group).map_or(&[][..], |group| &group.chain);
+    let window = |deployment: &Deployment| {
+        deployment.context_window.saturating_sub(deployment.max_output_for(request))
+    };
+    let window = chain.iter().map(window).min().unwrap_or_default();
+    // The estimate is up to twice the true number: with a third more, even what is dense fits.
+    (window.saturating_add(window / 3)).saturating_sub(estimate_request(request))
 }
 
 /// What is missing, and what the operator does about it.
@@ -117,15 +131,17 @@ fn no_group(app: &App, group: &str) -> String {
 }
 
 fn failure(app: &App, needed: i64, error: CallError) -> Failure {
-    let detail = error.to_string();
+    let detail = storable(error.to_string());
+    let garbled = error.causes().last().is_some_and(is_garbled);
     let later = |seconds: i64, detail| Failure::Later {
         until: app.clock().now() + Duration::seconds(seconds),
         detail,
+        garbled,
     };
     match error {
         CallError::Refused { refused, .. } => match refused.code.as_str() {
-            hooks::BUDGET => Failure::Budget { detail: refused.reason, needed },
-            hooks::RESERVED => later(RESERVED_PAUSE, refused.reason),
+            money::BUDGET => Failure::Budget { detail: refused.reason, needed },
+            money::RESERVED => later(RESERVED_PAUSE, refused.reason),
             _ => Failure::NotRecorded { detail: refused.reason },
         },
         CallError::NotRecorded { .. } => Failure::NotRecorded { detail },
@@ -151,16 +167,11 @@ fn may_pass(cause: &Cause) -> bool {
                 | ErrorKind::ServerError
                 | ErrorKind::Timeout { .. }
                 | ErrorKind::Connection
+                | ErrorKind::Malformed
         ),
     }
 }
 
-/// Adds an attempt to what a call used up.
-pub(super) fn attempt_usage(usage: &syndarix_llm::Usage, cost: i64, simulated: bool) -> Usage {
-    Usage {
-        input_tokens: u64::from(usage.prompt()),
-        output_tokens: u64::from(usage.output),
-        cost: MicroUsd(if simulated { 0 } else { cost }),
-        simulated_cost: MicroUsd(if simulated { cost } else { 0 }),
-    }
+fn is_garbled(cause: &Cause) -> bool {
+    matches!(cause, Cause::Failed { error, .. } if error.kind == ErrorKind::Malformed)
 }

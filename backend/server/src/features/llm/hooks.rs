@@ -1,40 +1,32 @@
 //! Around every attempt: reserve and record before, settle and record after.
 
-use super::call::{Purpose, attempt_usage};
+use super::{
+    call::Purpose,
+    money::{Settlement, give, refusal, take},
+};
 use crate::{
-    db::{Author, Error, Store},
+    db::{Author, Error, storable},
     state::App,
 };
 use async_trait::async_trait;
 use serde_json::json;
-use sqlx::PgConnection;
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicI64, Ordering},
-};
-use syndarix_bus::Hub;
-use syndarix_domain::{
-    actor::Actor,
-    ids::{ProjectId, StepId},
-    run::Usage,
-};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use syndarix_domain::actor::Actor;
 use syndarix_llm::{AttemptHooks, AttemptIntent, AttemptOutcome, Delta, ProviderKind, RecordFailed, Refused};
 
-/// The refusal's code when a hard limit would be passed.
-pub(super) const BUDGET: &str = "budget_exceeded";
-/// The refusal's code when only what other calls reserve is in the way: most of it comes back when they settle.
-pub(super) const RESERVED: &str = "budget_reserved";
 /// The refusal's code when the intent could not be written.
 const NOT_RECORDED: &str = "not_recorded";
 
 /// Records the attempts of one call.
 pub(super) struct Recorder {
-    store: Store,
-    hub: Hub,
+    app: App,
     purpose: Purpose,
     /// Attempts of this step that an earlier worker made.
     earlier: i32,
-    used: Mutex<Usage>,
+    /// The attempt under way.
+    current: AtomicU32,
+    /// Whether a scripted endpoint answers it, as far as is known.
+    simulated: AtomicBool,
     /// What the last refused attempt may have cost, in micro-USD.
     needed: AtomicI64,
 }
@@ -48,12 +40,14 @@ impl Recorder {
         .bind(purpose.project.0)
         .fetch_one(app.pool())
         .await?;
-        let (used, needed) = (Mutex::default(), AtomicI64::new(0));
-        Ok(Self { store: app.store.clone(), hub: app.hub.clone(), purpose, earlier, used, needed })
-    }
-
-    pub(super) fn usage(&self) -> Usage {
-        *self.used.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(Self {
+            app: app.clone(),
+            purpose,
+            earlier,
+            current: AtomicU32::new(0),
+            simulated: AtomicBool::new(false),
+            needed: AtomicI64::new(0),
+        })
     }
 
     pub(super) fn needed(&self) -> i64 {
@@ -65,8 +59,10 @@ impl Recorder {
     }
 
     async fn reserve(&self, intent: &AttemptIntent<'_>) -> Result<Result<(), Refused>, Error> {
+        self.current.store(intent.n, Ordering::Release);
+        self.simulated.store(intent.deployment.provider == ProviderKind::Scripted, Ordering::Release);
         let amount = intent.worst_case_cost_micro_usd;
-        let mut tx = self.store.pool().begin().await?;
+        let mut tx = self.app.store.pool().begin().await?;
         if !take(&mut tx, self.purpose.project, amount).await? {
             self.needed.store(amount, Ordering::Release);
             let refused = refusal(&mut tx, self.purpose.project, amount).await?;
@@ -78,7 +74,7 @@ impl Recorder {
                                 state, reserved_micro_usd, unpriced, simulated, fence, at)
              values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'reserved', $11, $12, $13, $14, $15)",
         )
-        .bind(self.store.new_id())
+        .bind(self.app.store.new_id())
         .bind(purpose.project.0)
         .bind(purpose.story.0)
         .bind(purpose.run.0)
@@ -90,9 +86,9 @@ impl Recorder {
         .bind(&intent.deployment.model)
         .bind(amount)
         .bind(intent.price.is_unknown())
-        .bind(intent.deployment.provider == ProviderKind::Scripted)
+        .bind(self.simulated.load(Ordering::Acquire))
         .bind(purpose.fence)
-        .bind(self.store.clock().now())
+        .bind(self.app.store.clock().now())
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
@@ -102,15 +98,17 @@ impl Recorder {
     async fn settle(&self, outcome: &AttemptOutcome<'_>) -> Result<(), Error> {
         let cost = outcome.cost.micro_usd;
         let purpose = &self.purpose;
-        let mut uow = self.store.begin(Author::of(Actor::Agent(purpose.agent))).await?;
+        let mut uow = self.app.store.begin(Author::of(Actor::Agent(purpose.agent))).await?;
         let (model, error) = match outcome.result {
-            Ok(completion) => (completion.model.clone(), None),
-            Err(error) => (outcome.deployment.model.clone(), Some(error.to_string())),
+            Ok(completion) => (storable(&completion.model), None),
+            Err(error) => (outcome.deployment.model.clone(), Some(storable(error.to_string()))),
         };
+        let rates = outcome.price.rates();
         let reserved: Option<i64> = sqlx::query_scalar(
             "update usage set state = $4, cost_micro_usd = $5, tokens_in = $6, tokens_out = $7, tokens_cached = $8,
                     tokens_reasoning = $9, latency_ms = $10, estimated = $11, simulated = $12, error = $13,
-                    model = $14, settled_at = $15
+                    model = $14, settled_at = $15, tokens_cache_write = $16, rate_input = $17, rate_output = $18,
+                    rate_cache_read = $19, rate_cache_write = $20, price_version = $21
              where step_id = $1 and attempt = $2 and project_id = $3 and state = 'reserved'
              returning reserved_micro_usd",
         )
@@ -129,6 +127,12 @@ impl Recorder {
         .bind(&error)
         .bind(&model)
         .bind(uow.now())
+        .bind(i64::from(outcome.usage.cache_write))
+        .bind(rates.input)
+        .bind(rates.output)
+        .bind(rates.cache_read)
+        .bind(rates.cache_write)
+        .bind(self.app.models.gateway.price_version(outcome.deployment))
         .fetch_optional(uow.conn())
         .await?;
         // No row: another worker took the step over and settled this attempt as interrupted.
@@ -139,115 +143,30 @@ impl Recorder {
             "failed": error.is_some(),
         });
         uow.announce(purpose.project, "usage", purpose.step, "cost.recorded.v1", data);
-        give(uow.conn(), purpose.project, reserved, cost, outcome.simulated).await?;
+        let settlement = Settlement { reserved, cost, simulated: outcome.simulated };
+        give(&mut uow, purpose.project, settlement).await?;
         uow.commit().await?;
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        *used = used.plus(attempt_usage(&outcome.usage, cost, outcome.simulated));
         Ok(())
     }
-}
 
-/// Sets the amount aside in one statement: `spent + reserved` cannot pass the limit in any interleaving.
-async fn take(conn: &mut PgConnection, project: ProjectId, amount: i64) -> Result<bool, Error> {
-    let taken = sqlx::query(
-        "update budget set reserved_micro_usd = reserved_micro_usd + $2
-         where project_id = $1
-           and (hard_limit_micro_usd is null
-                or spent_micro_usd + simulated_micro_usd + reserved_micro_usd + $2 <= hard_limit_micro_usd)",
-    )
-    .bind(project.0)
-    .bind(amount)
-    .execute(conn)
-    .await?;
-    Ok(taken.rows_affected() == 1)
-}
-
-/// Ends a reservation with the real cost.
-async fn give(
-    conn: &mut PgConnection,
-    project: ProjectId,
-    reserved: i64,
-    cost: i64,
-    simulated: bool,
-) -> Result<(), Error> {
-    sqlx::query(
-        "update budget set reserved_micro_usd = reserved_micro_usd - $2,
-                spent_micro_usd = spent_micro_usd + $3, simulated_micro_usd = simulated_micro_usd + $4
-         where project_id = $1",
-    )
-    .bind(project.0)
-    .bind(reserved)
-    .bind(if simulated { 0 } else { cost })
-    .bind(if simulated { cost } else { 0 })
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-async fn refusal(conn: &mut PgConnection, project: ProjectId, amount: i64) -> Result<Refused, Error> {
-    use syndarix_domain::money::MicroUsd;
-    let found: Option<(i64, i64, i64)> = sqlx::query_as(
-        "select coalesce(hard_limit_micro_usd, 0), spent_micro_usd + simulated_micro_usd, reserved_micro_usd
-         from budget where project_id = $1",
-    )
-    .bind(project.0)
-    .fetch_optional(conn)
-    .await?;
-    let (code, reason) = match found {
-        None => (BUDGET, "the project has no budget row".to_owned()),
-        Some((limit, spent, reserved)) => (
-            if spent + amount <= limit { RESERVED } else { BUDGET },
-            format!(
-                "the project's hard budget of {} would be passed: {} spent, {} reserved, this call may cost {}",
-                MicroUsd(limit),
-                MicroUsd(spent),
-                MicroUsd(reserved),
-                MicroUsd(amount)
-            ),
-        ),
-    };
-    Ok(Refused { code: code.into(), reason })
-}
-
-/// Whether the project could pay this much now. Holds the budget still until the end of the transaction: who
-/// raises it meanwhile sees what was written in it.
-pub async fn affordable(conn: &mut PgConnection, project: ProjectId, amount: i64) -> Result<bool, Error> {
-    let affordable: Option<bool> = sqlx::query_scalar(
-        "select hard_limit_micro_usd is null or spent_micro_usd + simulated_micro_usd + $2 <= hard_limit_micro_usd
-         from budget where project_id = $1 for share",
-    )
-    .bind(project.0)
-    .bind(amount)
-    .fetch_optional(conn)
-    .await?;
-    Ok(affordable.unwrap_or(false))
-}
-
-/// Settles the attempts of a step whose worker was lost: nobody knows what they cost, so they cost what was
-/// reserved, marked as estimated. Returns what that adds up to.
-pub async fn settle_interrupted(
-    conn: &mut PgConnection,
-    project: ProjectId,
-    step: StepId,
-    now: syndarix_domain::Timestamp,
-) -> Result<i64, Error> {
-    let open: Vec<(i64, bool)> = sqlx::query_as(
-        "update usage set state = 'interrupted', cost_micro_usd = reserved_micro_usd, estimated = true,
-                settled_at = $3
-         where step_id = $1 and project_id = $2 and state = 'reserved'
-         returning reserved_micro_usd, simulated",
-    )
-    .bind(step.0)
-    .bind(project.0)
-    .bind(now)
-    .fetch_all(&mut *conn)
-    .await?;
-    let mut total = 0;
-    for (reserved, simulated) in open {
-        give(conn, project, reserved, reserved, simulated).await?;
-        total += reserved;
+    /// An endpoint behind a real provider's name says that it is scripted: from here on its cost is no real money,
+    /// also if nobody hears the end of its answer.
+    async fn note_simulated(&self) {
+        if self.simulated.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let noted = sqlx::query(
+            "update usage set simulated = true where step_id = $1 and attempt = $2 and project_id = $3",
+        )
+        .bind(self.purpose.step.0)
+        .bind(self.attempt(self.current.load(Ordering::Acquire)))
+        .bind(self.purpose.project.0)
+        .execute(self.app.pool())
+        .await;
+        if let Err(error) = noted {
+            tracing::warn!(%error, "cannot note that an attempt is simulated; its settlement will");
+        }
     }
-    Ok(total)
 }
 
 #[async_trait]
@@ -272,9 +191,14 @@ impl AttemptHooks for Recorder {
     }
 
     async fn delta(&self, delta: &Delta) {
-        if let Delta::Text { text, .. } = delta {
-            let data = json!({ "run_id": self.purpose.run, "text": text });
-            self.hub.ephemeral(self.purpose.project, "run.delta", &data);
+        match delta {
+            Delta::Started { simulated: true, .. } => self.note_simulated().await,
+            Delta::Text { text, .. } => {
+                let simulated = self.simulated.load(Ordering::Acquire);
+                let data = json!({ "run_id": self.purpose.run, "text": text, "simulated": simulated });
+                self.app.hub.ephemeral(self.purpose.project, "run.delta", &data);
+            }
+            _ => {}
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{
     transcript,
 };
 use crate::{
-    db::{Error, Uow, retry_conflicts},
+    db::{Error, Uow, retry_conflicts, storable, storable_json},
     features::approvals,
 };
 use chrono::Duration;
@@ -24,7 +24,10 @@ use syndarix_domain::{
 };
 use syndarix_jobs::Outcome;
 use syndarix_llm::Completion;
-use syndarix_mcp::{CallError, ToolInfo};
+use syndarix_mcp::{CallError, ToolInfo, ToolOutcome};
+
+/// Pauses before a call that did not reach its server is made again, in milliseconds.
+const UNSENT_PAUSES: [u64; 3] = [500, 2_000, 5_000];
 
 /// One call of the answer, as far as it can be known before it is made.
 struct Planned {
@@ -243,10 +246,7 @@ fn resolve(planned: &Planned) -> Todo {
             ended: Ended {
                 status: "unknown",
                 error: Some("the worker was lost during the call".into()),
-                ..said(
-                    "This call was interrupted; it is not known whether it took effect. Look before you repeat it.",
-                    true,
-                )
+                ..said(steps::INTERRUPTED, true)
             },
         },
     }
@@ -284,21 +284,45 @@ async fn run_all(turn: &Turn, toolbox: &Toolbox, begun: Vec<Begun>) -> Result<bo
 
 /// None when the turn was interrupted: the intent stays for whoever comes next.
 async fn call(turn: &Turn, toolbox: &Toolbox, tool: &ToolInfo, input: &Value, step: StepId) -> Option<Ended> {
-    match toolbox.call(turn, tool, input, step).await {
+    for pause in UNSENT_PAUSES {
+        match toolbox.call(turn, tool, input, step).await {
+            Err(CallError::Unreachable { sent: false, .. }) => {}
+            answer => return ended(answer),
+        }
+        tokio::select! {
+            () = turn.cancel.cancelled() => return None,
+            () = tokio::time::sleep(std::time::Duration::from_millis(pause)) => {}
+        }
+    }
+    ended(toolbox.call(turn, tool, input, step).await)
+}
+
+fn ended(answer: Result<ToolOutcome, CallError>) -> Option<Ended> {
+    match answer {
         Ok(outcome) => {
             let mut ended = said(&outcome.text, outcome.is_error);
             ended.lines = lines(outcome.structured.as_ref());
             if let Some(result) = ended.result.as_object_mut() {
-                result.insert("structured".into(), outcome.structured.unwrap_or(Value::Null));
+                let structured = outcome.structured.map(storable_json).unwrap_or_default();
+                result.insert("structured".into(), structured);
             }
             Some(ended)
         }
         Err(CallError::Cancelled) => None,
+        // The server has the request and may have done it, or does it still.
+        Err(error @ (CallError::Timeout(_) | CallError::Unreachable { sent: true, .. })) => {
+            let sentence = format!(
+                "No answer came: {error}. It is not known whether the call took effect. Look before you repeat it."
+            );
+            Some(Ended {
+                status: "unknown",
+                error: Some(storable(error.to_string())),
+                ..said(&sentence, true)
+            })
+        }
         Err(error) => {
-            let mut ended = said(&format!("The tool could not be called: {error}"), true);
-            ended.status = "failed";
-            ended.error = Some(error.to_string());
-            Some(ended)
+            let sentence = format!("The tool could not be called: {error}");
+            Some(Ended { error: Some(storable(error.to_string())), ..said(&sentence, true) })
         }
     }
 }
@@ -311,13 +335,10 @@ fn lines(structured: Option<&Value>) -> Option<(i32, i32)> {
 
 /// A result in words.
 pub(super) fn said(text: &str, is_error: bool) -> Ended {
-    let mut end = text.len().min(steps::MAX_RESULT);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
+    let text = storable(steps::head(text, steps::MAX_RESULT));
     Ended {
         status: if is_error { "failed" } else { "done" },
-        result: json!({ "text": &text[..end], "is_error": is_error }),
+        result: json!({ "text": text, "is_error": is_error }),
         error: is_error.then(|| text.chars().take(500).collect()),
         ..Ended::default()
     }
@@ -347,4 +368,31 @@ fn makes_something(tool: &str) -> bool {
     ["write", "edit", "commit", "create", "run_tests", "move", "delete", "update", "comment", "ingest"]
         .iter()
         .any(|verb| name.starts_with(verb))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_lost_answer_is_unknown_and_a_call_that_was_never_sent_is_a_failure() {
+        let reason = || "the connection was closed".to_owned();
+        let of = |error| ended(Err(error)).unwrap();
+        for lost in [
+            CallError::Timeout(Duration::from_secs(1)),
+            CallError::Unreachable { reason: reason(), sent: true },
+        ] {
+            let ended = of(lost);
+            let text = ended.result["text"].as_str().unwrap();
+            assert_eq!(ended.status, "unknown");
+            assert!(
+                text.contains("not known whether") && text.contains("Look before you repeat it"),
+                "{text}"
+            );
+        }
+        let ended = of(CallError::Unreachable { reason: reason(), sent: false });
+        assert_eq!(ended.status, "failed");
+        assert!(ended.result["text"].as_str().unwrap().contains("could not be called"));
+    }
 }

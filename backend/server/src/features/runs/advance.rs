@@ -2,7 +2,7 @@
 
 use super::{act, think, worktree};
 use crate::{
-    db::{Author, Error, retry_conflicts},
+    db::{Author, Error, retry_conflicts, storable},
     features::job::{self, payload},
     state::App,
 };
@@ -140,6 +140,7 @@ impl Advance {
 
 /// A failure of the surroundings: tried again, until the job's attempts are used up.
 pub(super) async fn give_up_or_retry(turn: &Turn, reason: String) -> Result<Outcome, Error> {
+    let reason = storable(reason);
     if turn.last_attempt {
         return turn.end_with(&Command::Fail { reason }).await;
     }
@@ -170,6 +171,8 @@ async fn held_up(turn: &Turn) -> Result<bool, Error> {
             Some((status, _)) if status == "terminated" => agent_terminated(),
             _ => return Ok(false),
         };
+        // Whoever goes on begins another model call: the one that was interrupted is nobody's any more.
+        think::abandon(&turn.run, &mut uow, "the agent was stopped during the model call").await?;
         uow.tell::<Run>(turn.project, turn.run.id, &command).await?;
         uow.complete_job();
         uow.commit().await?;

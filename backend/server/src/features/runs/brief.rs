@@ -15,6 +15,7 @@ use syndarix_domain::{
     stage::{Role, StageName},
     story::{Feedback, Story},
 };
+use uuid::Uuid;
 
 /// The standing instructions and the task of a run.
 #[derive(Debug, Clone)]
@@ -22,6 +23,8 @@ pub(super) struct Brief {
     pub(super) definition: Definition,
     pub(super) system: String,
     pub(super) task: String,
+    /// The messages that are quoted in it; nothing for a brief that was written before.
+    pub(super) told: Option<Vec<Uuid>>,
 }
 
 const RULES: &str = "\
@@ -46,13 +49,12 @@ pub(super) async fn of(turn: &Turn) -> Result<Brief, Error> {
     };
     let system = system(&name, &definition, turn.run.stage);
     let mut task = task(&story, pr.as_ref(), turn.run.stage);
-    for (sender, text) in
-        agents::messages_for(turn.app.pool(), turn.project, told(&turn.run, &definition)).await?
-    {
-        // What a colleague wrote is data, like everything else that a model produced.
-        let _ = write!(task, "\nMessage from {sender}:\n> {}\n", text.replace('\n', "\n> "));
+    let reader = reader(&turn.run, &definition);
+    let (ids, messages) = agents::conversation_of(turn.app.pool(), turn.project, reader).await?;
+    for message in messages {
+        let _ = writeln!(task, "\n{}", message.quoted());
     }
-    Ok(Brief { definition, system, task })
+    Ok(Brief { definition, system, task, told: Some(ids) })
 }
 
 /// Keeps the brief, in the transaction that records the first step.
@@ -68,10 +70,11 @@ pub(super) async fn keep(uow: &mut Uow, run: &Run, brief: &Brief) -> Result<(), 
     .bind(&brief.task)
     .execute(uow.conn())
     .await?;
-    agents::mark_delivered(uow, run.project, told(run, &brief.definition)).await
+    agents::mark_delivered(uow, run.project, brief.told.as_deref().unwrap_or_default()).await
 }
 
-fn told(run: &Run, definition: &Definition) -> (StoryId, AgentId, Role) {
+/// Which messages are for this run.
+pub(super) fn reader(run: &Run, definition: &Definition) -> (StoryId, AgentId, Role) {
     (run.story, run.agent, definition.role)
 }
 
@@ -83,7 +86,7 @@ async fn stored(pool: &PgPool, project: ProjectId, run: RunId) -> Result<Option<
     .bind(project.0)
     .fetch_optional(pool)
     .await?;
-    Ok(row.map(|(Json(definition), system, task)| Brief { definition, system, task }))
+    Ok(row.map(|(Json(definition), system, task)| Brief { definition, system, task, told: None }))
 }
 
 async fn agent(turn: &Turn) -> Result<(String, Json<Definition>), Error> {

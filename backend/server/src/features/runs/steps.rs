@@ -13,6 +13,19 @@ use uuid::Uuid;
 /// The newest text of a tool result that is kept in a row, in bytes.
 pub(super) const MAX_RESULT: usize = 256 * 1024;
 
+/// What is said of a call whose intent is recorded and whose result is not.
+pub(super) const INTERRUPTED: &str =
+    "This call was interrupted; it is not known whether it took effect. Look before you repeat it.";
+
+/// The beginning of a text, at most so many bytes.
+pub(super) fn head(text: &str, max: usize) -> &str {
+    let mut end = text.len().min(max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 /// What is about to be done.
 #[derive(Debug, Clone)]
 pub(super) struct Intent {
@@ -49,6 +62,8 @@ pub(super) struct StepRow {
     pub(super) call_id: Option<String>,
     pub(super) status: String,
     pub(super) result: Option<Value>,
+    /// What the agent was told with this step.
+    pub(super) told: Option<Value>,
 }
 
 /// Records an intent.
@@ -113,6 +128,24 @@ pub(super) async fn end(uow: &mut Uow, project: ProjectId, step: StepId, ended: 
     Ok(())
 }
 
+/// The step of this number, if it has not ended.
+pub(super) async fn open(
+    uow: &mut Uow,
+    project: ProjectId,
+    run: RunId,
+    number: u32,
+) -> Result<Option<StepId>, Error> {
+    let id: Option<Uuid> = sqlx::query_scalar(
+        "select id from step where project_id = $1 and run_id = $2 and number = $3 and status = 'started'",
+    )
+    .bind(project.0)
+    .bind(run.0)
+    .bind(i32::try_from(number).unwrap_or(i32::MAX))
+    .fetch_optional(uow.conn())
+    .await?;
+    Ok(id.map(StepId))
+}
+
 /// Ends the steps that a run leaves open when it is over. A result that still comes in takes the place of this.
 pub(super) async fn end_open(uow: &mut Uow, project: ProjectId, run: RunId) -> Result<(), Error> {
     let now: Timestamp = uow.now();
@@ -131,7 +164,7 @@ pub(super) async fn end_open(uow: &mut Uow, project: ProjectId, run: RunId) -> R
 /// All steps of a run, in order.
 pub(super) async fn of_run(pool: &PgPool, project: ProjectId, run: RunId) -> Result<Vec<StepRow>, Error> {
     let rows = sqlx::query_as(
-        "select id, number, kind, name, call_id, status, result
+        "select id, number, kind, name, call_id, status, result, request -> 'told' as told
          from step where project_id = $1 and run_id = $2 order by number",
     )
     .bind(project.0)

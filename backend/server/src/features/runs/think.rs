@@ -9,23 +9,29 @@ use super::{
     transcript,
 };
 use crate::{
-    db::{Error, retry_conflicts},
-    features::llm::{self, Failure, Finished, Purpose},
+    db::{Error, Uow, retry_conflicts},
+    features::{
+        agents::{self, Told},
+        llm::{self, Failure, Purpose},
+    },
 };
 use chrono::Duration;
 use serde_json::json;
 use syndarix_domain::{
     Timestamp,
     ids::StepId,
-    run::{Command, Phase, Run, Wait},
+    run::{Command, Phase, Run, Usage, Wait},
 };
 use syndarix_jobs::Outcome;
-use syndarix_llm::ChatRequest;
+use syndarix_llm::{ChatRequest, Completion};
+use uuid::Uuid;
 
 /// The longest answer that is asked for, in tokens.
 const MAX_ANSWER: u32 = 8_192;
 /// The longest pause between two tries while every provider is down.
 const LONGEST_PAUSE: Duration = Duration::minutes(15);
+/// Calls in a row whose answer could not be read, before the run is given up: each may be paid for.
+const MAX_GARBLED: u32 = 5;
 
 pub(super) async fn think(turn: &Turn) -> Result<Outcome, Error> {
     let brief = brief::of(turn).await?;
@@ -34,15 +40,19 @@ pub(super) async fn think(turn: &Turn) -> Result<Outcome, Error> {
         Err(reason) => return give_up_or_retry(turn, reason.to_string()).await,
     };
     let rows = steps::of_run(turn.app.pool(), turn.project, turn.run.id).await?;
-    let request = ChatRequest {
+    let (unread, told) = unread(turn, &brief).await?;
+    let mut request = ChatRequest {
         system: brief.system.clone(),
-        messages: transcript::messages(&brief, &rows),
+        messages: Vec::new(),
         tools: toolbox.specs(turn),
         max_output_tokens: MAX_ANSWER,
         temperature: None,
         stop: Vec::new(),
     };
-    let Some((number, step)) = begin(turn, &brief, &request, &rows).await? else {
+    let room = llm::room(&turn.app, &brief.definition.model_group, &request);
+    request.messages = transcript::messages(&brief, &rows, &told, room);
+    let intent = intent(turn, &brief, &request, &told);
+    let Some((number, step)) = begin(turn, &brief, intent, (&unread, &rows)).await? else {
         // A limit was reached, or the run was stopped meanwhile: that is its end, and this turn's.
         return Ok(Outcome::Done);
     };
@@ -56,17 +66,26 @@ pub(super) async fn think(turn: &Turn) -> Result<Outcome, Error> {
     };
     let group = &brief.definition.model_group;
     match llm::complete(&turn.app, purpose, group, &request, &turn.cancel).await {
-        Ok(finished) => finish(turn, number, step, finished).await,
+        Ok(completion) => finish(turn, number, step, completion).await,
         Err(failure) => fail(turn, number, step, failure, failures_in_a_row(&rows)).await,
     }
+}
+
+/// What the agent has been sent since the last model call. A call that is taken over is asked as it was; a new brief
+/// has everything in it.
+async fn unread(turn: &Turn, brief: &Brief) -> Result<(Vec<Uuid>, Vec<Told>), Error> {
+    if brief.told.is_some() || matches!(turn.run.phase, Phase::Thinking { step: Some(_) }) {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    agents::unread_by(turn.app.pool(), turn.project, brief::reader(&turn.run, &brief.definition)).await
 }
 
 /// Records the intent, or takes over the intent of a worker that was lost.
 async fn begin(
     turn: &Turn,
     brief: &Brief,
-    request: &ChatRequest,
-    rows: &[StepRow],
+    intent: Intent,
+    (unread, rows): (&[Uuid], &[StepRow]),
 ) -> Result<Option<(u32, StepId)>, Error> {
     retry_conflicts(|| async {
         let mut uow = turn.app.store.begin(turn.author()).await?;
@@ -84,7 +103,8 @@ async fn begin(
             uow.commit().await?;
             return Ok(None);
         };
-        let intent = intent(turn, brief, request, number);
+        agents::mark_delivered(&mut uow, turn.project, unread).await?;
+        let intent = Intent { number, ..intent.clone() };
         let step = steps::begin(&mut uow, turn.project, &intent).await?;
         uow.commit().await?;
         Ok(Some((number, step)))
@@ -96,23 +116,53 @@ async fn begin(
 /// charged as estimated.
 async fn take_over(
     turn: &Turn,
-    uow: &mut crate::db::Uow,
+    uow: &mut Uow,
     number: u32,
     rows: &[StepRow],
 ) -> Result<Option<(u32, StepId)>, Error> {
     let Some(row) = rows.iter().find(|row| u32::try_from(row.number) == Ok(number)) else { return Ok(None) };
     let step = StepId(row.id);
-    let now = uow.now();
-    llm::settle_interrupted(uow.conn(), turn.project, step, now).await?;
+    llm::settle_interrupted(uow, turn.project, step).await?;
     steps::again(uow, turn.project, step, turn.lease.fence).await?;
     Ok(Some((number, step)))
 }
 
-fn intent(turn: &Turn, brief: &Brief, request: &ChatRequest, number: u32) -> Intent {
+/// Ends a model call that was interrupted and is not going to be taken over: its reservation, its step, and what it
+/// may have cost.
+pub(super) async fn abandon(run: &Run, uow: &mut Uow, why: &str) -> Result<(), Error> {
+    let Phase::Thinking { step: Some(number) } = &run.phase else { return Ok(()) };
+    let Some(step) = steps::open(uow, run.project, run.id, *number).await? else { return Ok(()) };
+    llm::settle_interrupted(uow, run.project, step).await?;
+    let ended = Ended { status: "interrupted", error: Some(why.to_owned()), ..Ended::default() };
+    charge(run, uow, step, ended).await
+}
+
+/// Ends a step without an answer; what its attempts used up counts for the run.
+async fn charge(run: &Run, uow: &mut Uow, step: StepId, ended: Ended) -> Result<(), Error> {
+    let usage = llm::used(uow.conn(), run.project, step).await?;
+    steps::end(uow, run.project, step, &priced(ended, usage)).await?;
+    if usage != Usage::default() {
+        uow.tell::<Run>(run.project, run.id, &Command::Charge { usage }).await?;
+    }
+    Ok(())
+}
+
+/// With what all attempts of the step used up.
+fn priced(ended: Ended, usage: Usage) -> Ended {
+    let tokens = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    Ended {
+        tokens: Some((tokens(usage.input_tokens), tokens(usage.output_tokens))),
+        cost_micro_usd: usage.cost.plus(usage.simulated_cost).0,
+        simulated: usage.simulated_cost > usage.cost,
+        ..ended
+    }
+}
+
+fn intent(turn: &Turn, brief: &Brief, request: &ChatRequest, told: &[Told]) -> Intent {
     let tools: Vec<&str> = request.tools.iter().map(|tool| tool.name.as_str()).collect();
     Intent {
         run: turn.run.id,
-        number,
+        number: 0,
         kind: "model",
         server: None,
         name: brief.definition.model_group.clone(),
@@ -122,6 +172,7 @@ fn intent(turn: &Turn, brief: &Brief, request: &ChatRequest, number: u32) -> Int
             "model_group": brief.definition.model_group,
             "messages": request.messages.len(),
             "last": request.messages.last(),
+            "told": told,
             "tools": tools,
         }),
         target: None,
@@ -129,22 +180,16 @@ fn intent(turn: &Turn, brief: &Brief, request: &ChatRequest, number: u32) -> Int
     }
 }
 
-async fn finish(turn: &Turn, number: u32, step: StepId, finished: Finished) -> Result<Outcome, Error> {
-    let completion = &completion::with_distinct_ids(finished.completion);
-    let ended = Ended {
-        status: "done",
-        result: completion::stored(completion),
-        error: None,
-        tokens: Some((i64::from(completion.usage.prompt()), i64::from(completion.usage.output))),
-        cost_micro_usd: finished.usage.cost.plus(finished.usage.simulated_cost).0,
-        simulated: completion.simulated,
-        lines: None,
-    };
+async fn finish(turn: &Turn, number: u32, step: StepId, completion: Completion) -> Result<Outcome, Error> {
+    let completion = &completion::with_distinct_ids(completion);
+    let ended = Ended { status: "done", result: completion::stored(completion), ..Ended::default() };
     let calls = completion::calls(completion);
     retry_conflicts(|| async {
         let mut uow = turn.app.store.begin(turn.author()).await?;
-        let command = Command::FinishModelCall { step: number, calls: calls.clone(), usage: finished.usage };
+        let usage = llm::used(uow.conn(), turn.project, step).await?;
+        let ended = Ended { simulated: completion.simulated, ..priced(ended.clone(), usage) };
         steps::end(&mut uow, turn.project, step, &ended).await?;
+        let command = Command::FinishModelCall { step: number, calls: calls.clone(), usage };
         if let Err(refused) = uow.ask::<Run>(turn.project, turn.run.id, &command).await? {
             // A run that was stopped does not listen to this either; any other must not be left thinking for ever.
             let command = Command::FailModelCall { step: number, reason: refused.sentence };
@@ -190,7 +235,11 @@ async fn fail(
             needed = Some(amount);
             (detail.clone(), Command::Park { wait: Wait::Budget { detail } })
         }
-        Failure::Later { until, detail } => {
+        Failure::Later { detail, garbled: true, .. } if failures + 1 >= MAX_GARBLED => {
+            let detail = format!("{MAX_GARBLED} answers in a row could not be read: {detail}");
+            (detail.clone(), Command::FailModelCall { step: number, reason: detail })
+        }
+        Failure::Later { until, detail, .. } => {
             let until = lengthened(turn.app.clock().now(), until, failures);
             (detail.clone(), Command::Park { wait: Wait::RateLimit { until, detail } })
         }
@@ -209,7 +258,7 @@ async fn fail(
             let (until, detail) = (uow.now(), "the budget was raised".into());
             command = Command::Park { wait: Wait::RateLimit { until, detail } };
         }
-        steps::end(&mut uow, turn.project, step, &ended).await?;
+        charge(&turn.run, &mut uow, step, ended.clone()).await?;
         uow.tell::<Run>(turn.project, turn.run.id, &command).await?;
         uow.complete_job();
         uow.commit().await

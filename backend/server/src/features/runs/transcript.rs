@@ -1,36 +1,94 @@
 //! The conversation of a run, made anew from its recorded steps before every model call.
+//!
+//! Invariants: a result is whole until the model has answered to it, unless it alone is too large for the window;
+//! whatever is left out to make room leaves a note of what it was and how to get it again; the same steps with the same
+//! room give the same conversation.
 
-use super::{brief::Brief, completion, steps::StepRow};
+use super::{
+    brief::Brief,
+    completion,
+    steps::{self, StepRow},
+};
+use crate::features::agents::Told;
 use serde_json::Value;
-use syndarix_llm::{Block, Completion, Message, estimate_text};
+use syndarix_llm::{Block, Completion, Message, Role, estimate_block, estimate_text};
 
 /// What the model hears when it answered without acting.
 const NUDGE: &str = "Go on with a tool call, or end your task with `complete_task`.";
-/// The conversation is kept below this estimate, in tokens; the window of the smallest deployment that is supported.
-const BUDGET_TOKENS: u32 = 120_000;
-/// Results of the newest steps that are never shortened.
-const KEEP_WHOLE: usize = 8;
+/// Texts up to this many bytes are not worth leaving out.
+const SHORT: usize = 400;
+/// What is left of a result of the newest answer at least, however small the window is, in estimated tokens.
+const LEAST: u32 = 1_000;
 
-/// All messages, oldest first.
-pub(super) fn messages(brief: &Brief, steps: &[StepRow]) -> Vec<Message> {
-    let cut = shortened(steps);
-    let mut messages = vec![Message::user(brief.task.clone())];
-    let mut steps = steps.iter().enumerate().peekable();
-    while let Some((_, step)) = steps.next() {
-        let Some(completion) = answer(step) else { continue };
-        let asked = completion.blocks.iter().any(is_call);
-        messages.push(Message::assistant(completion.blocks.clone()));
-        let mut results = Vec::new();
-        while let Some((index, tool)) = steps.next_if(|(_, next)| next.kind == "tool") {
-            results.push(result(tool, index < cut));
-        }
-        messages.push(if asked {
-            Message::tool_results(with_every_call(&completion, &results))
-        } else {
-            Message::user(NUDGE)
-        });
+/// An answer of the model, and what came of it.
+struct Exchange {
+    /// What the model was told before it.
+    before: Vec<Block>,
+    answer: Completion,
+    results: Vec<Found>,
+}
+
+/// The result of one call.
+struct Found {
+    id: String,
+    tool: String,
+    step: i32,
+    text: String,
+    is_error: bool,
+}
+
+/// All messages, oldest first, within so many estimated tokens. `fresh` is what the agent has been sent since the last
+/// call.
+pub(super) fn messages(brief: &Brief, steps: &[StepRow], fresh: &[Told], room: u32) -> Vec<Message> {
+    let (mut exchanges, mut rest) = exchanges(steps);
+    let task = Message::user(brief.task.clone());
+    rest.extend(fresh.iter().map(quoted));
+    let room = room.saturating_sub(sum(&task.content)).saturating_sub(sum(&rest));
+    make_room(&mut exchanges, room);
+
+    let mut messages = vec![task];
+    for exchange in exchanges {
+        say(&mut messages, exchange.before.clone());
+        messages.push(Message::assistant(exchange.answer.blocks.clone()));
+        say(&mut messages, exchange.outcome());
     }
+    say(&mut messages, rest);
     messages
+}
+
+/// Two messages of one side in a row are one.
+fn say(messages: &mut Vec<Message>, content: Vec<Block>) {
+    match messages.last_mut() {
+        _ if content.is_empty() => {}
+        Some(last) if last.role == Role::User => last.content.extend(content),
+        _ => messages.push(Message { role: Role::User, content }),
+    }
+}
+
+/// The exchanges, and what was told since the last one.
+fn exchanges(steps: &[StepRow]) -> (Vec<Exchange>, Vec<Block>) {
+    let (mut exchanges, mut before) = (Vec::new(), Vec::new());
+    let mut steps = steps.iter().peekable();
+    while let Some(step) = steps.next() {
+        before.extend(told(step).iter().map(quoted));
+        let Some(answer) = answer(step) else { continue };
+        let mut results = Vec::new();
+        while let Some(tool) = steps.next_if(|next| next.kind == "tool") {
+            results.push(found(tool));
+        }
+        exchanges.push(Exchange { before: std::mem::take(&mut before), answer, results });
+    }
+    (exchanges, before)
+}
+
+/// What was told to the agent with this step.
+fn told(step: &StepRow) -> Vec<Told> {
+    step.told.clone().and_then(|told| serde_json::from_value(told).ok()).unwrap_or_default()
+}
+
+/// What a colleague wrote is data, like everything else that a model produced.
+fn quoted(told: &Told) -> Block {
+    Block::text(told.quoted())
 }
 
 /// The answer of a finished model step.
@@ -41,72 +99,149 @@ pub(super) fn answer(step: &StepRow) -> Option<Completion> {
     completion::read(step.result.as_ref()?)
 }
 
-fn is_call(block: &Block) -> bool {
-    matches!(block, Block::ToolUse { .. } | Block::InvalidToolUse { .. })
+fn found(step: &StepRow) -> Found {
+    let (id, tool) = (step.call_id.clone().unwrap_or_default(), step.name.clone());
+    let (text, is_error) = match &step.result {
+        None => (steps::INTERRUPTED.to_owned(), true),
+        Some(result) => (
+            result.get("text").and_then(Value::as_str).map_or_else(|| result.to_string(), str::to_owned),
+            result.get("is_error").and_then(Value::as_bool).unwrap_or(false),
+        ),
+    };
+    Found { id, tool, step: step.number, text, is_error }
 }
 
-/// Providers refuse a history in which a call has no result.
-fn with_every_call(completion: &Completion, results: &[Block]) -> Vec<Block> {
-    let answered = |id: &str| {
-        results
+impl Found {
+    fn block(&self) -> Block {
+        Block::ToolResult {
+            tool_use_id: self.id.clone(),
+            content: self.text.clone(),
+            is_error: self.is_error,
+        }
+    }
+
+    fn leave_out(&mut self) {
+        if self.text.len() > SHORT {
+            self.text = format!(
+                "[The result of step {} was {} bytes and is left out here; call `{}` again if you need it.]",
+                self.step,
+                self.text.len(),
+                self.tool
+            );
+        }
+    }
+
+    /// Keeps the beginning, as much as this many estimated tokens are.
+    fn cut(&mut self, tokens: u32) {
+        let (whole, size) = (self.text.len(), estimate_text(&self.text));
+        if size <= tokens {
+            return;
+        }
+        let share = u64::try_from(whole).unwrap_or(u64::MAX) * u64::from(tokens) / u64::from(size);
+        let kept = steps::head(&self.text, usize::try_from(share).unwrap_or(whole));
+        self.text = format!(
+            "{kept}\n[These are the first {} of {whole} bytes: more does not fit. Ask `{}` for a smaller part to see the rest.]",
+            kept.len(),
+            self.tool
+        );
+    }
+}
+
+impl Exchange {
+    /// What the model hears of its answer: providers refuse a history in which a call has no result.
+    fn outcome(&self) -> Vec<Block> {
+        let answered = |id: &str| self.results.iter().find(|found| found.id == id).map(Found::block);
+        let interrupted = |id: &str| Block::ToolResult {
+            tool_use_id: id.to_owned(),
+            content: steps::INTERRUPTED.into(),
+            is_error: true,
+        };
+        let results: Vec<Block> = self
+            .answer
+            .blocks
             .iter()
-            .find(|block| matches!(block, Block::ToolResult { tool_use_id, .. } if tool_use_id == id))
-    };
-    completion
-        .blocks
-        .iter()
-        .filter_map(|block| match block {
-            Block::ToolUse { id, .. } => Some(answered(id).cloned().unwrap_or_else(|| interrupted(id))),
-            Block::InvalidToolUse { id, .. } => answered(id).cloned().or_else(|| block.rejection()),
-            _ => None,
-        })
-        .collect()
-}
+            .filter_map(|block| match block {
+                Block::ToolUse { id, .. } => Some(answered(id).unwrap_or_else(|| interrupted(id))),
+                Block::InvalidToolUse { id, .. } => answered(id).or_else(|| block.rejection()),
+                _ => None,
+            })
+            .collect();
+        if results.is_empty() { vec![Block::text(NUDGE)] } else { results }
+    }
 
-fn interrupted(id: &str) -> Block {
-    Block::ToolResult {
-        tool_use_id: id.to_owned(),
-        content:
-            "This call was interrupted; it is not known whether it took effect. Look before you repeat it."
-                .into(),
-        is_error: true,
+    fn size(&self) -> u32 {
+        sum(&self.before).saturating_add(sum(&self.answer.blocks)).saturating_add(sum(&self.outcome()))
+    }
+
+    fn leave_out_results(&mut self) {
+        self.results.iter_mut().for_each(Found::leave_out);
+    }
+
+    fn leave_out_words(&mut self) {
+        for block in &mut self.answer.blocks {
+            match block {
+                Block::ToolUse { input, .. } => shorten(input),
+                Block::InvalidToolUse { raw, .. } => leave_out(raw),
+                Block::Text { text } => leave_out(text),
+                Block::ToolResult { .. } | Block::Thinking { .. } => {}
+            }
+        }
     }
 }
 
-fn result(step: &StepRow, shorten: bool) -> Block {
-    let id = step.call_id.clone().unwrap_or_default();
-    let Some(result) = &step.result else { return interrupted(&id) };
-    let text = match result.get("text").and_then(Value::as_str) {
-        Some(text) => text.to_owned(),
-        None => result.to_string(),
-    };
-    let content = if shorten && text.len() > 400 {
-        format!(
-            "[The result of step {} was {} bytes and is left out here; call `{}` again if you need it.]",
-            step.number,
-            text.len(),
-            step.name
-        )
-    } else {
-        text
-    };
-    let is_error = result.get("is_error").and_then(Value::as_bool).unwrap_or(false);
-    Block::ToolResult { tool_use_id: id, content, is_error }
+fn shorten(value: &mut Value) {
+    match value {
+        Value::String(text) => leave_out(text),
+        Value::Array(items) => items.iter_mut().for_each(shorten),
+        Value::Object(fields) => fields.values_mut().for_each(shorten),
+        _ => {}
+    }
 }
 
-/// Steps before this index have their long results left out, so that the whole fits the window. Said in the text,
-/// never silently.
-fn shortened(steps: &[StepRow]) -> usize {
-    let sizes: Vec<u32> = steps
-        .iter()
-        .map(|step| step.result.as_ref().map_or(0, |result| estimate_text(&result.to_string())))
-        .collect();
-    let mut total: u32 = sizes.iter().sum();
-    let last = steps.len().saturating_sub(KEEP_WHOLE);
-    let mut cut = 0;
-    while total > BUDGET_TOKENS && cut < last {
-        total -= if steps[cut].kind == "tool" { sizes[cut] } else { 0 };
-        cut += 1;
+fn leave_out(text: &mut String) {
+    if text.len() > SHORT {
+        let note = format!(" [... of {} bytes the rest is left out here]", text.len());
+        *text = steps::head(text, SHORT / 4).to_owned() + &note;
     }
-    cut
 }
+
+fn sum(blocks: &[Block]) -> u32 {
+    blocks.iter().map(estimate_block).fold(0, u32::saturating_add)
+}
+
+/// Leaves out what the model has answered to already, oldest first: results, then its own long words. What it has not
+/// seen yet is cut only where it does not fit by itself.
+fn make_room(exchanges: &mut [Exchange], room: u32) {
+    let mut total = exchanges.iter().map(Exchange::size).fold(0, u32::saturating_add);
+    let Some((newest, older)) = exchanges.split_last_mut() else { return };
+    for leave_out in [Exchange::leave_out_results, Exchange::leave_out_words] {
+        for exchange in &mut *older {
+            if total <= room {
+                return;
+            }
+            let before = exchange.size();
+            leave_out(exchange);
+            total = total.saturating_sub(before).saturating_add(exchange.size());
+        }
+    }
+    if total > room && !newest.results.is_empty() {
+        let results: u32 = newest.results.iter().map(|found| estimate_text(&found.text)).sum();
+        share_out(newest, room.saturating_sub(total.saturating_sub(results)));
+    }
+}
+
+/// Small results stay whole, and the large ones get equal shares of what is left.
+fn share_out(newest: &mut Exchange, mut room: u32) {
+    let mut by_size: Vec<&mut Found> = newest.results.iter_mut().collect();
+    by_size.sort_by_cached_key(|found| estimate_text(&found.text));
+    let mut left = u32::try_from(by_size.len()).unwrap_or(u32::MAX);
+    for found in by_size {
+        let share = (room / left.max(1)).max(LEAST);
+        found.cut(share);
+        room = room.saturating_sub(estimate_text(&found.text).min(share));
+        left -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,8 @@
 
 use super::{Setting, World};
 use serde_json::json;
+use std::time::Duration;
+use syndarix::demo::{Answers, Follow};
 
 /// Slow enough to be stopped in the middle.
 const SLOW_ENGINEER: &str = r#"
@@ -32,5 +34,24 @@ async fn a_story_whose_money_ran_out_says_so_and_goes_on_when_there_is_more() {
     world.waiting_run(story, "budget").await;
     world.client.put(&budget, &json!({ "hard_limit_micro_usd": null })).await.unwrap();
     world.done(story).await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_demonstration_that_answers_itself_ends_at_once_when_the_money_is_gone_and_says_so() {
+    let world = World::start(Setting::default()).await;
+    world.client.put(&world.path("/budget"), &json!({ "hard_limit_micro_usd": 0 })).await.unwrap();
+    let follow = Follow {
+        client: &world.client,
+        project: world.project,
+        story: world.story("Without a penny").await,
+        answers: Answers::Yes,
+        url: String::new(),
+        patience: None,
+    };
+    let end = follow.to_the_end(world.app(), |_| ());
+    let ended = tokio::time::timeout(Duration::from_secs(60), end).await.unwrap();
+    let said = ended.unwrap_err().to_string();
+    assert!(said.contains("waits for budget") && said.contains("hard budget of $0"), "{said}");
     world.end().await;
 }

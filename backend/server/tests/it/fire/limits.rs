@@ -74,3 +74,28 @@ async fn a_run_ends_at_its_limit_of_steps_and_goes_on_when_a_human_unblocks_the_
     world.done(story).await;
     world.end().await;
 }
+
+const GREEDY: &str = r#"
+[[rule]]
+name = "everything at once"
+when = { system_contains = "Stage: design." }
+answer.tool = [
+    { name = "tree", arguments = {} }, { name = "log", arguments = {} }, { name = "log", arguments = { limit = 2 } },
+    { name = "log", arguments = { limit = 3 } }, { name = "log", arguments = { limit = 4 } },
+]
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_answer_cannot_pass_the_limit_of_steps_by_its_many_calls() {
+    let world = World::start(Setting { rules: GREEDY, ..Setting::default() }).await;
+    let limit = "update agent_type_version set definition = jsonb_set(definition, '{limits,max_steps}', '4')";
+    world.execute(limit).await;
+    let story = world.story("Take it all").await;
+    let view = world.wait_for(story, "it is blocked", |view| view["phase"] == "blocked").await;
+    assert!(view["waiting_for"].as_str().unwrap().contains("asks for 5 tool calls"), "{view:#}");
+    let called = "select count(*) from step s join run r on r.id = s.run_id
+         where (r.state ->> 'story')::uuid = $1 and r.state ->> 'stage' = 'design' and s.kind = 'tool'";
+    assert_eq!(world.count(called, story).await, 0);
+    world.nothing_is_left(story).await;
+    world.end().await;
+}

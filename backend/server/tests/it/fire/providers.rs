@@ -1,8 +1,10 @@
 //! Models that are busy, broken, slow, or talk nonsense.
 
 use super::{Setting, World, model};
+use axum::{Router, http::StatusCode, routing::post};
 use serde_json::json;
 use syndarix_llm::{Deployment, ModelGroup, ModelGroups};
+use tokio::net::TcpListener;
 use url::Url;
 
 async fn plays(rules: &'static str) -> World {
@@ -49,6 +51,16 @@ async fn an_answer_that_breaks_off_is_asked_for_again() {
     assert_eq!(world.count(failed, story).await, 1);
     let runs = "select count(*) from run where (state ->> 'story')::uuid = $1";
     assert_eq!(world.count(runs, story).await, 5, "the same run went on");
+    let counted = "select sum((state -> 'usage' ->> 'simulated_cost')::bigint)::bigint from run where (state ->> 'story')::uuid = $1";
+    let charged = "select sum(cost_micro_usd)::bigint from usage where story_id = $1";
+    assert_eq!(
+        world.count(counted, story).await,
+        world.count(charged, story).await,
+        "limits see failed attempts"
+    );
+    let unpriced = "select count(*) from step s join usage u on u.step_id = s.id
+         where u.story_id = $1 and s.status = 'failed' and s.cost_micro_usd = 0";
+    assert_eq!(world.count(unpriced, story).await, 0, "the failed step shows its cost");
     world.end().await;
 }
 
@@ -107,6 +119,62 @@ async fn nonsense_of_the_model_is_told_to_the_model_and_the_run_goes_on() {
     let refused = "select count(*) from step s join run r on r.id = s.run_id
          where (r.state ->> 'story')::uuid = $1 and s.name = 'complete_task' and s.status = 'failed'";
     assert_eq!(world.count(refused, story).await, 2, "the malformed one and the incomplete one");
+    world.end().await;
+}
+
+const NULS: &str = r#"
+[[rule]]
+name = "a character that the database does not take"
+when = { system_contains = "Stage: analysis.", turn = 0 }
+answer.text = "Let me \u0000 see."
+answer.tool = [{ name = "filesystem__read_file", arguments = { path = "a\u0000b" } }, { name = "no\u0000tool", arguments = {} }]
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_nul_character_from_a_model_or_a_tool_is_replaced_and_the_story_goes_on() {
+    let setting = Setting { rules: NULS, test_command: "printf 'all\\000well'", ..Setting::default() };
+    let world = World::start(setting).await;
+    let story = world.story("Nothing to see").await;
+    world.done(story).await;
+    let asked = "select count(*) from step s join run r on r.id = s.run_id
+         where (r.state ->> 'story')::uuid = $1 and s.kind = 'tool' and s.target = 'a\u{fffd}b'";
+    assert_eq!(world.count(asked, story).await, 1);
+    let printed = "select count(*) from test_run where story_id = $1 and output like '%all\u{fffd}well%'";
+    assert!(world.count(printed, story).await > 0);
+    let again = "select count(*) from step s join run r on r.id = s.run_id
+         where (r.state ->> 'story')::uuid = $1 and s.attempt > 1";
+    assert_eq!(world.count(again, story).await, 0, "nothing was paid for twice");
+    world.end().await;
+}
+
+/// Breaks off in words that are no JSON once, and is then nobody that answers.
+async fn garbling() -> (Url, tokio::task::JoinHandle<()>) {
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let answer = move || {
+        let first = !asked.swap(true, std::sync::atomic::Ordering::SeqCst);
+        async move {
+            let body = "data: {\"model\":\"m\",\"choices\":[{\"delta\":{\"content\":\"I was\"}}]}\n\ndata: {oops\n\n";
+            if first { (StatusCode::OK, body) } else { (StatusCode::UNAUTHORIZED, "{}") }
+        }
+    };
+    let router = Router::new().route("/v1/chat/completions", post(answer));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap()).parse().unwrap();
+    (url, tokio::task::spawn(async move { axum::serve(listener, router).await.unwrap() }))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_cannot_be_read_is_asked_for_again() {
+    let ((garbled, server), sound) = (garbling().await, model("").await);
+    let chain = vec![deployment(0, &garbled), deployment(1, &sound.base_url)];
+    let group = |name: &str| ModelGroup { name: name.into(), chain: chain.clone() };
+    let groups = ["high-reasoning", "code", "fast-response", "cost-optimized"].map(group).into();
+    let world = World::with_models(Setting::default(), ModelGroups::new(groups).unwrap(), vec![sound]).await;
+    let story = world.story("Say again").await;
+    world.done(story).await;
+    let garbled = "select count(*) from usage where story_id = $1 and error like 'Malformed%'";
+    assert_eq!(world.count(garbled, story).await, 1);
+    server.abort();
     world.end().await;
 }
 
