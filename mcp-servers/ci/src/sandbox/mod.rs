@@ -83,7 +83,7 @@ impl Default for SandboxConfig {
             toolchains: Toolchains::of_this_process(),
             bubblewrap: None,
             max_jobs: std::thread::available_parallelism().map_or(2, usize::from),
-            queue_limit: Duration::from_secs(10 * 60),
+            queue_limit: Duration::from_secs(4 * 60),
         }
     }
 }

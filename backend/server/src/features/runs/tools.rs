@@ -14,8 +14,8 @@ use uuid::Uuid;
 const FILLED_IN: [&str; 2] = ["project_id", "agent_id"];
 /// Where our servers find the idempotency key of a call.
 const STEP_META: &str = "syndarix/step";
-/// A project's whole test-suite may take this long.
-const TEST_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// A project's whole test-suite may take ten minutes, after waiting for a free place for four.
+const TEST_TIMEOUT: Duration = Duration::from_secs(16 * 60);
 
 /// What a run can call.
 pub(super) struct Toolbox {
