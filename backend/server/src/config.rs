@@ -43,6 +43,9 @@ pub struct Config {
     pub public_url: Option<String>,
     /// Anyone may register. Off: only invited people.
     pub open_registration: bool,
+    /// What projects may be imported from besides the internet: absolute directories, and names of hosts in private
+    /// networks. Whoever may register may name one.
+    pub import_from: Vec<String>,
     /// `pretty` or `json`.
     pub log_format: String,
     /// What is logged, as in `info` or `syndarix=debug,info`.
@@ -95,6 +98,7 @@ struct File {
     mail_from: Option<String>,
     public_url: Option<String>,
     open_registration: Option<bool>,
+    import_from: Option<Vec<String>>,
     log_format: Option<String>,
     log: Option<String>,
 }
@@ -177,6 +181,10 @@ impl Config {
             public_url: text("SYNDARIX_PUBLIC_URL", file.public_url),
             open_registration: parsed(&env, "SYNDARIX_OPEN_REGISTRATION", file.open_registration)?
                 .unwrap_or(true),
+            import_from: env("SYNDARIX_IMPORT_FROM")
+                .map(|list| list.split(',').map(|one| one.trim().to_owned()).collect())
+                .or(file.import_from)
+                .unwrap_or_default(),
             log_format: text("SYNDARIX_LOG_FORMAT", file.log_format).unwrap_or_else(|| "pretty".into()),
             log: text("SYNDARIX_LOG", file.log),
         })

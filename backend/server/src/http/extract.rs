@@ -8,6 +8,7 @@ use axum::{
     http::{StatusCode, header, request::Parts},
 };
 use serde::de::DeserializeOwned;
+use std::sync::Arc;
 use syndarix_domain::{
     actor::Actor,
     ids::{AgentId, ProjectId, RunId, UserId},
@@ -33,6 +34,8 @@ pub enum CallerKind {
         project: ProjectId,
         /// In which run.
         run: RunId,
+        /// What its token allows, as `<server>:read` or `<server>:write`.
+        capabilities: Arc<[String]>,
     },
 }
 

@@ -90,7 +90,9 @@ impl Toolbox {
 fn token(turn: &Turn, server: &str, capabilities: &[String]) -> Result<String, KeysError> {
     let scope = (turn.project, turn.run.id);
     let id: Uuid = turn.app.store.new_id();
-    turn.app.keys.sign_service(server, turn.run.agent, scope, capabilities.to_vec(), id)
+    // Only what this server is for: it can call the backend with the token.
+    let own = capabilities.iter().filter(|cap| cap.split_once(':').is_some_and(|(name, _)| name == server));
+    turn.app.keys.sign_service(server, turn.run.agent, scope, own.cloned().collect(), id)
 }
 
 fn without_filled_in(schema: &Value) -> Value {
