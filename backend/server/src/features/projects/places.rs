@@ -31,7 +31,8 @@ pub(super) fn local(path: &Path, config: &Config) -> Result<(RemoteSource, PathB
 /// an entry of its own.
 pub(super) fn may_name(path: &Path, config: &Config) -> Result<(), String> {
     // Said before the directory is looked at: the answer must not tell strangers what exists.
-    let refused = "a directory on the server can be imported only if the operator allows it: SYNDARIX_IMPORT_FROM";
+    let refused =
+        "a directory on the server can be imported only if the operator allows it: SYNDARIX_IMPORT_FROM";
     let data = config.data_dir.canonicalize().unwrap_or_else(|_| config.data_dir.clone());
     let allows = |root: &PathBuf, real: &Path| {
         real.starts_with(root) && (!real.starts_with(&data) || (root.starts_with(&data) && *root != data))
@@ -96,8 +97,18 @@ mod tests {
     #[test]
     fn addresses_that_only_this_machine_or_its_network_reaches_are_private() {
         for private in [
-            "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1",
-            "::1", "::", "fd00::1", "fe80::1", "::ffff:10.0.0.1",
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "100.64.0.1",
+            "::1",
+            "::",
+            "fd00::1",
+            "fe80::1",
+            "::ffff:10.0.0.1",
         ] {
             assert!(is_private(&private.parse().unwrap()), "{private}");
         }
