@@ -103,8 +103,9 @@ fn failure(fault: &SandboxError) -> ToolFailure {
         SandboxError::Busy => {
             ToolFailure::conflict("Another command is running in this worktree; wait until it is over.")
         }
-        SandboxError::Full { .. } => ToolFailure::unavailable(format!("{fault}.")),
-        SandboxError::Unreachable => ToolFailure::unavailable(format!("{fault}.")),
+        SandboxError::Full { .. } | SandboxError::Unreachable => {
+            ToolFailure::unavailable(format!("{fault}."))
+        }
         SandboxError::Cancelled => ToolFailure::new(FailureCode::Cancelled, "The command was cancelled."),
         SandboxError::Io(cause) => ToolFailure::internal(cause),
     }

@@ -103,9 +103,10 @@ fn job(attempt: &Attempt<'_>) -> io::Result<(TempDir, Job)> {
     std::fs::write(&git_config, "")?;
     let script = if attempt.level == Level::None { NOT_SHUT_IN } else { SHUT_IN };
     let argument = |path: &Path| OsString::from(path);
-    let network = match attempt.level.has_mounts() && !attempt.config.network {
-        true => std::fs::read_link("/proc/self/ns/net")?.into(),
-        false => OsString::new(),
+    let network = if attempt.level.has_mounts() && !attempt.config.network {
+        std::fs::read_link("/proc/self/ns/net")?.into()
+    } else {
+        OsString::new()
     };
     let command = vec![
         attempt.helpers.sh.clone().into(),
