@@ -144,7 +144,7 @@ mod tests {
         for (text, host) in [
             ("https://u:p@git.example:8443/a", Some("git.example")),
             ("ssh://git@10.0.0.1/a.git", Some("10.0.0.1")),
-            ("https://[::1]/a", Some("::1")),
+            ("https://[fd00:0:0:0:0:0:0:1]/a", Some("fd00::1")),
             ("git@host.example:a/b.git", Some("host.example")),
             ("https://2130706433/a", Some("127.0.0.1")),
             ("/tmp", None),

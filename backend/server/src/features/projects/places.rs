@@ -50,11 +50,8 @@ pub(super) async fn check_host(source: &RemoteSource, config: &Config) -> Result
         return Ok(());
     }
     let looked_up = tokio::time::timeout(LOOK_UP_LIMIT, tokio::net::lookup_host((host.as_str(), PORT))).await;
-    let addresses = match looked_up {
-        Ok(Ok(addresses)) => addresses,
-        // Git fails in the same way, and says why.
-        Ok(Err(_)) | Err(_) => return Ok(()),
-    };
+    // Git fails in the same way then, and says why.
+    let Ok(Ok(addresses)) = looked_up else { return Ok(()) };
     match addresses.map(|address| address.ip()).find(is_private) {
         None => Ok(()),
         Some(_) => Err(format!(
