@@ -147,7 +147,7 @@ mod tests {
             let passwords = Passwords { superuser: "a".into(), application: "b".into() };
             let access = Access { run_dir: PathBuf::from(&folder), passwords };
             let options: PgConnectOptions = url(&access).parse().unwrap();
-            proptest::prop_assert_eq!(options.get_socket().map(std::path::PathBuf::as_path), Some(Path::new(&folder)));
+            proptest::prop_assert_eq!(options.get_socket().map(std::path::PathBuf::as_path), Some(std::path::Path::new(&folder)));
             proptest::prop_assert_eq!(options.get_database(), Some("syndarix"));
             proptest::prop_assert_eq!(options.get_username(), "syndarix");
         }
