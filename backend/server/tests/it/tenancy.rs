@@ -160,13 +160,17 @@ async fn an_agents_token_ends_with_its_run_and_with_the_agent() {
         set(&format!("update run set phase = '{phase}'")).await;
         assert_eq!(status().await, StatusCode::UNAUTHORIZED, "{phase}");
     }
-    set("update run set phase = 'acting'").await;
-    for held in ["paused", "terminated"] {
-        set(&format!("update agent set status = '{held}'")).await;
-        assert_eq!(status().await, StatusCode::UNAUTHORIZED, "{held}");
+    for (phase, agent, expected) in [
+        ("acting", "active", StatusCode::OK),
+        ("acting", "terminated", StatusCode::UNAUTHORIZED),
+        // It ends the step that it is in, and no more.
+        ("acting", "paused", StatusCode::OK),
+        ("waiting", "paused", StatusCode::UNAUTHORIZED),
+    ] {
+        set(&format!("update run set phase = '{phase}'")).await;
+        set(&format!("update agent set status = '{agent}'")).await;
+        assert_eq!(status().await, expected, "{phase} {agent}");
     }
-    set("update agent set status = 'active'").await;
-    assert_eq!(status().await, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -690,7 +690,8 @@ async fn a_commands_own_time_begins_with_its_place() {
 #[test]
 #[ignore = "started by the test of a killed server"]
 fn a_server_that_runs_a_command_until_it_is_killed() {
-    let Some((level, worktree)) = std::env::var("SYNDARIX_TEST_KILLED").ok().and_then(|asked| {
+    let Some((level, worktree)) = std::env::var_os("SYNDARIX_TEST_KILLED").and_then(|asked| {
+        let asked = asked.into_string().ok()?;
         let (level, worktree) = asked.split_once(' ')?;
         Some((level.parse::<Level>().ok()?, PathBuf::from(worktree)))
     }) else {

@@ -40,7 +40,9 @@ async fn is_at_work(app: &App, claims: &Claims) -> Result<bool, ApiError> {
             select 1 from run r join agent a on a.project_id = r.project_id
              where r.id = $1 and r.project_id = $2 and a.id = $3
                and r.phase not in ('succeeded', 'failed', 'stalled', 'cancelled')
-               and a.status not in ('paused', 'terminated'))",
+               and a.status <> 'terminated'
+               -- A paused agent ends the step that it is in.
+               and (a.status <> 'paused' or r.phase = 'acting'))",
     )
     .bind(claims.run)
     .bind(claims.project)
