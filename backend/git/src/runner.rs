@@ -34,7 +34,10 @@ const SETTINGS: &[&str] = &[
     "core.editor=false",
     "core.pager=cat",
     "core.askPass=",
-    "core.sshCommand=ssh -o BatchMode=yes",
+    // Keys and agents are the operator's, and whoever asks for an import is somebody else.
+    "core.sshCommand=ssh -F /dev/null -o BatchMode=yes -o IdentitiesOnly=yes -o IdentityFile=none -o IdentityAgent=none",
+    // An address that was looked at must not lead to another one.
+    "http.followRedirects=false",
     "credential.helper=",
     "protocol.allow=never",
     "safe.directory=*",

@@ -53,6 +53,20 @@ impl RemoteSource {
         if path.is_dir() { Ok(Self(Kind::Local(path))) } else { Err(not_there()) }
     }
 
+    /// The host it is fetched from; none for a directory.
+    pub fn host(&self) -> Option<String> {
+        let (Kind::Https(text) | Kind::Ssh(text)) = &self.0 else { return None };
+        if is_scp_form(text) {
+            let host = text.split_once(':').and_then(|(who, _)| who.split_once('@'));
+            return host.map(|(_, host)| host.to_owned());
+        }
+        let url = url::Url::parse(text).ok()?;
+        Some(match url.host()? {
+            url::Host::Ipv6(address) => address.to_string(),
+            other => other.to_string(),
+        })
+    }
+
     pub(crate) fn argument(&self) -> std::ffi::OsString {
         match &self.0 {
             Kind::Local(path) => path.into(),
@@ -122,6 +136,20 @@ mod tests {
             "git@host:-x",
         ] {
             assert!(RemoteSource::parse(bad).is_err(), "accepted {bad}");
+        }
+    }
+
+    #[test]
+    fn the_host_is_what_git_connects_to() {
+        for (text, host) in [
+            ("https://u:p@git.example:8443/a", Some("git.example")),
+            ("ssh://git@10.0.0.1/a.git", Some("10.0.0.1")),
+            ("https://[fd00:0:0:0:0:0:0:1]/a", Some("fd00::1")),
+            ("git@host.example:a/b.git", Some("host.example")),
+            ("https://2130706433/a", Some("127.0.0.1")),
+            ("/tmp", None),
+        ] {
+            assert_eq!(RemoteSource::parse(text).unwrap().host().as_deref(), host, "{text}");
         }
     }
 

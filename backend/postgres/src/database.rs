@@ -2,12 +2,13 @@
 
 use crate::Error;
 use crate::initdb::SUPERUSER;
+use crate::passwords::Passwords;
 use crate::run_dir::PORT;
 use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
-use sqlx::{ConnectOptions, Connection, Executor};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
 use std::fmt::Write;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The application's role and its database. The role is no superuser: through a superuser's connection a hole in a
@@ -22,10 +23,17 @@ const CREATE_LIMIT: Duration = Duration::from_secs(60);
 /// PostgreSQL's code for "starting up" and "shutting down".
 const CANNOT_CONNECT_NOW: &str = "57P03";
 
+/// The way in.
+#[derive(Debug)]
+pub(crate) struct Access {
+    pub(crate) run_dir: PathBuf,
+    pub(crate) passwords: Passwords,
+}
+
 /// The database as a URL for sqlx and libpq alike.
-pub(crate) fn url(run_dir: &Path) -> String {
+pub(crate) fn url(access: &Access) -> String {
     let mut host = String::new();
-    for byte in run_dir.as_os_str().as_encoded_bytes() {
+    for byte in access.run_dir.as_os_str().as_encoded_bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => {
                 host.push(char::from(*byte));
@@ -36,27 +44,31 @@ pub(crate) fn url(run_dir: &Path) -> String {
             }
         }
     }
-    format!("postgres://{APPLICATION}@localhost:{PORT}/{APPLICATION}?host={host}&sslmode=disable")
+    let password = &access.passwords.application;
+    format!("postgres://{APPLICATION}:{password}@localhost:{PORT}/{APPLICATION}?host={host}&sslmode=disable")
 }
 
-fn connect_options(run_dir: &Path, user: &str, database: &str) -> PgConnectOptions {
+fn connect_options(access: &Access, user: &str, database: &str) -> PgConnectOptions {
+    let passwords = &access.passwords;
+    let password = if user == SUPERUSER { &passwords.superuser } else { &passwords.application };
     PgConnectOptions::new_without_pgpass()
-        .socket(run_dir)
+        .socket(&access.run_dir)
         .port(PORT)
         .username(user)
+        .password(password)
         .database(database)
         .ssl_mode(PgSslMode::Disable)
         .application_name("syndarix embedded")
         .disable_statement_logging()
 }
 
-async fn connect(run_dir: &Path, user: &str, database: &str) -> Result<PgConnection, sqlx::Error> {
-    PgConnection::connect_with(&connect_options(run_dir, user, database)).await
+async fn connect(access: &Access, user: &str, database: &str) -> Result<PgConnection, sqlx::Error> {
+    PgConnection::connect_with(&connect_options(access, user, database)).await
 }
 
-async fn ask(run_dir: &Path, user: &str, database: &str) -> Result<(), sqlx::Error> {
+async fn ask(access: &Access, user: &str, database: &str) -> Result<(), sqlx::Error> {
     let answer = async {
-        let mut connection = connect(run_dir, user, database).await?;
+        let mut connection = connect(access, user, database).await?;
         connection.execute("select 1").await?;
         connection.close().await
     };
@@ -65,13 +77,13 @@ async fn ask(run_dir: &Path, user: &str, database: &str) -> Result<(), sqlx::Err
 
 /// Whether our database answers, be it with a refusal: a server that replays its log or has no connection left is at
 /// work, and starting it again would only set it back.
-pub(crate) async fn answers(run_dir: &Path) -> bool {
-    matches!(ask(run_dir, APPLICATION, APPLICATION).await, Ok(()) | Err(sqlx::Error::Database(_)))
+pub(crate) async fn answers(access: &Access) -> bool {
+    matches!(ask(access, APPLICATION, APPLICATION).await, Ok(()) | Err(sqlx::Error::Database(_)))
 }
 
 /// Whether the server takes queries yet. An error is one that waiting will not cure.
-pub(crate) async fn ready(run_dir: &Path) -> Result<bool, Error> {
-    match ask(run_dir, SUPERUSER, MAINTENANCE_DATABASE).await {
+pub(crate) async fn ready(access: &Access) -> Result<bool, Error> {
+    match ask(access, SUPERUSER, MAINTENANCE_DATABASE).await {
         Ok(()) => Ok(true),
         Err(source @ sqlx::Error::Database(_))
             if source.as_database_error().and_then(DatabaseError::code).as_deref()
@@ -84,8 +96,8 @@ pub(crate) async fn ready(run_dir: &Path) -> Result<bool, Error> {
 }
 
 /// Makes our role and our database when they are missing, and insists on pgvector.
-pub(crate) async fn ensure(run_dir: &Path) -> Result<(), Error> {
-    let done = tokio::time::timeout(CREATE_LIMIT, make(run_dir)).await;
+pub(crate) async fn ensure(access: &Access) -> Result<(), Error> {
+    let done = tokio::time::timeout(CREATE_LIMIT, make(access)).await;
     let vector = done
         .unwrap_or(Err(sqlx::Error::PoolTimedOut))
         .map_err(|source| Error::Database { what: "prepare the database", source })?;
@@ -93,23 +105,33 @@ pub(crate) async fn ensure(run_dir: &Path) -> Result<(), Error> {
 }
 
 /// False when there is no pgvector. Every step may have been done before: a start may be cut off between any two.
-async fn make(run_dir: &Path) -> Result<bool, sqlx::Error> {
-    let mut connection = connect(run_dir, SUPERUSER, MAINTENANCE_DATABASE).await?;
+async fn make(access: &Access) -> Result<bool, sqlx::Error> {
+    let mut connection = connect(access, SUPERUSER, MAINTENANCE_DATABASE).await?;
     if !is_there(&mut connection, "select from pg_available_extensions where name = 'vector'").await? {
         return Ok(false);
     }
     if !is_there(&mut connection, "select from pg_roles where rolname = 'syndarix'").await? {
         connection.execute("create role syndarix login createdb in role pg_monitor").await?;
     }
+    set_password(&mut connection, &access.passwords.application).await?;
     if !is_there(&mut connection, "select from pg_database where datname = 'syndarix'").await? {
         // Only a superuser may add pgvector; from the template every later database of ours has it too.
-        let mut template = connect(run_dir, SUPERUSER, "template1").await?;
+        let mut template = connect(access, SUPERUSER, "template1").await?;
         template.execute("create extension if not exists vector").await?;
         template.close().await?;
         connection.execute("create database syndarix owner syndarix").await?;
     }
     connection.close().await?;
     Ok(true)
+}
+
+/// Each time: data of a version before passwords, or restored data, has another or none.
+async fn set_password(connection: &mut PgConnection, password: &str) -> Result<(), sqlx::Error> {
+    // On a slow disk the statement would be in the log, with what it says.
+    connection.execute("set log_min_duration_statement = -1; set log_min_error_statement = panic").await?;
+    // This statement takes no parameters; the password is hexadecimal.
+    let statement = format!("alter role {APPLICATION} password '{password}'");
+    connection.execute(AssertSqlSafe(statement)).await.map(drop)
 }
 
 async fn is_there(connection: &mut PgConnection, query: &'static str) -> Result<bool, sqlx::Error> {
@@ -123,8 +145,10 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn the_url_names_the_socket_folder_whatever_characters_it_has(folder in "/[^/\\x00]{1,40}") {
-            let options: PgConnectOptions = url(Path::new(&folder)).parse().unwrap();
-            proptest::prop_assert_eq!(options.get_socket().map(std::path::PathBuf::as_path), Some(Path::new(&folder)));
+            let passwords = Passwords { superuser: "a".into(), application: "b".into() };
+            let access = Access { run_dir: PathBuf::from(&folder), passwords };
+            let options: PgConnectOptions = url(&access).parse().unwrap();
+            proptest::prop_assert_eq!(options.get_socket().map(std::path::PathBuf::as_path), Some(std::path::Path::new(&folder)));
             proptest::prop_assert_eq!(options.get_database(), Some("syndarix"));
             proptest::prop_assert_eq!(options.get_username(), "syndarix");
         }

@@ -2,12 +2,12 @@
 
 use crate::account::Account;
 use crate::binaries::{self, Binaries};
+use crate::database::Access;
 use crate::home::{self, Home};
 use crate::options::EmbeddedOptions;
 use crate::server::{Server, Stopped};
-use crate::{Error, database, initdb, leftover, log, run_dir, settings};
+use crate::{Error, database, initdb, leftover, log, passwords, run_dir, settings};
 use std::io;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Backends of a killed server hold its shared memory until they notice; two tries sufficed on a quiet machine.
@@ -52,11 +52,11 @@ pub async fn start(options: EmbeddedOptions) -> Result<Embedded, Error> {
     let setup = prepared.map_err(|error| Error::io("prepare", "PostgreSQL")(io::Error::other(error)))??;
     let started = Instant::now();
     let server = setup.run().await?;
-    if let Err(error) = database::ensure(&setup.run_dir).await {
+    if let Err(error) = database::ensure(&setup.access).await {
         server.stop().await?;
         return Err(error);
     }
-    let url = database::url(&setup.run_dir);
+    let url = database::url(&setup.access);
     tracing::info!(
         pid = server.pid(), version = setup.binaries.version, source = ?setup.binaries.source,
         data_dir = %setup.home.dir().display(), ready_ms = started.elapsed().as_millis(),
@@ -83,7 +83,7 @@ impl Embedded {
 
     /// Whether a new connection gets an answer within five seconds, be it that the server is busy or starting.
     pub async fn answers(&self) -> bool {
-        self.server.ended().is_none() && database::answers(&self.setup.run_dir).await
+        self.server.ended().is_none() && database::answers(&self.setup.access).await
     }
 
     /// Resolves when the server runs but has not answered for so many probes in a row. [`Embedded::end_now`] it then.
@@ -120,7 +120,7 @@ impl Embedded {
     }
 
     fn clear_run_dir(&self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.setup.run_dir) {
+        if let Err(error) = std::fs::remove_dir_all(&self.setup.access.run_dir) {
             tracing::debug!(%error, "the run directory stays until the next start");
         }
     }
@@ -132,7 +132,7 @@ struct Setup {
     home: Home,
     account: Account,
     binaries: Binaries,
-    run_dir: PathBuf,
+    access: Access,
     arguments: Vec<String>,
 }
 
@@ -150,9 +150,10 @@ impl Setup {
         leftover::end(&home, &cluster)?;
         let run_dir = run_dir::prepare(&options.run_base, &id, &account)?;
         initdb::ensure(&home, &binaries, &account)?;
+        let passwords = passwords::ensure(&home, &binaries, &account)?;
         let mut arguments = vec!["-D".to_owned(), pgdata.display().to_string()];
-        arguments.extend(settings::arguments(options, &run_dir, &cluster));
-        Ok(Self { home, account, binaries, run_dir, arguments })
+        arguments.extend(settings::arguments(options, &run_dir, &passwords::rules(&home), &cluster));
+        Ok(Self { home, account, binaries, access: Access { run_dir, passwords }, arguments })
     }
 
     /// Launches the server, again while shared memory of a killed one is still in use.
@@ -187,7 +188,7 @@ impl Setup {
                 return Err(Error::DiedAtStart { status, log: log::tail(&log, mark) });
             }
             if leftover::is_recorded_ready(&self.home.pgdata(), server.pid())
-                && database::ready(&self.run_dir).await?
+                && database::ready(&self.access).await?
                 && server.ended().is_none()
             {
                 return Ok(());

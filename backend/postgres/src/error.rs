@@ -100,6 +100,14 @@ pub enum Error {
         /// Last lines of its output.
         log: String,
     },
+    /// The roles' passwords could not be set.
+    #[error("the passwords of the embedded PostgreSQL could not be set ({status}):\n{log}")]
+    Passwords {
+        /// How the attempt ended.
+        status: String,
+        /// Last lines of its output.
+        log: String,
+    },
     /// Processes of an earlier start do not end.
     #[error("processes {pids:?} of an earlier start on {data_dir} do not end: stop them by hand", data_dir = data_dir.display())]
     Leftover {

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-/// The superuser; there is no password, the socket's folder is the fence.
+/// The superuser. Its password is set before the first start.
 pub(crate) const SUPERUSER: &str = "postgres";
 /// 0.6 s on a quiet machine; a starved one with a slow disk needs much longer.
 const INITDB_LIMIT: Duration = Duration::from_secs(180);
@@ -61,7 +61,8 @@ fn run(home: &Home, binaries: &Binaries, account: &Account, into: &Path) -> Resu
         "UTF8",
         "--data-checksums",
     ]);
-    command.args(["--auth-local", "trust", "--auth-host", "reject"]);
+    // Nobody is asked: the server gets rules of its own, and roles get passwords, before it runs.
+    command.args(["--auth-local", "reject", "--auth-host", "reject"]);
     // One sort order on every machine and libc, or an index made here is corrupt after a move.
     command.args(["--locale", "C"]);
     if binaries.major >= 17 {

@@ -25,6 +25,7 @@ mod initdb;
 mod leftover;
 mod log;
 mod options;
+mod passwords;
 mod run_dir;
 mod server;
 mod settings;

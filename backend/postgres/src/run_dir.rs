@@ -1,4 +1,5 @@
-//! The private folder of the socket: short, owned by the server's user, closed to everybody else.
+//! The private folder of the socket: short, owned by the server's user, closed to everybody else. Who runs as that user
+//! needs a password still.
 
 use crate::Error;
 use crate::account::Account;

@@ -4,14 +4,21 @@ use crate::options::EmbeddedOptions;
 use crate::run_dir::PORT;
 use std::path::Path;
 
-/// Arguments for `postgres`. `cluster` marks the processes of this home in the process list.
-pub(crate) fn arguments(options: &EmbeddedOptions, run_dir: &Path, cluster: &str) -> Vec<String> {
+/// Arguments for `postgres`. `rules` says who may sign in how; `cluster` marks the processes of this home in the process
+/// list.
+pub(crate) fn arguments(
+    options: &EmbeddedOptions,
+    run_dir: &Path,
+    rules: &Path,
+    cluster: &str,
+) -> Vec<String> {
     let sized = [
         ("max_connections", options.max_connections.to_string()),
         ("shared_buffers", format!("{}MB", options.shared_buffers_mb)),
         ("unix_socket_directories", quoted(&run_dir.display().to_string())),
         ("port", PORT.to_string()),
         ("cluster_name", cluster.to_owned()),
+        ("hba_file", rules.display().to_string()),
     ];
     let fixed = FIXED.iter().map(|(name, value)| (*name, (*value).to_owned()));
     let extra = options.settings.iter().map(|(name, value)| (name.as_str(), value.clone()));
@@ -26,6 +33,7 @@ pub(crate) fn arguments(options: &EmbeddedOptions, run_dir: &Path, cluster: &str
 const FIXED: &[(&str, &str)] = &[
     ("listen_addresses", ""),
     ("unix_socket_permissions", "0700"),
+    ("password_encryption", "scram-sha-256"),
     // Durability is the product: none of these is for sale.
     ("fsync", "on"),
     ("full_page_writes", "on"),
@@ -67,7 +75,8 @@ mod tests {
     fn the_callers_settings_come_last_and_so_win() {
         let mut options = EmbeddedOptions::platform_default(|_| None);
         options.settings = vec![("jit".into(), "on".into())];
-        let arguments = arguments(&options, Path::new("/run/a,b"), "syndarix-1");
+        let arguments =
+            arguments(&options, Path::new("/run/a,b"), Path::new("/data/access.conf"), "syndarix-1");
         assert_eq!(arguments.last().unwrap(), "jit=on");
         assert!(arguments.contains(&"unix_socket_directories=\"/run/a,b\"".to_owned()));
         assert!(

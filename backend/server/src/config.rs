@@ -51,6 +51,9 @@ pub struct Config {
     pub trusted_proxies: Vec<Network>,
     /// A comment goes out this often on a silent event stream.
     pub keep_alive: Duration,
+    /// What projects may be imported from besides the internet: absolute directories, and names of hosts in private
+    /// networks. Whoever may register may name one.
+    pub import_from: Vec<String>,
     /// `pretty` or `json`.
     pub log_format: String,
     /// What is logged, as in `info` or `syndarix=debug,info`.
@@ -160,6 +163,7 @@ struct File {
     open_registration: Option<bool>,
     trusted_proxies: Option<Vec<String>>,
     keep_alive_seconds: Option<NonZeroU32>,
+    import_from: Option<Vec<String>>,
     log_format: Option<String>,
     log: Option<String>,
 }
@@ -249,6 +253,10 @@ impl Config {
             keep_alive: parsed(&env, "SYNDARIX_KEEP_ALIVE_SECONDS", file.keep_alive_seconds)?
                 .map_or(KEEP_ALIVE, |seconds| Duration::from_secs(seconds.get().into())),
             trusted_proxies: networks("SYNDARIX_TRUSTED_PROXIES", &proxies)?,
+            import_from: env("SYNDARIX_IMPORT_FROM")
+                .map(|list| list.split(',').map(|one| one.trim().to_owned()).collect())
+                .or(file.import_from)
+                .unwrap_or_default(),
             log_format: text("SYNDARIX_LOG_FORMAT", file.log_format).unwrap_or_else(|| "pretty".into()),
             log: text("SYNDARIX_LOG", file.log),
         })

@@ -19,7 +19,7 @@ pub const DEFAULT_COMMANDS: [&str; 17] = [
 ];
 /// How long a project's tests may take unless the operator says otherwise.
 pub const DEFAULT_TEST_TIMEOUT: Duration = Duration::from_secs(10 * 60);
-/// Time a call gets beyond that of its command: to wait for a free place, to clean up, to answer.
+/// Time a call gets beyond that of its command and of waiting for a free place: to clean up, to answer.
 const CALL_MARGIN: Duration = Duration::from_secs(60);
 /// A call that took the place of a lost one waits this long for that one's command to be gone.
 const HAND_OVER: Duration = Duration::from_secs(30);
@@ -71,7 +71,7 @@ impl Ci {
     }
 
     pub(crate) fn call_timeout(&self) -> Duration {
-        self.timeout + CALL_MARGIN
+        self.sandbox.queue_limit() + self.timeout + CALL_MARGIN
     }
 
     /// Runs a command in the call's worktree.
@@ -103,7 +103,9 @@ fn failure(fault: &SandboxError) -> ToolFailure {
         SandboxError::Busy => {
             ToolFailure::conflict("Another command is running in this worktree; wait until it is over.")
         }
-        SandboxError::Unreachable => ToolFailure::unavailable(format!("{fault}.")),
+        SandboxError::Full { .. } | SandboxError::Unreachable => {
+            ToolFailure::unavailable(format!("{fault}."))
+        }
         SandboxError::Cancelled => ToolFailure::new(FailureCode::Cancelled, "The command was cancelled."),
         SandboxError::Io(cause) => ToolFailure::internal(cause),
     }

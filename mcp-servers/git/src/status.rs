@@ -1,6 +1,7 @@
 //! `status`: branch and changed files.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,8 @@ use crate::state::{GitTools, default_branch, failure};
 
 /// Most changed files in one answer.
 const MAX_FILES: usize = 500;
+/// A temporary file that is older belongs to no write that is still under way.
+const LONGEST_WRITE: Duration = Duration::from_secs(10 * 60);
 /// Most bytes of git's list; a worktree with more changes has files that should be ignored.
 const MAX_LIST_BYTES: usize = 4 * 1024 * 1024;
 
@@ -86,7 +89,35 @@ pub(crate) async fn changes(worktree: &Worktree) -> Result<Vec<Change>, GitError
         .timeout(crate::SLOW)
         .max_output(MAX_LIST_BYTES);
     let output = worktree.run(call).await?;
-    output.fields().map(|entry| parse(&entry)).collect()
+    let mut changes = output.fields().map(|entry| parse(&entry)).collect::<Result<Vec<_>, _>>()?;
+    changes.retain(|change| {
+        let temporary = change.kind == ChangeKind::New && is_temporary(&change.path);
+        if temporary {
+            remove_if_old(&worktree.path().join(&change.path));
+        }
+        !temporary
+    });
+    Ok(changes)
+}
+
+/// What a write of the file server leaves when its process is killed: `.syndarix-<process>-<number>.tmp`.
+fn is_temporary(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let middle = name.strip_prefix(".syndarix-").and_then(|rest| rest.strip_suffix(".tmp"));
+    middle.and_then(|middle| middle.split_once('-')).is_some_and(|(process, number)| {
+        [process, number]
+            .iter()
+            .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+    })
+}
+
+/// A younger one may be about to become a file.
+fn remove_if_old(path: &std::path::Path) {
+    let age = std::fs::symlink_metadata(path).and_then(|file| file.modified()).ok();
+    if age.and_then(|at| at.elapsed().ok()).is_some_and(|age| age > LONGEST_WRITE) {
+        // It is passed over again otherwise.
+        let _ = std::fs::remove_file(path);
+    }
 }
 
 /// One entry of `--porcelain=v2`, see git-status(1).
@@ -113,6 +144,22 @@ fn parse(entry: &str) -> Result<Change, GitError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_killed_write_left_is_known_by_its_name() {
+        for left in [".syndarix-1-2.tmp", "src/.syndarix-4711-0.tmp"] {
+            assert!(is_temporary(left), "{left}");
+        }
+        for other in [
+            ".syndarix-.tmp",
+            ".syndarix-1.tmp",
+            ".syndarix-a-1.tmp",
+            "x.syndarix-1-2.tmp",
+            ".syndarix-1-2.tmp/x",
+        ] {
+            assert!(!is_temporary(other), "{other}");
+        }
+    }
 
     #[test]
     fn entries_are_read_with_spaces_in_their_paths() {

@@ -76,7 +76,7 @@ pub use crate::{
     server::{DEFAULT_TOOL_TIMEOUT, ToolServer, ToolSpec},
     token::{
         Access, BACKEND_AUDIENCE, Bearer, Claims, ISSUER, MAX_LIFETIME, TokenError, TokenSigner,
-        TokenVerifier, audience,
+        TokenVerifier, allows, audience,
     },
     worktree::{
         MAX_PATH_BYTES, MAX_PATH_DEPTH, Place, RelPath, Worktree, is_git_name, open_nofollow, path_failure,

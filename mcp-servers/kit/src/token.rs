@@ -57,10 +57,15 @@ pub struct Claims {
 impl Claims {
     /// Whether the token carries the capability `<server>:<access>`; write includes read.
     pub fn allows(&self, server: &str, access: Access) -> bool {
-        self.caps.iter().filter_map(|cap| cap.split_once(':')).any(|(name, held)| {
-            name == server && (held == access.as_str() || (held == "write" && access == Access::Read))
-        })
+        allows(&self.caps, server, access)
     }
+}
+
+/// Whether capabilities hold `<server>:<access>`; write includes read.
+pub fn allows(capabilities: &[String], server: &str, access: Access) -> bool {
+    capabilities.iter().filter_map(|cap| cap.split_once(':')).any(|(name, held)| {
+        name == server && (held == access.as_str() || (held == "write" && access == Access::Read))
+    })
 }
 
 /// What a tool does to the world, and so which capability it needs.

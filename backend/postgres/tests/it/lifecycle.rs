@@ -1,7 +1,8 @@
 //! The ordinary life of a server.
 
 use crate::{Place, connect, count, processes, run, wait_gone};
-use sqlx::Executor;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::{Connection, Executor};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -111,6 +112,59 @@ async fn the_application_owns_its_database_but_is_no_superuser() {
     let mut connection = connect(server.url()).await;
     let error = connection.execute("copy s.t to program 'true'").await.unwrap_err();
     assert!(error.to_string().contains("permission denied"), "{error}");
+    server.stop().await.unwrap();
+}
+
+/// The way in for whoever knows the socket and nothing else.
+async fn knock(place: &Place, user: &str, password: Option<&str>) -> Result<(), sqlx::Error> {
+    let run_dir = std::fs::read_dir(place.run_base()).unwrap().next().unwrap().unwrap().path();
+    let mut options = PgConnectOptions::new_without_pgpass()
+        .socket(run_dir)
+        .username(user)
+        .database("postgres")
+        .ssl_mode(PgSslMode::Disable);
+    if let Some(password) = password {
+        options = options.password(password);
+    }
+    sqlx::PgConnection::connect_with(&options).await.map(drop)
+}
+
+#[tokio::test]
+async fn who_knows_the_socket_but_no_password_does_not_get_in() {
+    let place = Place::new();
+    let server = place.start().await;
+    for user in ["postgres", "syndarix"] {
+        for password in [None, Some(""), Some("postgres")] {
+            let error = knock(&place, user, password).await.unwrap_err();
+            assert!(!matches!(error, sqlx::Error::Io(_)), "{user} {password:?}: {error}");
+        }
+    }
+    let file = place.data_dir().join("passwords");
+    assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o600);
+    let secret = std::fs::read_to_string(file).unwrap();
+    knock(&place, "postgres", secret.lines().next()).await.unwrap();
+    let log = std::fs::read_to_string(place.data_dir().join("postgres.log")).unwrap();
+    assert!(secret.lines().all(|password| !log.contains(password)), "a password is in the log");
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn data_of_a_version_without_passwords_gets_them_at_the_next_start_even_after_a_kill() {
+    let place = Place::new();
+    let server = place.start().await;
+    run(server.url(), "create table t as select generate_series(1, 7)").await;
+    let pids = processes(server.pid(), server.url()).await;
+    crate::kill(server.pid());
+    wait_gone(&pids, Duration::from_secs(30)).await;
+    drop(server);
+    // As it was: no file, and a superuser without a password, whom anybody on the socket could be.
+    std::fs::remove_file(place.data_dir().join("passwords")).unwrap();
+    std::fs::write(place.data_dir().join("pgdata/pg_hba.conf"), "local all all trust\n").unwrap();
+
+    let server = place.start().await;
+
+    assert_eq!(count(server.url()).await, 7);
+    assert!(knock(&place, "postgres", None).await.is_err());
     server.stop().await.unwrap();
 }
 

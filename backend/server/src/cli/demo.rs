@@ -66,6 +66,7 @@ impl Demo {
         if global.data_dir.is_none() {
             config.data_dir = config.data_dir.join("demo");
         }
+        config.import_from.extend(demo::places(&config, self.repo.as_deref()));
         let (models, _scripted) = self.models(&config).await?;
         output::line(&format!("starting PostgreSQL and Syndarix in {}", config.data_dir.display()));
         let options = Options { models: Some(models), ..Options::default() };

@@ -31,7 +31,9 @@ pub(super) struct Local {
 impl Local {
     /// Opens the database and brings its schema up to date; nobody is signed in.
     pub(super) async fn open(global: &Global) -> Result<Self, Failure> {
-        let config = global.config()?;
+        let mut config = global.config()?;
+        // Who runs commands on this data directory can read any directory that the process can.
+        config.import_from.push("/".into());
         let session = Session::open(&config).await?;
         match lifecycle::offline(config, session.pool().clone()).await {
             Ok(app) => Ok(Self { router: http::router(app.clone()), app, session, token: None }),

@@ -13,7 +13,7 @@ mod follow;
 mod setup;
 
 pub use follow::{Answers, Follow};
-pub use setup::{Own, Project, project, story};
+pub use setup::{Own, Project, places, project, story};
 
 use crate::{db, lifecycle::StartError};
 use std::path::Path;

@@ -6,7 +6,7 @@ use super::{
     client::Client,
     content::{self, DemoStory},
 };
-use crate::state::App;
+use crate::{config::Config, state::App};
 use chrono::Days;
 use serde_json::{Value, json};
 use std::{
@@ -188,10 +188,24 @@ async fn create(app: &App, client: &Client, name: &str, origin: Option<Origin>) 
     Ok(client.post("/projects", &body).await?)
 }
 
+/// What the demonstration's own project may be imported from, as `import_from` of its settings.
+pub fn places(config: &Config, own: Option<&str>) -> Vec<String> {
+    let text = |path: &Path| path.display().to_string();
+    let own = own.map(|own| match Path::new(own).canonicalize() {
+        Ok(path) => text(&path),
+        Err(_) => RemoteSource::parse(own).ok().and_then(|source| source.host()).unwrap_or_default(),
+    });
+    [text(&source_dir(config))].into_iter().chain(own).collect()
+}
+
+fn source_dir(config: &Config) -> PathBuf {
+    config.data_dir.join("source")
+}
+
 /// Makes the repository that the project is imported from, as somebody's repository would be: with a history.
 async fn source_repository(app: &App) -> Result<String, Error> {
     let failed = |error: &dyn std::fmt::Display| Error::Setup(format!("cannot make the repository: {error}"));
-    let dir = app.config.data_dir.join("source");
+    let dir = source_dir(&app.config);
     let git = Git::new(&app.config.data_dir.join("git-home")).map_err(|error| failed(&error))?;
     let forge = LocalForge::new(git, &dir, &dir.join("worktrees")).map_err(|error| failed(&error))?;
     let commits = content::commits().map_err(|error| failed(&error))?;

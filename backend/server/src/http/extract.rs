@@ -9,6 +9,7 @@ use axum::{
 };
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
+use std::sync::Arc;
 use syndarix_domain::{
     actor::Actor,
     ids::{AgentId, ProjectId, RunId, UserId},
@@ -39,6 +40,8 @@ pub enum CallerKind {
         project: ProjectId,
         /// In which run.
         run: RunId,
+        /// What its token allows, as `<server>:read` or `<server>:write`.
+        capabilities: Arc<[String]>,
     },
 }
 
@@ -76,9 +79,18 @@ impl FromRequestParts<App> for Caller {
                 ApiError::unauthenticated("sign in first: send `Authorization: Bearer <access token>`")
             })?;
         let caller = auth::identify(app, token).await?;
+        if matches!(caller.kind, CallerKind::Agent { .. }) && changes_outside_of_projects(parts) {
+            return Err(ApiError::forbidden("this is for people, not for agents"));
+        }
         parts.extensions.insert(caller.clone());
         Ok(caller)
     }
+}
+
+/// What an agent changes is in its own project; the door to that asks for more.
+fn changes_outside_of_projects(parts: &Parts) -> bool {
+    let project = parts.uri.path().split('/').skip_while(|part| *part != "projects").nth(1);
+    !parts.method.is_safe() && project.is_none_or(str::is_empty)
 }
 
 /// A JSON body that is well-formed, of the right shape, and without unknown meaning; wrong ones are named by field.

@@ -9,6 +9,7 @@ use axum::{
 };
 use std::marker::PhantomData;
 use syndarix_domain::{actor::Actor, ids::ProjectId};
+use syndarix_mcp_kit::{Access, allows};
 use uuid::Uuid;
 
 /// A role in a project, weakest first.
@@ -69,10 +70,12 @@ pub trait Level: Send + Sync + 'static {
     const ROLE: ProjectRole;
     /// Agents of the project may use it too.
     const AGENTS: bool;
+    /// What an agent's token must allow.
+    const ACCESS: Access;
 }
 
 macro_rules! levels {
-    ($($(#[$doc:meta])* $name:ident => $role:ident, $agents:literal;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident => $role:ident, $agents:literal, $access:ident;)*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, Copy)]
         pub struct $name;
@@ -80,21 +83,22 @@ macro_rules! levels {
         impl Level for $name {
             const ROLE: ProjectRole = ProjectRole::$role;
             const AGENTS: bool = $agents;
+            const ACCESS: Access = Access::$access;
         }
     )*};
 }
 
 levels! {
     /// Reading; agents may read their own project.
-    View => Viewer, true;
+    View => Viewer, true, Read;
     /// What agents do through their tools, and editors by hand.
-    Work => Editor, true;
+    Work => Editor, true, Write;
     /// What only people change.
-    Edit => Editor, false;
+    Edit => Editor, false, Write;
     /// Deciding: never an agent.
-    Approve => Approver, false;
+    Approve => Approver, false, Write;
     /// Members, policy, budget.
-    Admin => Admin, false;
+    Admin => Admin, false, Write;
 }
 
 /// Proof that this caller may do this in this project.
@@ -142,7 +146,7 @@ impl<L: Level> FromRequestParts<App> for ProjectScope<L> {
             .and_then(|(_, value)| value.parse::<Uuid>().ok())
             .map(ProjectId)
             .ok_or_else(|| ApiError::not_found("project"))?;
-        authorize::<L>(app, caller, project).await
+        authorize::<L>(app, caller, project, group_of(parts.uri.path())).await
     }
 }
 
@@ -151,13 +155,17 @@ async fn authorize<L: Level>(
     app: &App,
     caller: Caller,
     project: ProjectId,
+    group: &str,
 ) -> Result<ProjectScope<L>, ApiError> {
-    let role = match caller.kind {
-        CallerKind::Agent { project: own, .. } if own != project => None,
+    let role = match &caller.kind {
+        CallerKind::Agent { project: own, .. } if *own != project => None,
         CallerKind::Agent { .. } if !L::AGENTS => {
             return Err(ApiError::forbidden("agents may not do this: it is for people"));
         }
-        CallerKind::Agent { .. } => Some(ProjectRole::Editor),
+        CallerKind::Agent { capabilities, .. } => {
+            check_capability(capabilities, group, L::ACCESS)?;
+            Some(ProjectRole::Editor)
+        }
         CallerKind::User(user) => role_of(app, project, user.0).await?,
     };
     // A stranger learns nothing, not even that the project is there.
@@ -170,6 +178,33 @@ async fn authorize<L: Level>(
         )));
     }
     Ok(ProjectScope { project, caller, role, level: PhantomData })
+}
+
+/// What of a project a path is about: the word after the project's id.
+fn group_of(path: &str) -> &str {
+    path.split('/').skip_while(|part| *part != "projects").nth(2).unwrap_or_default()
+}
+
+/// The tool server through which agents get at a group, and whose capability they need for it.
+fn server_of(group: &str) -> Option<&'static str> {
+    match group {
+        "issues" => Some("issues"),
+        "knowledge" => Some("knowledge-base"),
+        "pull-requests" => Some("git"),
+        _ => None,
+    }
+}
+
+/// A token is for what its tools do: reading the rest of its own project is free, writing the rest is not allowed.
+fn check_capability(held: &[String], group: &str, access: Access) -> Result<(), ApiError> {
+    let allowed = match server_of(group) {
+        Some(server) => allows(held, server, access),
+        None => access == Access::Read,
+    };
+    if allowed {
+        return Ok(());
+    }
+    Err(ApiError::forbidden(format!("the agent's token does not allow to {} here", access.as_str())))
 }
 
 async fn role_of(app: &App, project: ProjectId, user: Uuid) -> Result<Option<ProjectRole>, ApiError> {

@@ -8,7 +8,8 @@ use crate::{
 use sqlx::{Connection, PgConnection, PgPool, postgres::PgConnectOptions};
 use std::{
     fs::{self, File, OpenOptions},
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     str::FromStr,
     time::{Duration, Instant},
@@ -74,7 +75,7 @@ impl Database {
         let server = syndarix_postgres::start(options.clone()).await?;
         let connect = PgConnectOptions::from_str(server.url()).map_err(StartError::DatabaseUrl)?;
         let address_file = config.data_dir.join(ADDRESS_FILE);
-        fs::write(&address_file, server.url())
+        publish(&address_file, server.url())
             .map_err(|source| StartError::DataDir { path: address_file.clone(), source })?;
         let stop = CancellationToken::new();
         let task = keep(server, options, stop.clone());
@@ -109,6 +110,14 @@ impl Database {
         }
         drop(fs::remove_file(&keeper.address_file));
     }
+}
+
+/// For this user alone: the address holds the password.
+fn publish(path: &Path, url: &str) -> io::Result<()> {
+    let new = path.with_extension("new");
+    drop(fs::remove_file(&new));
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?.write_all(url.as_bytes())?;
+    fs::rename(&new, path)
 }
 
 #[expect(clippy::disallowed_methods, reason = "awaited by Database::close through its own handle")]

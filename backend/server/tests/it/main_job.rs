@@ -35,6 +35,7 @@ fn config(dir: &Path, database: &str) -> Config {
     config.database_url = Some(url.into());
     // What the machine can do is not what is tested here.
     config.minimum_isolation = "none".into();
+    config.import_from = demo::places(&config, None);
     config.max_connections = 12;
     config.agent_concurrency = 8;
     config

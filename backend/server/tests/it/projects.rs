@@ -92,11 +92,53 @@ async fn an_empty_project_begins_with_a_readme_and_everything_it_counts_by() {
     assert_eq!(tree.len(), 1);
 }
 
+async fn allowing(roots: &[&std::path::Path]) -> TestApp {
+    let roots = roots.iter().map(|root| root.display().to_string()).collect();
+    TestApp::start_with(|config| config.import_from = roots).await
+}
+
+#[tokio::test]
+async fn only_directories_that_the_operator_named_are_imported_and_never_the_data_directory() {
+    let (named, other) = (repository(), repository());
+    let app = allowing(&[named.path(), "/var".as_ref()]).await;
+    let maria = app.user("maria").await;
+    let inside = app.app.config.data_dir.join("mail");
+    std::fs::create_dir_all(&inside).unwrap();
+    let way_out = named.path().join("way-out");
+    std::os::unix::fs::symlink(other.path(), &way_out).unwrap();
+    for refused in [other.path(), &inside, &way_out, "/etc".as_ref(), "/nowhere/at/all".as_ref()] {
+        let (status, problem) =
+            post_project(&app, &maria, json!({ "source": "path", "location": refused })).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{refused:?}: {problem}");
+        let message = problem["errors"][0]["message"].as_str().unwrap_or_default();
+        assert!(message.contains("SYNDARIX_IMPORT_FROM"), "{refused:?}: {problem}");
+    }
+    let (status, problem) =
+        post_project(&app, &maria, json!({ "source": "path", "location": named.path() })).await;
+    assert_eq!(status, StatusCode::CREATED, "{problem}");
+    app.run_jobs().await;
+}
+
+#[tokio::test]
+async fn a_host_of_a_private_network_is_asked_only_if_the_operator_named_it() {
+    for (named, asked) in [(Vec::new(), false), (vec!["localhost".to_owned()], true)] {
+        let app = TestApp::start_with(|config| config.import_from = named).await;
+        let maria = app.user("maria").await;
+        let source = json!({ "source": "url", "location": "https://localhost:1/x.git" });
+        let (_, project) = post_project(&app, &maria, source).await;
+        app.run_jobs().await;
+        let view = read(&app, &maria, &project).await;
+        assert_eq!(view["repository"]["state"], "failed", "{view}");
+        let detail = view["repository"]["detail"].as_str().unwrap();
+        assert_eq!(detail.contains("private network"), !asked, "{detail}");
+    }
+}
+
 #[tokio::test]
 async fn a_repository_on_this_machine_is_imported_with_its_own_default_branch() {
-    let app = TestApp::start().await;
-    let maria = app.user("maria").await;
     let source = repository();
+    let app = allowing(&[source.path()]).await;
+    let maria = app.user("maria").await;
     let location = source.path().canonicalize().unwrap();
     let (status, project) =
         post_project(&app, &maria, json!({ "source": "path", "location": location })).await;
@@ -110,9 +152,9 @@ async fn a_repository_on_this_machine_is_imported_with_its_own_default_branch() 
 
 #[tokio::test]
 async fn a_repository_that_cannot_be_read_is_told_and_tried_again_from_elsewhere() {
-    let app = TestApp::start().await;
+    let (nothing, source) = (tempfile::tempdir().unwrap(), repository());
+    let app = allowing(&[nothing.path(), source.path()]).await;
     let maria = app.user("maria").await;
-    let nothing = tempfile::tempdir().unwrap();
     let (_, project) =
         post_project(&app, &maria, json!({ "source": "path", "location": nothing.path() })).await;
     app.run_jobs().await;
@@ -126,7 +168,6 @@ async fn a_repository_that_cannot_be_read_is_told_and_tried_again_from_elsewhere
     let (status, problem) = app.post(&retry, &maria, json!({})).await;
     assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &json!("repository_not_failed")));
     app.run_jobs().await;
-    let source = repository();
     let body = json!({ "repository": { "source": "path", "location": source.path() } });
     let (status, _) = app.post(&retry, &maria, body).await;
     assert_eq!(status, StatusCode::OK);
@@ -152,7 +193,7 @@ async fn an_import_whose_job_was_given_up_can_be_tried_again() {
 
 #[tokio::test]
 async fn a_location_that_cannot_be_one_is_refused_before_anything_is_made() {
-    let app = TestApp::start().await;
+    let app = allowing(&["/".as_ref()]).await;
     let maria = app.user("maria").await;
     let own = app.app.config.repositories();
     let wrong = [
@@ -176,7 +217,7 @@ async fn a_location_that_cannot_be_one_is_refused_before_anything_is_made() {
 
 #[tokio::test]
 async fn another_projects_repository_cannot_be_imported_through_a_link() {
-    let app = TestApp::start().await;
+    let app = allowing(&["/".as_ref()]).await;
     let (maria, otto) = (app.user("maria").await, app.user("otto").await);
     let victim = app.project(&maria).await;
     let inside = std::fs::read_dir(app.app.config.repositories()).unwrap();

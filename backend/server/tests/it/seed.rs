@@ -26,7 +26,12 @@ impl Seeded {
 
     /// A token for the agent's calls to one MCP server, and to the backend.
     pub(crate) fn agent_token(&self, app: &TestApp, server: &str) -> String {
-        let caps = vec![format!("{server}:read"), format!("{server}:write")];
+        self.agent_token_with(app, server, &[&format!("{server}:write")])
+    }
+
+    /// The same with these capabilities.
+    pub(crate) fn agent_token_with(&self, app: &TestApp, server: &str, caps: &[&str]) -> String {
+        let caps = caps.iter().map(|cap| (*cap).to_owned()).collect();
         let bound = (ProjectId(self.project), RunId(self.run));
         app.app.keys.sign_service(server, AgentId(self.agent), bound, caps, app.app.store.new_id()).unwrap()
     }
@@ -39,14 +44,17 @@ pub(crate) async fn project_of(app: &TestApp, name: &str) -> Seeded {
     let user_token = app.user(name).await;
     let project: Uuid = app.project(&user_token).await.parse().unwrap();
     let (agent_type, agent) = (app.app.store.new_id(), app.app.store.new_id());
+    let run = app.app.store.new_id();
     let sql = format!(
         "insert into agent_type (id, organisation_id, name, role, version, updated_at)
              select '{agent_type}', organisation_id, 'Seeded', 'engineer', 1, now() from project where id = '{project}';
          insert into agent (id, project_id, agent_type_id, type_version, role, name, status, last_activity_at, created_at)
-             values ('{agent}', '{project}', '{agent_type}', 1, 'engineer', 'Ada of {name}', 'active', now(), now())"
+             values ('{agent}', '{project}', '{agent_type}', 1, 'engineer', 'Ada of {name}', 'active', now(), now());
+         insert into run (id, project_id, version, phase, state, updated_at)
+             values ('{run}', '{project}', 1, 'acting', '{{}}', now())"
     );
     sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(app.app.pool()).await.unwrap();
-    Seeded { project, agent, run: app.app.store.new_id(), user_token }
+    Seeded { project, agent, run, user_token }
 }
 
 /// The MCP server of this name over real HTTP, before the application over real HTTP, and a client of the agent.

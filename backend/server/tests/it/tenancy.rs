@@ -1,6 +1,6 @@
 //! What a stranger sees of somebody else's project: nothing, anywhere.
 
-use crate::support::TestApp;
+use crate::{seed::project_of, support::TestApp};
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 use syndarix::http;
@@ -88,6 +88,91 @@ async fn a_stranger_finds_no_project_behind_any_operation() {
         "these operations look at something before the caller's membership; take `ProjectScope` before the body:\n{}",
         failures.join("\n")
     );
+}
+
+/// What agents do through their tools: all else that changes something is for people.
+const AGENTS_WRITE: &[&str] = &[
+    "comment_on_issue",
+    "comment_on_pull_request",
+    "create_issue",
+    "create_pull_request",
+    "delete_document",
+    "put_document",
+    "reindex_knowledge",
+    "store_document",
+    "update_issue",
+];
+
+#[tokio::test]
+async fn an_agent_never_decides() {
+    let app = TestApp::start().await;
+    let seed = project_of(&app, "maria").await;
+    let everything = ["git:write", "issues:write", "knowledge-base:write", "filesystem:write", "cicd:write"];
+    let token = seed.agent_token_with(&app, "git", &everything);
+    let mut failures = Vec::new();
+    for (method, path, id) in operations() {
+        let is_public = path.contains("/auth/");
+        if method == Method::GET || is_public || AGENTS_WRITE.contains(&id.as_str()) {
+            continue;
+        }
+        let path = filled(&path, &seed.project.to_string());
+        let (status, answer) = app.send(method.clone(), &path, Some(&token), body_for(&method)).await;
+        if status != StatusCode::FORBIDDEN {
+            failures.push(format!("{method} {path} ({id}): {status} {answer}"));
+        }
+    }
+    assert!(failures.is_empty(), "an agent gets further than a refusal:\n{}", failures.join("\n"));
+}
+
+#[tokio::test]
+async fn an_agents_token_is_good_for_what_its_server_does_and_nothing_else() {
+    let app = TestApp::start().await;
+    let seed = project_of(&app, "maria").await;
+    let groups = ["issues", "knowledge/sources", "pull-requests"];
+    for (caps, readable, writes_issues) in [
+        (&["filesystem:write"][..], [false, false, false], false),
+        (&["knowledge-base:read"][..], [false, true, false], false),
+        (&["git:read"][..], [false, false, true], false),
+        (&["issues:read"][..], [true, false, false], false),
+        (&["issues:write"][..], [true, false, false], true),
+    ] {
+        let token = seed.agent_token_with(&app, "filesystem", caps);
+        for (group, may) in groups.iter().zip(readable) {
+            let (status, _) = app.get(&seed.path(group), &token).await;
+            assert_eq!(status == StatusCode::OK, may, "{caps:?} {group}: {status}");
+        }
+        let (status, _) = app.post(&seed.path("issues"), &token, json!({ "title": "T" })).await;
+        assert_eq!(status == StatusCode::CREATED, writes_issues, "{caps:?}: {status}");
+        let (status, _) = app.get(&format!("/api/v1/projects/{}", seed.project), &token).await;
+        assert_eq!(status, StatusCode::OK, "{caps:?} reads its own project");
+    }
+}
+
+#[tokio::test]
+async fn an_agents_token_ends_with_its_run_and_with_the_agent() {
+    let app = TestApp::start().await;
+    let seed = project_of(&app, "maria").await;
+    let token = seed.agent_token(&app, "issues");
+    let status = async || app.get(&seed.path("issues"), &token).await.0;
+    let set = async |sql: &str| {
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(app.app.pool()).await.unwrap();
+    };
+    assert_eq!(status().await, StatusCode::OK);
+    for phase in ["succeeded", "failed", "stalled", "cancelled"] {
+        set(&format!("update run set phase = '{phase}'")).await;
+        assert_eq!(status().await, StatusCode::UNAUTHORIZED, "{phase}");
+    }
+    for (phase, agent, expected) in [
+        ("acting", "active", StatusCode::OK),
+        ("acting", "terminated", StatusCode::UNAUTHORIZED),
+        // It ends the step that it is in, and no more.
+        ("acting", "paused", StatusCode::OK),
+        ("waiting", "paused", StatusCode::UNAUTHORIZED),
+    ] {
+        set(&format!("update run set phase = '{phase}'")).await;
+        set(&format!("update agent set status = '{agent}'")).await;
+        assert_eq!(status().await, expected, "{phase} {agent}");
+    }
 }
 
 #[tokio::test]

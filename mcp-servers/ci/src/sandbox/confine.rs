@@ -1,6 +1,8 @@
-//! Landlock: restricts one thread, and so all that it starts.
+//! Landlock and seccomp: restrict one thread, and so all that it starts.
 
 use std::path::{Path, PathBuf};
+
+use super::syscalls;
 
 /// What a confined thread may touch.
 #[derive(Debug, Clone, Default)]
@@ -9,7 +11,7 @@ pub(super) struct Confinement {
     pub(super) read: Vec<PathBuf>,
     /// Writable too.
     pub(super) write: Vec<PathBuf>,
-    /// Whether TCP is open.
+    /// Whether the internet is open.
     pub(super) network: bool,
 }
 
@@ -18,10 +20,6 @@ pub(super) struct Confinement {
 pub(super) struct Enforced {
     /// Whether signals cannot leave (Linux 6.12).
     pub(super) signals: bool,
-    /// Whether TCP is closed (Linux 6.7).
-    pub(super) tcp: bool,
-    /// Whether path sockets are closed (Linux 7.1).
-    pub(super) path_sockets: bool,
 }
 
 /// What of `/proc` programs ask for to count processors and memory; nothing about other processes.
@@ -48,7 +46,7 @@ impl Confinement {
         Self { read, write: vec![worktree.to_owned(), tmp.to_owned()], network }
     }
 
-    /// Restricts the calling thread for good. Fails when the kernel enforces nothing.
+    /// Restricts the calling thread for good. Fails when the kernel enforces nothing, or leaves a socket open.
     #[cfg(target_os = "linux")]
     pub(super) fn restrict_this_thread(&self) -> Result<Enforced, String> {
         use landlock::{
@@ -73,11 +71,10 @@ impl Confinement {
         };
         let status = restrict().map_err(|fault: landlock::RulesetError| fault.to_string())?;
         match status.landlock {
-            LandlockStatus::Available { effective_abi, .. } => Ok(Enforced {
-                signals: effective_abi >= ABI::V6,
-                tcp: effective_abi >= ABI::V4,
-                path_sockets: effective_abi >= ABI::V9,
-            }),
+            LandlockStatus::Available { effective_abi, .. } => {
+                syscalls::close_sockets(self.network)?;
+                Ok(Enforced { signals: effective_abi >= ABI::V6 })
+            }
             _ => Err("the kernel has no Landlock".to_owned()),
         }
     }
@@ -85,7 +82,7 @@ impl Confinement {
     /// Only Linux has Landlock.
     #[cfg(not(target_os = "linux"))]
     pub(super) fn restrict_this_thread(&self) -> Result<Enforced, String> {
-        let _ = (DEVICES, &self.read, &self.write, self.network);
+        let _ = (DEVICES, &self.read, &self.write, self.network, syscalls::close_sockets);
         Err("only Linux has Landlock".to_owned())
     }
 }

@@ -10,8 +10,8 @@ use serde::Serialize;
 pub enum Level {
     /// Limits and an empty environment only: the command can read and write what the server can.
     None,
-    /// Landlock: files and TCP by allow-list; no signals and abstract sockets to the outside. UDP, path
-    /// sockets and `stat` stay possible.
+    /// Landlock and seccomp: files by allow-list, no sockets; from Linux 6.12 on no signals to the outside. `stat`
+    /// stays possible.
     Landlock,
     /// Own mounts, processes, network, IPC: nothing else of the machine can even be named.
     Namespaces,

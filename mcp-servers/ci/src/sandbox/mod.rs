@@ -2,32 +2,34 @@
 //!
 //! Invariants, at every level above `none`: the environment is empty but for a short list; only the
 //! worktree (not its `.git`) and a private temporary directory are writable; only the system and the
-//! toolchains of `PATH` are readable; there is no network unless it was allowed; processes, CPU, memory,
-//! files and output are bounded; and when the command ends, is cancelled or runs out of time, everything
-//! it has started ends too. Every result says which [`Isolation`] was in force. Below the configured
+//! toolchains of `PATH` are readable; there is no network unless it was allowed, and never a socket of another
+//! program on this machine; processes, CPU, memory, files and output are bounded; and when the command ends, is
+//! cancelled or runs out of time, everything it has started ends too, and so it does after a server that was killed. Every result says which [`Isolation`] was in force. Below the configured
 //! minimum nothing runs at all.
 //!
 //! Which level is possible is found out by doing it: [`Sandbox::probe`] runs a real command at each level.
 
+mod claim;
 mod confine;
 mod guard;
 mod identity;
+mod leftover;
 mod level;
 mod limits;
 mod output;
 mod plan;
 mod probe;
 mod runner;
+mod syscalls;
 mod toolchain;
 
 use std::{
-    collections::BTreeSet,
     ffi::OsString,
     io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         mpsc::{Receiver, Sender, channel},
     },
     time::Duration,
@@ -37,6 +39,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    claim::Claim,
     guard::GitAside,
     identity::Users,
     plan::{Helpers, Order},
@@ -66,6 +69,8 @@ pub struct SandboxConfig {
     pub bubblewrap: Option<PathBuf>,
     /// Commands under way at one time; more wait.
     pub max_jobs: usize,
+    /// Longest wait for one of these places. The command's own time begins after it.
+    pub queue_limit: Duration,
 }
 
 impl Default for SandboxConfig {
@@ -78,6 +83,7 @@ impl Default for SandboxConfig {
             toolchains: Toolchains::of_this_process(),
             bubblewrap: None,
             max_jobs: std::thread::available_parallelism().map_or(2, usize::from),
+            queue_limit: Duration::from_secs(4 * 60),
         }
     }
 }
@@ -117,6 +123,14 @@ pub enum SandboxError {
     /// Another command runs in the same worktree.
     #[error("another command is running in this worktree; wait until it is over")]
     Busy,
+    /// All places for commands were taken for too long.
+    #[error("other commands took all {places} places of this machine for {} s; try again later", waited.as_secs())]
+    Full {
+        /// How many run at one time.
+        places: usize,
+        /// How long this one waited.
+        waited: Duration,
+    },
     /// The user that commands get cannot get to the worktree.
     #[error(
         "the worktree lies below a directory that is closed to other users; keep the workspaces where \
@@ -150,7 +164,6 @@ struct Inner {
     setup: Setup,
     refusal: Option<String>,
     users: Users,
-    busy: Mutex<BTreeSet<PathBuf>>,
     slots: Arc<tokio::sync::Semaphore>,
 }
 
@@ -163,20 +176,17 @@ impl Sandbox {
         let found = probe::strongest(&config, &helpers, &users);
         let slots = Arc::new(tokio::sync::Semaphore::new(config.max_jobs.max(1)));
         tracing::info!(level = %found.setup.isolation.level, detail = found.setup.isolation.detail, "command isolation");
-        Self(Arc::new(Inner {
-            config,
-            helpers,
-            setup: found.setup,
-            refusal: found.refusal,
-            users,
-            busy: Mutex::default(),
-            slots,
-        }))
+        Self(Arc::new(Inner { config, helpers, setup: found.setup, refusal: found.refusal, users, slots }))
     }
 
     /// The isolation that commands get on this machine.
     pub fn isolation(&self) -> &Isolation {
         &self.0.setup.isolation
+    }
+
+    /// Longest wait for a free place.
+    pub(crate) fn queue_limit(&self) -> Duration {
+        self.0.config.queue_limit
     }
 
     /// Why commands are refused on this machine, if they are.
@@ -189,17 +199,18 @@ impl Sandbox {
         if let Some(refusal) = &self.0.refusal {
             return Err(SandboxError::TooWeak(refusal.clone()));
         }
-        let claim = Claim::take(&self.0, &job.worktree)?;
+        let claim = Claim::take(&job.worktree)?;
         let slot = tokio::select! {
-            slot = Arc::clone(&self.0.slots).acquire_owned() => slot.map_err(|_| SandboxError::Cancelled)?,
+            slot = self.0.slot() => slot?,
             () = cancel.cancelled() => return Err(SandboxError::Cancelled),
         };
+        let inner = Arc::clone(&self.0);
         let (sender, receiver) = channel();
         let stop = CancelOnDrop(sender.clone());
         let mut work = tokio::task::spawn_blocking(move || {
             // Held until the command is gone, even when nobody waits for it any more.
             let (claim, _slot) = (claim, slot);
-            claim.inner.run_blocking(&job, sender, &receiver)
+            inner.run_blocking(&job, &claim, (sender, &receiver))
         });
         let joined = tokio::select! {
             joined = &mut work => joined,
@@ -209,28 +220,6 @@ impl Sandbox {
             }
         };
         joined.map_err(io::Error::other)?
-    }
-}
-
-/// A worktree in which one command runs.
-struct Claim {
-    inner: Arc<Inner>,
-    worktree: PathBuf,
-}
-
-impl Claim {
-    fn take(inner: &Arc<Inner>, worktree: &Path) -> Result<Self, SandboxError> {
-        let mut busy = inner.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        if !busy.insert(worktree.to_owned()) {
-            return Err(SandboxError::Busy);
-        }
-        Ok(Self { inner: Arc::clone(inner), worktree: worktree.to_owned() })
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.inner.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.worktree);
     }
 }
 
@@ -244,11 +233,20 @@ impl Drop for CancelOnDrop {
 }
 
 impl Inner {
+    /// A place among those that run at one time.
+    async fn slot(&self) -> Result<tokio::sync::OwnedSemaphorePermit, SandboxError> {
+        let waited = self.config.queue_limit;
+        match tokio::time::timeout(waited, Arc::clone(&self.slots).acquire_owned()).await {
+            Ok(slot) => slot.map_err(|_| SandboxError::Cancelled),
+            Err(_) => Err(SandboxError::Full { places: self.config.max_jobs.max(1), waited }),
+        }
+    }
+
     fn run_blocking(
         &self,
         job: &Job,
-        sender: Sender<Event>,
-        receiver: &Receiver<Event>,
+        claim: &Claim,
+        events: (Sender<Event>, &Receiver<Event>),
     ) -> Result<Finished, SandboxError> {
         let helpers = self.helpers.as_ref().map_err(|why| SandboxError::TooWeak(why.clone()))?;
         let attempt = Attempt {
@@ -258,7 +256,7 @@ impl Inner {
             level: self.setup.isolation.level,
             own_user: self.setup.own_user,
         };
-        let raw = attempt.run(job, (sender, receiver))?;
+        let raw = attempt.run(job, Some(claim), events)?;
         if raw.cancelled {
             return Err(SandboxError::Cancelled);
         }
@@ -283,8 +281,15 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// Prepares the surroundings, runs, and puts everything back.
-    fn run(&self, job: &Job, events: (Sender<Event>, &Receiver<Event>)) -> Result<Raw, SandboxError> {
+    fn run(
+        &self,
+        job: &Job,
+        claim: Option<&Claim>,
+        events: (Sender<Event>, &Receiver<Event>),
+    ) -> Result<Raw, SandboxError> {
         let scratch = scratch()?;
+        // Before anything else: what an earlier server left would go on changing what is prepared here.
+        let mark = claim.map(|claim| claim.mark(scratch.path())).transpose()?;
         let user = self.own_user.then(|| self.users.take(&job.worktree));
         let mut aside = None;
         if let Some(user) = &user {
@@ -310,7 +315,8 @@ impl Attempt<'_> {
             scratch: scratch.path(),
             command: &job.command,
         };
-        let plan = order.plan().map_err(io::Error::other)?;
+        let mut plan = order.plan().map_err(io::Error::other)?;
+        plan.mark = mark;
         let raw = runner::execute(plan, job.timeout, events)?;
         drop(aside);
         Ok(raw)

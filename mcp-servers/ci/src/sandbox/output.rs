@@ -51,7 +51,8 @@ impl Capture {
             bytes.extend_from_slice(format!("\n[... {left_out} bytes left out ...]\n").as_bytes());
         }
         bytes.extend_from_slice(self.tail.make_contiguous());
-        let text = String::from_utf8_lossy(&bytes).into_owned();
+        // PostgreSQL keeps no NUL characters.
+        let text = String::from_utf8_lossy(&bytes).replace('\0', "\u{FFFD}");
         Output { text, truncated: left_out > 0, total_bytes: self.total }
     }
 }
@@ -68,6 +69,13 @@ mod tests {
         capture.push(b"two\n");
         let expected = Output { text: "one\ntwo\n".to_owned(), truncated: false, total_bytes: 8 };
         assert_eq!(capture.finish(), expected);
+    }
+
+    #[test]
+    fn bytes_that_no_database_keeps_are_replaced() {
+        let mut capture = Capture::new(64);
+        capture.push(b"a\0b\xff");
+        assert_eq!(capture.finish().text, "a\u{FFFD}b\u{FFFD}");
     }
 
     proptest! {

@@ -6,12 +6,14 @@
 use std::{
     collections::BTreeSet,
     ffi::OsString,
+    fs::File,
     path::{Path, PathBuf},
 };
 
 use super::{
     confine::Confinement,
     identity::{is_reachable_by_others, is_root},
+    leftover,
     level::Level,
     limits::Limits,
     runner::Sweep,
@@ -23,6 +25,10 @@ const HELPER_DIRS: [&str; 6] =
     ["/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/local/sbin"];
 /// The script that builds a file tree in fresh namespaces.
 const NAMESPACE_SCRIPT: &str = include_str!("namespace.sh");
+/// Keeps the mark of the command, which comes as standard input, open in all that it starts.
+const HOLD_THE_MARK: &str = r#"exec 9<&0 0</dev/null; exec "$@""#;
+/// Ends the command when the thread ends that started it, which waits for it: when the server is killed.
+const END_WITH_PARENT: &str = "--pdeathsig=KILL";
 /// Devices without state.
 const DEVICES: [&str; 5] = ["/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero"];
 
@@ -76,6 +82,8 @@ pub(super) struct Plan {
     pub(super) directory: PathBuf,
     pub(super) confinement: Option<Confinement>,
     pub(super) sweep: Sweep,
+    /// A file that every process of the command has open.
+    pub(super) mark: Option<File>,
     pub(super) output_bytes: usize,
 }
 
@@ -115,11 +123,12 @@ impl Order<'_> {
         let confinement = (self.level == Level::Landlock)
             .then(|| Confinement::new(readable(), self.worktree, &self.tmp(), self.network));
         Ok(Plan {
-            argv,
+            argv: self.bound_to_parent(argv),
             env: self.environment(),
             directory: if self.level.has_mounts() { "/".into() } else { self.worktree.to_owned() },
             confinement,
             sweep: self.sweep(),
+            mark: None,
             output_bytes: self.limits.output_bytes,
         })
     }
@@ -164,11 +173,17 @@ impl Order<'_> {
                 argv: [&[self.helpers.setpriv.clone().into()], become_user(id).as_slice()].concat(),
                 sh: self.helpers.sh.clone(),
             },
-            None => Sweep::Domain {
-                sh: self.helpers.sh.clone(),
-                marker: format!("TMPDIR={}", self.tmp().display()),
-            },
+            None => Sweep::Domain { sh: self.helpers.sh.clone(), marker: leftover::variable(self.scratch) },
         }
+    }
+
+    fn bound_to_parent(&self, argv: Vec<OsString>) -> Vec<OsString> {
+        let mut bound: Vec<OsString> =
+            vec![self.helpers.setpriv.clone().into(), END_WITH_PARENT.into(), "--".into()];
+        bound.extend([self.helpers.sh.clone().into(), "-c".into(), HOLD_THE_MARK.into()]);
+        bound.push("syndarix-sandbox".into());
+        bound.extend(argv);
+        bound
     }
 
     /// Limits, then privileges, then the command.
@@ -187,7 +202,8 @@ impl Order<'_> {
             }
             None => {}
         }
-        argv.extend(["--no-new-privs".into(), "--".into()]);
+        // The kernel forgets it when the user changes.
+        argv.extend([END_WITH_PARENT, "--no-new-privs", "--"].map(OsString::from));
         argv.extend(self.command.iter().cloned());
         argv
     }

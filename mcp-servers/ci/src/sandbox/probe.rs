@@ -14,12 +14,17 @@ use super::{
 
 /// Longest time for one level; it takes some milliseconds.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Says `works` when the worktree is writable and neither a file beside it nor its `.git` is in reach.
+/// Says `works` when the worktree is writable, neither a file beside it nor its `.git` is in reach, and the network is
+/// another one than the server's, if that is named. Where there are no namespaces, the thread that starts the command
+/// has tried the network itself.
 const SHUT_IN: &str = r#"
 echo a > mine && echo b > "$TMPDIR/mine" || exit 1
 cat "$1" 2>/dev/null && exit 2
 (echo c > "$2") 2>/dev/null
 (echo d > .git/config) 2>/dev/null && [ -s "$3" ] && exit 3
+if [ -n "$4" ]; then
+  network=$(readlink /proc/self/ns/net) && [ "$network" != "$4" ] || exit 4
+fi
 echo works
 "#;
 /// The same without walls.
@@ -69,7 +74,7 @@ fn nothing(why: &str) -> Found {
 fn works(attempt: &Attempt<'_>) -> Result<Raw, String> {
     let (place, job) = job(attempt).map_err(|fault| fault.to_string())?;
     let (sender, receiver) = channel();
-    let raw = attempt.run(&job, (sender, &receiver)).map_err(|fault| match fault {
+    let raw = attempt.run(&job, None, (sender, &receiver)).map_err(|fault| match fault {
         super::SandboxError::Io(fault) => fault.to_string(),
         other => other.to_string(),
     })?;
@@ -98,6 +103,11 @@ fn job(attempt: &Attempt<'_>) -> io::Result<(TempDir, Job)> {
     std::fs::write(&git_config, "")?;
     let script = if attempt.level == Level::None { NOT_SHUT_IN } else { SHUT_IN };
     let argument = |path: &Path| OsString::from(path);
+    let network = if attempt.level.has_mounts() && !attempt.config.network {
+        std::fs::read_link("/proc/self/ns/net")?.into()
+    } else {
+        OsString::new()
+    };
     let command = vec![
         attempt.helpers.sh.clone().into(),
         "-c".into(),
@@ -106,6 +116,7 @@ fn job(attempt: &Attempt<'_>) -> io::Result<(TempDir, Job)> {
         argument(&secret),
         argument(&planted),
         argument(&git_config),
+        network,
     ];
     Ok((place, Job { worktree, command, timeout: TIMEOUT }))
 }
@@ -118,17 +129,17 @@ fn describe(level: Level, own_user: bool, enforced: Option<Enforced>, config: &S
             format!("Own file tree, processes and IPC; {network}; runs as {user}.")
         }
         Level::Landlock => {
-            let mut open = vec!["UDP", "reading file attributes"];
-            if let Some(enforced) = enforced {
-                open.extend((!enforced.tcp).then_some("TCP"));
-                open.extend((!enforced.path_sockets).then_some("path sockets"));
-                open.extend((!enforced.signals && !own_user).then_some("signals to the same user"));
-                open.extend((!own_user).then_some("changing modes and times of the same user's files"));
-            }
-            let network = if config.network { "network allowed" } else { "no TCP" };
-            format!("Files by allow-list; {network}; runs as {user}; still open: {}.", open.join(", "))
+            let mut open = vec!["reading file attributes"];
+            let signals = enforced.is_some_and(|enforced| enforced.signals);
+            open.extend((!signals && !own_user).then_some("signals to the same user"));
+            open.extend((!own_user).then_some("changing modes and times of the same user's files"));
+            let network = if config.network { "network allowed" } else { "no network" };
+            format!(
+                "Files by allow-list; {network}, no Unix sockets; runs as {user}; still open: {}.",
+                open.join(", ")
+            )
         }
-        Level::None => format!("Limits and an empty environment only; runs as {user}."),
+        Level::None => format!("Limits and an empty environment only; the network is open; runs as {user}."),
     }
 }
 

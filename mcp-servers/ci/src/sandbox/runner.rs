@@ -22,11 +22,12 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid},
+    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
 };
 
 use super::{
     confine::Enforced,
+    leftover,
     output::{Capture, Output},
     plan::Plan,
 };
@@ -37,8 +38,6 @@ const END_TIMEOUT: Duration = Duration::from_secs(10);
 const KILL_AGAIN: Duration = Duration::from_millis(20);
 /// Longest wait for output after the end: something else may hold the pipe.
 const OUTPUT_GRACE: Duration = Duration::from_secs(2);
-/// Rounds of looking for marked processes: each may have started another meanwhile.
-const MARKER_ROUNDS: usize = 5;
 
 /// How processes that left the command's process group are found.
 #[derive(Debug)]
@@ -152,12 +151,16 @@ fn run(plan: &Plan, writer: PipeWriter, live: &Live) -> io::Result<Ended> {
 
 fn start(plan: &Plan, writer: PipeWriter) -> io::Result<Child> {
     let (program, args) = plan.argv.split_first().ok_or_else(|| io::Error::other("an empty command"))?;
+    let mark = match &plan.mark {
+        Some(mark) => Stdio::from(mark.try_clone()?),
+        None => Stdio::null(),
+    };
     Command::new(program)
         .args(args)
         .env_clear()
         .envs(plan.env.iter().map(|(name, value)| (name, value)))
         .current_dir(&plan.directory)
-        .stdin(Stdio::null())
+        .stdin(mark)
         .stdout(writer.try_clone()?)
         .stderr(writer)
         .process_group(0)
@@ -190,7 +193,7 @@ fn sweep(sweep: &Sweep, enforced: Option<Enforced>) {
                 let argv = [sh.into(), "-c".into(), script.into(), "sweep".into(), server.into()];
                 quietly(&argv);
             }
-            end_marked(marker);
+            leftover::end(marker, None);
         }
     }
 }
@@ -201,24 +204,6 @@ fn quietly(line: &[OsString]) {
     command.args(args).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     if let Err(fault) = command.status() {
         tracing::warn!(%fault, "could not look for processes that the command left behind");
-    }
-}
-
-/// Ends processes whose environment says whose they are. The last resort: one that has cleared its
-/// environment is not found.
-fn end_marked(marker: &str) {
-    for _ in 0..MARKER_ROUNDS {
-        let Ok(entries) = std::fs::read_dir("/proc") else { return };
-        let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
-        let found = pids.filter(|pid| {
-            std::fs::read(format!("/proc/{pid}/environ"))
-                .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|entry| entry == marker.as_bytes()))
-        });
-        let ended =
-            found.filter_map(Pid::from_raw).filter(|pid| kill_process(*pid, Signal::KILL).is_ok()).count();
-        if ended == 0 {
-            return;
-        }
     }
 }
 

@@ -25,6 +25,23 @@ async fn a_commit_holds_all_changes_the_agents_name_and_the_steps_id() {
 }
 
 #[tokio::test]
+async fn what_a_killed_write_left_is_not_committed_and_is_removed_once_it_is_old() {
+    let f = Fixture::new().await;
+    f.write("new.py", "x\n");
+    f.write("src/.syndarix-1-2.tmp", "half\n");
+    f.write(".syndarix-1-3.tmp", "old\n");
+    let an_hour_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    std::fs::File::open(f.path(".syndarix-1-3.tmp")).unwrap().set_modified(an_hour_ago).unwrap();
+
+    let made = f.ok("commit", json!({ "message": "Add" })).await;
+
+    assert_eq!(made["files"].as_array().unwrap().len(), 1, "{made}");
+    assert_eq!(made["files"][0]["path"], "new.py");
+    assert!(f.path("src/.syndarix-1-2.tmp").exists(), "it may be under way");
+    assert!(!f.path(".syndarix-1-3.tmp").exists());
+}
+
+#[tokio::test]
 async fn a_repeated_step_makes_no_second_commit() {
     let f = Fixture::new().await;
     f.write("new.py", "x\n");

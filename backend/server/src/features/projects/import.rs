@@ -1,6 +1,9 @@
 //! The job `repository.import`: brings a project's repository, and says how that went.
 
-use super::repository::{Source, awaited};
+use super::{
+    places,
+    repository::{Source, awaited},
+};
 use crate::{
     db::{Author, Error},
     features::{job, knowledge},
@@ -60,7 +63,10 @@ impl Import {
     async fn bring(&self, project: ProjectId, source: &Source, new: (&str, Timestamp)) -> Brought {
         let brought = match source.remote(&self.app.config) {
             Err(detail) => return Brought::Failed { detail, passes: false },
-            Ok(Some(remote)) => self.app.forge.import_repository(project.0, &remote).await,
+            Ok(Some(remote)) => match places::check_host(&remote, &self.app.config).await {
+                Err(detail) => return Brought::Failed { detail, passes: false },
+                Ok(()) => self.app.forge.import_repository(project.0, &remote).await,
+            },
             Ok(None) => match first_commit(new) {
                 Ok(commit) => self.app.forge.create_repository(project.0, &[commit]).await,
                 Err(error) => Err(error),

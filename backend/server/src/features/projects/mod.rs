@@ -12,6 +12,7 @@ mod import;
 mod journal;
 mod me;
 mod members;
+mod places;
 mod policy;
 mod repository;
 mod settings;

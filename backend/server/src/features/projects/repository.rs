@@ -1,6 +1,6 @@
 //! Where a project's repository comes from, and trying again when it did not come.
 
-use super::{import, view::ProjectView};
+use super::{import, places, view::ProjectView};
 use crate::{
     config::Config,
     db::{Author, Error, Uow},
@@ -34,10 +34,13 @@ pub enum Source {
 
 impl Source {
     /// What git is given to fetch from. None: there is nothing to fetch.
+    ///
+    /// Whether somebody may name this directory was decided when they did: an operator's command may name more than the
+    /// process that does the import lets others name.
     pub(super) fn remote(&self, config: &Config) -> Result<Option<RemoteSource>, String> {
         match self {
             Self::Empty => Ok(None),
-            Self::Path(path) => local(Path::new(path), config).map(Some),
+            Self::Path(path) => places::local(Path::new(path), config).map(|(source, _)| Some(source)),
             Self::Url(url) if url.trim_start().starts_with('/') => {
                 Err("a directory on this machine is a `path`, not a `url`".into())
             }
@@ -61,15 +64,6 @@ impl Source {
             other => other.clone(),
         }
     }
-}
-
-/// A directory may hold any repository but those of this installation: they are other people's projects.
-fn local(path: &Path, config: &Config) -> Result<RemoteSource, String> {
-    let source = RemoteSource::local(path).map_err(|error| error.to_string())?;
-    let real = path.canonicalize().map_err(|error| error.to_string())?;
-    let own = [config.repositories(), config.workspaces()];
-    let inside = own.iter().filter_map(|dir| dir.canonicalize().ok()).any(|dir| real.starts_with(dir));
-    if inside { Err("this directory belongs to Syndarix itself".into()) } else { Ok(source) }
 }
 
 /// How a body names the source.
@@ -108,6 +102,9 @@ impl RepositoryBody {
             (SourceKind::Path, Some(path)) => Source::Path(path.into()),
             (SourceKind::Url, Some(url)) => Source::Url(url.into()),
         };
+        if let Source::Path(path) = &source {
+            places::may_name(Path::new(path), config).map_err(wrong)?;
+        }
         source.remote(config).map_err(wrong)?;
         Ok(source)
     }

@@ -5,7 +5,7 @@ use super::{advance::Turn, brief::Brief, control};
 use crate::features::auth::KeysError;
 use serde_json::Value;
 use std::{collections::BTreeSet, time::Duration};
-use syndarix_domain::ids::StepId;
+use syndarix_domain::{ids::StepId, stage::StageName};
 use syndarix_llm::ToolSpec;
 use syndarix_mcp::{CallError, Catalogue, ToolCall, ToolInfo, ToolOutcome};
 use uuid::Uuid;
@@ -14,8 +14,8 @@ use uuid::Uuid;
 const FILLED_IN: [&str; 2] = ["project_id", "agent_id"];
 /// Where our servers find the idempotency key of a call.
 const STEP_META: &str = "syndarix/step";
-/// A project's whole test-suite may take this long.
-const TEST_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// A project's whole test-suite may take ten minutes, after waiting for a free place for four.
+const TEST_TIMEOUT: Duration = Duration::from_secs(16 * 60);
 
 /// What a run can call.
 pub(super) struct Toolbox {
@@ -49,7 +49,10 @@ impl Toolbox {
         if let Some((server, error)) = failures.into_iter().next() {
             return Err(NoTools::Server { server, error });
         }
-        Ok(Self { catalogue, capabilities })
+        let testing = turn.run.stage == StageName::Testing;
+        let offered = catalogue.iter().map(|(_, tool)| tool.clone());
+        let offered = offered.filter(|tool| !testing || is_left_to_testers(tool)).collect();
+        Ok(Self { catalogue: Catalogue::new(offered), capabilities })
     }
 
     /// As offered to the model.
@@ -78,6 +81,11 @@ impl Toolbox {
         let mut arguments = input.as_object().cloned().unwrap_or_default();
         arguments.insert(FILLED_IN[0].into(), turn.project.to_string().into());
         arguments.insert(FILLED_IN[1].into(), turn.run.agent.to_string().into());
+        if turn.run.stage == StageName::Testing && is_test_run(tool) {
+            // A pass counts for the merged commit, so exactly that is what is tested.
+            let renewed = super::worktree::renew(turn).await;
+            renewed.map_err(|error| CallError::Refused(error.to_string()))?;
+        }
         let token = token(turn, &tool.server, &self.capabilities)
             .map_err(|error| CallError::Refused(error.to_string()))?;
         let mut call = ToolCall::new(&tool.server, &tool.name, arguments);
@@ -87,10 +95,22 @@ impl Toolbox {
     }
 }
 
+fn is_test_run(tool: &ToolInfo) -> bool {
+    tool.server == "cicd" && tool.name == "run_tests"
+}
+
+/// Nothing that could change what is tested, while it is.
+fn is_left_to_testers(tool: &ToolInfo) -> bool {
+    let in_worktree = matches!(tool.server.as_str(), "filesystem" | "git" | "cicd");
+    tool.read_only || !in_worktree || is_test_run(tool)
+}
+
 fn token(turn: &Turn, server: &str, capabilities: &[String]) -> Result<String, KeysError> {
     let scope = (turn.project, turn.run.id);
     let id: Uuid = turn.app.store.new_id();
-    turn.app.keys.sign_service(server, turn.run.agent, scope, capabilities.to_vec(), id)
+    // Only what this server is for: it can call the backend with the token.
+    let own = capabilities.iter().filter(|cap| cap.split_once(':').is_some_and(|(name, _)| name == server));
+    turn.app.keys.sign_service(server, turn.run.agent, scope, own.cloned().collect(), id)
 }
 
 fn without_filled_in(schema: &Value) -> Value {
@@ -104,4 +124,38 @@ fn without_filled_in(schema: &Value) -> Value {
         required.retain(|name| !FILLED_IN.iter().any(|filled| name == filled));
     }
     schema
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn testers_run_the_tests_and_change_nothing_that_is_tested() {
+        let tool = |server: &str, name: &str, read_only| ToolInfo {
+            server: server.into(),
+            name: name.into(),
+            description: String::new(),
+            input_schema: Value::Null,
+            read_only,
+            destructive: false,
+            idempotent: false,
+            hash: String::new(),
+        };
+        for left in [
+            tool("cicd", "run_tests", false),
+            tool("filesystem", "read_file", true),
+            tool("git", "log", true),
+            tool("issues", "create_issue", false),
+        ] {
+            assert!(is_left_to_testers(&left), "{}", left.name);
+        }
+        for taken in [
+            tool("cicd", "run_command", false),
+            tool("filesystem", "write_file", false),
+            tool("git", "checkout", false),
+        ] {
+            assert!(!is_left_to_testers(&taken), "{}", taken.name);
+        }
+    }
 }

@@ -57,6 +57,12 @@ pub(super) async fn ensure(turn: &Turn) -> Result<(), NoWorktree> {
     Ok(())
 }
 
+/// Makes the worktree anew, exactly as its commit is: what was built, changed or left in it before is gone.
+pub(super) async fn renew(turn: &Turn) -> Result<(), NoWorktree> {
+    turn.app.forge.remove_worktree(turn.project.0, turn.run.id.0).await?;
+    ensure(turn).await
+}
+
 /// What the stage looks at: the story's branch, the offered head, the merge commit, or the default branch as it is.
 async fn target(turn: &Turn, story: &Story) -> Result<WorktreeTarget, NoWorktree> {
     match (turn.run.stage, &story.phase) {
