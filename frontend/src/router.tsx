@@ -3,6 +3,7 @@ import { createRootRouteWithContext, createRoute, createRouter, lazyRouteCompone
 import { refreshSession, sessionState } from "./api/session";
 import { Missing, RouteError, RoutePending } from "./shell/fallbacks";
 import { Root } from "./shell/Root";
+import { ServerUnreachable, Unreachable } from "./shell/Unreachable";
 
 /** All routes in one place; every page is its own chunk. Filters, tabs and selection are search params. */
 
@@ -19,8 +20,10 @@ function strings<K extends string>(search: Record<string, unknown>, names: reado
   return kept;
 }
 
+/** Whether someone is signed in. A server that does not say is no reason to send anybody to the login page. */
 async function ensureSession(): Promise<boolean> {
-  if (sessionState().status === "unknown") await refreshSession().catch(() => false);
+  if (sessionState().status === "unknown") await refreshSession();
+  if (sessionState().status === "unknown") throw new ServerUnreachable();
   return sessionState().status === "signed_in";
 }
 
@@ -44,6 +47,7 @@ const appRoute = createRoute({
     if (!(await ensureSession())) throw redirect({ to: "/login", search: { next: location.href } });
   },
   component: lazyRouteComponent(() => import("./shell/Shell"), "Shell"),
+  errorComponent: (props) => (props.error instanceof ServerUnreachable ? <Unreachable /> : <RouteError {...props} />),
 });
 
 const indexRoute = createRoute({
