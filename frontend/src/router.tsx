@@ -1,9 +1,10 @@
 import type { QueryClient } from "@tanstack/react-query";
 import { createRootRouteWithContext, createRoute, createRouter, lazyRouteComponent, redirect } from "@tanstack/react-router";
+import { lazy } from "react";
 import { refreshSession, sessionState } from "./api/session";
 import { Missing, RouteError, RoutePending } from "./shell/fallbacks";
 import { Root } from "./shell/Root";
-import { ServerUnreachable, Unreachable } from "./shell/Unreachable";
+import { Unreachable } from "./shell/Unreachable";
 
 /** All routes in one place; every page is its own chunk. Filters, tabs and selection are search params. */
 
@@ -21,10 +22,9 @@ function strings<K extends string>(search: Record<string, unknown>, names: reado
 }
 
 /** Whether someone is signed in. A server that does not say is no reason to send anybody to the login page. */
-async function ensureSession(): Promise<boolean> {
+async function session(): Promise<"signed_in" | "signed_out" | "unknown"> {
   if (sessionState().status === "unknown") await refreshSession();
-  if (sessionState().status === "unknown") throw new ServerUnreachable();
-  return sessionState().status === "signed_in";
+  return sessionState().status;
 }
 
 const loginRoute = createRoute({
@@ -44,11 +44,19 @@ const appRoute = createRoute({
   getParentRoute: () => rootRoute,
   id: "app",
   beforeLoad: async ({ location }) => {
-    if (!(await ensureSession())) throw redirect({ to: "/login", search: { next: location.href } });
+    const found = await session();
+    if (found === "signed_out") throw redirect({ to: "/login", search: { next: location.href } });
+    return { reachable: found === "signed_in" };
   },
-  component: lazyRouteComponent(() => import("./shell/Shell"), "Shell"),
-  errorComponent: (props) => (props.error instanceof ServerUnreachable ? <Unreachable /> : <RouteError {...props} />),
+  component: App,
 });
+
+const Shell = lazy(() => import("./shell/Shell").then((module) => ({ default: module.Shell })));
+
+function App() {
+  const { reachable } = appRoute.useRouteContext();
+  return reachable ? <Shell /> : <Unreachable />;
+}
 
 const indexRoute = createRoute({
   getParentRoute: () => appRoute,

@@ -36,7 +36,7 @@ export function Arguments({ approval, text, invalid, changed, onChange }: {
 /** What a decision is bound to, for those who want to see it. */
 export function Record({ approval }: { approval: ApprovalDetail }) {
   return (
-    <Disclosure summary={t.approval.record}>
+    <Disclosure summary={t.approval.record} summaryClass="w-fit gap-1 text-xs font-medium text-soft max-md:min-h-10 max-md:text-sm">
       <div className="mt-2 flex flex-col gap-2">
         <p className="font-mono text-2xs break-all text-soft">{t.approval.digest} {approval.digest}</p>
         <JsonView value={approval.arguments} label={t.approval.arguments} />

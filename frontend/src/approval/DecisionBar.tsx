@@ -66,20 +66,22 @@ export function DecisionBar({ approval, note, onNote, comments, edited, moved, o
     key("n", t.keys.comment, () => write("approved", null)),
   ]);
 
-  const open = unfolded || question || comments.length > 0 || note !== "";
+  const open = unfolded || question || note !== "";
   const folded = open ? "" : "max-md:hidden";
   const label = question ? t.approval.answer : t.approval.note;
   const size = "pointer-coarse:h-11";
   return (
     <section aria-label={t.approval.bar} className="sticky bottom-0 z-10 border-t border-line-strong bg-panel/95 px-4 py-2.5 shadow-[0_-4px_16px_rgb(0_0_0/0.08)] backdrop-blur md:px-6">
       <div className="mx-auto flex max-w-[75rem] flex-col gap-2 md:flex-row md:items-end">
-        <div className={clsx("min-w-0 flex-1", decision.isError || hint ? "" : folded)}>
+        <div className={clsx("min-w-0 flex-1", decision.isError || comments.length > 0 ? "" : folded)}>
           {decision.isError ? <div className="mb-2"><InlineError error={decision.error} title={t.approval.notDecided} /></div> : null}
           <p role="status" className={clsx("text-xs", hint ? "mb-1 text-bad" : comments.length > 0 ? "mb-1 text-accent" : "sr-only")}>
             {hint ?? (comments.length > 0 ? t.approval.collected(comments.length) : "")}
           </p>
+          {question ? <label htmlFor="decision-note" className="mb-1 block text-xs font-medium">{label}</label> : null}
           <textarea
             ref={area}
+            id="decision-note"
             rows={1}
             aria-label={label}
             aria-required={question || undefined}
@@ -90,7 +92,7 @@ export function DecisionBar({ approval, note, onNote, comments, edited, moved, o
               if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); buttons[intent].current?.focus(); }
               if (event.key === "Escape") { setHint(null); area.current?.blur(); }
             }}
-            className="field block max-h-40 min-h-9 [field-sizing:content] pointer-coarse:text-base"
+            className={clsx(folded, "field block max-h-40 min-h-9 [field-sizing:content] pointer-coarse:text-base")}
           />
         </div>
         {question ? null : <div className={clsx("flex gap-2 md:order-last", folded)}>

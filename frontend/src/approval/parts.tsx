@@ -77,7 +77,7 @@ const SHOWN_AT_ONCE = 4;
 export function Criteria({ criteria, narrow }: { criteria: string[]; narrow: boolean }) {
   if (criteria.length === 0) return null;
   return (
-    <Disclosure summary={t.approval.criteria(criteria.length)} open={!narrow && criteria.length <= SHOWN_AT_ONCE} summaryClass={clsx("w-fit gap-1 text-xs font-semibold text-soft", narrow && "min-h-10")}>
+    <Disclosure summary={t.approval.criteria(criteria.length)} open={!narrow && criteria.length <= SHOWN_AT_ONCE} summaryClass={narrow ? "min-h-10 gap-1 font-medium text-soft" : "w-fit gap-1 text-xs font-semibold text-soft"}>
       <ul className="mt-1 grid gap-x-6 gap-y-1 xl:grid-cols-2">
         {criteria.map((text) => (
           <li key={text} className="flex items-start gap-2 text-xs">
@@ -94,7 +94,7 @@ export function Criteria({ criteria, narrow }: { criteria: string[]; narrow: boo
 export function Remarks({ remarks }: { remarks: Remark[] }) {
   if (remarks.length === 0) return null;
   return (
-    <Disclosure summary={`${t.approval.earlier} (${remarks.length})`} summaryClass="w-fit gap-1 text-xs font-semibold text-soft max-md:min-h-10">
+    <Disclosure summary={`${t.approval.earlier} (${remarks.length})`} summaryClass="w-fit gap-1 text-xs font-semibold text-soft max-md:min-h-10 max-md:text-sm max-md:font-medium">
       <ul className="mt-1 flex flex-col gap-1.5">
         {remarks.map((remark, index) => (
           <li key={index} className="card px-3 py-2">

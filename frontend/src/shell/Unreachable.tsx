@@ -3,17 +3,9 @@ import { useEffect } from "react";
 import { t } from "../i18n/en";
 import { Button } from "../ui/button";
 
-/** Nobody answered who is signed in: the server restarts, or the line is down. */
-export class ServerUnreachable extends Error {
-  constructor() {
-    super(t.errors.unreachable);
-    this.name = "ServerUnreachable";
-  }
-}
-
 const RETRY_MS = 2_000;
 
-/** Waits with the reader until the server is back, then shows the page that was asked for. */
+/** Nobody answered who is signed in: the server restarts, or the line is down. Waits with the reader until the server is back, then shows the page that was asked for. */
 export function Unreachable() {
   const router = useRouter();
   useEffect(() => {

@@ -181,12 +181,15 @@ export function startMock({ port = 0, loopSeconds = 1.5, maxPage = 200 } = {}) {
     const text = Buffer.concat(chunks).toString();
     if (!url.pathname.startsWith("/api/")) return serve(url.pathname, res);
     const open = url.pathname.startsWith("/api/v1/auth/");
-    if (failing?.(req.method, url.pathname)) return answer(res, 503, { status: 503, code: "stopping", detail: "This instance is stopping." });
+    if (failing?.(req.method, url.pathname)) {
+      if (req.method !== "GET") writes.push({ method: req.method, path: url.pathname, body: text, key: req.headers["idempotency-key"] ?? null });
+      return answer(res, 503, { status: 503, code: "stopping", detail: "This instance is stopping." });
+    }
     if (!open && !req.headers.authorization?.startsWith(`Bearer token-${generation}-`)) return answer(res, 401, { status: 401, code: "unauthenticated", detail: "Sign in." });
     if (url.pathname.endsWith("/events/stream")) {
       res.writeHead(200, { "Content-Type": "text/event-stream", "Cache-Control": "no-store" });
-      res.write(`retry: 1000\nid: e:${seq}\n\n`);
       const last = req.headers["last-event-id"];
+      res.write(`retry: 1000\nid: ${last ?? `e:${seq}`}\n\n`);
       if (last) for (const event of events) if (event.seq > Number(last.split(":")[1])) res.write(`event: ${event.type}\nid: ${event.id}\ndata: ${JSON.stringify(event)}\n\n`);
       streams.add(res);
       res.on("close", () => streams.delete(res));
