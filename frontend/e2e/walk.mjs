@@ -244,7 +244,16 @@ async function answerUntilDone(story) {
   say("the story is done");
 }
 
-/** At full control also the work itself is asked about: routine questions, decided together with one reason. */
+/** At full control the result of every stage is asked about, as a routine question; here nothing else but the merge. */
+async function askForStages(ask) {
+  const policy = await api(`${projectPath}/policy`);
+  const asked = ["stage_work", "pull_request_merge", "human_input"];
+  const rows = policy.rows.map((row) => (ask && !asked.includes(row.action) && row.category !== "critical" ? { ...row, full_control: "auto" } : ["story_requirements", "architecture_decision"].includes(row.action) ? { ...row, full_control: ask ? "auto" : "ask" } : row));
+  await api(`${projectPath}/policy`, { method: "PUT", body: JSON.stringify({ ...policy, rows }) });
+  await api(projectPath, { method: "PATCH", body: JSON.stringify({ autonomy: ask ? "full_control" : "milestone" }) });
+}
+
+/** Routine questions, decided together with one reason. */
 async function approveTogether(count) {
   await page.goto(`${target.url}/inbox?lane=routine`);
   const rows = page.locator("[data-approval]");
@@ -260,22 +269,20 @@ async function approveTogether(count) {
   check(decided.length >= count && decided.every((item) => item.state === "approved"), `${decided.length} questions decided together, each with its own entry`);
 }
 
-const autonomy = (level) => api(projectPath, { method: "PATCH", body: JSON.stringify({ autonomy: level }) });
-
 /** Starts the other stories by key, and sees them work their way to a question, all without a reload. */
 async function startTheOthers() {
   await page.goto(`${target.url}${projectPath}`);
   const waiting = page.locator('section[aria-label^="Not started"] [data-story]');
   await page.locator("[data-story]").first().waitFor();
   const ids = await waiting.evaluateAll((items) => items.map((item) => item.dataset.story));
-  await autonomy("full_control");
+  await askForStages(true);
   for (const id of ids) {
     await page.locator(`[data-story="${id}"] a`).first().focus();
     await page.keyboard.press("Shift+ArrowRight");
     await until(async () => (await page.locator(`section[aria-label^="Not started"] [data-story="${id}"]`).count()) === 0, `story ${id} did not start`, TURN_MS);
   }
   await approveTogether(ids.length);
-  await autonomy("milestone");
+  await askForStages(false);
   await page.goto(`${target.url}${projectPath}`);
   for (const close of await page.locator("[data-toast] button").all()) await close.click().catch(() => undefined);
   await until(async () => (await page.locator('section[aria-label^="Implementation"] [data-story], section[aria-label^="Review"] [data-story]').count()) > 0, "no other story came to its implementation", TURN_MS);
@@ -286,6 +293,22 @@ async function startTheOthers() {
   await shot("inbox");
   say(`${ids.length} more stories ask for their merge`);
   return new URL(await page.locator("[data-approval] a").first().getAttribute("href"), target.url).pathname;
+}
+
+/** Says no, by keyboard: without a reason nothing is sent, with one the story is held. */
+async function reject(row) {
+  const id = await row.getAttribute("data-approval");
+  await row.locator("a").first().click();
+  await page.waitForURL(`**/approvals/${id}`);
+  await decision().waitFor();
+  await press("d", "Enter");
+  check((await api(`${projectPath}/approvals/${id}`)).state === "pending", "a rejection without a reason is not sent");
+  await page.getByLabel("Note").fill("Not in this release.");
+  await press("Control+Enter", "Enter");
+  await answered("Rejected").waitFor();
+  const { state, decided, story } = await api(`${projectPath}/approvals/${id}`);
+  check(state === "rejected" && decided.note === "Not in this release.", "rejected by keyboard, with its reason");
+  await until(async () => (await api(`${projectPath}/stories/${story.id}`)).phase === "blocked", "the rejected story is not held");
 }
 
 /** Every main screen, without an accessibility fault. */
@@ -344,6 +367,11 @@ try {
   await help();
   const storyPath = new URL(story).pathname;
   const open = real ? await startTheOthers() : approval;
+  if (real) {
+    await page.goto(`${target.url}/inbox`);
+    await page.locator("[data-approval]").first().waitFor();
+    await reject(page.locator("[data-approval]").nth(1));
+  }
   if (real) await operate({ page, url: target.url, project: projectPath, say, shot });
   const looks = [["dark", { viewport: { width: 1440, height: 900 }, colorScheme: "dark" }], ["light", { viewport: { width: 1440, height: 900 }, colorScheme: "light" }], ["phone", { viewport: { width: 390, height: 844 }, colorScheme: "light", isMobile: true, hasTouch: true }]];
   await Promise.all(looks.map(async ([label, options]) => {

@@ -83,14 +83,14 @@ function Consequences({ approval }: { approval: ApprovalDetail }) {
   ] as const;
   return (
     <Fact title={t.approval.what}>
-      <dl className="flex flex-col gap-1.5">
+      <ul className="flex flex-col gap-1.5">
         {rows.map(({ key, label, icon }) => (
-          <div key={key} className="flex gap-1.5">
+          <li key={key} className="flex gap-1.5">
             {icon}
-            <p className="min-w-0 text-xs"><dt className="inline font-medium text-ink">{label}:</dt> <dd className="inline text-soft">{approval.consequences[key]}</dd></p>
-          </div>
+            <p className="min-w-0 text-xs text-soft"><span className="font-medium text-ink">{label}:</span> {approval.consequences[key]}</p>
+          </li>
         ))}
-      </dl>
+      </ul>
     </Fact>
   );
 }
