@@ -158,11 +158,13 @@ async function requestChanges() {
 /** Follows the story without a reload: whatever appears now came over the event stream. */
 async function followLoop() {
   const decided = new URL(page.url()).pathname.split("/").pop();
+  // The words of a quick model are gone as soon as it has said them: they are watched for from before.
+  await page.evaluate(() => new MutationObserver(() => { globalThis.said ||= document.querySelector("[data-live-text]") !== null; }).observe(document.body, { subtree: true, childList: true }));
   await page.locator('main a[href*="/stories/"]').first().click();
   await page.waitForURL("**/stories/**");
   await page.locator("[data-phase]").waitFor();
   if (real) {
-    await page.locator("[data-live-text]").first().waitFor({ timeout: TURN_MS });
+    await page.waitForFunction(() => globalThis.said, null, { timeout: TURN_MS });
     say("the model's words appear as it says them");
   }
   await shot("story-working");
