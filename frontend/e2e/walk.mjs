@@ -283,6 +283,8 @@ async function startTheOthers() {
     await page.keyboard.press("Shift+ArrowRight");
     await until(async () => (await page.locator(`section[aria-label^="Not started"] [data-story="${id}"]`).count()) === 0, `story ${id} did not start`, TURN_MS);
   }
+  // The board moves a card before the server has answered.
+  await until(async () => (await api(`${projectPath}/stories`)).items.every((item) => !ids.includes(item.id) || item.started), "a story did not start");
   await approveTogether(ids.length);
   await askForStages(false);
   await page.goto(`${target.url}${projectPath}`);
