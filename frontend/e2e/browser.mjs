@@ -32,6 +32,11 @@ export async function settled(page) {
   await page.waitForFunction(() => document.querySelector(".skeleton") === null && document.getAnimations().every((animation) => animation.playState !== "running" || animation.effect?.getTiming().iterations === Infinity));
 }
 
+/** By how many pixels the page is wider than the screen. The content scrolls by itself, beside the page. */
+export function overflow(page) {
+  return page.evaluate(() => Math.max(...[document.documentElement, document.querySelector("main")].map((element) => (element ? element.scrollWidth - element.clientWidth : 0))));
+}
+
 /** Waits for a condition that no locator can say. */
 export async function until(condition, text, limit = 20_000) {
   const deadline = Date.now() + limit;
@@ -42,9 +47,9 @@ export async function until(condition, text, limit = 20_000) {
 }
 
 /** Console errors and failed scripts: a page that works prints none. */
-export function watchErrors(page, errors) {
+export function watchErrors(page, errors, expected = /status of (401|403|404|409|422)/) {
   page.on("pageerror", (error) => errors.push(`page error: ${error.message}`));
   page.on("console", (message) => {
-    if (message.type() === "error" && !/status of (401|403|404|409|422)/.test(message.text())) errors.push(`console: ${message.text()}`);
+    if (message.type() === "error" && !expected.test(message.text())) errors.push(`console: ${message.text()}`);
   });
 }

@@ -2,7 +2,7 @@
 // themes and on a phone, and leaves screenshots in test-results/. Needs `npm run build` first.
 import { mkdirSync } from "node:fs";
 import { startMock, LOGIN } from "../test/mock/server.mjs";
-import { faults, launch, watchErrors } from "./browser.mjs";
+import { faults, launch, overflow, watchErrors } from "./browser.mjs";
 
 const OUT = new URL("../test-results/", import.meta.url).pathname;
 mkdirSync(OUT, { recursive: true });
@@ -15,7 +15,7 @@ const p = mock.data.projects[0].id;
 const story = mock.data.stories[0].id;
 const merge = mock.data.approvals[0].id;
 const screens = [
-  ["inbox", "/inbox"], ["approval", `/projects/${p}/approvals/${merge}`], ["approval-arguments", `/projects/${p}/approvals/${mock.data.approvals[2].id}`],
+  ["inbox", "/inbox"], ["approval", `/projects/${p}/approvals/${merge}`], ["approval-arguments", `/projects/${p}/approvals/${mock.data.approvals[2].id}`], ["approval-question", `/projects/${p}/approvals/${mock.data.approvals[5].id}`],
   ["projects", "/projects"], ["board", `/projects/${p}`], ["list", `/projects/${p}?view=list`], ["new-story", `/projects/${p}?new=story`],
   ["story", `/projects/${p}/stories/${story}`], ["story-changes", `/projects/${p}/stories/${story}?tab=changes`], ["story-tests", `/projects/${p}/stories/${story}?tab=tests`],
   ["story-conversation", `/projects/${p}/stories/${story}?tab=conversation`], ["story-history", `/projects/${p}/stories/${story}?tab=history&version=3`],
@@ -41,8 +41,8 @@ async function visit(label, context, names) {
     await page.waitForLoadState("load");
     await page.waitForTimeout(700);
     problems.push(...(await faults(page)).map((text) => `${label} ${name}: ${text}`));
-    const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-    if (overflow > 0) problems.push(`${label} ${name}: the page is ${overflow} px wider than the screen`);
+    const wider = await overflow(page);
+    if (wider > 0) problems.push(`${label} ${name}: the page is ${wider} px wider than the screen`);
     await page.screenshot({ path: `${OUT}${label}-${name}.png` });
   }
   problems.push(...errors.map((text) => `${label}: ${text}`));

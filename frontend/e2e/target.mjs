@@ -13,7 +13,7 @@ const STOP_MS = 20_000;
 
 export async function startTarget() {
   if (process.env.SYNDARIX_URL) {
-    return { name: "server", url: process.env.SYNDARIX_URL, email: process.env.SYNDARIX_EMAIL, password: process.env.SYNDARIX_PASSWORD, stop: async () => {} };
+    return { name: "server", url: process.env.SYNDARIX_URL, email: process.env.SYNDARIX_EMAIL, password: process.env.SYNDARIX_PASSWORD, dataDir: process.env.SYNDARIX_DATA_DIR, stop: async () => {} };
   }
   if (process.env.SYNDARIX_BINARY) return startBinary(process.env.SYNDARIX_BINARY);
   const mock = await startMock();
@@ -68,7 +68,7 @@ async function startBinary(binary) {
   for (;;) {
     const found = credentials(output);
     const ready = found && (await fetch(`${url}/readyz`).then((response) => response.ok, () => false));
-    if (ready) return { name: "demo", url, ...found, stop, output: () => output };
+    if (ready) return { name: "demo", url, ...found, dataDir, stop, output: () => output };
     if (child.exitCode !== null || Date.now() > deadline) {
       await stop();
       throw new Error(`the demo did not come up:\n${output.slice(-4_000)}`);

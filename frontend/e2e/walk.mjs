@@ -3,8 +3,10 @@
 // and see the story done. Then what the people around it do, and every main screen in both themes
 // and on a phone, without accessibility faults. SYNDARIX_BINARY names the built binary; without it
 // the mock server is used. SCREENSHOTS names a folder that gets the pictures of the documentation.
+import { execFileSync } from "node:child_process";
 import { copyFileSync, mkdirSync } from "node:fs";
-import { faults, launch, settled, until, watchErrors } from "./browser.mjs";
+import { join } from "node:path";
+import { faults, launch, overflow, settled, until, watchErrors } from "./browser.mjs";
 import { operate } from "./operate.mjs";
 import { startTarget } from "./target.mjs";
 
@@ -35,6 +37,8 @@ async function shot(name, on = page) {
   mkdirSync(process.env.SCREENSHOTS, { recursive: true });
   copyFileSync(`${OUT}${name}.png`, `${process.env.SCREENSHOTS}/${name}.png`);
 }
+/** What the page says of an answer that the server took. */
+const answered = (state) => page.locator('section[role="status"]').filter({ hasText: new RegExp(`^${state}( with changes)? by `) });
 const decision = (on = page) => on.getByRole("region", { name: "Decision" });
 /** The pathname of a project's page, below which everything of it lives. */
 let projectPath = "";
@@ -43,6 +47,19 @@ function check(condition, text) {
   if (!condition) throw new Error(text);
   say(text);
 }
+
+let token = null;
+/** What the server itself says, beside what the page shows. */
+async function api(path, options = {}) {
+  if (token === null) {
+    const session = await fetch(`${target.url}/api/v1/auth/login`, { method: "POST", body: new URLSearchParams({ username: target.email, password: target.password }) });
+    token = (await session.json()).access_token;
+  }
+  const answer = await fetch(`${target.url}/api/v1${path}`, { ...options, headers: { Authorization: `Bearer ${token}`, "Content-Type": "application/json" } });
+  if (!answer.ok) throw new Error(`${path}: HTTP ${answer.status} ${await answer.text()}`);
+  return answer.json();
+}
+const patches = (approval) => approval.diff.files.map((file) => file.patch).join("");
 
 async function signIn(on) {
   await on.goto(`${target.url}/login`);
@@ -111,7 +128,7 @@ async function reachDiff() {
     const title = await page.getByRole("heading", { level: 1 }).innerText();
     if (await hasDiff()) return say(`a diff to decide: ${title}`);
     await press("a", "Enter");
-    await page.getByText(/Approved by|was first|Approved/).first().waitFor();
+    await answered("Approved").waitFor();
     say(`approved by keyboard: ${title}`);
   }
   throw new Error("no approval with a diff came");
@@ -133,7 +150,7 @@ async function requestChanges() {
   await page.getByText("1 line comment goes with").waitFor();
   await page.getByLabel("Note").fill("Nearly there.");
   await decision().getByRole("button", { name: /Request changes/ }).click();
-  await page.locator('section[role="status"]').filter({ hasText: "Changes requested" }).waitFor();
+  await answered("Changes requested").waitFor();
   check((await decision().getByRole("button").count()) === 0, "changes requested with a line comment; its buttons are gone");
   await shot("approval-decided");
 }
@@ -141,11 +158,13 @@ async function requestChanges() {
 /** Follows the story without a reload: whatever appears now came over the event stream. */
 async function followLoop() {
   const decided = new URL(page.url()).pathname.split("/").pop();
+  // The words of a quick model are gone as soon as it has said them: they are watched for from before.
+  await page.evaluate(() => new MutationObserver(() => { globalThis.said ||= document.querySelector("[data-live-text]") !== null; }).observe(document.body, { subtree: true, childList: true }));
   await page.locator('main a[href*="/stories/"]').first().click();
   await page.waitForURL("**/stories/**");
   await page.locator("[data-phase]").waitFor();
   if (real) {
-    await page.locator("[data-live-text]").first().waitFor({ timeout: TURN_MS });
+    await page.waitForFunction(() => globalThis.said, null, { timeout: TURN_MS });
     say("the model's words appear as it says them");
   }
   await shot("story-working");
@@ -156,7 +175,31 @@ async function followLoop() {
   const story = page.url();
   await settled(page);
   await shot("story");
-  return { story, approval: new URL(await link.getAttribute("href"), target.url).pathname };
+  return { story, first: decided, approval: new URL(await link.getAttribute("href"), target.url).pathname };
+}
+
+/** What the first reviewer wrote came to the engineer, and to the next reviewer; and the change is another one. */
+async function checkRound(story, first, second) {
+  const storyId = story.split("/").pop().split("?")[0];
+  const before = await api(`${projectPath}/approvals/${first}`);
+  const after = await api(`${projectPath}/approvals/${second}`);
+  check(patches(before) !== patches(after), "the second round's change is another one");
+  check(after.pull_request.comments.some((comment) => comment.body === COMMENT), "the second reviewer sees the comment of the first");
+  const timeline = (await api(`${projectPath}/stories/${storyId}/timeline`)).items;
+  const engineer = timeline.filter(({ run }) => run.stage === "implementation").at(-1);
+  check(JSON.stringify(engineer.steps.map((step) => step.input)).includes(COMMENT), "the comment reached the engineer's run");
+}
+
+/** Not what the page says: the repository itself. */
+async function checkRepository(story) {
+  if (!target.dataDir) return;
+  const storyId = story.split("/").pop().split("?")[0];
+  const { number, merge_commit: commit } = await api(`${projectPath}/stories/${storyId}`);
+  const bare = join(target.dataDir, "repositories", `${projectPath.split("/").pop()}.git`);
+  const git = (...args) => execFileSync("git", ["-c", "safe.directory=*", "-C", bare, ...args], { encoding: "utf8" }).trim();
+  check(git("merge-base", "--is-ancestor", commit, "main") === "", "main holds the merge commit");
+  check(git("log", "-1", "--format=%P", commit).split(" ").length === 2, "it is a merge");
+  check([String(number), storyId].includes(git("log", "-1", "--format=%(trailers:key=Story,valueonly)", commit)), "it names its story");
 }
 
 /** From the inbox to the answer without touching the pointer. */
@@ -177,7 +220,7 @@ async function approveByKeyboard(approval) {
   await press("a");
   check((await page.evaluate(() => document.activeElement?.textContent))?.startsWith("Approve"), "A only brings the focus to Approve");
   await press("Enter");
-  await page.locator('section[role="status"]').filter({ hasText: /^Approved/ }).waitFor();
+  await answered("Approved").waitFor();
   say("approved by keyboard only");
 }
 
@@ -193,7 +236,7 @@ async function answerUntilDone(story) {
       await link.click();
       await decision().waitFor();
       await press("a", "Enter");
-      await page.locator('section[role="status"]').filter({ hasText: /^Approved/ }).waitFor();
+      await answered("Approved").waitFor();
       await page.goto(story);
     }
     await page.waitForTimeout(200);
@@ -203,17 +246,48 @@ async function answerUntilDone(story) {
   say("the story is done");
 }
 
+/** At full control the result of every stage is asked about, as a routine question; here nothing else but the merge. */
+async function askForStages(ask) {
+  const policy = await api(`${projectPath}/policy`);
+  const asked = ["stage_work", "pull_request_merge", "human_input"];
+  const rows = policy.rows.map((row) => (ask && !asked.includes(row.action) && row.category !== "critical" ? { ...row, full_control: "auto" } : ["story_requirements", "architecture_decision"].includes(row.action) ? { ...row, full_control: ask ? "auto" : "ask" } : row));
+  await api(`${projectPath}/policy`, { method: "PUT", body: JSON.stringify({ ...policy, rows }) });
+  await api(projectPath, { method: "PATCH", body: JSON.stringify({ autonomy: ask ? "full_control" : "milestone" }) });
+}
+
+/** Routine questions, decided together with one reason. */
+async function approveTogether(count) {
+  await page.goto(`${target.url}/inbox?lane=routine`);
+  const rows = page.locator("[data-approval]");
+  await until(async () => (await rows.count()) >= count, "the routine questions do not come", TURN_MS);
+  await rows.first().getByRole("checkbox").check();
+  await page.getByRole("button", { name: /^Select all \d+ that match/ }).click();
+  await page.getByLabel("One reason for all").fill("Looked at together.");
+  await page.getByLabel("One reason for all").blur();
+  await press("Shift+A", "Enter");
+  await page.getByText(/^\d+ items approved$/).waitFor();
+  await until(async () => (await rows.count()) === 0, "decided questions stay in the inbox");
+  const decided = (await api(`${projectPath}/approvals?state=decided`)).items.filter((item) => item.decided?.note === "Looked at together.");
+  check(decided.length >= count && decided.every((item) => item.state === "approved"), `${decided.length} questions decided together, each with its own entry`);
+}
+
 /** Starts the other stories by key, and sees them work their way to a question, all without a reload. */
 async function startTheOthers() {
   await page.goto(`${target.url}${projectPath}`);
   const waiting = page.locator('section[aria-label^="Not started"] [data-story]');
   await page.locator("[data-story]").first().waitFor();
   const ids = await waiting.evaluateAll((items) => items.map((item) => item.dataset.story));
+  await askForStages(true);
   for (const id of ids) {
     await page.locator(`[data-story="${id}"] a`).first().focus();
     await page.keyboard.press("Shift+ArrowRight");
     await until(async () => (await page.locator(`section[aria-label^="Not started"] [data-story="${id}"]`).count()) === 0, `story ${id} did not start`, TURN_MS);
   }
+  // The board moves a card before the server has answered.
+  await until(async () => (await api(`${projectPath}/stories`)).items.every((item) => !ids.includes(item.id) || item.started), "a story did not start");
+  await approveTogether(ids.length);
+  await askForStages(false);
+  await page.goto(`${target.url}${projectPath}`);
   for (const close of await page.locator("[data-toast] button").all()) await close.click().catch(() => undefined);
   await until(async () => (await page.locator('section[aria-label^="Implementation"] [data-story], section[aria-label^="Review"] [data-story]').count()) > 0, "no other story came to its implementation", TURN_MS);
   await shot("board");
@@ -223,6 +297,22 @@ async function startTheOthers() {
   await shot("inbox");
   say(`${ids.length} more stories ask for their merge`);
   return new URL(await page.locator("[data-approval] a").first().getAttribute("href"), target.url).pathname;
+}
+
+/** Says no, by keyboard: without a reason nothing is sent, with one the story is held. */
+async function reject(row) {
+  const id = await row.getAttribute("data-approval");
+  await row.locator("a").first().click();
+  await page.waitForURL(`**/approvals/${id}`);
+  await decision().waitFor();
+  await press("d", "Enter");
+  check((await api(`${projectPath}/approvals/${id}`)).state === "pending", "a rejection without a reason is not sent");
+  await page.getByLabel("Note").fill("Not in this release.");
+  await press("Control+Enter", "Enter");
+  await answered("Rejected").waitFor();
+  const { state, decided, story } = await api(`${projectPath}/approvals/${id}`);
+  check(state === "rejected" && decided.note === "Not in this release.", "rejected by keyboard, with its reason");
+  await until(async () => (await api(`${projectPath}/stories/${story.id}`)).phase === "blocked", "the rejected story is not held");
 }
 
 /** Every main screen, without an accessibility fault. */
@@ -238,8 +328,8 @@ async function inspect(label, on, approvalPath, storyPath, screenshots) {
     await on.goto(`${target.url}${path}`);
     await settled(on);
     problems.push(...(await faults(on)).map((text) => `${label} ${name}: ${text}`));
-    const overflow = await on.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-    if (overflow > 0) problems.push(`${label} ${name}: ${overflow} px wider than the screen`);
+    const wider = await overflow(on);
+    if (wider > 0) problems.push(`${label} ${name}: ${wider} px wider than the screen`);
     if (screenshots) await shot(`${label}-${name}`, on);
   }
   say(`${label}: ${screens.length} screens looked at`);
@@ -273,12 +363,19 @@ try {
   await reachDiff();
   await shot("approval");
   await requestChanges();
-  const { story, approval } = await followLoop();
+  const { story, first, approval } = await followLoop();
+  if (real) await checkRound(story, first, approval.split("/").pop());
   await approveByKeyboard(approval);
   await answerUntilDone(story);
+  await checkRepository(story);
   await help();
   const storyPath = new URL(story).pathname;
   const open = real ? await startTheOthers() : approval;
+  if (real) {
+    await page.goto(`${target.url}/inbox`);
+    await page.locator("[data-approval]").first().waitFor();
+    await reject(page.locator("[data-approval]").nth(1));
+  }
   if (real) await operate({ page, url: target.url, project: projectPath, say, shot });
   const looks = [["dark", { viewport: { width: 1440, height: 900 }, colorScheme: "dark" }], ["light", { viewport: { width: 1440, height: 900 }, colorScheme: "light" }], ["phone", { viewport: { width: 390, height: 844 }, colorScheme: "light", isMobile: true, hasTouch: true }]];
   await Promise.all(looks.map(async ([label, options]) => {

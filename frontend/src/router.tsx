@@ -1,8 +1,10 @@
 import type { QueryClient } from "@tanstack/react-query";
 import { createRootRouteWithContext, createRoute, createRouter, lazyRouteComponent, redirect } from "@tanstack/react-router";
+import { lazy } from "react";
 import { refreshSession, sessionState } from "./api/session";
 import { Missing, RouteError, RoutePending } from "./shell/fallbacks";
 import { Root } from "./shell/Root";
+import { Unreachable } from "./shell/Unreachable";
 
 /** All routes in one place; every page is its own chunk. Filters, tabs and selection are search params. */
 
@@ -19,9 +21,10 @@ function strings<K extends string>(search: Record<string, unknown>, names: reado
   return kept;
 }
 
-async function ensureSession(): Promise<boolean> {
-  if (sessionState().status === "unknown") await refreshSession().catch(() => false);
-  return sessionState().status === "signed_in";
+/** Whether someone is signed in. A server that does not say is no reason to send anybody to the login page. */
+async function session(): Promise<"signed_in" | "signed_out" | "unknown"> {
+  if (sessionState().status === "unknown") await refreshSession();
+  return sessionState().status;
 }
 
 const loginRoute = createRoute({
@@ -41,10 +44,19 @@ const appRoute = createRoute({
   getParentRoute: () => rootRoute,
   id: "app",
   beforeLoad: async ({ location }) => {
-    if (!(await ensureSession())) throw redirect({ to: "/login", search: { next: location.href } });
+    const found = await session();
+    if (found === "signed_out") throw redirect({ to: "/login", search: { next: location.href } });
+    return { reachable: found === "signed_in" };
   },
-  component: lazyRouteComponent(() => import("./shell/Shell"), "Shell"),
+  component: App,
 });
+
+const Shell = lazy(() => import("./shell/Shell").then((module) => ({ default: module.Shell })));
+
+function App() {
+  const { reachable } = appRoute.useRouteContext();
+  return reachable ? <Shell /> : <Unreachable />;
+}
 
 const indexRoute = createRoute({
   getParentRoute: () => appRoute,

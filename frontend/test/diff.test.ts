@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import { loadDraft, review, saveDraft, type ReviewState } from "../src/diff/comments";
+import { discardUnsent, loadDraft, placed, remarksOf, review, saveDraft, unsentComments, type ReviewState } from "../src/diff/comments";
+import type { ApprovalDetail } from "../src/api/types";
 import { changeAt, hunksOf, keyOf, languageOf, lineOf } from "../src/diff/patch";
 import { editedInPlace, tokensOf } from "../src/diff/highlight";
 
@@ -56,6 +57,17 @@ describe("line comments", () => {
     expect(state.editing).toBeNull();
   });
 
+  it("are drafts from the first letter on, while their editor stays open", () => {
+    let state = review(empty, { type: "open", ...at(9) });
+    state = review(state, { type: "write", ...at(9), body: "half a tho" });
+    expect(state).toEqual({ comments: [{ ...at(9), body: "half a tho" }], editing: at(9) });
+    expect(review(state, { type: "write", ...at(9), body: "half a tho " })).toBe(state);
+    // Another line is opened: nothing of the first is lost.
+    state = review(state, { type: "open", ...at(2) });
+    expect(state.comments).toHaveLength(1);
+    expect(review(state, { type: "write", ...at(9), body: "" }).comments).toEqual([]);
+  });
+
   it("disappear when emptied, removed or sent", () => {
     const one = review(empty, { type: "save", ...at(1), body: "x" });
     expect(review(one, { type: "save", ...at(1), body: "  " }).comments).toEqual([]);
@@ -73,11 +85,41 @@ describe("line comments", () => {
       saveDraft("a1", "d1", []);
       expect(sessionStorage.length).toBe(0);
     });
+    it("on a version that is gone are unsent, until they are let go", () => {
+      saveDraft("a1", "d1", [{ ...at(1), body: "x" }]);
+      saveDraft("a1", "d2", [{ ...at(2), body: "y" }]);
+      saveDraft("a2", "d1", [{ ...at(3), body: "another question" }]);
+      expect(unsentComments("a1", "d2").map((comment) => comment.body)).toEqual(["x"]);
+      expect(unsentComments("a1")).toHaveLength(2);
+      discardUnsent("a1", "d2");
+      expect([unsentComments("a1").length, unsentComments("a2").length]).toEqual([1, 1]);
+    });
     it("ignore what someone else left in the storage", () => {
       sessionStorage.setItem("syndarix-review:a1:d1", '[{"path":1},"x"]');
       expect(loadDraft("a1", "d1").comments).toEqual([]);
       sessionStorage.setItem("syndarix-review:a1:d1", "{broken");
       expect(loadDraft("a1", "d1").comments).toEqual([]);
     });
+  });
+});
+
+describe("remarks of earlier rounds", () => {
+  const author = { type: "user", name: "Maria" };
+  const approval = (extra: object) => ({ state: "pending", requested_at: "2026-11-20T12:00:00Z", comments: [], pull_request: { comments: [
+    { author, body: "On a line", path: "a.rs", line: 3, side: "new", at: "2026-11-20T11:00:00Z" },
+    { author, body: "On the whole", path: null, line: null, side: "new", at: "2026-11-20T11:00:00Z" },
+    { author, body: "In another file", path: "gone.rs", line: 1, side: "old", at: "2026-11-20T13:00:00Z" },
+  ] }, ...extra }) as unknown as ApprovalDetail;
+
+  it("stand beside their lines; those without a place stand above", () => {
+    const { inDiff, general } = placed(remarksOf(approval({})), ["a.rs"]);
+    expect(inDiff.map((remark) => [remark.by, remark.body])).toEqual([["Maria", "On a line"]]);
+    expect(general.map((remark) => remark.body)).toEqual(["On the whole", "In another file"]);
+  });
+
+  it("of a decided question are those before it, and its own once", () => {
+    const own = [{ path: "a.rs", line: 4, side: "new", body: "Mine" }];
+    const remarks = remarksOf(approval({ state: "changes_requested", comments: own }));
+    expect(remarks.map((remark) => remark.body)).toEqual(["On a line", "On the whole", "Mine"]);
   });
 });

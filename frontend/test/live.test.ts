@@ -1,4 +1,4 @@
-import { QueryClient } from "@tanstack/react-query";
+import { QueryClient, QueryObserver, skipToken } from "@tanstack/react-query";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { keys } from "../src/api/keys";
 import { ACTIVITY_MAX, LiveCache, effectsOf, envelopeOf, mergeActivity } from "../src/api/live";
@@ -28,7 +28,7 @@ describe("what an event refreshes", () => {
   });
 
   it("a delta carries text and refreshes nothing", () => {
-    expect(effectsOf(event("run.delta", { data: { run_id: "r1", text: "hel" } }))).toEqual({ invalidate: [], activity: false, delta: { runId: "r1", text: "hel" } });
+    expect(effectsOf(event("run.delta", { data: { run_id: "r1", text: "hel" } }))).toEqual({ invalidate: [], activity: false, delta: { runId: "r1", text: "hel" }, said: null });
   });
 
   it("finds ids in every form that payloads have them", () => {
@@ -39,8 +39,17 @@ describe("what an event refreshes", () => {
     expect(effectsOf(event("pr.merged", { subject: "pull_request/9" })).invalidate).toContainEqual(keys.pullRequest(P, "9"));
   });
 
+  it("what is counted, allowed, spent and written down is refreshed by what changes it", () => {
+    const refreshed = (type: string) => effectsOf(event(type)).invalidate;
+    for (const type of ["story.done", "approval.requested", "agent.spawned", "cost.recorded", "project.updated"]) expect(refreshed(type)).toContainEqual(keys.projects());
+    expect(refreshed("project.updated")).toEqual(expect.arrayContaining([keys.policy(P), keys.members(P)]));
+    expect(refreshed("cost.budget_changed")).toContainEqual(keys.budget(P));
+    expect(refreshed("story.done")).toContainEqual(keys.audit(P));
+    expect(refreshed("run.tool_call_finished")).not.toContainEqual(keys.audit(P));
+  });
+
   it("an unknown event is activity and nothing else", () => {
-    expect(effectsOf(event("mesh.updated"))).toEqual({ invalidate: [], activity: true, delta: null });
+    expect(effectsOf(event("mesh.updated"))).toEqual({ invalidate: [], activity: true, delta: null, said: null });
   });
 });
 
@@ -97,14 +106,44 @@ describe("the live cache", () => {
     expect(flushes()).toBe(5);
   });
 
-  it("lets a model's text grow, and drops it when the step is written", () => {
+  it("lets a slow request arrive, and asks once more for what it may have missed", async () => {
+    const client = new QueryClient();
+    const answers: (() => void)[] = [];
+    const load = vi.fn(({ signal }: { signal: AbortSignal }) => new Promise<number>((resolve, reject) => {
+      answers.push(() => resolve(answers.length));
+      signal.addEventListener("abort", () => reject(new Error("cut off")));
+    }));
+    const stop = new QueryObserver(client, { queryKey: keys.run(P, "r1"), queryFn: load }).subscribe(() => undefined);
+    const cache = new LiveCache(client);
+    for (let index = 0; index < 3; index += 1) {
+      cache.accept(event("run.step_finished", { id: `e:${index}`, subject: "run/r1" }));
+      await vi.advanceTimersByTimeAsync(1_000);
+    }
+    expect(load).toHaveBeenCalledTimes(1);
+    answers[0]?.();
+    await vi.advanceTimersByTimeAsync(1_500);
+    expect(load).toHaveBeenCalledTimes(2);
+    answers[1]?.();
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect(load).toHaveBeenCalledTimes(2);
+    stop();
+  });
+
+  it("lets a model's text grow, ends it with its step, and misses nothing of the next", () => {
     const client = new QueryClient();
     const cache = new LiveCache(client);
-    cache.accept(event("run.delta", { data: { run_id: "r1", text: "Hello " } }));
-    cache.accept(event("run.delta", { data: { run_id: "r1", text: "there" } }));
+    const shown: (string | undefined)[] = [];
+    const stop = new QueryObserver<string>(client, { queryKey: keys.delta("r1"), queryFn: skipToken }).subscribe((result) => shown.push(result.data));
+    const say = (text: string) => cache.accept(event("run.delta", { data: { run_id: "r1", text } }));
+    say("Hello ");
+    say("there");
     expect(client.getQueryData(keys.delta("r1"))).toBe("Hello there");
-    cache.accept(event("run.step_finished", { subject: "run/r1" }));
-    vi.advanceTimersByTime(300);
-    expect(client.getQueryData(keys.delta("r1"))).toBeUndefined();
+    cache.accept(event("run.model_call_finished", { subject: "run/r1" }));
+    expect(client.getQueryData(keys.delta("r1"))).toBe("");
+    say("Next");
+    vi.advanceTimersByTime(5_000);
+    expect(client.getQueryData(keys.delta("r1"))).toBe("Next");
+    expect(shown.at(-1)).toBe("Next");
+    stop();
   });
 });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { sentenceOf, verbOf, unseen, targetOf } from "../src/activity/sentence";
-import { decisionRefusal, withoutApproval } from "../src/api/actions";
+import { decisionRefusal, isAnswer, withoutApproval } from "../src/api/actions";
 import { ApiError } from "../src/api/client";
 import { changesBetween } from "../src/agents/changes";
 import type { AgentType, Approval, EventEnvelope, Project, Run, Step, Story, UsageRow } from "../src/api/types";
@@ -10,7 +10,9 @@ import { optimistic } from "../src/board/commands";
 import { forecast } from "../src/costs/forecast";
 import { age, duration, left, money, parseMoney, shortTime } from "../src/format";
 import { projectAlerts, queueAlerts, runAlerts, staleWork } from "../src/inbox/alerts";
-import { bulkSplit, inOrder, matching, moved, toggled } from "../src/inbox/selection";
+import { asText, lacking, loadNote, saveNote } from "../src/approval/note";
+import { bulkSplit, busiest, inOrder, matching, moved, toggled, withAnswered } from "../src/inbox/selection";
+import { StableKey } from "../src/stableKey";
 import { safeNext } from "../src/navigation";
 import { waterfall } from "../src/run/waterfall";
 import { waitingText } from "../src/story/owner";
@@ -57,6 +59,17 @@ describe("the inbox", () => {
     expect([...toggled(before, "b")]).toEqual(["a", "b"]);
     expect([...before]).toEqual(["a"]);
   });
+  it("keeps the row whose answer is being written, as it was asked", () => {
+    const mine = approval({ id: "a", state: "pending", title: "as asked" });
+    expect(withAnswered([approval({ id: "b" })], mine).map((item) => item.id)).toEqual(["b", "a"]);
+    expect(withAnswered([approval({ id: "a", state: "rejected" })], mine)).toEqual([mine]);
+    const still = [approval({ id: "a", state: "pending", title: "newer" })];
+    expect(withAnswered(still, mine)).toBe(still);
+  });
+  it("watches the projects where most goes on, in their own order", () => {
+    const one = (id: string, open: number) => ({ id, counts: { approvals_pending: 0, stories_open: open, agents: 0 } }) as Project;
+    expect(busiest([one("idle", 0), one("busy", 3), one("some", 1)], 2).map((item) => item.id)).toEqual(["busy", "some"]);
+  });
   it("counts unresolved down only for what was there", () => {
     const page = { items: [approval({ id: "a" })], unresolved: 1 };
     expect(withoutApproval(page, "a").unresolved).toBe(0);
@@ -65,9 +78,38 @@ describe("the inbox", () => {
   it("says who was first, and that a question moved", () => {
     const problem = (code: string, extra = {}) => new ApiError({ status: 409, code, ...extra });
     expect(decisionRefusal(problem("approval_already_decided", { decided_by: { name: "Tom" }, decided_at: at(0), outcome: "rejected" }))).toMatch(/^Tom was first: rejected, /);
+    expect(decisionRefusal(problem("approval_already_decided", { decided_by: { id: "me", name: "Maria" }, outcome: "approved" }), "me")).toBe("You decided this already: approved.");
+    expect(decisionRefusal(problem("approval_already_decided", { decided_by: null, outcome: "expired" }), "me")).toMatch(/no answer any more: expired/);
     expect(decisionRefusal(problem("approval_changed"))).toMatch(/changed/);
     expect(decisionRefusal(problem("other"))).toBeNull();
     expect(decisionRefusal(new Error("x"))).toBeNull();
+  });
+});
+
+describe("an answer", () => {
+  const silent = { action: "pull_request_merge", note: " ", comments: 0 };
+  it("that sends back or rejects needs words; a question to a person needs the answer", () => {
+    expect([lacking("approved", silent), lacking("changes_requested", silent), lacking("rejected", silent)]).toEqual([null, "change", "reason"]);
+    expect(lacking("changes_requested", { ...silent, comments: 1 })).toBeNull();
+    expect(lacking("rejected", { ...silent, note: "No." })).toBeNull();
+    expect(lacking("approved", { ...silent, action: "human_input" })).toBe("answer");
+    expect(lacking("approved", { ...silent, action: "human_input", note: "42" })).toBeNull();
+  });
+  it("that was not sent keeps its note, and can be copied whole", () => {
+    saveNote("a1", "Nearly.");
+    expect([loadNote("a1"), loadNote("a2")]).toEqual(["Nearly.", ""]);
+    saveNote("a1", "");
+    expect(loadNote("a1")).toBe("");
+    expect(asText("Nearly.", [{ path: "a.rs", line: 3, side: "old", body: "Why?" }])).toBe("Nearly.\n\na.rs:3 (before)\nWhy?");
+  });
+  it("keeps its key until the server has answered, and for the same content only", () => {
+    const key = new StableKey();
+    const first = key.for({ outcome: "approved" });
+    expect(key.for({ outcome: "approved" })).toBe(first);
+    expect(key.for({ outcome: "rejected" })).not.toBe(first);
+    const lost = [new ApiError({ status: 0, code: "unreachable" }), new ApiError({ status: 503 }), new ApiError({ status: 409, code: "in_progress" }), new Error("x")];
+    expect(lost.map(isAnswer)).toEqual([false, false, false, false]);
+    expect(isAnswer(new ApiError({ status: 422 }))).toBe(true);
   });
 });
 

@@ -42,8 +42,12 @@ describe("the session", () => {
     expect(sessionState().status).toBe("signed_out");
   });
 
-  it("survives a server that is restarting", async () => {
-    server(() => json({ status: 503 }, 503));
+  it("survives a server that is restarting, busy, or not there at all", async () => {
+    for (const status of [503, 429, 404]) {
+      server(() => json({ status }, status));
+      expect(await refreshSession()).toBe(false);
+    }
+    vi.stubGlobal("fetch", () => Promise.reject(new TypeError("network")));
     expect(await refreshSession()).toBe(false);
     expect(sessionState().status).toBe("signed_in");
   });

@@ -13,9 +13,9 @@ describe("the event stream parser", () => {
 
   it("reads events, ids, multi-line data and skips comments", () => {
     expect(whole).toEqual([
-      { event: "story.created", data: '{"a":1}', id: "e:1" },
-      { event: "message", data: "one\ntwo", id: null },
-      { event: "run.delta", data: "x", id: "e:2" },
+      { event: "story.created", data: '{"a":1}' },
+      { event: "message", data: "one\ntwo" },
+      { event: "run.delta", data: "x" },
     ]);
   });
 
@@ -42,6 +42,14 @@ describe("the event stream parser", () => {
     expect(parser.retry).toBe(1500);
   });
 
+  it("knows where it stands after a frame that has an id and no data, and keeps it over frames that have none", () => {
+    const parser = new SseParser();
+    expect(parser.push("retry: 1000\nid: e:7\n\n")).toEqual([]);
+    expect(parser.lastEventId).toBe("e:7");
+    parser.push("event: run.delta\ndata: x\n\nid: e:8\ndata: cut");
+    expect(parser.lastEventId).toBe("e:7");
+  });
+
   it("refuses a line without end", () => {
     const parser = new SseParser();
     expect(() => parser.push("x".repeat(5_000_000))).toThrow(/too long/);
@@ -51,39 +59,47 @@ describe("the event stream parser", () => {
 describe("following a stream", () => {
   const stream = (text: string) => new Response(text, { status: 200 });
 
-  it("resumes with the last id, backs off, and tells of a reset", async () => {
+  /** Answers one connection after the other, then ends. */
+  function follow(answers: (() => Response)[], place = { id: null as string | null }) {
     const stop = new AbortController();
-    const asked: (string | null)[] = [];
-    const got: string[] = [];
-    const slept: number[] = [];
-    const onReset = vi.fn();
-    const answers = [
+    const seen = { asked: [] as (string | null)[], got: [] as string[], slept: [] as number[], onReset: vi.fn(), place };
+    const open = async (id: string | null) => {
+      seen.asked.push(id);
+      const next = answers.shift();
+      if (next) return next();
+      stop.abort();
+      throw new Error("over");
+    };
+    const done = followStream({ open, onMessage: (message) => seen.got.push(message.data), onReset: seen.onReset, sleep: async (ms) => void seen.slept.push(ms) }, stop.signal, place);
+    return done.then(() => seen);
+  }
+
+  it("resumes with the last id, backs off, and tells of a reset", async () => {
+    const seen = await follow([
       () => stream("id: e:1\ndata: a\n\nid: e:2\ndata: b\n\n"),
       () => new Response("busy", { status: 503 }),
       () => { throw new Error("no network"); },
       () => stream("event: reset\nid: e:9\ndata: {}\n\nid: e:10\ndata: c\n\n"),
-    ];
-    await followStream(
-      {
-        open: async (id) => {
-          asked.push(id);
-          const next = answers.shift();
-          if (!next) {
-            stop.abort();
-            throw new Error("over");
-          }
-          return next();
-        },
-        onMessage: (message) => got.push(message.data),
-        onReset,
-        sleep: async (ms) => void slept.push(ms),
-      },
-      stop.signal,
-    );
-    expect(got).toEqual(["a", "b", "c"]);
-    expect(asked).toEqual([null, "e:2", "e:2", "e:2", "e:10"]);
-    expect(onReset).toHaveBeenCalledTimes(1);
-    expect(slept).toHaveLength(4);
+    ]);
+    expect(seen.got).toEqual(["a", "b", "c"]);
+    expect(seen.asked).toEqual([null, "e:2", "e:2", "e:2", "e:10"]);
+    // Once for the beginning, once for the reset.
+    expect(seen.onReset).toHaveBeenCalledTimes(2);
+    expect(seen.slept).toHaveLength(4);
+  });
+
+  it("resumes from the opening frame when no event came", async () => {
+    const seen = await follow([() => stream("retry: 1000\nid: e:5\n\n"), () => stream("id: e:6\ndata: a\n\n")]);
+    expect(seen.asked).toEqual([null, "e:5", "e:6"]);
+    expect(seen.onReset).toHaveBeenCalledTimes(1);
+    expect(seen.slept[0]).toBe(1000);
+  });
+
+  it("loads everything anew whenever it begins without a place, and only then", async () => {
+    expect((await follow([() => stream(": hello\n\n"), () => stream(": hello\n\n")])).onReset).toHaveBeenCalledTimes(2);
+    const resumed = await follow([() => stream("data: a\n\n")], { id: "e:3" });
+    expect(resumed.onReset).not.toHaveBeenCalled();
+    expect(resumed.place.id).toBe("e:3");
   });
 
   it("never waits longer than the cap, and never not at all", () => {

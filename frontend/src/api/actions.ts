@@ -1,12 +1,13 @@
 import { useMutation, useQueryClient, type QueryClient } from "@tanstack/react-query";
 import { dateTime } from "../format";
 import { t } from "../i18n/en";
+import { useStableKey } from "../stableKey";
 import { labelOf } from "../ui/status";
 import { toast, toastError } from "../ui/toast";
-import { ApiError, api, idempotencyKey } from "./client";
+import { ApiError, api } from "./client";
 import { keys } from "./keys";
 import type { ApprovalPage } from "./queries";
-import { acceptSession, announceSignOut } from "./session";
+import { acceptSession, announceSignOut, sessionState } from "./session";
 import type * as T from "./types";
 
 /** Everything the UI changes; the only place that knows a writing path. */
@@ -28,7 +29,15 @@ export async function signOut(client: QueryClient): Promise<void> {
   }
 }
 
-/** A command with one idempotency key per click, the toast for a refusal, and what to refetch. */
+/** The server has said no: what is sent next is another request. Without a word from it, the first may have been done. */
+export function isAnswer(error: unknown): boolean {
+  return error instanceof ApiError && error.status >= 400 && error.status < 500 && error.code !== "in_progress";
+}
+
+/**
+ * A command, the toast for a refusal, and what to refetch. Its idempotency key is that of its content until the
+ * server has answered: trying again after a lost answer does nothing twice.
+ */
 export function useCommand<V, R = unknown>(options: {
   send: (input: V, key: string) => Promise<R>;
   refresh: (input: V, result: R) => readonly (readonly unknown[])[];
@@ -38,15 +47,18 @@ export function useCommand<V, R = unknown>(options: {
   onSuccess?: (result: R, input: V) => void;
 }) {
   const client = useQueryClient();
+  const key = useStableKey();
   return useMutation<R, unknown, V>({
-    mutationFn: (input) => options.send(input, idempotencyKey()),
+    mutationFn: (input) => options.send(input, key.for(input ?? null)),
     onSuccess: (result, input) => {
+      key.done();
       for (const queryKey of options.refresh(input, result)) void client.invalidateQueries({ queryKey });
       const text = typeof options.done === "function" ? options.done(input, result) : options.done;
       if (text) toast(text);
       options.onSuccess?.(result, input);
     },
     onError: (error, input) => {
+      if (isAnswer(error)) key.done();
       if (options.quietFields && error instanceof ApiError && error.body.errors?.length) return;
       toastError(error, options.failed);
       if (error instanceof ApiError && error.status === 409) {
@@ -64,7 +76,7 @@ export interface DecisionInput {
   arguments?: T.Json;
 }
 
-export function sendDecision(input: DecisionInput): Promise<T.Approval> {
+export function sendDecision(input: DecisionInput, key: string): Promise<T.Approval> {
   const body: T.DecisionBody = { outcome: input.outcome, digest: input.approval.digest };
   if (input.note?.trim()) body.note = input.note.trim();
   if (input.comments?.length) body.comments = input.comments;
@@ -72,50 +84,62 @@ export function sendDecision(input: DecisionInput): Promise<T.Approval> {
   return api<T.Approval>(`/projects/${input.approval.project_id}/approvals/${input.approval.id}/decision`, {
     method: "POST",
     json: body,
-    idempotencyKey: idempotencyKey(),
+    idempotencyKey: key,
   });
 }
 
-/** One sentence for a refused decision: who was first, or that the question itself moved. */
-export function decisionRefusal(error: unknown): string | null {
+/** One sentence for a refused decision: who was first, that it was oneself, or that the question itself moved. */
+export function decisionRefusal(error: unknown, me?: string): string | null {
   if (!(error instanceof ApiError) || error.status !== 409) return null;
   if (error.code === "approval_changed") return t.errors.approvalChanged;
   if (error.code !== "approval_already_decided") return null;
   const { decided_by: by, decided_at: at, outcome } = error.body;
-  const name = typeof by === "string" ? by : ((by as { name?: string } | undefined)?.name ?? t.actor.someone);
-  return t.errors.alreadyDecided(labelOf(String(outcome ?? "decided")), name, typeof at === "string" ? dateTime(at) : "");
+  const person = typeof by === "string" ? { name: by } : (by as { id?: string; name?: string } | null | undefined);
+  const what = labelOf(String(outcome ?? "decided"));
+  const when = typeof at === "string" ? dateTime(at) : "";
+  if (me !== undefined && person?.id === me) return t.errors.decidedByMe(what, when);
+  // Nobody decided what expired or was withdrawn.
+  return person ? t.errors.alreadyDecided(what, person.name ?? t.actor.someone, when) : t.errors.overAlready(what);
 }
 
-/** Removes an item from the pending list; pure, so that the roll-back is exact. */
+/** Removes an item from the pending list. */
 export function withoutApproval(page: ApprovalPage, id: string): ApprovalPage {
   const items = page.items.filter((item) => item.id !== id);
   return { ...page, items, unresolved: Math.max(0, page.unresolved - (page.items.length - items.length)) };
 }
 
+/** What the server answered is what every page shows from now on: nobody can press a second time. */
+export function acceptDecision(client: QueryClient, approval: T.Approval): void {
+  const { id, project_id: p } = approval;
+  client.setQueryData<T.ApprovalDetail>(keys.approval(p, id), (known) => known && { ...known, ...approval });
+  client.setQueryData<ApprovalPage>([...keys.approvals(), "pending"], (known) => known && withoutApproval(known, id));
+}
+
+/** Nothing is shown as decided before the server says so: what was written for it stays on screen until then. */
 export function useDecision(onDone?: (approval: T.Approval, input: DecisionInput) => void) {
   const client = useQueryClient();
-  const pending = [...keys.approvals(), "pending"];
-  return useMutation<T.Approval, unknown, DecisionInput, { before: ApprovalPage | undefined }>({
-    mutationFn: sendDecision,
-    onMutate: async (input) => {
-      await client.cancelQueries({ queryKey: pending });
-      const before = client.getQueryData<ApprovalPage>(pending);
-      if (before) client.setQueryData(pending, withoutApproval(before, input.approval.id));
-      return { before };
-    },
-    onSuccess: (approval, input) => {
+  const key = useStableKey();
+  return useMutation<T.Approval, unknown, DecisionInput>({
+    mutationFn: (input) => sendDecision(input, key.for(input)),
+    onSuccess: async (approval, input) => {
+      key.done();
+      // An older list or page on its way must not bring the question back.
+      await client.cancelQueries({ queryKey: keys.approvals() });
+      await client.cancelQueries({ queryKey: keys.approval(approval.project_id, approval.id) });
+      acceptDecision(client, approval);
       toast(t.approval.decidedToast(labelOf(input.outcome), input.approval.title));
       onDone?.(approval, input);
     },
-    onError: (error, _input, context) => {
-      if (context?.before) client.setQueryData(pending, context.before);
-      const refusal = decisionRefusal(error);
+    onError: (error) => {
+      if (isAnswer(error)) key.done();
+      const session = sessionState();
+      const refusal = decisionRefusal(error, session.status === "signed_in" ? session.user.id : undefined);
       if (refusal) toast(t.approval.notDecided, { tone: "bad", detail: refusal });
       else toastError(error, t.approval.notDecided);
     },
     onSettled: (_result, _error, input) => {
       const p = input.approval.project_id;
-      for (const queryKey of [keys.approvals(), keys.approval(p, input.approval.id), keys.stories(p), keys.storyAll(p), keys.runs(p), keys.project(p)]) {
+      for (const queryKey of [keys.approvals(), keys.approval(p, input.approval.id), keys.stories(p), keys.storyAll(p), keys.runs(p), keys.project(p), keys.projects()]) {
         void client.invalidateQueries({ queryKey });
       }
     },

@@ -11,6 +11,8 @@ export interface Effects {
   invalidate: QueryKey[];
   activity: boolean;
   delta: { runId: string; text: string } | null;
+  /** The run whose live text is over: its step has the whole of it. */
+  said: string | null;
 }
 
 /** Bursts of step events arrive within a few milliseconds; one refetch for all of them. */
@@ -42,6 +44,7 @@ function idIn(event: EventEnvelope, kind: string): string | null {
 
 /** Many of these for one run; they change nothing but the run itself. */
 const STEP_EVENT = /^run\.(step|model_call|tool_call)_/;
+const KNOWN = new Set(["story", "run", "approval", "pr", "agent", "sprint", "cost", "project", "repository"]);
 
 export function effectsOf(event: EventEnvelope): Effects {
   const p = event.project_id;
@@ -50,25 +53,29 @@ export function effectsOf(event: EventEnvelope): Effects {
   const runId = idIn(event, "run");
   if (event.type === "run.delta") {
     const delta = text(event.data?.["text"]);
-    return { invalidate: [], activity: false, delta: runId && delta ? { runId, text: delta } : null };
+    return { invalidate: [], activity: false, delta: runId && delta ? { runId, text: delta } : null, said: null };
   }
   const invalidate: QueryKey[] = [];
   const story = () => {
     invalidate.push(keys.stories(p));
     invalidate.push(storyId ? keys.story(p, storyId) : keys.storyAll(p));
   };
+  /** The project itself, and its row in the list: both count what is in it. */
+  const counts = () => invalidate.push(keys.project(p), keys.projects());
   if (family === "story") {
     story();
-    invalidate.push(keys.sprints(p), keys.project(p));
+    invalidate.push(keys.sprints(p));
+    counts();
   } else if (family === "run") {
-    if (runId) invalidate.push(keys.run(p, runId), keys.delta(runId));
+    if (runId) invalidate.push(keys.run(p, runId));
     invalidate.push(keys.runs(p), storyId ? keys.story(p, storyId) : keys.storyAll(p));
     if (!STEP_EVENT.test(event.type)) invalidate.push(keys.agents(p));
   } else if (family === "approval") {
     const id = idIn(event, "approval");
-    invalidate.push(keys.approvals(), keys.project(p));
+    invalidate.push(keys.approvals());
     if (id) invalidate.push(keys.approval(p, id));
     story();
+    counts();
   } else if (family === "pr") {
     const id = idIn(event, "pull_request");
     if (id) invalidate.push(keys.pullRequest(p, id));
@@ -76,14 +83,20 @@ export function effectsOf(event: EventEnvelope): Effects {
     invalidate.push(keys.approvals());
   } else if (family === "agent") {
     invalidate.push(keys.agents(p), keys.messages(p));
+    if (event.type !== "agent.message") counts();
   } else if (family === "sprint") {
     invalidate.push(keys.sprints(p), keys.stories(p));
   } else if (family === "cost") {
-    invalidate.push(keys.usage(p), keys.project(p), keys.projects());
+    invalidate.push(keys.usage(p), keys.budget(p));
+    counts();
   } else if (family === "project" || family === "repository") {
-    invalidate.push(keys.project(p), keys.projects());
+    invalidate.push(keys.policy(p), keys.members(p));
+    counts();
   }
-  return { invalidate, activity: true, delta: null };
+  // Steps and calls are many, and the audit list is long: it is refreshed by what people look for there.
+  if (KNOWN.has(family) && family !== "cost" && !STEP_EVENT.test(event.type)) invalidate.push(keys.audit(p));
+  // A run that has gone on has said what it was saying.
+  return { invalidate, activity: true, delta: null, said: family === "run" ? runId : null };
 }
 
 /** Newest first, no event twice, bounded. Returns the same array when nothing is new. */
@@ -118,29 +131,41 @@ export class LiveCache {
   accept(event: EventEnvelope): void {
     const effects = effectsOf(event);
     if (effects.delta) this.appendDelta(effects.delta.runId, effects.delta.text);
+    if (effects.said) this.endDelta(effects.said);
     if (effects.activity) this.prepend(event);
     for (const key of effects.invalidate) this.pending.set(JSON.stringify(key), key);
-    if (this.pending.size > 0) this.timer ??= setTimeout(() => this.flush(), this.delay());
+    this.arm();
   }
 
-  /** Everything may be stale: the stream could not be resumed. */
+  /** Everything may be stale: the stream begins, or could not be resumed. What is being loaded is loaded once more. */
   reset(): void {
-    void this.client.invalidateQueries();
+    this.pending.set("[]", []);
+    this.arm();
+  }
+
+  private arm(): void {
+    if (this.pending.size > 0) this.timer ??= setTimeout(() => this.flush(), this.delay());
   }
 
   private delay(): number {
     return Math.max(COALESCE_MS, this.lastFlush + FLUSH_INTERVAL_MS - Date.now());
   }
 
+  /** A request on its way is never cut off, or a slow one would never arrive; what it may have missed is asked for after it. */
   private flush(): void {
     this.timer = null;
     this.lastFlush = Date.now();
     const due = [...this.pending.values()];
     this.pending.clear();
-    for (const queryKey of due) {
-      if (queryKey[0] === "delta") this.client.removeQueries({ queryKey });
-      else void this.client.invalidateQueries({ queryKey });
-    }
+    const busy = due.flatMap((queryKey) => this.client.getQueryCache().findAll({ queryKey, fetchStatus: "fetching" }));
+    for (const queryKey of due) void this.client.invalidateQueries({ queryKey }, { cancelRefetch: false });
+    for (const query of busy) this.pending.set(query.queryHash, query.queryKey);
+    this.arm();
+  }
+
+  /** At once, and in place: the next answer may begin within the second, and someone may be reading. */
+  private endDelta(runId: string): void {
+    if (this.client.getQueryData<string>(keys.delta(runId))) this.client.setQueryData<string>(keys.delta(runId), "");
   }
 
   private appendDelta(runId: string, delta: string): void {

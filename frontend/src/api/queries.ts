@@ -1,5 +1,5 @@
 import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
-import { api, apiOrNull } from "./client";
+import { ApiError, api, apiOrNull } from "./client";
 import { keys } from "./keys";
 import type * as T from "./types";
 
@@ -8,7 +8,24 @@ import type * as T from "./types";
 /** The stream invalidates what changes; polling is the net below it. */
 const SAFETY_POLL_MS = 60_000;
 const LIST_LIMIT = 100;
+/** The most that the server gives at once. */
+const LIST_MAX = 200;
 const PAGE_LIMIT = 50;
+/** Lists are read to their end, or to this many; a page that shows less than there is says so. */
+export const LIST_CAP = 1_000;
+/** What is decided is looked up, not worked off: its newest are enough. */
+const HISTORY_CAP = 200;
+
+/** Follows `next_cursor`. A list that moves while it is read may show an item on two pages; it is one. */
+export async function allOf<P extends T.Page<{ id: string }>>(path: string, signal: AbortSignal, query: Record<string, string | undefined> = {}, cap = LIST_CAP): Promise<P> {
+  let page = await api<P>(path, { signal, query: { ...query, limit: Math.min(cap, LIST_MAX) } });
+  const items = new Map(page.items.map((item) => [item.id, item]));
+  while (page.next_cursor && items.size < cap) {
+    page = await api<P>(path, { signal, query: { ...query, limit: LIST_MAX, cursor: page.next_cursor } });
+    for (const item of page.items) items.set(item.id, item);
+  }
+  return { ...page, items: [...items.values()] };
+}
 
 export const me = () =>
   queryOptions({ queryKey: keys.me(), queryFn: ({ signal }) => api<T.Me>("/me", { signal }) });
@@ -23,7 +40,7 @@ export const system = () =>
 export const projects = () =>
   queryOptions({
     queryKey: keys.projects(),
-    queryFn: async ({ signal }) => (await api<T.Page<T.Project>>("/projects", { signal, query: { limit: LIST_LIMIT } })).items,
+    queryFn: async ({ signal }) => (await allOf<T.Page<T.Project>>("/projects", signal)).items,
   });
 
 export const project = (p: string) =>
@@ -62,7 +79,7 @@ export const stories = (p: string) =>
   queryOptions({
     queryKey: keys.stories(p),
     queryFn: async ({ signal }) =>
-      (await api<T.Page<T.Story>>(`/projects/${p}/stories`, { signal, query: { limit: LIST_LIMIT } })).items,
+      (await allOf<T.Page<T.Story>>(`/projects/${p}/stories`, signal)).items,
     refetchInterval: SAFETY_POLL_MS,
   });
 
@@ -126,7 +143,7 @@ export const run = (p: string, r: string) =>
 export const agents = (p: string) =>
   queryOptions({
     queryKey: keys.agents(p),
-    queryFn: async ({ signal }) => (await api<T.Page<T.Agent>>(`/projects/${p}/agents`, { signal })).items,
+    queryFn: async ({ signal }) => (await allOf<T.Page<T.Agent>>(`/projects/${p}/agents`, signal)).items,
   });
 
 export const agentTypes = (p?: string) =>
@@ -155,8 +172,27 @@ export interface ApprovalPage extends T.Page<T.Approval> {
 export const approvals = (state: "pending" | "decided" | "all" = "pending") =>
   queryOptions({
     queryKey: [...keys.approvals(), state],
-    queryFn: ({ signal }) => api<ApprovalPage>("/approvals", { signal, query: { state, limit: LIST_LIMIT } }),
+    queryFn: ({ signal }) => allOf<ApprovalPage>("/approvals", signal, { state }, state === "pending" ? LIST_CAP : HISTORY_CAP),
     refetchInterval: SAFETY_POLL_MS,
+    // A tab in the background has no stream: its title still counts.
+    refetchIntervalInBackground: state === "pending",
+  });
+
+/** Where an approval is whose project nobody named: newest first, to the end of the list. */
+export const approvalPlace = (id: string) =>
+  queryOptions({
+    queryKey: [...keys.approvals(), "place", id],
+    queryFn: async ({ signal }) => {
+      let cursor: string | null | undefined;
+      do {
+        const page: ApprovalPage = await api("/approvals", { signal, query: { state: "all", limit: LIST_MAX, cursor } });
+        const found = page.items.find((item) => item.id === id);
+        if (found) return found.project_id;
+        cursor = page.next_cursor;
+      } while (cursor);
+      return null;
+    },
+    staleTime: Number.POSITIVE_INFINITY,
   });
 
 export const approval = (p: string, id: string) =>
@@ -214,9 +250,17 @@ export const audit = (p: string, filter: AuditFilter) =>
     getNextPageParam: (last) => last.next_cursor ?? undefined,
   });
 
+/** Jobs that gave up. Not everybody may see them: who may not has none. */
 export const deadJobs = () =>
   queryOptions({
     queryKey: [...keys.jobs(), "dead"],
-    queryFn: async ({ signal }) => (await api<T.Page<T.Job>>("/jobs", { signal, query: { state: "dead" } })).items,
-    retry: false,
+    queryFn: async ({ signal }) => {
+      try {
+        return (await api<T.Page<T.Job>>("/jobs", { signal, query: { state: "dead" } })).items;
+      } catch (error) {
+        if (error instanceof ApiError && (error.status === 403 || error.status === 404)) return [];
+        throw error;
+      }
+    },
+    refetchInterval: SAFETY_POLL_MS,
   });

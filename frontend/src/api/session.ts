@@ -63,20 +63,26 @@ async function exclusively<T>(work: () => Promise<T>): Promise<T> {
   return work();
 }
 
+/** Every tab waits for the one that refreshes: it may not wait for ever. */
+const REFRESH_MS = 15_000;
+
 async function requestRefresh(): Promise<boolean> {
-  const response = await fetch("/api/v1/auth/refresh", {
-    method: "POST",
-    credentials: "same-origin",
-    headers: { "Content-Type": "application/json" },
-    body: "{}",
-  });
-  if (!response.ok) {
-    // Only a clear refusal signs out; a server that is restarting must not throw people out.
-    if (response.status < 500) dropSession();
+  try {
+    const response = await fetch("/api/v1/auth/refresh", {
+      method: "POST",
+      credentials: "same-origin",
+      headers: { "Content-Type": "application/json" },
+      body: "{}",
+      signal: AbortSignal.timeout(REFRESH_MS),
+    });
+    // Only a clear refusal signs out; a server that is restarting, or busy, must not throw people out.
+    if (response.status === 401) dropSession();
+    if (!response.ok) return false;
+    acceptSession((await response.json()) as Session);
+    return true;
+  } catch {
     return false;
   }
-  acceptSession((await response.json()) as Session);
-  return true;
 }
 
 /** True when a fresh access token is in memory afterwards. */

@@ -6,7 +6,6 @@
 export interface SseMessage {
   event: string;
   data: string;
-  id: string | null;
 }
 
 /** Larger than any event the server sends; a stream that exceeds it is not ours. */
@@ -17,6 +16,8 @@ export class SseParser {
   private data: string[] = [];
   private event = "";
   private idSeen: string | null = null;
+  /** Where the stream stands: the id of the last frame that had one, with or without data. */
+  lastEventId: string | null = null;
   private sawCarriageReturn = false;
   private started = false;
   /** Reconnection delay the server asked for, in milliseconds. */
@@ -60,11 +61,10 @@ export class SseParser {
     const event = this.event || "message";
     const data = this.data.join("\n");
     const empty = this.data.length === 0 && this.event === "";
-    const id = this.idSeen;
     this.data = [];
     this.event = "";
-    this.idSeen = null;
-    return empty ? null : { event, data, id };
+    this.lastEventId = this.idSeen;
+    return empty ? null : { event, data };
   }
 }
 
@@ -77,17 +77,22 @@ export function backoffDelay(attempt: number, random: () => number = Math.random
   return Math.round(ceiling * (0.5 + random() * 0.5));
 }
 
+/** Where a stream stands; it outlives a connection, so that the next one goes on from there. */
+export interface Place {
+  id: string | null;
+}
+
 export interface StreamHandlers {
   open: (lastEventId: string | null) => Promise<Response>;
   onMessage: (message: SseMessage) => void;
   onStatus?: (status: "connecting" | "open" | "waiting") => void;
-  /** Called when the server says it cannot resume: whatever was shown may be stale. */
+  /** Whatever was shown may be stale: the server cannot resume, or the stream begins without a place to resume from. */
   onReset?: () => void;
   sleep?: (ms: number, signal: AbortSignal) => Promise<void>;
 }
 
-/** The server sends a comment every 30 s; three silent periods mean that the line is dead. */
-const SILENCE_MS = 90_000;
+/** The server sends a comment every 20 s; three silent periods mean that the line is dead. */
+const SILENCE_MS = 60_000;
 
 function sleepFor(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
@@ -113,43 +118,47 @@ async function readWithDeadline(reader: ReadableStreamDefaultReader<Uint8Array>)
   }
 }
 
-/** Reads the stream until `signal` aborts, reconnecting with `Last-Event-ID`. */
-export async function followStream(handlers: StreamHandlers, signal: AbortSignal): Promise<void> {
+/** Hands on every message, and once without one for each piece of the stream: also an id alone is news. */
+async function readAll(body: ReadableStream<Uint8Array>, signal: AbortSignal, take: (parser: SseParser, message: SseMessage | null) => void): Promise<void> {
+  const parser = new SseParser();
+  const decoder = new TextDecoder();
+  const reader = body.getReader();
+  const stop = () => void reader.cancel().catch(() => undefined);
+  signal.addEventListener("abort", stop);
+  try {
+    for (;;) {
+      const { done, value } = await readWithDeadline(reader);
+      if (done || signal.aborted) return;
+      for (const message of parser.push(decoder.decode(value, { stream: true }))) take(parser, message);
+      take(parser, null);
+    }
+  } finally {
+    signal.removeEventListener("abort", stop);
+    stop();
+  }
+}
+
+/** Reads the stream until `signal` aborts, reconnecting with `Last-Event-ID`, from `place` if there is one. */
+export async function followStream(handlers: StreamHandlers, signal: AbortSignal, place: Place = { id: null }): Promise<void> {
   const sleep = handlers.sleep ?? sleepFor;
-  let lastEventId: string | null = null;
   let attempt = 0;
   while (!signal.aborted) {
     let asked: number | null = null;
     handlers.onStatus?.("connecting");
     try {
-      const response = await handlers.open(lastEventId);
+      const from = place.id;
+      const response = await handlers.open(from);
       if (!response.ok || !response.body) throw new Error(`event stream: HTTP ${response.status}`);
       handlers.onStatus?.("open");
-      const parser = new SseParser();
-      const decoder = new TextDecoder();
-      const reader = response.body.getReader();
-      const stop = () => void reader.cancel().catch(() => undefined);
-      signal.addEventListener("abort", stop);
-      try {
-        for (;;) {
-          const { done, value } = await readWithDeadline(reader);
-          if (done || signal.aborted) break;
-          attempt = 0;
-          for (const message of parser.push(decoder.decode(value, { stream: true }))) {
-            if (message.event === "reset") {
-              lastEventId = message.id;
-              handlers.onReset?.();
-              continue;
-            }
-            if (message.id !== null) lastEventId = message.id;
-            handlers.onMessage(message);
-          }
-          asked = parser.retry;
-        }
-      } finally {
-        signal.removeEventListener("abort", stop);
-        stop();
-      }
+      // What was loaded before this moment may have changed unseen.
+      if (!from) handlers.onReset?.();
+      await readAll(response.body, signal, (parser, message) => {
+        attempt = 0;
+        asked = parser.retry;
+        if (message?.event === "reset") handlers.onReset?.();
+        else if (message) handlers.onMessage(message);
+        place.id = parser.lastEventId ?? place.id;
+      });
     } catch {
       // Any failure to open or read is answered the same way: wait, then resume.
     }

@@ -1,14 +1,15 @@
 import { clsx } from "clsx";
 import { ChevronDown, ChevronRight, FilePlus2, FileMinus2, FilePen, FileSymlink, MessageSquarePlus, Plus } from "lucide-react";
-import { memo, useMemo, useRef, useState, type Dispatch, type KeyboardEvent, type ReactNode } from "react";
+import { memo, useEffect, useMemo, useRef, useState, type Dispatch, type KeyboardEvent, type ReactNode } from "react";
 import { Diff, type ChangeData, type GutterOptions, type HunkData, type ViewType } from "react-diff-view";
 import "react-diff-view/style/index.css";
 import "./diff.css";
 import type { Diff as DiffData, FileDiff, LineComment } from "../api/types";
 import { t } from "../i18n/en";
+import { useNarrow } from "../narrow";
 import { Button } from "../ui/button";
 import { Delta } from "../ui/delta";
-import { type ReviewAction, type ReviewState } from "./comments";
+import { type PlacedRemark, type ReviewAction, type ReviewState } from "./comments";
 import { tokensOf } from "./highlight";
 import { changeAt, hunksOf, keyOf, languageOf, lineOf } from "./patch";
 
@@ -16,11 +17,13 @@ import { changeAt, hunksOf, keyOf, languageOf, lineOf } from "./patch";
 
 export interface DiffViewerProps {
   diff: DiffData;
-  /** Comments that were sent already. */
-  sent?: LineComment[];
+  /** Remarks that were made already, now or in an earlier round. */
+  sent?: PlacedRemark[];
   review?: { state: ReviewState; dispatch: Dispatch<ReviewAction> };
 }
 
+/** Fewer files are seen at a glance: a list of them would only take the room of the lines. */
+const TREE_FROM = 3;
 const VIEW_KEY = "syndarix-diff-view";
 /** Files longer than this start folded, so that a generated file does not bury the others. */
 const FOLD_ABOVE_LINES = 600;
@@ -44,7 +47,9 @@ function FileIcon({ status }: { status: FileDiff["status"] }) {
 }
 
 export default function DiffViewer({ diff, sent = [], review }: DiffViewerProps) {
-  const [view, setView] = useState<ViewType>(storedView);
+  const [wanted, setView] = useState<ViewType>(storedView);
+  const narrow = useNarrow();
+  const view = narrow ? "unified" : wanted;
   const choose = (next: ViewType) => {
     setView(next);
     try {
@@ -59,18 +64,20 @@ export default function DiffViewer({ diff, sent = [], review }: DiffViewerProps)
       <div className="flex flex-wrap items-center gap-x-3 gap-y-1.5">
         <span className="font-medium">{t.diff.files(diff.files.length)}</span>
         <Delta additions={diff.additions} deletions={diff.deletions} />
-        <span className="min-w-0 truncate font-mono text-[11.5px] text-soft">{diff.base_branch} ← {diff.head_branch}</span>
+        <span className="min-w-0 truncate font-mono text-2xs text-soft">{diff.base_branch} ← {diff.head_branch}</span>
         {pending > 0 ? <span className="text-accent">{t.diff.pending(pending)}</span> : null}
-        <div role="group" aria-label={t.diff.view} className="ml-auto flex overflow-hidden rounded-md border border-line-strong">
-          {(["unified", "split"] as const).map((kind) => (
-            <button key={kind} type="button" aria-pressed={view === kind} onClick={() => choose(kind)} className={clsx("px-2.5 py-0.5 text-[12px] -outline-offset-2", view === kind ? "bg-raised font-medium text-ink" : "text-soft hover:text-ink")}>
-              {kind === "unified" ? t.diff.unified : t.diff.split}
-            </button>
-          ))}
-        </div>
+        {narrow ? null : (
+          <div role="group" aria-label={t.diff.view} className="ml-auto flex overflow-hidden rounded-md border border-line-strong">
+            {(["unified", "split"] as const).map((kind) => (
+              <button key={kind} type="button" aria-pressed={view === kind} onClick={() => choose(kind)} className={clsx("px-2.5 py-0.5 text-xs -outline-offset-2", view === kind ? "bg-raised font-medium text-ink" : "text-soft hover:text-ink")}>
+                {kind === "unified" ? t.diff.unified : t.diff.split}
+              </button>
+            ))}
+          </div>
+        )}
       </div>
       <div className="flex items-start gap-4">
-        {diff.files.length > 1 ? <FileTree files={diff.files} comments={review?.state.comments ?? []} /> : null}
+        {diff.files.length > TREE_FROM ? <FileTree files={diff.files} comments={review?.state.comments ?? []} /> : null}
         <div className="flex min-w-0 flex-1 flex-col gap-3">
           {diff.files.map((file) => (
             <FileSection key={file.path} file={file} view={view} sent={sent} {...(review ? { review } : {})} />
@@ -123,7 +130,7 @@ function FileTree({ files, comments }: { files: FileDiff[]; comments: LineCommen
   );
 }
 
-type FileProps = { file: FileDiff; view: ViewType; sent: LineComment[]; review?: DiffViewerProps["review"] };
+type FileProps = { file: FileDiff; view: ViewType; sent: PlacedRemark[]; review?: DiffViewerProps["review"] };
 
 function FileSection({ file, view, sent, review }: FileProps) {
   const [open, setOpen] = useState(file.additions + file.deletions <= FOLD_ABOVE_LINES);
@@ -148,8 +155,10 @@ function FileSection({ file, view, sent, review }: FileProps) {
 function FileBody({ file, hunks, view, sent, review }: FileProps & { hunks: HunkData[] }) {
   if (file.binary) return <p className="p-3 text-soft">{t.diff.binary}</p>;
   if (hunks.length === 0) return <p className="p-3 text-soft">{t.diff.noText}</p>;
+  const astray = sent.filter((remark) => remark.path === file.path && !changeAt(hunks, remark));
   return (
     <>
+      {astray.length > 0 ? <div className="flex flex-col gap-2 border-b border-line bg-canvas p-2">{astray.map((remark, index) => <Said key={index} remark={remark} place={t.diff.elsewhere(remark.line)} />)}</div> : null}
       <FileLines file={file} hunks={hunks} view={view} sent={sent} {...(review ? { review } : {})} />
       {file.truncated ? <p className="border-t border-line p-3 text-warn">{t.diff.truncated}</p> : null}
     </>
@@ -174,16 +183,16 @@ const FileLines = memo(function FileLines({ file, hunks, view, sent, review }: F
         tabIndex={change === first ? 0 : -1}
         aria-label={t.diff.commentOn(ref.line, ref.side)}
         onClick={() => review.dispatch({ type: "open", path: file.path, ...ref })}
-        className="group/line relative w-full text-right text-inherit -outline-offset-1"
+        className="group/line relative w-full text-right text-inherit -outline-offset-1 pointer-coarse:min-h-6"
       >
         {renderDefault()}
-        <Plus size={13} aria-hidden="true" className="absolute top-0.5 -left-1 rounded bg-accent-fill text-white opacity-0 group-hover/line:opacity-100 group-focus-visible/line:opacity-100" />
+        <Plus size={13} aria-hidden="true" className="absolute top-0.5 -left-1 rounded bg-accent-fill text-white opacity-0 group-hover/line:opacity-100 group-focus-visible/line:opacity-100 pointer-coarse:top-1.5 pointer-coarse:bg-transparent pointer-coarse:text-accent pointer-coarse:opacity-100" />
       </button>
     );
   };
   return (
     // oxlint-disable-next-line jsx-a11y/no-static-element-interactions -- arrow keys rove over the line buttons inside
-    <div ref={table} onKeyDown={(event) => rove(event, table.current)} className="overflow-x-auto">
+    <div ref={table} onKeyDown={(event) => rove(event, table.current)} className={clsx("overflow-x-auto", view === "unified" && { added: "one-gutter-new", deleted: "one-gutter-old" }[file.status as string])}>
       <Diff viewType={view} diffType={diffType(file)} hunks={hunks} tokens={tokens} widgets={widgets} renderGutter={gutter} />
     </div>
   );
@@ -207,8 +216,8 @@ function rove(event: KeyboardEvent, container: HTMLElement | null): void {
   next.focus();
 }
 
-function widgetsFor(path: string, hunks: HunkData[], sent: LineComment[], review: DiffViewerProps["review"]): Record<string, ReactNode> {
-  const places = new Map<string, { change: ChangeData; sent: LineComment[]; draft: LineComment | null; editing: boolean }>();
+function widgetsFor(path: string, hunks: HunkData[], sent: PlacedRemark[], review: DiffViewerProps["review"]): Record<string, ReactNode> {
+  const places = new Map<string, { change: ChangeData; sent: PlacedRemark[]; draft: LineComment | null; editing: boolean }>();
   const at = (comment: { side: "old" | "new"; line: number }) => {
     const change = changeAt(hunks, comment);
     if (!change) return null;
@@ -233,22 +242,20 @@ function widgetsFor(path: string, hunks: HunkData[], sent: LineComment[], review
 
 function Thread({ path, place, review }: {
   path: string;
-  place: { change: ChangeData; sent: LineComment[]; draft: LineComment | null; editing: boolean };
+  place: { change: ChangeData; sent: PlacedRemark[]; draft: LineComment | null; editing: boolean };
   review: DiffViewerProps["review"];
 }) {
   const ref = lineOf(place.change);
   const dispatch = review?.dispatch;
   return (
     <div className="flex flex-col gap-2 border-y border-line bg-canvas p-2 font-sans whitespace-normal *:max-w-3xl">
-      {place.sent.map((comment, index) => (
-        <p key={`${comment.line}-${index}`} className="rounded-md border border-line bg-panel px-2.5 py-1.5 whitespace-pre-wrap">{comment.body}</p>
-      ))}
+      {place.sent.map((remark, index) => <Said key={`${remark.line}-${index}`} remark={remark} />)}
       {place.editing && dispatch ? (
         <Editor path={path} place={ref} initial={place.draft?.body ?? ""} dispatch={dispatch} />
       ) : place.draft && dispatch ? (
         <div className="rounded-md border border-accent/50 bg-panel px-2.5 py-1.5">
           <p className="whitespace-pre-wrap">{place.draft.body}</p>
-          <div className="mt-1 flex items-center gap-1 text-[12px]">
+          <div className="mt-1 flex items-center gap-1 text-xs">
             <span className="text-accent">{t.diff.draft}</span>
             <Button tone="ghost" className="ml-auto" onClick={() => dispatch({ type: "open", path, ...ref })}>{t.common.edit}</Button>
             <Button tone="ghost" onClick={() => dispatch({ type: "remove", path, ...ref })}>{t.common.remove}</Button>
@@ -259,9 +266,34 @@ function Thread({ path, place, review }: {
   );
 }
 
+function Said({ remark, place }: { remark: PlacedRemark; place?: string }) {
+  const from = [remark.by ? t.diff.earlier(remark.by) : "", place ?? ""].filter(Boolean).join(" · ");
+  return (
+    <div className="rounded-md border border-line bg-panel px-2.5 py-1.5 font-sans">
+      {from ? <p className="text-xs text-soft">{from}</p> : null}
+      <p className="whitespace-pre-wrap">{remark.body}</p>
+    </div>
+  );
+}
+
+/** Typing pauses this long before the draft is kept; leaving the editor keeps it at once. */
+const KEEP_MS = 400;
+
 function Editor({ path, place, initial, dispatch }: { path: string; place: { side: "old" | "new"; line: number }; initial: string; dispatch: Dispatch<ReviewAction> }) {
   const [body, setBody] = useState(initial);
+  const [before] = useState(initial);
   const root = useRef<HTMLFormElement>(null);
+  const keep = useRef<() => void>(() => undefined);
+  useEffect(() => {
+    keep.current = () => dispatch({ type: "write", path, side: place.side, line: place.line, body });
+  });
+  const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
+  useEffect(() => () => clearTimeout(timer.current), []);
+  const type = (text: string) => {
+    setBody(text);
+    clearTimeout(timer.current);
+    timer.current = setTimeout(() => keep.current(), KEEP_MS);
+  };
   const leave = () => {
     // Focus goes back to the line, so that a keyboard user goes on where they were.
     const line = root.current?.closest("table")?.querySelector<HTMLElement>(`button[data-line="${place.side}:${place.line}"]`);
@@ -271,8 +303,8 @@ function Editor({ path, place, initial, dispatch }: { path: string; place: { sid
     dispatch({ type: "save", path, ...place, body });
     leave();
   };
-  const close = () => {
-    dispatch({ type: "close" });
+  const cancel = () => {
+    dispatch({ type: "save", path, ...place, body: before });
     leave();
   };
   return (
@@ -282,19 +314,19 @@ function Editor({ path, place, initial, dispatch }: { path: string; place: { sid
         aria-label={t.diff.commentOn(place.line, place.side)}
         value={body}
         placeholder={t.diff.placeholder}
-        onChange={(event) => setBody(event.target.value)}
+        onChange={(event) => type(event.target.value)}
+        onBlur={() => keep.current()}
         onKeyDown={(event) => {
-          if (event.key === "Escape") close();
+          if (event.key === "Escape") cancel();
           if (event.key === "Enter" && (event.metaKey || event.ctrlKey)) save();
         }}
-        className="field min-h-16"
+        className="field min-h-16 pointer-coarse:text-base"
       />
       <div className="flex flex-wrap items-center gap-1.5">
-        <Button type="submit" tone="primary" disabled={!body.trim() && !initial} hint="Ctrl ↵"><MessageSquarePlus size={14} aria-hidden="true" />{t.diff.add}</Button>
-        <Button tone="ghost" onClick={close}>{t.common.cancel}</Button>
-        <span className="text-[12px] text-soft">{t.diff.together}</span>
+        <Button type="submit" tone="primary" className="pointer-coarse:h-10" disabled={!body.trim() && !before} hint="Ctrl ↵"><MessageSquarePlus size={14} aria-hidden="true" />{t.diff.add}</Button>
+        <Button tone="ghost" className="pointer-coarse:h-10" onClick={cancel}>{t.common.cancel}</Button>
+        <span className="text-xs text-soft">{t.diff.together}</span>
       </div>
     </form>
   );
 }
-

@@ -1,4 +1,4 @@
-import type { LineComment, LineRemark } from "../api/types";
+import type { ApprovalDetail, LineComment, LineRemark } from "../api/types";
 
 /**
  * Line comments of one review. They are collected here and leave together with the decision, so a
@@ -15,13 +15,42 @@ export interface ReviewState {
 export type ReviewAction =
   | { type: "open"; path: string; side: "old" | "new"; line: number }
   | { type: "close" }
+  /** What is in the open editor: a draft from its first letter on. */
+  | { type: "write"; path: string; side: "old" | "new"; line: number; body: string }
   | { type: "save"; path: string; side: "old" | "new"; line: number; body: string }
   | { type: "remove"; path: string; side: "old" | "new"; line: number }
   | { type: "clear" };
 
-/** A remark that can be shown beside its line; one on the whole file cannot. */
-export function onLine(remark: LineRemark): LineComment[] {
-  return remark.line ? [{ path: remark.path, line: remark.line, side: remark.side ?? "new", body: remark.body }] : [];
+/** A remark that was made: in this answer, or in an earlier round. */
+export interface Remark {
+  path: string | null;
+  line: number | null;
+  side: "old" | "new";
+  body: string;
+  /** Who made it earlier; what belongs to this answer has no name. */
+  by?: string;
+  at?: string;
+}
+
+export interface PlacedRemark extends Remark {
+  path: string;
+  line: number;
+}
+
+/** What was said about this change: with this answer, and in the rounds before the question was asked. */
+export function remarksOf(approval: ApprovalDetail): Remark[] {
+  const own = approval.comments.map((remark: LineRemark) => ({ path: remark.path, line: remark.line ?? null, side: remark.side ?? ("new" as const), body: remark.body }));
+  const before = (at: string) => approval.state === "pending" || Date.parse(at) < Date.parse(approval.requested_at);
+  const earlier = (approval.pull_request?.comments ?? [])
+    .filter((remark) => before(remark.at))
+    .map((remark) => ({ path: remark.path ?? null, line: remark.line ?? null, side: remark.side === "old" ? ("old" as const) : ("new" as const), body: remark.body, by: remark.author.name, at: remark.at }));
+  return [...earlier, ...own];
+}
+
+/** Those that have a place in the diff, and those that are shown above it. */
+export function placed(remarks: Remark[], paths: readonly string[]): { inDiff: PlacedRemark[]; general: Remark[] } {
+  const has = (remark: Remark): remark is PlacedRemark => remark.path !== null && remark.line !== null && paths.includes(remark.path);
+  return { inDiff: remarks.filter(has), general: remarks.filter((remark) => !has(remark)) };
 }
 
 type Place = { path: string; side: "old" | "new"; line: number };
@@ -35,18 +64,24 @@ function ordered(comments: LineComment[]): LineComment[] {
   return comments.toSorted((a, b) => a.path.localeCompare(b.path) || a.line - b.line || a.side.localeCompare(b.side));
 }
 
+/** One comment per line; an empty one is none. */
+function withComment(comments: LineComment[], { path, side, line, body }: LineComment): LineComment[] {
+  const others = comments.filter((comment) => !samePlace(comment, { path, side, line }));
+  return body.trim() ? ordered([...others, { path, side, line, body: body.trim() }]) : others;
+}
+
 export function review(state: ReviewState, action: ReviewAction): ReviewState {
   switch (action.type) {
     case "open":
       return { ...state, editing: { path: action.path, side: action.side, line: action.line } };
     case "close":
       return { ...state, editing: null };
-    case "save": {
-      const others = state.comments.filter((comment) => !samePlace(comment, action));
-      const body = action.body.trim();
-      const { path, side, line } = action;
-      return { comments: body ? ordered([...others, { path, side, line, body }]) : others, editing: null };
+    case "write": {
+      const known = state.comments.find((comment) => samePlace(comment, action))?.body ?? "";
+      return known === action.body.trim() ? state : { ...state, comments: withComment(state.comments, action) };
     }
+    case "save":
+      return { comments: withComment(state.comments, action), editing: null };
     case "remove":
       return { ...state, comments: state.comments.filter((comment) => !samePlace(comment, action)) };
     case "clear":
@@ -78,5 +113,23 @@ export function saveDraft(approvalId: string, digest: string, comments: LineComm
     else sessionStorage.setItem(key, JSON.stringify(comments));
   } catch {
     // Without storage the draft lives as long as the page.
+  }
+}
+
+/** Comments that were written on other versions of what is asked, or, without a digest, on any. */
+export function unsentComments(approvalId: string, shownDigest?: string): LineComment[] {
+  return storedDigests(approvalId).filter((digest) => digest !== shownDigest).flatMap((digest) => loadDraft(approvalId, digest).comments);
+}
+
+export function discardUnsent(approvalId: string, shownDigest?: string): void {
+  for (const digest of storedDigests(approvalId)) if (digest !== shownDigest) saveDraft(approvalId, digest, []);
+}
+
+function storedDigests(approvalId: string): string[] {
+  const prefix = `${PREFIX}${approvalId}:`;
+  try {
+    return Array.from({ length: sessionStorage.length }, (_, index) => sessionStorage.key(index) ?? "").filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length));
+  } catch {
+    return [];
   }
 }

@@ -1,4 +1,4 @@
-import type { Approval } from "../api/types";
+import type { Approval, Project } from "../api/types";
 
 /** Filters, order and bulk rules of the inbox, as pure functions. */
 
@@ -47,4 +47,21 @@ export function moved(ids: string[], current: string | null, step: 1 | -1): stri
   const index = current === null ? -1 : ids.indexOf(current);
   if (index < 0) return ids[step === 1 ? 0 : ids.length - 1] ?? null;
   return ids[Math.min(ids.length - 1, Math.max(0, index + step))] ?? null;
+}
+
+/** The list, with the item whose answer is being written although it is in the list no more. */
+export function withAnswered(items: Approval[], answered: Approval | null): Approval[] {
+  if (answered === null) return items;
+  const known = items.find((item) => item.id === answered.id);
+  if (known?.state === "pending") return items;
+  // As it was asked: the form belongs to the question that was open.
+  return [...items.filter((item) => item.id !== answered.id), answered];
+}
+
+/** Those where most goes on, in the order in which they came. */
+export function busiest(projects: Project[], most: number): Project[] {
+  if (projects.length <= most) return projects;
+  const weight = ({ counts }: Project) => counts.approvals_pending + counts.stories_open + counts.agents;
+  const kept = new Set(projects.toSorted((a, b) => weight(b) - weight(a)).slice(0, most));
+  return projects.filter((project) => kept.has(project));
 }

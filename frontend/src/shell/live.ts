@@ -2,9 +2,12 @@ import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useSyncExternalStore } from "react";
 import { request } from "../api/client";
 import { LiveCache, envelopeOf } from "../api/live";
-import { followStream } from "../api/sse";
+import { followStream, type Place, type StreamHandlers } from "../api/sse";
 
-/** One stream per tab, for all projects of the user, as long as someone is signed in. */
+/**
+ * One stream for all projects of the user, as long as someone is signed in and looks at the tab. A browser gives one
+ * host six connections (HTTP/1.1): a stream in every forgotten tab would freeze the one in use.
+ */
 
 export type LiveStatus = "connecting" | "open" | "waiting";
 
@@ -35,24 +38,40 @@ async function open(lastEventId: string | null, signal: AbortSignal): Promise<Re
   });
 }
 
+/** Follows while the page is visible; a page that comes back goes on where it left off. */
+export function followWhileVisible(handlers: (signal: AbortSignal) => StreamHandlers): () => void {
+  const place: Place = { id: null };
+  let current: AbortController | null = null;
+  const look = () => {
+    if (document.visibilityState === "hidden") {
+      current?.abort();
+      current = null;
+    } else if (!current) {
+      current = new AbortController();
+      void followStream(handlers(current.signal), current.signal, place);
+    }
+  };
+  look();
+  document.addEventListener("visibilitychange", look);
+  return () => {
+    document.removeEventListener("visibilitychange", look);
+    current?.abort();
+  };
+}
+
 export function useLiveStream(): void {
   const client = useQueryClient();
   useEffect(() => {
-    const stop = new AbortController();
     const cache = new LiveCache(client);
-    void followStream(
-      {
-        open: (lastEventId) => open(lastEventId, stop.signal),
-        onStatus: setStatus,
-        onReset: () => cache.reset(),
-        onMessage: (message) => {
-          // A message that is not ours (a probe of a proxy) changes nothing.
-          const event = envelopeOf(message);
-          if (event) cache.accept(event);
-        },
+    return followWhileVisible((signal) => ({
+      open: (lastEventId) => open(lastEventId, signal),
+      onStatus: setStatus,
+      onReset: () => cache.reset(),
+      onMessage: (message) => {
+        // A message that is not ours (a probe of a proxy) changes nothing.
+        const event = envelopeOf(message);
+        if (event) cache.accept(event);
       },
-      stop.signal,
-    );
-    return () => stop.abort();
+    }));
   }, [client]);
 }

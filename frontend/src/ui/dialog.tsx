@@ -15,10 +15,14 @@ export function Dialog({ open, onClose, title, children, wide, bare }: {
 }) {
   const ref = useRef<HTMLDialogElement>(null);
   const titleId = useId();
+  /** Where the pointer went down: a selection of text that ends beside the dialog is no wish to leave. */
+  const pressed = useRef<EventTarget | null>(null);
+  const dirty = useRef(false);
   useEffect(() => {
     const dialog = ref.current;
     if (!dialog) return;
     if (open && !dialog.open) {
+      dirty.current = false;
       dialog.showModal();
       dialog.querySelector<HTMLElement>("[data-autofocus]")?.focus();
     }
@@ -30,8 +34,12 @@ export function Dialog({ open, onClose, title, children, wide, bare }: {
       ref={ref}
       aria-labelledby={titleId}
       onClose={onClose}
+      onInput={() => { dirty.current = true; }}
+      onPointerDown={(event) => { pressed.current = event.target; }}
       onClick={(event) => {
-        if (event.target === ref.current) onClose();
+        // What was written is lost by a decision only: Escape, Cancel or the cross. A search box holds nothing.
+        const beside = event.target === ref.current && pressed.current === ref.current;
+        if (beside && (bare || !dirty.current)) onClose();
       }}
       className={clsx(
         "m-auto mt-[12vh] max-h-[80vh] w-[calc(100vw-24px)] overflow-hidden rounded-xl border border-line-strong bg-panel p-0 shadow-2xl backdrop:bg-black/40",

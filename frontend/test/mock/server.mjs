@@ -20,11 +20,13 @@ const missing = () => new Problem(404, "not_found", "It does not exist.");
 const find = (list, id) => list.find((item) => item.id === id) ?? (() => { throw missing(); })();
 const page = (items, extra = {}) => ({ items, next_cursor: null, ...extra });
 
-export function startMock({ port = 0, loopSeconds = 1.5 } = {}) {
+export function startMock({ port = 0, loopSeconds = 1.5, maxPage = 200 } = {}) {
   const streams = new Set();
   const events = [];
   const writes = [];
   let generation = 0;
+  /** What is answered 503. */
+  let failing = null;
   let seq = 0;
   const emit = (type, p, subject, payload = {}, actor_type = "agent") => {
     seq += 1;
@@ -50,14 +52,18 @@ export function startMock({ port = 0, loopSeconds = 1.5 } = {}) {
 
   function decide(approval, body) {
     if (approval.state !== "pending") throw new Problem(409, "approval_already_decided", "It was decided before.", { decided_by: approval.decided.by, decided_at: approval.decided.at, outcome: approval.state });
+    const silent = !body.note?.trim();
+    if (["changes_requested", "rejected"].includes(body.outcome) && silent && !body.comments?.length) throw new Problem(422, "invalid", "say what is wanted: a note or a comment on a line", { errors: [{ field: "note", message: "say what is wanted: a note or a comment on a line" }] });
+    if (approval.action === "human_input" && body.outcome === "approved" && silent) throw new Problem(422, "invalid", "write the answer to the agent's question here", { errors: [{ field: "note", message: "write the answer to the agent's question here" }] });
     if (body.digest !== approval.digest) throw new Problem(409, "approval_changed", "What is asked has changed.", { current_digest: approval.digest });
     approval.state = body.outcome;
     approval.comments = body.comments ?? [];
-    approval.decided = { by: { id: data.maria.id, name: data.maria.name }, at: new Date().toISOString(), outcome: body.outcome, note: body.note ?? null };
+    approval.decided = { by: { id: data.maria.id, name: data.maria.name }, at: new Date().toISOString(), outcome: body.outcome, note: body.note ?? "", arguments: body.arguments ?? null };
     const story = data.stories.find((item) => item.id === approval.story_id);
     if (story?.approval_id === approval.id) story.approval_id = null;
     emit("approval.decided", approval.project_id, `approval/${approval.id}`, { title: approval.title, outcome: body.outcome, story_id: approval.story_id }, "user");
-    if (story && approval.action === "pull_request.merge") follow(story, approval, body.outcome);
+    if (approval.pull_request_id && body.outcome === "changes_requested") data.pullRequest.comments.push(...approval.comments.map((comment) => ({ ...comment, author: { type: "user", name: data.maria.name }, at: approval.decided.at })));
+    if (story && approval.action === "pull_request_merge") follow(story, approval, body.outcome);
     return approval;
   }
 
@@ -155,8 +161,8 @@ export function startMock({ port = 0, loopSeconds = 1.5 } = {}) {
     ["POST", "/projects/:p/runs/:x/:c", ({ x }) => find(data.runs, x)],
     ["GET", "/projects/:p/messages", () => page(data.messages)],
     ["POST", "/projects/:p/messages", ({ body }) => { const made = { id: data.id(12), routing: "direct", at: new Date().toISOString(), from: { type: "user", name: data.maria.name }, ...body }; data.messages.push(made); return made; }],
-    ["GET", "/approvals", ({ query }) => { const state = query.get("state") ?? "pending"; const pending = data.approvals.filter((item) => item.state === "pending"); return page(state === "pending" ? pending : state === "decided" ? data.approvals.filter((item) => item.state !== "pending") : data.approvals, { unresolved: pending.length }); }],
-    ["GET", "/projects/:p/approvals/:x", ({ x }) => { const approval = find(data.approvals, x); const story = data.stories.find((item) => item.id === approval.story_id) ?? null; return { ...approval, story, run: data.runs.find((run) => run.id === approval.run_id) ?? null, diff: approval.action === "pull_request.merge" ? data.diff : null, timeline: [{ at: approval.requested_at, type: "approval.requested", actor: approval.requested_by, text: "Asked" }] }; }],
+    ["GET", "/approvals", ({ query }) => { const state = query.get("state") ?? "pending"; const pending = data.approvals.filter((item) => item.state === "pending"); const items = state === "pending" ? pending : state === "decided" ? data.approvals.filter((item) => item.state !== "pending") : data.approvals; const from = Number(query.get("cursor") ?? 0); const to = from + Math.min(Number(query.get("limit") ?? 50), maxPage); return page(items.slice(from, to), { next_cursor: to < items.length ? String(to) : null, unresolved: pending.length }); }],
+    ["GET", "/projects/:p/approvals/:x", ({ x }) => { const approval = find(data.approvals, x); const story = data.stories.find((item) => item.id === approval.story_id) ?? null; return { ...approval, story, run: data.runs.find((run) => run.id === approval.run_id) ?? null, diff: approval.action === "pull_request_merge" && !approval.diff_unavailable ? data.diff : null, pull_request: approval.action === "pull_request_merge" ? data.pullRequest : null, timeline: [{ at: approval.requested_at, type: "approval.requested", actor: approval.requested_by, text: "Asked" }] }; }],
     ["POST", "/projects/:p/approvals/:x/decision", ({ x, body }) => decide(find(data.approvals, x), body)],
     ["GET", "/projects/:p/events", ({ p, query }) => { const mine = events.filter((event) => event.project_id === p); const after = Number(query.get("after") ?? 0); return page(mine.filter((event) => event.seq > after).slice(0, Number(query.get("limit") ?? 50)), { head: seq }); }],
     ["GET", "/projects/:p/usage", ({ p, query }) => { const project = find(data.projects, p); return { total_micro_usd: project.spent_micro_usd, simulated_micro_usd: project.simulated_micro_usd, tokens_in: 1_840_000, tokens_out: 121_000, rows: usageRows(query.get("group_by") ?? "agent"), budget: project.budget }; }],
@@ -175,11 +181,15 @@ export function startMock({ port = 0, loopSeconds = 1.5 } = {}) {
     const text = Buffer.concat(chunks).toString();
     if (!url.pathname.startsWith("/api/")) return serve(url.pathname, res);
     const open = url.pathname.startsWith("/api/v1/auth/");
+    if (failing?.(req.method, url.pathname)) {
+      if (req.method !== "GET") writes.push({ method: req.method, path: url.pathname, body: text, key: req.headers["idempotency-key"] ?? null });
+      return answer(res, 503, { status: 503, code: "stopping", detail: "This instance is stopping." });
+    }
     if (!open && !req.headers.authorization?.startsWith(`Bearer token-${generation}-`)) return answer(res, 401, { status: 401, code: "unauthenticated", detail: "Sign in." });
     if (url.pathname.endsWith("/events/stream")) {
       res.writeHead(200, { "Content-Type": "text/event-stream", "Cache-Control": "no-store" });
-      res.write(": hello\n\n");
       const last = req.headers["last-event-id"];
+      res.write(`retry: 1000\nid: ${last ?? `e:${seq}`}\n\n`);
       if (last) for (const event of events) if (event.seq > Number(last.split(":")[1])) res.write(`event: ${event.type}\nid: ${event.id}\ndata: ${JSON.stringify(event)}\n\n`);
       streams.add(res);
       res.on("close", () => streams.delete(res));
@@ -214,6 +224,8 @@ export function startMock({ port = 0, loopSeconds = 1.5 } = {}) {
       /** Ends every open stream, as a restart does. */
       dropStreams: () => { for (const stream of streams) stream.end(); streams.clear(); },
       streams: () => streams.size,
+      /** Requests for which `when(method, path)` holds are answered 503, as by a server that restarts. */
+      failWhen: (when) => { failing = when; },
       close: () => { for (const stream of streams) stream.end(); server.closeAllConnections(); server.close(); },
     }));
   });
