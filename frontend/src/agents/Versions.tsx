@@ -13,7 +13,7 @@ export function Versions({ type }: { type: AgentType }) {
   const versions = useQuery({ ...queries.agentTypeVersions(type.id), enabled: open });
   return (
     <details className="mt-2" onToggle={(event) => setOpen(event.currentTarget.open)}>
-      <summary className="text-[12px] text-soft">{t.agents.versions}</summary>
+      <summary className="text-xs text-soft">{t.agents.versions}</summary>
       {open ? <Loaded query={versions} skeleton={<SkeletonRows rows={2} className="p-2" />}>{(items) => <List items={items.toSorted((a, b) => b.version - a.version)} />}</Loaded> : null}
     </details>
   );

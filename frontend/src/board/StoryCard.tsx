@@ -25,7 +25,7 @@ export function StoryCard({ story, current, onFocus, actions }: { story: Story; 
       className={clsx("card group relative p-2.5 hover:border-line-strong", current && "border-accent! ring-1 ring-accent", blocked && "border-warn/60")}
     >
       <div className="flex items-start gap-1.5">
-        <span className="text-[12px] text-faint tabular">#{story.number}</span>
+        <span className="text-xs text-faint tabular">#{story.number}</span>
         <span className="ml-auto flex items-center gap-1.5">
           {story.approval_id ? <Hand size={13} className="text-warn" aria-label={t.story.waitingApproval} role="img" /> : null}
           {story.round > 1 ? <span className="flex items-center gap-0.5 text-2xs text-soft" title={t.board.round(story.round)}><RotateCcw size={11} aria-hidden="true" />{story.round}</span> : null}
@@ -36,8 +36,8 @@ export function StoryCard({ story, current, onFocus, actions }: { story: Story; 
       <Link ref={link} to="/projects/$projectId/stories/$storyId" params={{ projectId: story.project_id, storyId: story.id }} draggable={false} className="mt-0.5 line-clamp-3 font-medium outline-none hover:underline">
         {story.title}
       </Link>
-      {blocked ? <p className="mt-1 text-warn">{t.board.blocked(story.blocked_reason ?? "")}</p> : story.waiting_for ? <p className="mt-1 line-clamp-2 text-[12px] text-soft first-letter:uppercase">{waitingText(story)}</p> : null}
-      <div className="mt-2 flex flex-wrap items-center justify-between gap-x-2 gap-y-1 text-[12px] text-soft">
+      {blocked ? <p className="mt-1 text-warn">{t.board.blocked(story.blocked_reason ?? "")}</p> : story.waiting_for ? <p className="mt-1 line-clamp-2 text-xs text-soft first-letter:uppercase">{waitingText(story)}</p> : null}
+      <div className="mt-2 flex flex-wrap items-center justify-between gap-x-2 gap-y-1 text-xs text-soft">
         {story.owner.kind === "none" ? null : (
           <span className="flex min-w-0 items-center gap-1"><ActorIcon type={story.owner.kind} size={13} /><span className="truncate">{ownerName(story)}</span></span>
         )}

@@ -6,6 +6,7 @@
 const plural = (n: number, one: string, many: string) => `${n} ${n === 1 ? one : many}`;
 
 export const t = {
+  product: "Syndarix",
   common: {
     loading: "Loading",
     failed: "That did not work",
@@ -137,7 +138,9 @@ export const t = {
     simulated: (amount: string) => `${amount} simulated`,
     simulatedHelp: "Simulated spend: priced like a real call and counted against limits, but never charged and never added to real spend",
     noLimit: "No hard limit",
-    ofBudget: (spent: string, limit: string, share: string) => `${spent} of ${limit}, ${share} used`,
+    beside: (amount: string) => `${amount} simulated: priced like a real call, never charged`,
+    ofLimit: (limit: string, share: string) => `of ${limit} (${share})`,
+    allSimulated: "simulated",
     reserved: (amount: string) => `${amount} reserved`,
     soFar: "Cost so far",
     budget: "Budget",

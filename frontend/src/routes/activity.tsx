@@ -37,7 +37,7 @@ export function ActivityPage() {
     </>}>
       <div aria-live="polite" className="pointer-events-none sticky top-2 z-10 flex h-0 justify-center">
         {waiting.length > 0 ? (
-          <button type="button" data-pill onClick={() => setAccepted([...unseen(live.data?.items ?? [], fetched, shownUpTo), ...accepted])} className="pointer-events-auto flex h-7 items-center gap-1 rounded-full bg-accent-fill px-3 text-[12.5px] font-medium text-white shadow-lg">
+          <button type="button" data-pill onClick={() => setAccepted([...unseen(live.data?.items ?? [], fetched, shownUpTo), ...accepted])} className="pointer-events-auto flex h-7 items-center gap-1 rounded-full bg-accent-fill px-3 text-xs font-medium text-white shadow-lg">
             <ArrowUp size={13} aria-hidden="true" />{t.activity.pill(waiting.length)}
           </button>
         ) : null}
@@ -82,8 +82,8 @@ function EventRow({ event, names }: { event: EventEnvelope; names: ReadonlyMap<s
     <li className="flex items-center gap-2.5 px-3 py-1.5">
       <ActorIcon type={event.actor_type} size={15} />
       <p className="min-w-0 flex-1 truncate"><span className="font-medium">{who}</span> <span className="text-soft">{verbOf(event)}</span> <Entity event={event} text={object} /></p>
-      <span className="hidden w-44 items-center gap-1.5 font-mono text-[11.5px] text-faint sm:flex"><Dot tone={toneOf(event.type.split(".")[1] ?? "")} />{event.type}</span>
-      <time dateTime={event.time} title={dateTime(event.time)} className="shrink-0 text-[12px] text-soft tabular">{timeOfDay(event.time)}</time>
+      <span className="hidden w-44 items-center gap-1.5 font-mono text-2xs text-faint sm:flex"><Dot tone={toneOf(event.type.split(".")[1] ?? "")} />{event.type}</span>
+      <time dateTime={event.time} title={dateTime(event.time)} className="shrink-0 text-xs text-soft tabular">{timeOfDay(event.time)}</time>
     </li>
   );
 }

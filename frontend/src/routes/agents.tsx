@@ -79,7 +79,7 @@ function AgentRow({ agent, mayWrite }: { agent: Agent; mayWrite: boolean }) {
   });
   return (
     <tr className="hover:bg-hover">
-      <td className="px-3 py-2"><span className="font-medium">{agent.name}</span><span className="block text-[12px] text-soft">{agent.type.name} {t.common.version(agent.type.version)}</span></td>
+      <td className="px-3 py-2"><span className="font-medium">{agent.name}</span><span className="block text-xs text-soft">{agent.type.name} {t.common.version(agent.type.version)}</span></td>
       <td className="px-3 py-2"><Status value={agent.status} /></td>
       <td className="max-w-60 px-3 py-2">{agent.current_run_id ? <Link to="/projects/$projectId/runs/$runId" params={{ projectId: agent.project_id, runId: agent.current_run_id }} className="text-accent hover:underline">{agent.current_task ?? t.run.title}</Link> : <span className="text-soft">{agent.current_task ?? t.agents.noTask}</span>}</td>
       <td className="px-3 py-2 whitespace-nowrap text-soft">{agent.last_activity_at ? <Ago at={agent.last_activity_at} /> : "–"}</td>
@@ -133,13 +133,13 @@ function TypeCard({ type }: { type: AgentType }) {
         <Button tone="ghost" className="ml-auto" onClick={() => void download(`/agent-types/${type.id}/export`, `${type.name}.agent.toml`).catch(toastError)}><Download size={13} aria-hidden="true" />{t.agents.export}</Button>
       </div>
       <dl className="mt-2 grid grid-cols-[7rem_minmax(0,1fr)] gap-x-3 gap-y-1">
-        <dt className="text-soft">{t.agents.model}</dt><dd className="font-mono text-[12px]">{type.model_group}</dd>
+        <dt className="text-soft">{t.agents.model}</dt><dd className="font-mono text-xs">{type.model_group}</dd>
         <dt className="text-soft">{t.agents.expertise}</dt><dd>{type.expertise.join(", ") || "–"}</dd>
-        <dt className="text-soft">{t.agents.capabilities}</dt><dd className="font-mono text-[12px]">{type.capabilities.join(", ") || "–"}</dd>
+        <dt className="text-soft">{t.agents.capabilities}</dt><dd className="font-mono text-xs">{type.capabilities.join(", ") || "–"}</dd>
         <dt className="text-soft">{t.agents.personality}</dt><dd>{[type.personality.style, type.personality.tone].filter(Boolean).join(", ") || "–"}</dd>
         <dt className="text-soft">{t.agents.limits}</dt><dd>{facts.join(" · ") || "–"}</dd>
       </dl>
-      <details className="mt-2"><summary className="text-[12px] text-soft">{t.agents.prompt}</summary><p className="mt-1.5 rounded-md border border-line bg-canvas p-2.5 whitespace-pre-wrap">{type.system_prompt}</p></details>
+      <details className="mt-2"><summary className="text-xs text-soft">{t.agents.prompt}</summary><p className="mt-1.5 rounded-md border border-line bg-canvas p-2.5 whitespace-pre-wrap">{type.system_prompt}</p></details>
       <Versions type={type} />
     </li>
   );
@@ -183,7 +183,7 @@ function ImportForm({ project, onClose }: { project: Project; onClose: () => voi
     <form className="flex flex-col gap-3.5" onSubmit={(event) => { event.preventDefault(); send.mutate(); }}>
       {send.isError && fields.length === 0 ? <InlineError error={send.error} /> : null}
       {fields.length > 0 ? <ul role="alert" className="list-disc pl-5 text-bad">{fields.map((field) => <li key={field.field}><code>{field.field}</code>: {field.message}</li>)}</ul> : null}
-      <TextArea label={t.agents.import} help={t.agents.importHelp} data-autofocus required rows={14} spellCheck={false} className="font-mono text-[12px]" value={toml} onChange={(event) => setToml(event.target.value)} />
+      <TextArea label={t.agents.import} help={t.agents.importHelp} data-autofocus required rows={14} spellCheck={false} className="font-mono text-xs" value={toml} onChange={(event) => setToml(event.target.value)} />
       <div className="flex justify-end gap-2">
         <Button size="md" tone="ghost" onClick={onClose}>{t.common.cancel}</Button>
         <Button size="md" tone="primary" type="submit" busy={send.isPending}>{t.agents.import}</Button>

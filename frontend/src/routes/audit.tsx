@@ -58,7 +58,7 @@ function Chain({ projectId, chain }: { projectId: string; chain: AuditPageData["
       <div className="min-w-0">
         <p className="font-medium">{t.audit.chain(chain.position)}</p>
         <p className="text-soft">
-          <code className="font-mono text-[12px]" title={chain.hash}>{shortHash(chain.hash)}</code> · {chain.verified_at ? <>{t.audit.verifiedAt} <Ago at={chain.verified_at} /></> : t.audit.never}
+          <code className="font-mono text-xs" title={chain.hash}>{shortHash(chain.hash)}</code> · {chain.verified_at ? <>{t.audit.verifiedAt} <Ago at={chain.verified_at} /></> : t.audit.never}
         </p>
       </div>
       <p role="status" className={bad ? "font-medium text-bad" : "text-ok"}>
@@ -93,20 +93,20 @@ function EntryRow({ entry, text }: { entry: AuditEntry; text: string }) {
     <li>
       <details>
         <summary className="flex list-none items-center gap-3 px-3 py-1.5 hover:bg-hover [&::-webkit-details-marker]:hidden">
-          <span className="w-14 shrink-0 text-right text-[12px] text-faint tabular">{position}</span>
+          <span className="w-14 shrink-0 text-right text-xs text-faint tabular">{position}</span>
           <ActorName actor={entry.actor} className="w-32 shrink-0" />
           <span className="min-w-0 flex-1 truncate">{text}</span>
           {entry.severity === "info" || entry.severity === "low" ? null : <Badge tone={toneOf(entry.severity)}>{entry.severity}</Badge>}
-          <code className="hidden shrink-0 font-mono text-[11.5px] text-faint sm:block">{shortHash(entry.hash)}</code>
-          <time dateTime={entry.time} className="hidden shrink-0 text-[12px] text-soft tabular md:block">{dateTime(entry.time)}</time>
+          <code className="hidden shrink-0 font-mono text-2xs text-faint sm:block">{shortHash(entry.hash)}</code>
+          <time dateTime={entry.time} className="hidden shrink-0 text-xs text-soft tabular md:block">{dateTime(entry.time)}</time>
         </summary>
         <div className="flex flex-col gap-2 px-3 pb-3 sm:pl-20">
           <dl className="grid grid-cols-[8rem_minmax(0,1fr)] gap-x-3 gap-y-1">
-            <dt className="text-soft">{t.audit.type}</dt><dd className="font-mono text-[12px]">{entry.type}</dd>
+            <dt className="text-soft">{t.audit.type}</dt><dd className="font-mono text-xs">{entry.type}</dd>
             <dt className="text-soft">{t.audit.action}</dt><dd className="break-all">{entry.action}</dd>
             <dt className="text-soft">{t.audit.time}</dt><dd>{dateTime(entry.time)}</dd>
-            <dt className="text-soft">{t.audit.hash}</dt><dd className="font-mono text-[12px] break-all">{entry.hash ?? "–"}</dd>
-            <dt className="text-soft">{t.audit.previous}</dt><dd className="font-mono text-[12px] break-all">{entry.previous_hash ?? "–"}</dd>
+            <dt className="text-soft">{t.audit.hash}</dt><dd className="font-mono text-xs break-all">{entry.hash ?? "–"}</dd>
+            <dt className="text-soft">{t.audit.previous}</dt><dd className="font-mono text-xs break-all">{entry.previous_hash ?? "–"}</dd>
           </dl>
           <Json value={entry.data} label={t.audit.data} />
         </div>

@@ -86,7 +86,7 @@ function shownSprint(sprints: Sprint[], chosen: string | undefined): Sprint | un
 
 function ViewButton({ label, active, onClick, icon }: { label: string; active: boolean; onClick: () => void; icon: React.ReactNode }) {
   return (
-    <button type="button" aria-pressed={active} onClick={onClick} className={clsx("flex h-7 items-center gap-1 px-2 text-[12px] -outline-offset-2", active ? "bg-raised font-medium" : "text-soft hover:text-ink")}>
+    <button type="button" aria-pressed={active} onClick={onClick} className={clsx("flex h-7 items-center gap-1 px-2 text-xs -outline-offset-2", active ? "bg-raised font-medium" : "text-soft hover:text-ink")}>
       {icon}{label}
     </button>
   );
@@ -162,7 +162,7 @@ function BoardColumn({ column, stories, cursor, onFocus, actions, onDropStory }:
   };
   return (
     <section aria-label={t.board.column(name, stories.length)} {...drag} className={clsx("flex min-w-40 flex-1 flex-col rounded-lg", over && "bg-accent-wash")}>
-      <h2 className="flex items-center gap-1.5 px-1 py-1.5 text-[12.5px] font-medium text-soft">
+      <h2 className="flex items-center gap-1.5 px-1 py-1.5 text-xs font-medium text-soft">
         <Dot tone={column === "waiting" ? "neutral" : toneOf(column)} />{name}<span className="text-faint tabular">{stories.length}</span>
       </h2>
       <ul className="flex flex-col gap-2">
@@ -177,14 +177,14 @@ function StoryTable({ stories, cursor, onFocus }: { stories: Story[]; cursor: st
     // oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- a scrolling region must be reachable by keyboard
     <div className="card m-3 overflow-x-auto md:m-5" tabIndex={0} role="region" aria-label={t.board.list}>
       <table className="w-full min-w-3xl text-left">
-        <thead className="border-b border-line text-[12px] text-soft">
+        <thead className="border-b border-line text-xs text-soft">
           <tr>{[t.board.number, t.board.storyTitle, t.board.phase, t.board.owner, t.board.points, t.board.cost, t.board.updated].map((label) => <th key={label} scope="col" className="px-3 py-2 font-medium">{label}</th>)}</tr>
         </thead>
         <tbody>
           {stories.map((story) => (
             <tr key={story.id} onFocus={() => onFocus(story.id)} className={clsx("border-b border-line last:border-b-0 hover:bg-hover", story.id === cursor && "bg-hover")}>
               <td className="px-3 py-2 text-faint tabular">{story.number}</td>
-              <td className="max-w-md px-3 py-2"><Link to="/projects/$projectId/stories/$storyId" params={{ projectId: story.project_id, storyId: story.id }} className="font-medium hover:underline">{story.title}</Link><p className="truncate text-[12px] text-soft first-letter:uppercase">{waitingText(story)}</p></td>
+              <td className="max-w-md px-3 py-2"><Link to="/projects/$projectId/stories/$storyId" params={{ projectId: story.project_id, storyId: story.id }} className="font-medium hover:underline">{story.title}</Link><p className="truncate text-xs text-soft first-letter:uppercase">{waitingText(story)}</p></td>
               <td className="px-3 py-2">{story.started ? <Status value={story.phase} /> : <Status value={t.phase.waiting} />}</td>
               <td className="px-3 py-2"><span className="flex items-center gap-1"><ActorIcon type={story.owner.kind} />{story.owner.kind === "none" ? "–" : ownerName(story)}</span></td>
               <td className="px-3 py-2 tabular">{story.points ?? "–"}</td>

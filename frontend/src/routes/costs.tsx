@@ -33,7 +33,7 @@ export function CostsPage() {
             <CostsHeader usage={data} days={days.data} />
             <section aria-label={t.costs.chart} className="mt-4">
               <div className="mb-2 flex items-center gap-2">
-                <h2 className="text-[13.5px] font-semibold">{t.costs.chart}</h2>
+                <h2 className="text-md font-semibold">{t.costs.chart}</h2>
                 <div className="ml-auto"><FilterSelect label={t.costs.by} value={by} onChange={(value) => void navigate({ search: value === "day" ? {} : { by: value }, replace: true })} options={GROUPS.map((value) => ({ value, label: t.costs.groups[value] }))} /></div>
               </div>
               <div className="card p-3"><Suspense fallback={<div className="skeleton h-56" />}><UsageChart rows={data.rows} byDay={by === "day"} /></Suspense></div>
@@ -52,10 +52,10 @@ function CostsHeader({ usage, days }: { usage: Usage; days: Usage | undefined })
   const outlook = days ? forecast(days.rows, new Date(now)) : null;
   return (
     <section aria-label={t.costs.title} className="grid gap-3 sm:grid-cols-2 lg:grid-cols-4" data-costs-header>
-      <div className="card p-3.5"><p className="text-[12px] text-soft">{t.costs.real}</p><p className="text-xl font-semibold tabular">{money(usage.total_micro_usd)}</p>{outlook ? <p className="mt-0.5 text-[12px] text-soft">{t.costs.forecast(money(outlook.endOfMonth))}</p> : null}</div>
-      <div className="card border-dashed p-3.5"><p className="text-[12px] text-soft">{t.costs.simulated}</p><p className="text-xl font-semibold text-soft tabular">{money(usage.simulated_micro_usd)}</p><p className="mt-0.5 text-[12px] text-soft">{t.costs.simulatedNote}</p></div>
-      <div className="card p-3.5"><p className="text-[12px] text-soft">{t.costs.tokens}</p><p className="text-xl font-semibold tabular">{compact(usage.tokens_in + usage.tokens_out)}</p><p className="mt-0.5 text-[12px] text-soft tabular">{t.story.tokens(compact(usage.tokens_in), compact(usage.tokens_out))}</p></div>
-      <div className="card p-3.5"><p className="mb-2 text-[12px] text-soft">{t.costs.budget}</p><BudgetBar budget={usage.budget} label={t.costs.budget} /></div>
+      <div className="card p-3.5"><p className="text-xs text-soft">{t.costs.real}</p><p className="text-lg font-semibold tabular">{money(usage.total_micro_usd)}</p>{outlook ? <p className="mt-0.5 text-xs text-soft">{t.costs.forecast(money(outlook.endOfMonth))}</p> : null}</div>
+      <div className="card border-dashed p-3.5"><p className="text-xs text-soft">{t.costs.simulated}</p><p className="text-lg font-semibold text-soft tabular">{money(usage.simulated_micro_usd)}</p><p className="mt-0.5 text-xs text-soft">{t.costs.simulatedNote}</p></div>
+      <div className="card p-3.5"><p className="text-xs text-soft">{t.costs.tokens}</p><p className="text-lg font-semibold tabular">{compact(usage.tokens_in + usage.tokens_out)}</p><p className="mt-0.5 text-xs text-soft tabular">{t.story.tokens(compact(usage.tokens_in), compact(usage.tokens_out))}</p></div>
+      <div className="card p-3.5"><p className="mb-2 text-xs text-soft">{t.costs.budget}</p><BudgetBar budget={usage.budget} label={t.costs.budget} /></div>
     </section>
   );
 }
@@ -81,7 +81,7 @@ function Calls({ projectId }: { projectId: string }) {
   const calls = useQuery(queries.usageCalls(projectId));
   return (
     <section aria-label={t.costs.calls} className="mt-5">
-      <h2 className="mb-2 text-[13.5px] font-semibold">{t.costs.calls}</h2>
+      <h2 className="mb-2 text-md font-semibold">{t.costs.calls}</h2>
       <Loaded query={calls}>
         {(items) => items.length === 0 ? <div className="card"><EmptyState title={t.costs.noCalls} detail={t.costs.noCallsDetail} /></div> : (
           <TableFrame label={t.costs.calls} heads={[t.costs.at, t.costs.agent, t.costs.model, t.costs.inOut, t.costs.latency, t.costs.cost, t.costs.outcome]}>
@@ -89,7 +89,7 @@ function Calls({ projectId }: { projectId: string }) {
               <tr key={call.id} className="hover:bg-hover">
                 <td className="px-3 py-1.5 whitespace-nowrap text-soft">{call.run_id ? <Link to="/projects/$projectId/runs/$runId" params={{ projectId, runId: call.run_id }} className="hover:underline">{dateTime(call.at)}</Link> : dateTime(call.at)}</td>
                 <td className="px-3 py-1.5">{call.agent_name ?? "–"}</td>
-                <td className="px-3 py-1.5 font-mono text-[12px]">{call.provider}/{call.model}{call.attempt > 1 ? ` (${t.story.attempt(call.attempt)})` : ""}</td>
+                <td className="px-3 py-1.5 font-mono text-xs">{call.provider}/{call.model}{call.attempt > 1 ? ` (${t.story.attempt(call.attempt)})` : ""}</td>
                 <td className="px-3 py-1.5 tabular">{count(call.tokens_in)} / {count(call.tokens_out)}</td>
                 <td className="px-3 py-1.5 tabular">{call.latency_ms === null || call.latency_ms === undefined ? "–" : duration(call.latency_ms)}</td>
                 <td className="px-3 py-1.5">{call.simulated ? <Simulated microUsd={call.cost_micro_usd} /> : <span className="tabular">{money(call.cost_micro_usd)}</span>} {call.estimated ? <Badge>{t.costs.estimated}</Badge> : null}</td>

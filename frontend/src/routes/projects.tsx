@@ -43,7 +43,7 @@ function ProjectCard({ project }: { project: Project }) {
   return (
     <li className="card flex flex-col gap-2.5 p-3.5 hover:border-line-strong">
       <div className="flex items-center gap-2">
-        <Link to="/projects/$projectId" params={{ projectId: project.id }} className="min-w-0 truncate text-[14px] font-semibold hover:underline">{project.name}</Link>
+        <Link to="/projects/$projectId" params={{ projectId: project.id }} className="min-w-0 truncate text-md font-semibold hover:underline">{project.name}</Link>
         {project.repository.state === "ready" ? null : <Status value={project.repository.state} />}
         <Badge className="ml-auto">{labelOf(project.autonomy)}</Badge>
       </div>

@@ -51,10 +51,10 @@ function RunView({ projectId, run }: { projectId: string; run: RunDetail }) {
       <RunHeader projectId={projectId} run={run} now={now} mayWrite={mayWrite} />
       {run.waiting?.detail ? <div className="mt-3"><Notice tone="warn" action={run.waiting.approval_id ? <Link to="/projects/$projectId/approvals/$approvalId" params={{ projectId, approvalId: run.waiting.approval_id }} className="font-medium underline">{t.story.waitingApproval}</Link> : null}>{waitingSentence(run.waiting)}</Notice></div> : null}
       {run.reason ? <div className="mt-3"><Notice tone={run.state === "cancelled" ? "warn" : "bad"}>{run.reason}</Notice></div> : null}
-      {run.summary ? <section aria-label={t.run.summary} className="card mt-3 p-3.5"><h2 className="mb-1 text-[12px] font-semibold text-soft">{t.run.summary}</h2><Prose text={run.summary} /></section> : null}
-      {delta.data ? <section aria-label={t.run.live} className="card mt-3 p-3.5"><h2 className="mb-1 text-[12px] font-semibold text-soft">{t.run.live}</h2><p aria-live="polite" className="max-h-40 overflow-y-auto whitespace-pre-wrap">{delta.data}</p></section> : null}
+      {run.summary ? <section aria-label={t.run.summary} className="card mt-3 p-3.5"><h2 className="mb-1 text-xs font-semibold text-soft">{t.run.summary}</h2><Prose text={run.summary} /></section> : null}
+      {delta.data ? <section aria-label={t.run.live} className="card mt-3 p-3.5"><h2 className="mb-1 text-xs font-semibold text-soft">{t.run.live}</h2><p aria-live="polite" className="max-h-40 overflow-y-auto whitespace-pre-wrap">{delta.data}</p></section> : null}
       <section aria-label={t.run.waterfall} className="mt-4">
-        <h2 className="mb-2 flex items-center gap-3 text-[13.5px] font-semibold">{t.run.waterfall}<span className="text-[12px] font-normal text-soft tabular">{duration(totalMs)}</span></h2>
+        <h2 className="mb-2 flex items-center gap-3 text-md font-semibold">{t.run.waterfall}<span className="text-xs font-normal text-soft tabular">{duration(totalMs)}</span></h2>
         {bars.length === 0 ? <div className="card"><EmptyState title={t.run.noSteps} /></div> : (
           <ol className="card overflow-hidden">
             {bars.map((bar) => <StepBar key={bar.step.id} bar={bar} open={bar.step.id === selected?.id} onToggle={() => (bar.step.id === selected?.id ? void navigate({ search: {}, replace: true }) : select(bar.step))} retry={mayWrite && OVER.has(run.state) && run.state !== "succeeded" ? <RetryFrom projectId={projectId} run={run} step={bar.step} /> : null} />)}
@@ -111,7 +111,7 @@ function RunHeader({ projectId, run, now, mayWrite }: { projectId: string; run: 
 function Fact({ label, limit, children }: { label: string; limit?: string | null; children: React.ReactNode }) {
   return (
     <div className="card px-3 py-2">
-      <dt className="text-[12px] text-soft">{label}</dt>
+      <dt className="text-xs text-soft">{label}</dt>
       <dd className="font-medium tabular">{children}{limit ? <span className="font-normal text-faint"> / {limit}</span> : null}</dd>
     </div>
   );
@@ -125,13 +125,13 @@ function StepBar({ bar, open, onToggle, retry }: { bar: Bar; open: boolean; onTo
   return (
     <li className="border-b border-line last:border-b-0">
       <button type="button" aria-expanded={open} onClick={onToggle} className={clsx("flex w-full items-center gap-2 px-3 py-1.5 text-left -outline-offset-2 hover:bg-hover", open && "bg-raised")}>
-        <span className="w-6 shrink-0 text-right text-[12px] text-faint tabular">{step.number}</span>
+        <span className="w-6 shrink-0 text-right text-xs text-faint tabular">{step.number}</span>
         <StepIcon step={step} />
-        <span className="flex w-40 shrink-0 flex-col md:w-64"><span className="truncate font-mono text-[12px]">{step.name}</span><span className="truncate text-[12px] text-soft">{step.target}</span></span>
+        <span className="flex w-40 shrink-0 flex-col md:w-64"><span className="truncate font-mono text-xs">{step.name}</span><span className="truncate text-xs text-soft">{step.target}</span></span>
         <span aria-hidden="true" className="relative h-4 min-w-16 flex-1 rounded bg-line/50">
           <span className={clsx("absolute inset-y-0.5 rounded-sm", BAR[step.status] ?? (step.kind === "model" ? "bg-violet" : "bg-accent"))} style={{ left: `${bar.left}%`, width: `${bar.width}%` }} />
         </span>
-        <span className="hidden shrink-0 items-center gap-3 text-right text-[12px] text-soft tabular sm:flex">
+        <span className="hidden shrink-0 items-center gap-3 text-right text-xs text-soft tabular sm:flex">
           <span className="w-20">{tokens}</span>
           <span className="w-14">{step.duration_ms === null || step.duration_ms === undefined ? "" : duration(step.duration_ms)}</span>
           <span className={clsx("w-16", step.simulated && "italic")}>{step.cost_micro_usd > 0 ? `${step.simulated ? "~" : ""}${money(step.cost_micro_usd)}` : ""}</span>

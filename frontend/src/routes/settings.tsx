@@ -70,10 +70,10 @@ function General({ project, admin }: { project: Project; admin: boolean }) {
             {LEVELS.map((level) => <option key={level} value={level}>{labelOf(level)}</option>)}
           </SelectField>
           <TextField label={t.settings.threshold} help={t.settings.thresholdHelp} type="number" min={0} max={1} step={0.01} value={form.threshold} error={error?.field("confidence_threshold")} onChange={(event) => setForm({ ...form, threshold: event.target.value })} />
-          <TextField label={t.projects.testCommand} help={t.projects.testCommandHelp} value={form.test} error={error?.field("test_command")} onChange={(event) => setForm({ ...form, test: event.target.value })} className="font-mono text-[12px]" />
+          <TextField label={t.projects.testCommand} help={t.projects.testCommandHelp} value={form.test} error={error?.field("test_command")} onChange={(event) => setForm({ ...form, test: event.target.value })} className="font-mono text-xs" />
           <dl className="grid grid-cols-[9rem_minmax(0,1fr)] gap-y-1 text-soft">
-            <dt>{t.settings.repository}</dt><dd className="flex flex-wrap items-center gap-2"><Status value={project.repository.state} /><span className="font-mono text-[12px] break-all">{project.repository.location}</span></dd>
-            <dt>{t.settings.branch}</dt><dd className="font-mono text-[12px]">{project.default_branch}</dd>
+            <dt>{t.settings.repository}</dt><dd className="flex flex-wrap items-center gap-2"><Status value={project.repository.state} /><span className="font-mono text-xs break-all">{project.repository.location}</span></dd>
+            <dt>{t.settings.branch}</dt><dd className="font-mono text-xs">{project.default_branch}</dd>
           </dl>
           {admin ? <div><Button type="submit" tone="primary" size="md" busy={save.isPending}>{t.common.save}</Button></div> : null}
         </fieldset>
@@ -103,7 +103,7 @@ function PolicyMatrix({ project, policy, admin }: { project: Project; policy: Po
             {LEVELS.map((level) => (
               <td key={level} className={clsx("px-3 py-1.5", level === project.autonomy && "bg-accent-wash")}>
                 <button type="button" disabled={!admin} aria-pressed={row[level] === "ask"} aria-label={`${row.title}, ${labelOf(level)}: ${t.settings[row[level]]}`} onClick={() => flip(index, level)}
-                  className={clsx("h-6 w-14 rounded-md border text-[12px] font-medium", row[level] === "ask" ? "border-warn/50 bg-warn-wash text-warn" : "border-line-strong bg-panel text-soft", admin && "hover:brightness-95")}>
+                  className={clsx("h-6 w-14 rounded-md border text-xs font-medium", row[level] === "ask" ? "border-warn/50 bg-warn-wash text-warn" : "border-line-strong bg-panel text-soft", admin && "hover:brightness-95")}>
                   {t.settings[row[level]]}
                 </button>
               </td>
@@ -211,7 +211,7 @@ function System() {
             </dl>
             <TableFrame label={t.settings.queues} heads={[t.settings.queue, t.settings.depth, t.settings.oldest, t.settings.workers]}>
               {data.queues.map((queue) => (
-                <tr key={queue.queue}><td className="px-3 py-1.5 font-mono text-[12px]">{queue.queue}</td><td className="px-3 py-1.5 tabular">{queue.depth}</td><td className="px-3 py-1.5 tabular">{queue.oldest_age_seconds === null ? "–" : `${queue.oldest_age_seconds} s`}</td><td className="px-3 py-1.5 tabular">{queue.workers === 0 && queue.depth > 0 ? <Badge tone="bad">0</Badge> : queue.workers}</td></tr>
+                <tr key={queue.queue}><td className="px-3 py-1.5 font-mono text-xs">{queue.queue}</td><td className="px-3 py-1.5 tabular">{queue.depth}</td><td className="px-3 py-1.5 tabular">{queue.oldest_age_seconds === null ? "–" : `${queue.oldest_age_seconds} s`}</td><td className="px-3 py-1.5 tabular">{queue.workers === 0 && queue.depth > 0 ? <Badge tone="bad">0</Badge> : queue.workers}</td></tr>
               ))}
             </TableFrame>
           </>

@@ -100,14 +100,14 @@ function StoryHeader({ story, mayWrite }: { story: Story; mayWrite: boolean }) {
         <Fact label={t.story.cost}><Cost real={story.cost_micro_usd} simulated={story.simulated_micro_usd} /></Fact>
         {story.points ? <Fact label={t.board.points}>{story.points}</Fact> : null}
         {story.deadline && working ? <Fact label={t.story.deadline}><Deadline at={story.deadline} /></Fact> : null}
-        {story.branch ? <Fact label={t.story.branch}><code className="font-mono text-[12px]">{story.branch}</code></Fact> : null}
-        {story.merge_commit ? <Fact label={t.story.merged}><code className="font-mono text-[12px]">{shortHash(story.merge_commit)}</code></Fact> : null}
+        {story.branch ? <Fact label={t.story.branch}><code className="font-mono text-xs">{story.branch}</code></Fact> : null}
+        {story.merge_commit ? <Fact label={t.story.merged}><code className="font-mono text-xs">{shortHash(story.merge_commit)}</code></Fact> : null}
       </dl>
       {story.description || story.design || story.acceptance_criteria.length > 0 ? (
         <details className="mt-3" open={!story.started}>
-          <summary className="w-fit text-[12px] font-medium text-soft">{t.story.description}{story.acceptance_criteria.length > 0 ? ` · ${t.story.criteria} (${story.acceptance_criteria.length})` : ""}</summary>
+          <summary className="w-fit text-xs font-medium text-soft">{t.story.description}{story.acceptance_criteria.length > 0 ? ` · ${t.story.criteria} (${story.acceptance_criteria.length})` : ""}</summary>
           <Prose text={story.description} className="mt-1.5 max-w-prose" />
-          {story.design ? <><h2 className="mt-2 text-[12px] font-medium text-soft">{t.story.design}</h2><Prose text={story.design} className="max-w-prose" /></> : null}
+          {story.design ? <><h2 className="mt-2 text-xs font-medium text-soft">{t.story.design}</h2><Prose text={story.design} className="max-w-prose" /></> : null}
           {story.acceptance_criteria.length > 0 ? <ul className="mt-2 list-disc pl-4.5">{story.acceptance_criteria.map((text) => <li key={text}><Prose text={text} /></li>)}</ul> : null}
         </details>
       ) : null}

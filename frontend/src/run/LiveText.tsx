@@ -10,7 +10,7 @@ export function LiveText({ runId, name, className }: { runId: string; name: stri
     <div aria-live="polite" aria-atomic="false">
       {delta.data ? (
         <div data-live-text className={className}>
-          <p className="mb-1 flex items-center gap-1.5 text-[12px] text-soft"><ActorIcon type="agent" />{name} {t.story.streaming}</p>
+          <p className="mb-1 flex items-center gap-1.5 text-xs text-soft"><ActorIcon type="agent" />{name} {t.story.streaming}</p>
           <p className="max-h-40 overflow-y-auto whitespace-pre-wrap">{delta.data}</p>
         </div>
       ) : null}

@@ -55,7 +55,7 @@ export function Conversation({ story, mayWrite }: { story: Story; mayWrite: bool
 function MessageItem({ message }: { message: Message }) {
   return (
     <li className="card p-3">
-      <p className="mb-1 flex flex-wrap items-center gap-2 text-[12px] text-soft">
+      <p className="mb-1 flex flex-wrap items-center gap-2 text-xs text-soft">
         <ActorIcon type={message.from.type} /><span className="font-medium text-ink">{message.from.name ?? t.actor.kind(message.from.type)}</span>
         <Badge>{labelOf(message.action)}</Badge>
         {message.priority === "high" || message.priority === "urgent" ? <Badge tone="warn">{labelOf(message.priority)}</Badge> : null}
@@ -88,7 +88,7 @@ function Composer({ story, runId }: { story: Story; runId: string | null }) {
         onKeyDown={(event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && text.trim()) send.mutate(); }} className="field" />
       <div className="flex flex-wrap items-center gap-2">
         <Button type="submit" tone="primary" busy={send.isPending} disabled={!text.trim()} hint="Ctrl ↵">{t.story.sendMessage}</Button>
-        <span className="text-[12px] text-soft">{t.story.sendHelp}</span>
+        <span className="text-xs text-soft">{t.story.sendHelp}</span>
         {runId ? <Button tone="danger" className="ml-auto" busy={stop.isPending} onClick={() => stop.mutate(runId)}><Square size={12} aria-hidden="true" />{t.story.stop}</Button> : null}
       </div>
     </form>

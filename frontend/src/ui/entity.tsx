@@ -20,20 +20,20 @@ export function ActorName({ actor, className }: { actor: Actor; className?: stri
   );
 }
 
-/** Real spend first; simulated spend beside it, marked, never summed. */
+/** One sum of money as one number: real spend; or simulated spend, said to be so, where there is only that. Never a sum of both. */
 export function Cost({ real, simulated, className }: { real: number; simulated: number; className?: string }) {
+  if (real === 0 && simulated > 0) return <Simulated microUsd={simulated} {...(className ? { className } : {})} />;
   return (
-    <span className={clsx("inline-flex flex-wrap items-center gap-x-1.5 tabular", className)}>
-      <span>{money(real)}</span>
-      {simulated > 0 ? <Simulated microUsd={simulated} /> : null}
+    <span className={clsx("whitespace-nowrap tabular", className)} title={simulated > 0 ? t.cost.beside(money(simulated)) : undefined}>
+      {money(real)}
     </span>
   );
 }
 
-export function Simulated({ microUsd }: { microUsd: number }) {
+export function Simulated({ microUsd, className }: { microUsd: number; className?: string }) {
   return (
-    <span title={t.cost.simulatedHelp} className="whitespace-nowrap rounded border border-dashed border-line-strong px-1 text-[11.5px] leading-4 text-soft tabular">
-      {t.cost.simulated(money(microUsd))}
+    <span title={t.cost.simulatedHelp} className={clsx("whitespace-nowrap text-soft tabular", className)}>
+      ≈ {t.cost.simulated(money(microUsd))}
     </span>
   );
 }
@@ -52,7 +52,7 @@ export function budgetFraction(budget: Budget | null | undefined): number | null
   return (budget.spent_micro_usd + budget.simulated_micro_usd + budget.reserved_micro_usd) / limit;
 }
 
-const SEGMENT = { ok: "bg-ok-fill", warn: "bg-[light-dark(#c9830f,#d99a2b)]", bad: "bg-bad-fill" } as const;
+const SEGMENT = { ok: "bg-ok-fill", warn: "bg-(--c-warn-fill)", bad: "bg-bad-fill" } as const;
 
 /** Real spend is solid and simulated spend hatched: both count against the limit, neither is mixed. */
 export function BudgetBar({ budget, label }: { budget: Budget | null | undefined; label: string }) {
@@ -66,10 +66,10 @@ export function BudgetBar({ budget, label }: { budget: Budget | null | undefined
         <span className={SEGMENT[budgetTone(fraction)]} style={width(budget.spent_micro_usd + budget.reserved_micro_usd)} />
         <span className="hatched" style={width(budget.simulated_micro_usd)} />
       </div>
-      <p className="mt-1 flex flex-wrap items-center gap-x-1.5 text-soft tabular">
-        {t.cost.ofBudget(money(budget.spent_micro_usd), money(limit), percent(fraction))}
-        {budget.simulated_micro_usd > 0 ? <Simulated microUsd={budget.simulated_micro_usd} /> : null}
-        {budget.reserved_micro_usd > 0 ? <span>{t.cost.reserved(money(budget.reserved_micro_usd))}</span> : null}
+      <p className="mt-1.5 text-xs text-soft tabular">
+        <span className="font-medium text-ink">{budget.spent_micro_usd === 0 && budget.simulated_micro_usd > 0 ? `≈ ${money(budget.simulated_micro_usd)}` : money(budget.spent_micro_usd)}</span> {t.cost.ofLimit(money(limit), percent(fraction))}
+        {budget.simulated_micro_usd > 0 ? <span title={t.cost.simulatedHelp}>, {budget.spent_micro_usd === 0 ? t.cost.allSimulated : t.cost.simulated(money(budget.simulated_micro_usd))}</span> : null}
+        {budget.reserved_micro_usd > 0 ? `, ${t.cost.reserved(money(budget.reserved_micro_usd))}` : null}
       </p>
     </div>
   );
@@ -88,7 +88,7 @@ export function Json({ value, label }: { value: unknown; label: string }) {
   const text = typeof value === "string" ? value : JSON.stringify(value, null, 2);
   return (
     // oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- a scrolling region must be reachable by keyboard
-    <pre tabIndex={0} role="region" aria-label={label} className="max-h-96 overflow-auto rounded-md border border-line bg-canvas p-2.5 font-mono text-[12px] leading-[18px] whitespace-pre-wrap break-words">
+    <pre tabIndex={0} role="region" aria-label={label} className="max-h-96 overflow-auto rounded-md border border-line bg-canvas p-2.5 font-mono text-xs leading-[18px] whitespace-pre-wrap break-words">
       {text}
     </pre>
   );

@@ -25,7 +25,7 @@ export function EmptyState({ title, detail, action, icon }: { title: string; det
   return (
     <div className="flex flex-col items-center gap-1.5 px-6 py-12 text-center">
       {icon ? <div className="mb-1 text-faint">{icon}</div> : null}
-      <p className="text-sm font-medium">{title}</p>
+      <p className="text-md font-medium">{title}</p>
       {detail ? <p className="max-w-md text-soft">{detail}</p> : null}
       {action ? <div className="mt-3">{action}</div> : null}
     </div>

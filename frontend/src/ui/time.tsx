@@ -1,4 +1,4 @@
-import { useSyncExternalStore } from "react";
+import { useEffect, useState, useSyncExternalStore } from "react";
 import { age, dateTime, left } from "../format";
 import { t } from "../i18n/en";
 
@@ -28,6 +28,19 @@ function subscribe(listener: () => void): () => void {
 
 export function useNow(): number {
   return useSyncExternalStore(subscribe, () => now);
+}
+
+/** The same clock; while something is going on on screen it ticks every second. */
+export function useClock(live: boolean): number {
+  const coarse = useNow();
+  const [fine, setFine] = useState(coarse);
+  useEffect(() => {
+    if (!live) return undefined;
+    const tick = () => setFine(Date.now());
+    const ticking = setInterval(tick, 1_000);
+    return () => clearInterval(ticking);
+  }, [live]);
+  return live ? Math.max(fine, coarse) : coarse;
 }
 
 export function Ago({ at, className }: { at: string; className?: string }) {
