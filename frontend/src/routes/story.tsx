@@ -80,7 +80,7 @@ function StoryHeader({ story, mayWrite }: { story: Story; mayWrite: boolean }) {
             <Link to="/projects/$projectId/approvals/$approvalId" params={{ projectId: story.project_id, approvalId: story.approval_id }} className={buttonClass("primary")}><Hand size={14} aria-hidden="true" />{t.story.waitingApproval}</Link>
           ) : null}
           {mayWrite && !story.started && story.phase !== "cancelled" ? <Button tone="primary" busy={command.isPending} onClick={() => command.mutate({ story, command: { name: "start" } })}><Play size={13} aria-hidden="true" />{t.story.start}</Button> : null}
-          {mayWrite ? <Menu label={t.common.actions} items={storyActions(story, (input) => command.mutate({ story, command: input }), setAsking)} trigger={<Button>{t.common.actions}</Button>} /> : null}
+          {mayWrite ? <Menu label={t.common.actions} items={storyActions(story, (input) => command.mutate({ story, command: input }), setAsking, false)} trigger={<Button>{t.common.actions}</Button>} /> : null}
         </div>
       </div>
       <div className="mt-3 flex flex-wrap items-center gap-x-5 gap-y-2">

@@ -31,7 +31,7 @@ export function useCrumbs(): Crumb[] {
   if (first === "approvals") return [{ label: t.approval.title }];
   if (first !== "projects") return [];
   if (!projectId) return [{ label: t.nav.projects }];
-  const crumbs: Crumb[] = [{ label: t.nav.projects, to: { page: "projects" } }, { label: project.data?.name ?? t.nav.project, to: { page: "project", projectId } }];
+  const crumbs: Crumb[] = [{ label: t.nav.projects, to: { page: "projects" } }, { label: project.data?.name ?? t.nav.project, to: { page: "project", projectId }, title: page ? undefined : t.nav.board }];
   if (inStory) crumbs.push({ label: story.data ? `#${story.data.number} ${story.data.title}` : t.approval.story, to: { page: "story", projectId, storyId: inStory } });
   if (runId) crumbs.push({ label: run.data ? t.run.of(run.data.agent.name, labelOf(run.data.stage)) : t.run.title });
   if (approvalId) crumbs.push({ label: t.approval.title, title: approval.data?.title });
@@ -43,7 +43,7 @@ export function useCrumbs(): Crumb[] {
 /** The title of the window: the page first, because tabs are cut at the end. */
 export function titleOf(crumbs: Crumb[], unresolved: number): string {
   const last = crumbs.at(-1);
-  const project = crumbs.find((crumb) => crumb.to?.page === "project" && crumb !== last);
+  const project = crumbs.find((crumb) => crumb.to?.page === "project");
   const name = [last?.title ?? last?.label, project?.label, t.product].filter(Boolean).join(" · ");
   return unresolved > 0 ? `(${unresolved}) ${name}` : name;
 }

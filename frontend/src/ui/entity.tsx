@@ -21,8 +21,8 @@ export function ActorName({ actor, className }: { actor: Actor; className?: stri
 }
 
 /** One sum of money as one number: real spend; or simulated spend, said to be so, where there is only that. Never a sum of both. */
-export function Cost({ real, simulated, className }: { real: number; simulated: number; className?: string }) {
-  if (real === 0 && simulated > 0) return <Simulated microUsd={simulated} {...(className ? { className } : {})} />;
+export function Cost({ real, simulated, className, short }: { real: number; simulated: number; className?: string | undefined; short?: boolean }) {
+  if (real === 0 && simulated > 0) return <Simulated microUsd={simulated} className={className} short={short} />;
   return (
     <span className={clsx("whitespace-nowrap tabular", className)} title={simulated > 0 ? t.cost.beside(money(simulated)) : undefined}>
       {money(real)}
@@ -30,10 +30,11 @@ export function Cost({ real, simulated, className }: { real: number; simulated: 
   );
 }
 
-export function Simulated({ microUsd, className }: { microUsd: number; className?: string }) {
+/** `short` leaves the word to the sign and its title, where there is no room. */
+export function Simulated({ microUsd, className, short }: { microUsd: number; className?: string | undefined; short?: boolean | undefined }) {
   return (
     <span title={t.cost.simulatedHelp} className={clsx("whitespace-nowrap text-soft tabular", className)}>
-      ≈ {t.cost.simulated(money(microUsd))}
+      ≈ {short ? <>{money(microUsd)}<span className="sr-only"> {t.cost.allSimulated}</span></> : t.cost.simulated(money(microUsd))}
     </span>
   );
 }

@@ -1,3 +1,4 @@
+import { clsx } from "clsx";
 import type { ReactNode } from "react";
 
 /** The frame of an ordinary page: one heading, its tools, its content. */
@@ -13,14 +14,21 @@ export function PageFrame({ title, tools, children }: { title: string; tools?: R
   );
 }
 
-/** A table that scrolls by itself on a narrow screen, reachable by keyboard. */
-export function TableFrame({ label, children, heads }: { label: string; heads: string[]; children: ReactNode }) {
+export type Head = string | { label: string; right: true };
+
+/** A table that scrolls by itself on a narrow screen, reachable by keyboard. Numbers stand right, under their heads. */
+export function TableFrame({ label, children, heads, wide }: { label: string; heads: Head[]; children: ReactNode; wide?: boolean }) {
   return (
     // oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- a scrolling region must be reachable by keyboard
     <div className="card overflow-x-auto" tabIndex={0} role="region" aria-label={label}>
-      <table className="w-full text-left">
+      <table className={clsx("w-full text-left", wide && "min-w-3xl")}>
         <thead className="border-b border-line text-xs text-soft">
-          <tr>{heads.map((head) => <th key={head} scope="col" className="px-3 py-2 font-medium whitespace-nowrap">{head}</th>)}</tr>
+          <tr>
+            {heads.map((head) => {
+              const { label: name, right } = typeof head === "string" ? { label: head, right: false } : head;
+              return <th key={name} scope="col" className={clsx("px-3 py-2 font-medium whitespace-nowrap", right && "text-right")}>{name}</th>;
+            })}
+          </tr>
         </thead>
         <tbody className="divide-y divide-line">{children}</tbody>
       </table>

@@ -1,4 +1,5 @@
 import { clsx } from "clsx";
+import { Hand } from "lucide-react";
 import { t } from "../i18n/en";
 import { titleCase } from "../format";
 
@@ -47,6 +48,11 @@ export function Badge({ tone = "neutral", children, className }: { tone?: Tone; 
       {children}
     </span>
   );
+}
+
+/** A person has to do something: warm, and the same everywhere. */
+export function Attention({ children }: { children: React.ReactNode }) {
+  return <span className="inline-flex shrink-0 items-center gap-1 whitespace-nowrap rounded bg-attention-wash px-1.5 text-2xs font-semibold leading-5 text-attention"><Hand size={12} aria-hidden="true" />{children}</span>;
 }
 
 const DOT: Record<Tone, string> = {

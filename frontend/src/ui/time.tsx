@@ -43,11 +43,11 @@ export function useClock(live: boolean): number {
   return live ? Math.max(fine, coarse) : coarse;
 }
 
-export function Ago({ at, className }: { at: string; className?: string }) {
+export function Ago({ at, className, short }: { at: string; className?: string; short?: boolean }) {
   const current = useNow();
   return (
     <time dateTime={at} title={dateTime(at)} className={className}>
-      {t.time.ago(age(at, Math.max(current, Date.parse(at))))}
+      {short ? age(at, Math.max(current, Date.parse(at))) : t.time.ago(age(at, Math.max(current, Date.parse(at))))}
     </time>
   );
 }
