@@ -10,6 +10,11 @@ export class StableKey {
     if (this.last?.content !== text) this.last = { content: text, key: idempotencyKey() };
     return this.last.key;
   }
+
+  /** It was done: the same content once more is another wish. */
+  done(): void {
+    this.last = null;
+  }
 }
 
 /** One for the lifetime of a form. */

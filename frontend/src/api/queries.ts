@@ -8,6 +8,8 @@ import type * as T from "./types";
 /** The stream invalidates what changes; polling is the net below it. */
 const SAFETY_POLL_MS = 60_000;
 const LIST_LIMIT = 100;
+/** The most that the server gives at once. */
+const LIST_MAX = 200;
 const PAGE_LIMIT = 50;
 
 export const me = () =>
@@ -141,11 +143,12 @@ export const agentTypeVersions = (id: string) =>
     queryFn: async ({ signal }) => (await api<T.Page<T.AgentType>>(`/agent-types/${id}/versions`, { signal })).items,
   });
 
-export const messages = (p: string) =>
+/** Of one conversation, oldest first. */
+export const messages = (p: string, conversation: string) =>
   queryOptions({
-    queryKey: keys.messages(p),
+    queryKey: [...keys.messages(p), conversation],
     queryFn: async ({ signal }) =>
-      (await api<T.Page<T.Message>>(`/projects/${p}/messages`, { signal, query: { limit: LIST_LIMIT } })).items,
+      (await api<T.Page<T.Message>>(`/projects/${p}/messages`, { signal, query: { conversation_id: conversation, limit: LIST_MAX } })).items,
   });
 
 export interface ApprovalPage extends T.Page<T.Approval> {

@@ -56,7 +56,7 @@ export function budgetFraction(budget: Budget | null | undefined): number | null
 const SEGMENT = { ok: "bg-ok-fill", warn: "bg-(--c-warn-fill)", bad: "bg-bad-fill" } as const;
 
 /** Real spend is solid and simulated spend hatched: both count against the limit, neither is mixed. */
-export function BudgetBar({ budget, label }: { budget: Budget | null | undefined; label: string }) {
+export function BudgetBar({ budget, label, forecastMicroUsd = 0 }: { budget: Budget | null | undefined; label: string; forecastMicroUsd?: number }) {
   const fraction = budgetFraction(budget);
   const limit = budget?.hard_limit_micro_usd;
   if (!budget || fraction === null || limit === null || limit === undefined) return <p className="text-faint">{t.cost.noLimit}</p>;
@@ -66,6 +66,8 @@ export function BudgetBar({ budget, label }: { budget: Budget | null | undefined
       <div role="progressbar" aria-label={label} aria-valuemin={0} aria-valuemax={100} aria-valuenow={Math.min(100, Math.round(fraction * 100))} className="flex h-1.5 overflow-hidden rounded-full bg-line">
         <span className={SEGMENT[budgetTone(fraction)]} style={width(budget.spent_micro_usd + budget.reserved_micro_usd)} />
         <span className="hatched" style={width(budget.simulated_micro_usd)} />
+        {/* What is going to be spent, not what is. */}
+        <span className="bg-accent/25" style={width(forecastMicroUsd)} />
       </div>
       <p className="mt-1.5 text-xs text-soft tabular">
         <span className="font-medium text-ink">{budget.spent_micro_usd === 0 && budget.simulated_micro_usd > 0 ? `≈ ${money(budget.simulated_micro_usd)}` : money(budget.spent_micro_usd)}</span> {t.cost.ofLimit(money(limit), percent(fraction))}

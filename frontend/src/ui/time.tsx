@@ -33,7 +33,7 @@ export function useNow(): number {
 /** The same clock; while something is going on on screen it ticks every second. */
 export function useClock(live: boolean): number {
   const coarse = useNow();
-  const [fine, setFine] = useState(coarse);
+  const [fine, setFine] = useState(() => Date.now());
   useEffect(() => {
     if (!live) return undefined;
     const tick = () => setFine(Date.now());
