@@ -40,11 +40,11 @@ export function SprintHeader({ sprint, sprints, stories, project, mayWrite }: { 
           <p className="mt-0.5 text-soft">{sprint.goal}</p>
         </div>
         {burning ? <BurnDownChart data={burning} /> : null}
-        <div className="w-40">
+        <div className="w-40 max-sm:flex-1">
           <progress className="bar" max={Math.max(1, sprint.points_total)} value={sprint.points_done} data-tone="ok" aria-label={t.board.points} />
           <p className="mt-1.5 text-xs text-soft tabular">{t.board.pointsDone(sprint.points_done, sprint.points_total)}</p>
         </div>
-        {project?.budget ? <div className="w-64"><BudgetBar budget={project.budget} label={t.cost.budget} /></div> : null}
+        {project?.budget ? <div className="w-64 max-sm:w-full"><BudgetBar budget={project.budget} label={t.cost.budget} /></div> : null}
         {sprint.approval_id || mayWrite ? (
           <div className="flex flex-wrap items-center gap-1.5">
             {sprint.approval_id ? <Link to="/projects/$projectId/approvals/$approvalId" params={{ projectId: sprint.project_id, approvalId: sprint.approval_id }} className={buttonClass("primary")}>{t.story.waitingApproval}</Link> : null}

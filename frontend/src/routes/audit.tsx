@@ -21,6 +21,8 @@ import { Badge, labelOf, toneOf } from "../ui/status";
 import { toastError } from "../ui/toast";
 import { More } from "./activity";
 
+const FIELD = "w-44 max-sm:w-24 max-sm:flex-1";
+
 export function AuditPage() {
   const { projectId } = useParams({ from: "/app/projects/$projectId/audit" });
   const filter = useSearch({ from: "/app/projects/$projectId/audit" });
@@ -37,9 +39,9 @@ export function AuditPage() {
     <PageFrame title={t.audit.title} tools={<Button onClick={() => void download(`/projects/${projectId}/audit/export`, "audit.jsonl").catch(toastError)}><Download size={14} aria-hidden="true" />{t.audit.export}</Button>}>
       {chain ? <Chain projectId={projectId} chain={chain} readAt={entries.dataUpdatedAt} /> : null}
       <div role="search" aria-label={t.common.filters} className="mb-3 flex flex-wrap items-center gap-2">
-        <SearchInput label={t.audit.search} value={filter.q ?? ""} onChange={set("q")} />
-        <SearchInput label={t.audit.type} value={filter.type ?? ""} onChange={set("type")} />
-        <SearchInput label={t.audit.actor} value={filter.actor ?? ""} onChange={set("actor")} />
+        <SearchInput label={t.audit.search} value={filter.q ?? ""} onChange={set("q")} className={FIELD} />
+        <SearchInput label={t.audit.type} value={filter.type ?? ""} onChange={set("type")} className={FIELD} />
+        <SearchInput label={t.audit.actor} value={filter.actor ?? ""} onChange={set("actor")} className={FIELD} />
         {filtered ? <Button tone="ghost" onClick={() => void navigate({ search: {}, replace: true })}><X size={13} aria-hidden="true" />{t.common.clearFilters}</Button> : null}
         <Button tone="ghost" className="ml-auto" aria-pressed={steps} onClick={() => setSteps(!steps)}><Layers size={13} aria-hidden="true" />{steps ? t.audit.groupSteps : t.audit.everyEntry}</Button>
       </div>
@@ -78,10 +80,10 @@ function StepsRow({ entries, names }: { entries: AuditEntry[]; names: ReadonlyMa
     <li>
       <button type="button" aria-expanded={open} onClick={() => setOpen(!open)} className="flex w-full items-center gap-3 px-3 py-1.5 text-left -outline-offset-2 hover:bg-hover">
         <ChevronRight size={13} aria-hidden="true" className={open ? "shrink-0 rotate-90 text-faint" : "shrink-0 text-faint"} />
-        <span className="w-12 shrink-0 text-right text-xs text-faint tabular">{newest.position ?? "–"}</span>
+        <span className="w-12 shrink-0 text-right text-xs text-faint tabular max-sm:hidden">{newest.position ?? "–"}</span>
         <ActorName actor={who} className="w-32 shrink-0 max-sm:w-20" />
         <span className="min-w-0 flex-1 truncate text-soft">{t.audit.steps(entries.length)}</span>
-        <span className="shrink-0 text-xs text-soft tabular">{timeOfDay(oldest.time)} – {timeOfDay(newest.time)}</span>
+        <span className="shrink-0 text-xs text-soft tabular"><span className="max-sm:hidden">{timeOfDay(oldest.time)} – </span>{timeOfDay(newest.time)}</span>
       </button>
       {open ? <ol className="divide-y divide-line border-t border-line bg-well">{entries.map((entry) => <EntryRow key={entry.id} entry={entry} text={sentenceOf(entry, names)} />)}</ol> : null}
     </li>
@@ -94,15 +96,15 @@ function EntryRow({ entry, text }: { entry: AuditEntry; text: string }) {
       <Disclosure
         summaryClass="gap-3 px-3 py-1.5 hover:bg-hover"
         summary={<>
-          <span className="w-12 shrink-0 text-right text-xs text-faint tabular">{entry.position ?? t.audit.unsealed}</span>
+          <span className="w-12 shrink-0 text-right text-xs text-faint tabular max-sm:hidden">{entry.position ?? t.audit.unsealed}</span>
           <ActorName actor={entry.actor} className="w-32 shrink-0 max-sm:w-20" />
-          <span className="min-w-0 flex-1 truncate">{text}</span>
+          <span className="min-w-0 flex-1 truncate max-sm:line-clamp-2 max-sm:whitespace-normal">{text}</span>
           {entry.severity === "info" || entry.severity === "low" ? null : <Badge tone={toneOf(entry.severity)}>{labelOf(entry.severity)}</Badge>}
           <code className="hidden w-24 shrink-0 font-mono text-2xs text-faint lg:block">{shortHash(entry.hash)}</code>
           <time dateTime={entry.time} title={dateTime(entry.time)} className="shrink-0 text-xs text-soft tabular">{timeOfDay(entry.time)}</time>
         </>}
       >
-        <div className="flex flex-col gap-2 px-3 pt-1 pb-3 sm:pl-22">
+        <div className="flex flex-col gap-2 px-3 pt-1 pb-3 sm:pl-20">
           <dl className="grid grid-cols-[7rem_minmax(0,1fr)] gap-x-3 gap-y-1">
             <dt className="text-soft">{t.audit.type}</dt><dd className="font-mono text-xs">{entry.type}</dd>
             <dt className="text-soft">{t.audit.action}</dt><dd className="break-all">{entry.action}</dd>

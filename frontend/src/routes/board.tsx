@@ -44,7 +44,7 @@ export function BoardPage() {
       <div className="gutter flex flex-wrap items-center gap-2 border-b border-line bg-panel py-2">
         <FilterSelect label={t.board.sprint} value={search.sprint ?? shown?.id ?? ""} onChange={(sprint) => set({ sprint: sprint || "all" })}
           options={[{ value: "all", label: t.board.allSprints }, { value: "backlog", label: t.board.noSprint }, ...(sprints.data ?? []).map((item) => ({ value: item.id, label: t.board.sprintState(item.name, labelOf(item.state)) }))]} />
-        <SearchInput label={t.board.search} value={search.q ?? ""} onChange={(q) => set({ q })} className="w-44" />
+        <SearchInput label={t.board.search} value={search.q ?? ""} onChange={(q) => set({ q })} className="w-44 max-sm:w-28 max-sm:flex-1" />
         <FilterSelect label={t.board.phase} value={search.phase ?? ""} onChange={(phase) => set({ phase })}
           options={[{ value: "", label: `${t.board.phase}: ${t.common.all}` }, ...[...COLUMNS.slice(1), "blocked", "cancelled"].map((value) => ({ value, label: labelOf(value) }))]} />
         {search.q || search.phase ? <Button tone="ghost" onClick={() => set({ q: undefined, phase: undefined })}><X size={13} aria-hidden="true" />{t.common.clearFilters}</Button> : null}

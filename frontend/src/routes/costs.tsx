@@ -58,14 +58,14 @@ function Tile({ label, children, className }: { label: string; children: React.R
 function CostsHeader({ usage, days, today }: { usage: Usage; days: Usage | undefined; today: Date }) {
   const month = days ? forecast(days.rows, today) : null;
   return (
-    <section aria-label={t.costs.title} className="grid gap-3 sm:grid-cols-2 lg:grid-cols-[1.6fr_1fr_1fr_1fr]" data-costs-header>
-      <Tile label={t.costs.month}>
+    <section aria-label={t.costs.title} className="grid grid-cols-2 gap-3 lg:grid-cols-[1.6fr_1fr_1fr_1fr]" data-costs-header>
+      <Tile label={t.costs.month} className="max-lg:col-span-2">
         <p className="text-lg font-semibold tabular">{money(month?.monthToDate ?? 0)}</p>
         <Month usage={usage} month={month} />
       </Tile>
       <Tile label={t.costs.real}><p className="text-lg font-semibold tabular">{money(usage.total_micro_usd)}</p><p className="mt-1 text-xs text-soft">{t.costs.sinceStart}</p></Tile>
       <Tile label={t.costs.simulated} className="border-dashed"><p className="text-lg font-semibold text-soft tabular">{usage.simulated_micro_usd > 0 ? "≈ " : ""}{money(usage.simulated_micro_usd)}</p><p className="mt-1 text-xs text-soft">{t.costs.simulatedNote}</p></Tile>
-      <Tile label={t.costs.tokens}><p className="text-lg font-semibold tabular">{compact(usage.tokens_in + usage.tokens_out)}</p><p className="mt-1 text-xs text-soft tabular">{t.story.tokens(compact(usage.tokens_in), compact(usage.tokens_out))}</p></Tile>
+      <Tile label={t.costs.tokens} className="max-lg:col-span-2"><p className="text-lg font-semibold tabular">{compact(usage.tokens_in + usage.tokens_out)}</p><p className="mt-1 text-xs text-soft tabular">{t.story.tokens(compact(usage.tokens_in), compact(usage.tokens_out))}</p></Tile>
     </section>
   );
 }

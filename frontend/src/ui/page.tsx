@@ -20,7 +20,7 @@ export type Head = string | { label: string; right: true };
 export function TableFrame({ label, children, heads, wide }: { label: string; heads: Head[]; children: ReactNode; wide?: boolean }) {
   return (
     // oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- a scrolling region must be reachable by keyboard
-    <div className="card overflow-x-auto" tabIndex={0} role="region" aria-label={label}>
+    <div className="card relative overflow-x-auto" tabIndex={0} role="region" aria-label={label}>
       <table className={clsx("w-full text-left", wide && "min-w-3xl")}>
         <thead className="border-b border-line text-xs text-soft">
           <tr>
