@@ -24,12 +24,18 @@ export async function operate({ page, url, project, say, shot }) {
     async "a budget is changed, and a wrong amount is not sent"() {
       await page.goto(`${url}${project}/settings?tab=budget`);
       const hard = page.getByLabel("Hard limit");
+      const sent = [];
+      const watch = (request) => { if (request.method() === "PUT" && request.url().endsWith("/budget")) sent.push(request.postData()); };
+      page.on("request", watch);
       await hard.fill("ten");
       await page.getByRole("button", { name: "Save" }).click();
       await page.getByText(/amount/i).first().waitFor();
       await hard.fill("12.50");
       await page.getByRole("button", { name: "Save" }).click();
       await page.getByText(/of \$12\.50/).first().waitFor();
+      page.off("request", watch);
+      // What was sent second could only be told from the first by looking at both.
+      if (sent.length !== 1 || JSON.parse(sent[0]).hard_limit_micro_usd !== 12_500_000) throw new Error(`sent: ${sent.join(" | ")}`);
     },
     async "a repository that cannot be read says why, and takes another address"() {
       await page.goto(`${url}/projects?new=1`);

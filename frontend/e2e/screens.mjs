@@ -1,8 +1,9 @@
-// Walks every screen against the mock server: looks for errors and accessibility faults, in both
-// themes and on a phone, and leaves screenshots in test-results/. Needs `npm run build` first.
+// Walks every screen against the mock server, and what opens on them: looks for errors, accessibility
+// faults, and anything wider than its page, in both themes and on a phone, and leaves screenshots in
+// test-results/. Needs `npm run build` first. An argument names the one screen to look at.
 import { mkdirSync } from "node:fs";
 import { startMock, LOGIN } from "../test/mock/server.mjs";
-import { faults, launch, overflow, watchErrors } from "./browser.mjs";
+import { faults, launch, overflow, settled, watchErrors } from "./browser.mjs";
 
 const OUT = new URL("../test-results/", import.meta.url).pathname;
 mkdirSync(OUT, { recursive: true });
@@ -14,48 +15,74 @@ const problems = [];
 const p = mock.data.projects[0].id;
 const story = mock.data.stories[0].id;
 const merge = mock.data.approvals[0].id;
+const button = (name) => (page) => page.getByRole("button", { name }).first().click();
+const keys = (press) => async (page) => {
+  await page.locator("main").focus();
+  await page.keyboard.press(press);
+};
+
+/** Name, path, and what is opened there. */
 const screens = [
   ["inbox", "/inbox"], ["approval", `/projects/${p}/approvals/${merge}`], ["approval-arguments", `/projects/${p}/approvals/${mock.data.approvals[2].id}`], ["approval-question", `/projects/${p}/approvals/${mock.data.approvals[5].id}`],
-  ["projects", "/projects"], ["board", `/projects/${p}`], ["list", `/projects/${p}?view=list`], ["new-story", `/projects/${p}?new=story`],
+  ["projects", "/projects"], ["new-project", "/projects?new=1"],
+  ["board", `/projects/${p}`], ["list", `/projects/${p}?view=list`], ["board-cancelled", `/projects/${p}?phase=cancelled`], ["board-phase", `/projects/${p}?phase=review`],
+  ["new-story", `/projects/${p}?new=story`], ["new-sprint", `/projects/${p}?new=sprint`], ["sprint-filter", `/projects/${p}`, button(/^Sprint 7/)], ["story-menu", `/projects/${p}`, button(/^Actions: /)],
+  ["palette", `/projects/${p}`, keys("Control+k")], ["shortcuts", `/projects/${p}`, keys("?")],
   ["story", `/projects/${p}/stories/${story}`], ["story-changes", `/projects/${p}/stories/${story}?tab=changes`], ["story-tests", `/projects/${p}/stories/${story}?tab=tests`],
   ["story-conversation", `/projects/${p}/stories/${story}?tab=conversation`], ["story-history", `/projects/${p}/stories/${story}?tab=history&version=3`],
-  ["run", `/projects/${p}/runs/${mock.data.runs[1].id}?step=7`], ["agents", `/projects/${p}/agents`], ["agent-types", `/projects/${p}/agents?tab=types`], ["costs", `/projects/${p}/costs`],
-  ["activity", `/projects/${p}/activity`], ["audit", `/projects/${p}/audit`], ["settings", `/projects/${p}/settings`], ["settings-policy", `/projects/${p}/settings?tab=policy`], ["settings-budget", `/projects/${p}/settings?tab=budget`], ["settings-members", `/projects/${p}/settings?tab=members`], ["settings-system", `/projects/${p}/settings?tab=system`], ["missing", "/nowhere"],
+  ["run", `/projects/${p}/runs/${mock.data.runs[1].id}?step=7`],
+  ["agents", `/projects/${p}/agents`], ["agents-none", `/projects/${p}/agents?status=terminated`], ["agent-types", `/projects/${p}/agents?tab=types`, (page) => page.getByText("Versions").first().click()],
+  ["spawn", `/projects/${p}/agents`, button("Spawn agent")], ["import-type", `/projects/${p}/agents`, button("Import type")], ["terminate", `/projects/${p}/agents`, button(/^Terminate /)],
+  ["costs", `/projects/${p}/costs`], ["costs-agent", `/projects/${p}/costs?by=agent`], ["activity", `/projects/${p}/activity`],
+  ["audit", `/projects/${p}/audit`, (page) => page.locator("main summary").first().click()],
+  ["settings", `/projects/${p}/settings`], ["settings-policy", `/projects/${p}/settings?tab=policy`], ["settings-budget", `/projects/${p}/settings?tab=budget`],
+  ["settings-members", `/projects/${p}/settings?tab=members`], ["remove-member", `/projects/${p}/settings?tab=members`, button(/^Remove /)], ["settings-system", `/projects/${p}/settings?tab=system`],
+  ["missing", "/nowhere"],
 ];
+const onPhone = [["navigation", `/projects/${p}`, button("Open navigation")]];
 
-async function visit(label, context, names) {
+async function look(page, label, name) {
+  problems.push(...(await faults(page)).map((text) => `${label} ${name}: ${text}`));
+  const wider = await overflow(page);
+  if (wider > 0) problems.push(`${label} ${name}: the page is ${wider} px wider than the screen`);
+  await page.screenshot({ path: `${OUT}${label}-${name}.png` });
+}
+
+async function visit(label, options, extra = []) {
+  const context = await browser.newContext(options);
   const page = await context.newPage();
+  page.setDefaultTimeout(20_000);
   const errors = [];
   watchErrors(page, errors);
-  await page.goto(`${mock.url}/login`);
+  for (const name of ["register", "login"]) {
+    await page.goto(`${mock.url}/${name}`);
+    await page.getByLabel("E-mail").waitFor();
+    if (!only || only === name) await look(page, label, name);
+  }
   await page.getByLabel("E-mail").fill(LOGIN.email);
   await page.getByLabel("Password").fill(LOGIN.password);
-  if (!only) problems.push(...(await faults(page)).map((text) => `${label} login: ${text}`));
-  await page.screenshot({ path: `${OUT}${label}-login.png` });
   await page.getByRole("button", { name: "Sign in" }).click();
   await page.waitForURL("**/inbox");
-  for (const [name, path] of screens) {
+  for (const [name, path, open] of [...screens, ...extra]) {
     if (only && name !== only) continue;
-    if (names && !names.includes(name)) continue;
-    await page.goto(`${mock.url}${path}`);
-    await page.waitForLoadState("load");
-    await page.waitForTimeout(700);
-    problems.push(...(await faults(page)).map((text) => `${label} ${name}: ${text}`));
-    const wider = await overflow(page);
-    if (wider > 0) problems.push(`${label} ${name}: the page is ${wider} px wider than the screen`);
-    await page.screenshot({ path: `${OUT}${label}-${name}.png` });
+    try {
+      await page.goto(`${mock.url}${path}`);
+      await settled(page);
+      if (open) {
+        await open(page);
+        await settled(page);
+      }
+      await look(page, label, name);
+    } catch (error) {
+      problems.push(`${label} ${name}: ${String(error.message).split("\n")[0]}`);
+    }
   }
   problems.push(...errors.map((text) => `${label}: ${text}`));
-  await page.close();
-}
-
-for (const colorScheme of ["dark", "light"]) {
-  const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, colorScheme });
-  await visit(colorScheme, context);
   await context.close();
 }
-const phone = await browser.newContext({ viewport: { width: 390, height: 844 }, colorScheme: "light", isMobile: true, hasTouch: true });
-await visit("phone", phone);
+
+for (const colorScheme of ["dark", "light"]) await visit(colorScheme, { viewport: { width: 1440, height: 900 }, colorScheme });
+await visit("phone", { viewport: { width: 390, height: 844 }, colorScheme: "light", isMobile: true, hasTouch: true }, onPhone);
 await browser.close();
 mock.close();
 for (const problem of new Set(problems)) console.log(problem);

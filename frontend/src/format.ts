@@ -4,16 +4,24 @@ export const LOCALE = "en";
 
 const MICROS = 1_000_000;
 
-/** Money from integer micro-USD; small sums keep the digits that make them non-zero. */
+const CENT = 10_000;
+/** Four digits after the point: the smallest sum that is shown as such. */
+const SMALLEST = 100;
+
+function usd(microUsd: number, digits: number): string {
+  return new Intl.NumberFormat(LOCALE, { style: "currency", currency: "USD", minimumFractionDigits: digits, maximumFractionDigits: digits }).format(microUsd / MICROS);
+}
+
+/** Money from integer micro-USD: cents; what is less than a cent keeps four digits, and never reads as nothing. */
 export function money(microUsd: number): string {
-  const usd = microUsd / MICROS;
-  const small = usd !== 0 && Math.abs(usd) < 0.1;
-  return new Intl.NumberFormat(LOCALE, {
-    style: "currency",
-    currency: "USD",
-    minimumFractionDigits: 2,
-    maximumFractionDigits: small ? 4 : 2,
-  }).format(usd);
+  const size = Math.abs(microUsd);
+  if (size === 0 || size >= CENT) return usd(microUsd, 2);
+  return size < SMALLEST ? `<${usd(SMALLEST, 4)}` : usd(microUsd, 4);
+}
+
+/** Money in a column: always four digits, so that the points stand below each other. */
+export function moneyColumn(microUsd: number): string {
+  return microUsd !== 0 && Math.abs(microUsd) < SMALLEST ? money(microUsd) : usd(microUsd, 4);
 }
 
 /** "12.50" typed by a person -> micro-USD; null when it is not an amount. */
@@ -83,6 +91,16 @@ export function shortTime(at: string, now = new Date()): string {
   const date = new Date(at);
   if (date.toDateString() !== now.toDateString()) return dateTime(at);
   return new Intl.DateTimeFormat(LOCALE, { timeStyle: "short", hourCycle: "h23" }).format(date);
+}
+
+/** The heading of a day in a list. */
+export function dayName(at: string): string {
+  return new Intl.DateTimeFormat(LOCALE, { weekday: "long", month: "long", day: "numeric", year: "numeric" }).format(new Date(at));
+}
+
+/** The day of a moment in the reader's own time, to compare. */
+export function dayKey(at: string): string {
+  return new Date(at).toDateString();
 }
 
 export function timeOfDay(at: string): string {

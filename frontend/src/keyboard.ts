@@ -85,8 +85,8 @@ function onKeyDown(event: KeyboardEvent): void {
   if (event.defaultPrevented || event.isComposing) return;
   if (["Shift", "Control", "Meta", "Alt"].includes(event.key)) return;
   const pressed = nameOf(event);
-  const modal = document.querySelector("dialog[open]") !== null;
-  // While someone types, or a dialog is open, only the palette's key is ours.
+  const modal = document.querySelector("dialog[open],[role=menu]") !== null;
+  // While someone types, or a dialog or a menu is open, only the palette's key is ours.
   if ((isTyping(event.target) || modal) && !pressed.startsWith("mod+")) return;
   if (activates(pressed, event.target)) return;
   const first = waiting !== null && waiting.until > event.timeStamp ? waiting.first : null;

@@ -3,11 +3,13 @@ import { RouterProvider } from "@tanstack/react-router";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { ApiError } from "./api/client";
+import { reloadWhenReplaced } from "./replaced";
 import { makeRouter } from "./router";
 import "./styles.css";
 import { applyTheme } from "./theme";
 
 applyTheme();
+reloadWhenReplaced();
 
 /** Transient failures only: a refusal of the server is an answer, and repeating it helps nobody. */
 const MAX_RETRIES = 2;

@@ -95,8 +95,14 @@ export function matchesFilter(event: EventEnvelope, filter: ActivityFilter): boo
 }
 
 /** Live events that the fetched pages do not hold yet. */
-export function unseen(live: EventEnvelope[], fetched: EventEnvelope[], shownUpTo: number): EventEnvelope[] {
+export function unseen(live: EventEnvelope[], fetched: EventEnvelope[]): EventEnvelope[] {
   const known = new Set(fetched.map((event) => event.id ?? `${event.seq}`));
-  const newest = Math.max(shownUpTo, ...fetched.map((event) => event.seq ?? 0));
+  const newest = Math.max(0, ...fetched.map((event) => event.seq ?? 0));
   return live.filter((event) => !known.has(event.id ?? `${event.seq}`) && (event.seq ?? Number.MAX_SAFE_INTEGER) > newest);
+}
+
+/** Whether to go on loading by itself: as long as the last pages had something to show. A rare filter must not read the whole log. */
+export function mayGoOn(pages: EventEnvelope[][], filter: ActivityFilter, empty = 2): boolean {
+  if (!filter.actor && !filter.family) return true;
+  return pages.length < empty || pages.slice(-empty).some((page) => page.some((event) => matchesFilter(event, filter)));
 }

@@ -4,6 +4,7 @@ import * as queries from "../api/queries";
 import type { AgentType } from "../api/types";
 import { titleCase } from "../format";
 import { t } from "../i18n/en";
+import { Disclosure } from "../ui/disclosure";
 import { Loaded, SkeletonRows } from "../ui/feedback";
 import { changesBetween } from "./changes";
 
@@ -12,10 +13,9 @@ export function Versions({ type }: { type: AgentType }) {
   const [open, setOpen] = useState(false);
   const versions = useQuery({ ...queries.agentTypeVersions(type.id), enabled: open });
   return (
-    <details className="mt-2" onToggle={(event) => setOpen(event.currentTarget.open)}>
-      <summary className="text-[12px] text-soft">{t.agents.versions}</summary>
-      {open ? <Loaded query={versions} skeleton={<SkeletonRows rows={2} className="p-2" />}>{(items) => <List items={items.toSorted((a, b) => b.version - a.version)} />}</Loaded> : null}
-    </details>
+    <Disclosure className="mt-1.5" summary={t.agents.versions} onOpen={() => setOpen(true)}>
+      <Loaded query={versions} skeleton={<SkeletonRows rows={2} className="p-2" />}>{(items) => <List items={items.toSorted((a, b) => b.version - a.version)} />}</Loaded>
+    </Disclosure>
   );
 }
 

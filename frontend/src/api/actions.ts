@@ -214,7 +214,7 @@ export const addMember = (p: string, body: { email: string; role: string }, key:
 export const removeMember = (p: string, userId: string, key: string) =>
   api<void>(`/projects/${p}/members/${userId}`, { method: "DELETE", idempotencyKey: key });
 
-export const sendMessage = (p: string, body: { to?: string; type: string; action: string; priority: string; content: T.Json; conversation_id?: string }, key: string) =>
+export const sendMessage = (p: string, body: { content: T.Json; conversation_id: string }, key: string) =>
   api<T.Message>(`/projects/${p}/messages`, { method: "POST", json: body, idempotencyKey: key });
 
 export const redriveJob = (id: string, key: string) => api<void>(`/jobs/${id}/redrive`, { method: "POST", json: {}, idempotencyKey: key });

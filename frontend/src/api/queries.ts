@@ -158,11 +158,12 @@ export const agentTypeVersions = (id: string) =>
     queryFn: async ({ signal }) => (await api<T.Page<T.AgentType>>(`/agent-types/${id}/versions`, { signal })).items,
   });
 
-export const messages = (p: string) =>
+/** Of one conversation, oldest first. */
+export const messages = (p: string, conversation: string) =>
   queryOptions({
-    queryKey: keys.messages(p),
+    queryKey: [...keys.messages(p), conversation],
     queryFn: async ({ signal }) =>
-      (await api<T.Page<T.Message>>(`/projects/${p}/messages`, { signal, query: { limit: LIST_LIMIT } })).items,
+      (await api<T.Page<T.Message>>(`/projects/${p}/messages`, { signal, query: { conversation_id: conversation, limit: LIST_MAX } })).items,
   });
 
 export interface ApprovalPage extends T.Page<T.Approval> {

@@ -1,4 +1,4 @@
-import type { Story } from "../api/types";
+import type { Sprint, Story } from "../api/types";
 
 /** The board as data: which column a story stands in, how the cursor moves, what a move means. */
 
@@ -44,6 +44,13 @@ export function step(columns: Record<Column, Story[]>, current: string | null, d
   return current;
 }
 
+/** The same on a list, where what is seen is what is moved over: from nowhere to an end. */
+export function stepList(stories: Story[], current: string | null, by: 1 | -1): string | null {
+  const at = stories.findIndex((story) => story.id === current);
+  const next = at < 0 ? (by > 0 ? 0 : stories.length - 1) : Math.min(stories.length - 1, Math.max(0, at + by));
+  return stories[next]?.id ?? null;
+}
+
 export type Move = { kind: "command"; name: "start" | "unblock" } | { kind: "refused"; guard: string } | { kind: "none" };
 
 /**
@@ -60,6 +67,16 @@ export function moveTo(story: Story, target: Column): Move {
 
 export function neighbour(column: Column, by: 1 | -1): Column | null {
   return COLUMNS[COLUMNS.indexOf(column) + by] ?? null;
+}
+
+/** Whether a person has to do something before it goes on. */
+export function needsPerson(story: Pick<Story, "approval_id" | "owner" | "phase">): boolean {
+  return Boolean(story.approval_id) || (story.owner.kind === "human" && story.phase !== "done" && story.phase !== "cancelled");
+}
+
+/** A sprint that stories may still be put into. */
+export function isOpen(sprint: Pick<Sprint, "state">): boolean {
+  return sprint.state === "planning" || sprint.state === "active";
 }
 
 export interface StoryFilter {

@@ -48,16 +48,23 @@ export function useStoryCommand(projectId: string) {
   });
 }
 
-export function storyActions(story: Story, run: (command: StoryCommand) => void, ask: (asking: Asking) => void): (MenuItem | "separator")[] {
-  const over = story.phase === "done" || story.phase === "cancelled";
-  const working = story.started && !over;
+/** What can be done with a story now; a key is named only where it is bound. */
+export function storyActions(story: Story, run: (command: StoryCommand) => void, ask: (asking: Asking) => void, keysBound: boolean): (MenuItem | "separator")[] {
+  const { start, block, move, cancel } = possible(story);
+  const hint = (key: string) => (keysBound ? { hint: key } : {});
   return [
-    { label: t.board.startStory, hint: "S", disabled: story.started || over, onSelect: () => run({ name: "start" }) },
+    { label: t.board.startStory, ...hint("S"), disabled: !start, onSelect: () => run({ name: "start" }) },
     story.phase === "blocked"
-      ? { label: t.board.unblock, hint: "B", onSelect: () => run({ name: "unblock" }) }
-      : { label: t.board.block, hint: "B", disabled: !working, onSelect: () => ask({ story, what: "block" }) },
-    { label: t.board.moveTo, hint: "M", disabled: over, onSelect: () => ask({ story, what: "move" }) },
+      ? { label: t.board.unblock, ...hint("B"), onSelect: () => run({ name: "unblock" }) }
+      : { label: t.board.block, ...hint("B"), disabled: !block, onSelect: () => ask({ story, what: "block" }) },
+    { label: t.board.moveTo, ...hint("M"), disabled: !move, onSelect: () => ask({ story, what: "move" }) },
     "separator",
-    { label: t.board.cancelStory, danger: true, disabled: over, onSelect: () => ask({ story, what: "cancel" }) },
+    { label: t.board.cancelStory, danger: true, disabled: !cancel, onSelect: () => ask({ story, what: "cancel" }) },
   ];
+}
+
+/** What makes sense to ask of a story in its phase; what else holds, the server says. */
+export function possible(story: Pick<Story, "phase" | "started">): { start: boolean; block: boolean; move: boolean; cancel: boolean } {
+  const over = story.phase === "done" || story.phase === "cancelled";
+  return { start: !story.started && !over, block: story.started && !over, move: !over, cancel: !over };
 }

@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useState, type FormEvent } from "react";
 import { commandStory, createSprint, createStory, useCommand, type StoryCommand } from "../api/actions";
-import { ApiError } from "../api/client";
+import { ApiError, idempotencyKey } from "../api/client";
 import { keys } from "../api/keys";
 import * as queries from "../api/queries";
 import type { Story } from "../api/types";
@@ -10,7 +10,10 @@ import { t } from "../i18n/en";
 import { Button } from "../ui/button";
 import { Dialog } from "../ui/dialog";
 import { InlineError } from "../ui/feedback";
+import { useStableKey } from "../stableKey";
 import { SelectField, TextArea, TextField } from "../ui/form";
+import { toastError } from "../ui/toast";
+import { isOpen } from "./columns";
 
 export function NewStoryDialog({ projectId, sprintId, open, onClose }: { projectId: string; sprintId: string | undefined; open: boolean; onClose: () => void }) {
   return <Dialog open={open} onClose={onClose} title={t.board.newStory} wide><StoryForm projectId={projectId} sprintId={sprintId} onClose={onClose} /></Dialog>;
@@ -20,17 +23,27 @@ function StoryForm({ projectId, sprintId, onClose }: { projectId: string; sprint
   const navigate = useNavigate();
   const sprints = useQuery(queries.sprints(projectId));
   const [form, setForm] = useState({ title: "", description: "", points: "", sprint: sprintId ?? "" });
+  const open = sprints.data?.filter(isOpen) ?? [];
+  // What is shown is what is sent: the sprint on screen may be over.
+  const sprint = open.some((item) => item.id === form.sprint) ? form.sprint : "";
+  const key = useStableKey();
   const create = useCommand<{ start: boolean }, Story>({
-    send: async ({ start }, key) => {
+    send: async ({ start }) => {
       const points = Number(form.points);
-      const story = await createStory(projectId, {
+      const body = {
         title: form.title.trim(), description: form.description.trim(),
-        ...(form.points && Number.isFinite(points) ? { points } : {}), ...(form.sprint ? { sprint_id: form.sprint } : {}),
-      }, key);
-      return start ? commandStory(projectId, story.id, { name: "start" }, `${key}-start`) : story;
+        ...(form.points && Number.isFinite(points) ? { points } : {}), ...(sprint ? { sprint_id: sprint } : {}),
+      };
+      const story = await createStory(projectId, body, key.for(body));
+      if (!start) return story;
+      // The story is there from now on: a start that fails is tried again on its page, never by writing it twice.
+      return commandStory(projectId, story.id, { name: "start" }, idempotencyKey()).catch((error: unknown) => {
+        toastError(error, t.board.createdNotStarted(story.number));
+        return story;
+      });
     },
     refresh: () => [keys.stories(projectId), keys.sprints(projectId), keys.project(projectId)],
-    done: (_input, story) => t.board.created(story.number),
+    done: ({ start }, story) => (start && !story.started ? undefined : t.board.created(story.number)),
     quietFields: true,
     onSuccess: (story) => {
       onClose();
@@ -49,9 +62,9 @@ function StoryForm({ projectId, sprintId, onClose }: { projectId: string; sprint
       <TextArea label={t.board.description} help={t.board.descriptionHelp} rows={7} value={form.description} error={error?.field("description")} onChange={(event) => setForm({ ...form, description: event.target.value })} />
       <div className="grid grid-cols-2 gap-3">
         <TextField label={t.board.points} type="number" min={0} max={100} value={form.points} error={error?.field("points")} onChange={(event) => setForm({ ...form, points: event.target.value })} />
-        <SelectField label={t.board.sprint} value={form.sprint} onChange={(event) => setForm({ ...form, sprint: event.target.value })}>
+        <SelectField label={t.board.sprint} value={sprint} onChange={(event) => setForm({ ...form, sprint: event.target.value })}>
           <option value="">{t.board.noSprint}</option>
-          {sprints.data?.filter((sprint) => sprint.state === "planning" || sprint.state === "active").map((sprint) => <option key={sprint.id} value={sprint.id}>{sprint.name}</option>)}
+          {open.map((item) => <option key={item.id} value={item.id}>{item.name}</option>)}
         </SelectField>
       </div>
       <div className="flex justify-end gap-2">
@@ -76,8 +89,9 @@ function isoDay(ms: number): string {
 
 function SprintForm({ projectId, onClose }: { projectId: string; onClose: () => void }) {
   const [form, setForm] = useState(() => ({ name: "", goal: "", starts_on: isoDay(Date.now()), ends_on: isoDay(Date.now() + SPRINT_DAYS * DAY_MS) }));
+  const key = useStableKey();
   const create = useCommand<void>({
-    send: (_input, key) => createSprint(projectId, form, key),
+    send: () => createSprint(projectId, form, key.for(form)),
     refresh: () => [keys.sprints(projectId)],
     done: t.common.saved,
     quietFields: true,
@@ -117,7 +131,10 @@ function CommandForm({ asking, onClose, onCommand }: { asking: Asking; onClose: 
   const { story, what } = asking;
   const sprints = useQuery(queries.sprints(story.project_id));
   const [reason, setReason] = useState("");
-  const [sprint, setSprint] = useState(story.sprint_id ?? "");
+  const [chosen, setSprint] = useState<string | null>(null);
+  const open = sprints.data?.filter((item) => isOpen(item) && item.id !== story.sprint_id) ?? [];
+  // Where it is now is no move; out of a sprint it may always go.
+  const sprint = chosen ?? (story.sprint_id === null ? (open[0]?.id ?? "") : "");
   const submit = (event: FormEvent) => {
     event.preventDefault();
     onCommand(story, what === "move" ? { name: "move", sprint_id: sprint || null } : { name: what, reason: reason.trim() });
@@ -126,17 +143,17 @@ function CommandForm({ asking, onClose, onCommand }: { asking: Asking; onClose: 
   return (
     <form className="flex flex-col gap-3.5" onSubmit={submit}>
       <p className="text-soft">#{story.number} {story.title}</p>
-      {what === "move" ? (
+      {what === "move" && open.length === 0 && story.sprint_id === null ? <p>{t.board.noOpenSprint}</p> : what === "move" ? (
         <SelectField label={t.board.sprint} data-autofocus value={sprint} onChange={(event) => setSprint(event.target.value)}>
-          <option value="">{t.board.noSprint}</option>
-          {sprints.data?.map((item) => <option key={item.id} value={item.id}>{item.name}</option>)}
+          {story.sprint_id === null ? null : <option value="">{t.board.noSprint}</option>}
+          {open.map((item) => <option key={item.id} value={item.id}>{item.name}</option>)}
         </SelectField>
       ) : (
         <TextArea label={t.common.reason} data-autofocus required rows={3} value={reason} onChange={(event) => setReason(event.target.value)} />
       )}
       <div className="flex justify-end gap-2">
         <Button size="md" tone="ghost" onClick={onClose}>{what === "cancel" ? t.board.keepStory : t.common.cancel}</Button>
-        <Button size="md" tone={what === "cancel" ? "danger" : "primary"} type="submit">{t.board.does[what]}</Button>
+        <Button size="md" tone={what === "cancel" ? "danger" : "primary"} type="submit" disabled={what === "move" && sprint === "" && story.sprint_id === null}>{t.board.does[what]}</Button>
       </div>
     </form>
   );

@@ -12,8 +12,10 @@ import type { Agent, AgentType, Project } from "../api/types";
 import { compact, duration, money } from "../format";
 import { t } from "../i18n/en";
 import { can } from "../shell/project";
+import { useStableKey } from "../stableKey";
 import { Button } from "../ui/button";
 import { Dialog } from "../ui/dialog";
+import { Disclosure } from "../ui/disclosure";
 import { Cost } from "../ui/entity";
 import { EmptyState, InlineError, Loaded } from "../ui/feedback";
 import { FilterSelect, SelectField, TextArea, TextField } from "../ui/form";
@@ -57,8 +59,8 @@ function Instances({ projectId, mayWrite, spawn }: { projectId: string; mayWrite
             <>
               <div className="mb-2"><FilterSelect label={t.agents.status} value={search.status ?? ""} onChange={(status) => void navigate({ search: status ? { status } : {}, replace: true })}
                 options={[{ value: "", label: `${t.agents.status}: ${t.common.all}` }, ...["active", "idle", "paused", "terminated"].map((value) => ({ value, label: labelOf(value) }))]} /></div>
-              {shown.length === 0 ? <div className="card"><EmptyState icon={<Bot size={28} aria-hidden="true" />} title={t.agents.empty} detail={t.agents.emptyDetail} action={spawn} /></div> : (
-                <TableFrame label={t.agents.instances} heads={[t.agents.title, t.agents.status, t.agents.task, t.agents.lastActive, t.agents.spent, t.agents.runs, t.common.actions]}>
+              {shown.length === 0 && search.status ? <div className="card"><EmptyState title={t.agents.noMatch} action={<Button onClick={() => void navigate({ search: {}, replace: true })}>{t.common.clearFilters}</Button>} /></div> : shown.length === 0 ? <div className="card"><EmptyState icon={<Bot size={28} aria-hidden="true" />} title={t.agents.empty} detail={t.agents.emptyDetail} action={spawn} /></div> : (
+                <TableFrame label={t.agents.instances} wide heads={[t.agents.title, t.agents.status, t.agents.task, t.agents.lastActive, { label: t.agents.spent, right: true }, { label: t.agents.runs, right: true }, t.common.actions]}>
                   {shown.map((agent) => <AgentRow key={agent.id} agent={agent} mayWrite={mayWrite} />)}
                 </TableFrame>
               )}
@@ -79,12 +81,12 @@ function AgentRow({ agent, mayWrite }: { agent: Agent; mayWrite: boolean }) {
   });
   return (
     <tr className="hover:bg-hover">
-      <td className="px-3 py-2"><span className="font-medium">{agent.name}</span><span className="block text-[12px] text-soft">{agent.type.name} {t.common.version(agent.type.version)}</span></td>
+      <td className="px-3 py-2"><span className="font-medium">{agent.name}</span><span className="block text-xs text-soft">{agent.type.name} {t.common.version(agent.type.version)}</span></td>
       <td className="px-3 py-2"><Status value={agent.status} /></td>
       <td className="max-w-60 px-3 py-2">{agent.current_run_id ? <Link to="/projects/$projectId/runs/$runId" params={{ projectId: agent.project_id, runId: agent.current_run_id }} className="text-accent hover:underline">{agent.current_task ?? t.run.title}</Link> : <span className="text-soft">{agent.current_task ?? t.agents.noTask}</span>}</td>
       <td className="px-3 py-2 whitespace-nowrap text-soft">{agent.last_activity_at ? <Ago at={agent.last_activity_at} /> : "–"}</td>
-      <td className="px-3 py-2"><Cost real={agent.spent_micro_usd} simulated={agent.simulated_micro_usd} /></td>
-      <td className="px-3 py-2 tabular">{agent.runs}</td>
+      <td className="px-3 py-2 text-right"><Cost real={agent.spent_micro_usd} simulated={agent.simulated_micro_usd} /></td>
+      <td className="px-3 py-2 text-right tabular">{agent.runs}</td>
       <td className="px-3 py-2">
         {mayWrite && agent.status !== "terminated" ? (
           <div className="flex gap-1">
@@ -133,13 +135,13 @@ function TypeCard({ type }: { type: AgentType }) {
         <Button tone="ghost" className="ml-auto" onClick={() => void download(`/agent-types/${type.id}/export`, `${type.name}.agent.toml`).catch(toastError)}><Download size={13} aria-hidden="true" />{t.agents.export}</Button>
       </div>
       <dl className="mt-2 grid grid-cols-[7rem_minmax(0,1fr)] gap-x-3 gap-y-1">
-        <dt className="text-soft">{t.agents.model}</dt><dd className="font-mono text-[12px]">{type.model_group}</dd>
+        <dt className="text-soft">{t.agents.model}</dt><dd className="font-mono text-xs">{type.model_group}</dd>
         <dt className="text-soft">{t.agents.expertise}</dt><dd>{type.expertise.join(", ") || "–"}</dd>
-        <dt className="text-soft">{t.agents.capabilities}</dt><dd className="font-mono text-[12px]">{type.capabilities.join(", ") || "–"}</dd>
+        <dt className="text-soft">{t.agents.capabilities}</dt><dd className="font-mono text-xs">{type.capabilities.join(", ") || "–"}</dd>
         <dt className="text-soft">{t.agents.personality}</dt><dd>{[type.personality.style, type.personality.tone].filter(Boolean).join(", ") || "–"}</dd>
         <dt className="text-soft">{t.agents.limits}</dt><dd>{facts.join(" · ") || "–"}</dd>
       </dl>
-      <details className="mt-2"><summary className="text-[12px] text-soft">{t.agents.prompt}</summary><p className="mt-1.5 rounded-md border border-line bg-canvas p-2.5 whitespace-pre-wrap">{type.system_prompt}</p></details>
+      <Disclosure className="mt-3" summary={t.agents.prompt}><p className="mt-1.5 rounded-md border border-line bg-canvas p-2.5 break-words whitespace-pre-wrap">{type.system_prompt}</p></Disclosure>
       <Versions type={type} />
     </li>
   );
@@ -149,21 +151,28 @@ function SpawnForm({ projectId, onClose }: { projectId: string; onClose: () => v
   const types = useQuery(queries.agentTypes(projectId));
   const [type, setType] = useState("");
   const [name, setName] = useState("");
+  const active = types.data?.filter((item) => item.is_active) ?? [];
+  // What is shown is what is sent: an inactive type is in neither.
+  const chosen = active.find((item) => item.id === type) ?? active[0];
+  const key = useStableKey();
   const spawn = useCommand<void, Agent>({
-    send: (_input, key) => spawnAgent(projectId, { agent_type_id: type || (types.data?.[0]?.id ?? ""), ...(name.trim() ? { name: name.trim() } : {}) }, key),
+    send: () => {
+      const body = { agent_type_id: chosen?.id ?? "", ...(name.trim() ? { name: name.trim() } : {}) };
+      return spawnAgent(projectId, body, key.for(body));
+    },
     refresh: () => [keys.agents(projectId), keys.project(projectId)],
     done: (_input, agent) => t.agents.spawned(agent.name),
     onSuccess: onClose,
   });
   return (
     <form className="flex flex-col gap-3.5" onSubmit={(event: FormEvent) => { event.preventDefault(); spawn.mutate(); }}>
-      <SelectField label={t.agents.type} data-autofocus value={type} onChange={(event) => setType(event.target.value)}>
-        {types.data?.filter((item) => item.is_active).map((item) => <option key={item.id} value={item.id}>{item.name} ({labelOf(item.role)})</option>)}
+      <SelectField label={t.agents.type} data-autofocus value={chosen?.id ?? ""} onChange={(event) => setType(event.target.value)}>
+        {active.map((item) => <option key={item.id} value={item.id}>{item.name} ({labelOf(item.role)})</option>)}
       </SelectField>
       <TextField label={t.agents.name} maxLength={60} value={name} onChange={(event) => setName(event.target.value)} />
       <div className="flex justify-end gap-2">
         <Button size="md" tone="ghost" onClick={onClose}>{t.common.cancel}</Button>
-        <Button size="md" tone="primary" type="submit" disabled={!types.data?.length} busy={spawn.isPending}>{t.agents.spawn}</Button>
+        <Button size="md" tone="primary" type="submit" disabled={!chosen} busy={spawn.isPending}>{t.agents.spawn}</Button>
       </div>
     </form>
   );
@@ -183,7 +192,7 @@ function ImportForm({ project, onClose }: { project: Project; onClose: () => voi
     <form className="flex flex-col gap-3.5" onSubmit={(event) => { event.preventDefault(); send.mutate(); }}>
       {send.isError && fields.length === 0 ? <InlineError error={send.error} /> : null}
       {fields.length > 0 ? <ul role="alert" className="list-disc pl-5 text-bad">{fields.map((field) => <li key={field.field}><code>{field.field}</code>: {field.message}</li>)}</ul> : null}
-      <TextArea label={t.agents.import} help={t.agents.importHelp} data-autofocus required rows={14} spellCheck={false} className="font-mono text-[12px]" value={toml} onChange={(event) => setToml(event.target.value)} />
+      <TextArea label={t.agents.import} help={t.agents.importHelp} data-autofocus required rows={14} spellCheck={false} className="font-mono text-xs" value={toml} onChange={(event) => setToml(event.target.value)} />
       <div className="flex justify-end gap-2">
         <Button size="md" tone="ghost" onClick={onClose}>{t.common.cancel}</Button>
         <Button size="md" tone="primary" type="submit" busy={send.isPending}>{t.agents.import}</Button>

@@ -7,8 +7,8 @@ import * as queries from "../api/queries";
 import type { Sprint, Story } from "../api/types";
 import { StoryCard } from "../board/StoryCard";
 import { SprintHeader } from "../board/SprintHeader";
-import { COLUMNS, columnOf, columnsOf, filterStories, moveTo, neighbour, step, type Column, type Direction } from "../board/columns";
-import { storyActions, useStoryCommand } from "../board/commands";
+import { COLUMNS, columnOf, columnsOf, filterStories, moveTo, needsPerson, neighbour, step, stepList, type Column, type Direction } from "../board/columns";
+import { possible, storyActions, useStoryCommand } from "../board/commands";
 import { NewSprintDialog, NewStoryDialog, StoryCommandDialog, type Asking } from "../board/dialogs";
 import { t } from "../i18n/en";
 import { useShortcuts } from "../keyboard";
@@ -17,8 +17,9 @@ import { ownerName, waitingText } from "../story/owner";
 import { Button } from "../ui/button";
 import { ActorIcon, Cost } from "../ui/entity";
 import { EmptyState, Loaded } from "../ui/feedback";
-import { FilterSelect } from "../ui/form";
-import { Dot, Status, labelOf, toneOf } from "../ui/status";
+import { FilterSelect, SearchInput } from "../ui/form";
+import { TableFrame } from "../ui/page";
+import { Attention, Dot, Status, labelOf, toneOf } from "../ui/status";
 import { Ago } from "../ui/time";
 import { toast } from "../ui/toast";
 
@@ -40,10 +41,10 @@ export function BoardPage() {
   return (
     <div className="flex min-h-full flex-col">
       <h1 className="sr-only">{project.data?.name} {t.board.title}</h1>
-      <div className="flex flex-wrap items-center gap-2 border-b border-line bg-panel px-3 py-2 md:px-5">
+      <div className="gutter flex flex-wrap items-center gap-2 border-b border-line bg-panel py-2">
         <FilterSelect label={t.board.sprint} value={search.sprint ?? shown?.id ?? ""} onChange={(sprint) => set({ sprint: sprint || "all" })}
           options={[{ value: "all", label: t.board.allSprints }, { value: "backlog", label: t.board.noSprint }, ...(sprints.data ?? []).map((item) => ({ value: item.id, label: t.board.sprintState(item.name, labelOf(item.state)) }))]} />
-        <input type="search" aria-label={t.board.search} placeholder={t.board.search} value={search.q ?? ""} onChange={(event) => set({ q: event.target.value })} className="field h-7 w-40" />
+        <SearchInput label={t.board.search} value={search.q ?? ""} onChange={(q) => set({ q })} className="w-44 max-sm:w-28 max-sm:flex-1" />
         <FilterSelect label={t.board.phase} value={search.phase ?? ""} onChange={(phase) => set({ phase })}
           options={[{ value: "", label: `${t.board.phase}: ${t.common.all}` }, ...[...COLUMNS.slice(1), "blocked", "cancelled"].map((value) => ({ value, label: labelOf(value) }))]} />
         {search.q || search.phase ? <Button tone="ghost" onClick={() => set({ q: undefined, phase: undefined })}><X size={13} aria-hidden="true" />{t.common.clearFilters}</Button> : null}
@@ -58,14 +59,15 @@ export function BoardPage() {
           </>
         ) : null}
       </div>
-      {shown ? <SprintHeader sprint={shown} sprints={sprints.data ?? []} project={project.data} mayWrite={mayWrite} /> : null}
+      {shown ? <SprintHeader sprint={shown} sprints={sprints.data ?? []} stories={stories.data ?? []} project={project.data} mayWrite={mayWrite} /> : null}
       <Loaded query={stories} skeleton={<BoardSkeleton />}>
         {(all) => {
           const filter = { sprint: search.sprint === "all" ? undefined : (search.sprint ?? shown?.id), phase: search.phase, q: search.q };
           const visible = filterStories(all, filter);
           if (all.length === 0) return <EmptyState title={t.board.empty} detail={t.board.emptyDetail} action={mayWrite ? <Button tone="primary" onClick={() => set({ new: "story" })}>{t.board.newStory}</Button> : null} />;
           if (visible.length === 0) return <EmptyState title={t.board.emptyFiltered} action={<Button onClick={() => set({ q: undefined, phase: undefined, sprint: "all" })}>{t.board.allSprints}</Button>} />;
-          return <Stories projectId={projectId} stories={visible} list={list} mayWrite={mayWrite} />;
+          if (!list && search.phase === "cancelled") return <EmptyState title={t.board.cancelledOnly} action={<Button onClick={() => set({ view: "list" })}>{t.board.showList}</Button>} />;
+          return <Stories projectId={projectId} stories={visible} list={list} mayWrite={mayWrite} mayDecide={can(project.data?.role, "decide")} />;
         }}
       </Loaded>
       <NewStoryDialog projectId={projectId} sprintId={shown?.id} open={search.new === "story" && mayWrite} onClose={() => set({ new: undefined })} />
@@ -86,7 +88,7 @@ function shownSprint(sprints: Sprint[], chosen: string | undefined): Sprint | un
 
 function ViewButton({ label, active, onClick, icon }: { label: string; active: boolean; onClick: () => void; icon: React.ReactNode }) {
   return (
-    <button type="button" aria-pressed={active} onClick={onClick} className={clsx("flex h-7 items-center gap-1 px-2 text-[12px] -outline-offset-2", active ? "bg-raised font-medium" : "text-soft hover:text-ink")}>
+    <button type="button" aria-pressed={active} onClick={onClick} className={clsx("flex h-7 items-center gap-1 px-2 text-xs -outline-offset-2", active ? "bg-raised font-medium" : "text-soft hover:text-ink")}>
       {icon}{label}
     </button>
   );
@@ -94,7 +96,7 @@ function ViewButton({ label, active, onClick, icon }: { label: string; active: b
 
 function BoardSkeleton() {
   return (
-    <div className="flex gap-3 overflow-hidden p-5" role="status">
+    <div className="gutter flex gap-3 overflow-hidden py-4" role="status">
       <span className="sr-only">{t.common.loading}</span>
       {COLUMNS.slice(0, 5).map((column) => (
         <div key={column} className="flex w-60 shrink-0 flex-col gap-2"><div className="skeleton h-5 w-24" /><div className="skeleton h-24" /><div className="skeleton h-20" /></div>
@@ -103,7 +105,7 @@ function BoardSkeleton() {
   );
 }
 
-function Stories({ projectId, stories, list, mayWrite }: { projectId: string; stories: Story[]; list: boolean; mayWrite: boolean }) {
+function Stories({ projectId, stories, list, mayWrite, mayDecide }: { projectId: string; stories: Story[]; list: boolean; mayWrite: boolean; mayDecide: boolean }) {
   const navigate = useNavigate();
   const [cursor, setCursor] = useState<string | null>(null);
   const [asking, setAsking] = useState<Asking | null>(null);
@@ -121,7 +123,13 @@ function Stories({ projectId, stories, list, mayWrite }: { projectId: string; st
     const target = column ? neighbour(column, by) : null;
     if (current && target) tryMove(current, target);
   };
-  const go = (direction: Direction) => () => setCursor(step(columns, cursor, direction));
+  // Only a key moves the focus: a card that merely appears must not take it from whoever is typing.
+  const go = (direction: Direction) => () => {
+    const sideways = direction === "left" || direction === "right";
+    const next = list ? (sideways ? cursor : stepList(stories, cursor, direction === "down" ? 1 : -1)) : step(columns, cursor, direction);
+    setCursor(next);
+    if (next) document.querySelector<HTMLElement>(`[data-story="${next}"] a`)?.focus();
+  };
   const key = (keyName: string, label: string, run: () => void) => ({ keys: keyName, label, group: t.groups.board, run });
   const onCurrent = (run: (story: Story) => void) => () => {
     if (current && mayWrite) run(current);
@@ -131,17 +139,20 @@ function Stories({ projectId, stories, list, mayWrite }: { projectId: string; st
     key("down", t.keys.next, go("down")), key("up", t.keys.previous, go("up")), key("left", t.keys.left, go("left")), key("right", t.keys.right, go("right")),
     key("shift+right", t.keys.moveRight, onCurrent(shift(1))), key("shift+left", t.keys.moveLeft, onCurrent(shift(-1))),
     key("s", t.keys.start, onCurrent((story) => command.mutate({ story, command: { name: "start" } }))),
-    key("b", t.keys.block, onCurrent((story) => (story.phase === "blocked" ? command.mutate({ story, command: { name: "unblock" } }) : setAsking({ story, what: "block" })))),
-    key("m", t.keys.moveSprint, onCurrent((story) => setAsking({ story, what: "move" }))),
+    key("b", t.keys.block, onCurrent((story) => {
+      if (story.phase === "blocked") command.mutate({ story, command: { name: "unblock" } });
+      else if (possible(story).block) setAsking({ story, what: "block" });
+    })),
+    key("m", t.keys.moveSprint, onCurrent((story) => { if (possible(story).move) setAsking({ story, what: "move" }); })),
     key("o", t.keys.open, () => void (current && navigate({ to: "/projects/$projectId/stories/$storyId", params: { projectId, storyId: current.id } }))),
   ]);
-  const actions = (story: Story) => (mayWrite ? storyActions(story, (input) => command.mutate({ story, command: input }), setAsking) : []);
+  const actions = (story: Story) => (mayWrite ? storyActions(story, (input) => command.mutate({ story, command: input }), setAsking, true) : []);
   return (
     <>
-      {list ? <StoryTable stories={stories} cursor={cursor} onFocus={setCursor} /> : (
-        <div className="flex min-h-0 flex-1 gap-2.5 overflow-x-auto p-3 md:px-5">
+      {list ? <StoryTable stories={stories} cursor={cursor} mayDecide={mayDecide} onFocus={setCursor} /> : (
+        <div className="gutter flex min-h-0 flex-1 gap-2 overflow-x-auto py-4">
           {COLUMNS.map((column) => (
-            <BoardColumn key={column} column={column} stories={columns[column]} cursor={cursor} onFocus={setCursor} actions={actions} onDropStory={(id) => { const story = stories.find((item) => item.id === id); if (story && mayWrite) tryMove(story, column); }} />
+            <BoardColumn key={column} column={column} stories={columns[column]} cursor={cursor} mayWrite={mayWrite} mayDecide={mayDecide} onFocus={setCursor} actions={actions} onDropStory={(id) => { const story = stories.find((item) => item.id === id); if (story && mayWrite) tryMove(story, column); }} />
           ))}
         </div>
       )}
@@ -150,8 +161,8 @@ function Stories({ projectId, stories, list, mayWrite }: { projectId: string; st
   );
 }
 
-function BoardColumn({ column, stories, cursor, onFocus, actions, onDropStory }: {
-  column: Column; stories: Story[]; cursor: string | null; onFocus: (id: string) => void; actions: (story: Story) => ReturnType<typeof storyActions>; onDropStory: (id: string) => void;
+function BoardColumn({ column, stories, cursor, mayWrite, mayDecide, onFocus, actions, onDropStory }: {
+  column: Column; stories: Story[]; cursor: string | null; mayWrite: boolean; mayDecide: boolean; onFocus: (id: string) => void; actions: (story: Story) => ReturnType<typeof storyActions>; onDropStory: (id: string) => void;
 }) {
   const [over, setOver] = useState(false);
   const name = column === "waiting" ? t.phase.waiting : labelOf(column);
@@ -160,41 +171,44 @@ function BoardColumn({ column, stories, cursor, onFocus, actions, onDropStory }:
     onDragLeave: () => setOver(false),
     onDrop: (event: DragEvent) => { event.preventDefault(); setOver(false); onDropStory(event.dataTransfer.getData("text/plain")); },
   };
+  const dot = <Dot tone={column === "waiting" ? "neutral" : toneOf(column)} />;
+  // An empty column is a place to drop on and a name, no more.
+  if (stories.length === 0) {
+    return (
+      <section aria-label={t.board.column(name, 0)} {...drag} className={clsx("flex w-9 shrink-0 flex-col items-center gap-2 rounded-lg border border-dashed border-line py-3", over && "border-accent bg-accent-wash")}>
+        {dot}
+        <h2 className="text-xs font-medium text-faint [writing-mode:vertical-rl]">{name}</h2>
+      </section>
+    );
+  }
   return (
-    <section aria-label={t.board.column(name, stories.length)} {...drag} className={clsx("flex min-w-40 flex-1 flex-col rounded-lg", over && "bg-accent-wash")}>
-      <h2 className="flex items-center gap-1.5 px-1 py-1.5 text-[12.5px] font-medium text-soft">
-        <Dot tone={column === "waiting" ? "neutral" : toneOf(column)} />{name}<span className="text-faint tabular">{stories.length}</span>
+    <section aria-label={t.board.column(name, stories.length)} {...drag} className={clsx("flex max-w-md min-w-55 flex-1 flex-col rounded-lg bg-well p-2", over && "bg-accent-wash")}>
+      <h2 className="mb-1.5 flex items-center gap-1.5 px-1 py-1 text-xs font-semibold text-soft">
+        {dot}{name}<span className="ml-auto font-normal text-faint tabular">{stories.length}</span>
       </h2>
       <ul className="flex flex-col gap-2">
-        {stories.map((story) => <StoryCard key={story.id} story={story} current={story.id === cursor} onFocus={() => onFocus(story.id)} actions={actions(story)} />)}
+        {stories.map((story) => <StoryCard key={story.id} story={story} current={story.id === cursor} mayWrite={mayWrite} mayDecide={mayDecide} onFocus={() => onFocus(story.id)} actions={actions(story)} />)}
       </ul>
     </section>
   );
 }
 
-function StoryTable({ stories, cursor, onFocus }: { stories: Story[]; cursor: string | null; onFocus: (id: string) => void }) {
+function StoryTable({ stories, cursor, mayDecide, onFocus }: { stories: Story[]; cursor: string | null; mayDecide: boolean; onFocus: (id: string) => void }) {
   return (
-    // oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- a scrolling region must be reachable by keyboard
-    <div className="card m-3 overflow-x-auto md:m-5" tabIndex={0} role="region" aria-label={t.board.list}>
-      <table className="w-full min-w-3xl text-left">
-        <thead className="border-b border-line text-[12px] text-soft">
-          <tr>{[t.board.number, t.board.storyTitle, t.board.phase, t.board.owner, t.board.points, t.board.cost, t.board.updated].map((label) => <th key={label} scope="col" className="px-3 py-2 font-medium">{label}</th>)}</tr>
-        </thead>
-        <tbody>
-          {stories.map((story) => (
-            <tr key={story.id} onFocus={() => onFocus(story.id)} className={clsx("border-b border-line last:border-b-0 hover:bg-hover", story.id === cursor && "bg-hover")}>
-              <td className="px-3 py-2 text-faint tabular">{story.number}</td>
-              <td className="max-w-md px-3 py-2"><Link to="/projects/$projectId/stories/$storyId" params={{ projectId: story.project_id, storyId: story.id }} className="font-medium hover:underline">{story.title}</Link><p className="truncate text-[12px] text-soft first-letter:uppercase">{waitingText(story)}</p></td>
-              <td className="px-3 py-2">{story.started ? <Status value={story.phase} /> : <Status value={t.phase.waiting} />}</td>
-              <td className="px-3 py-2"><span className="flex items-center gap-1"><ActorIcon type={story.owner.kind} />{story.owner.kind === "none" ? "–" : ownerName(story)}</span></td>
-              <td className="px-3 py-2 tabular">{story.points ?? "–"}</td>
-              <td className="px-3 py-2"><Cost real={story.cost_micro_usd} simulated={story.simulated_micro_usd} /></td>
-              <td className="px-3 py-2 text-soft"><Ago at={story.updated_at} /></td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+    <div className="gutter py-4">
+      <TableFrame label={t.board.list} wide heads={[t.board.number, t.board.storyTitle, t.board.phase, t.board.owner, { label: t.board.points, right: true }, { label: t.board.cost, right: true }, { label: t.board.updated, right: true }]}>
+        {stories.map((story) => (
+          <tr key={story.id} data-story={story.id} onFocus={() => onFocus(story.id)} className={clsx("hover:bg-hover", story.id === cursor && "bg-accent-wash")}>
+            <td className="px-3 py-2 text-faint tabular">{story.number}</td>
+            <td className="max-w-md px-3 py-2"><Link to="/projects/$projectId/stories/$storyId" params={{ projectId: story.project_id, storyId: story.id }} className="font-medium break-words hover:underline">{story.title}</Link><p className="truncate text-xs text-soft first-letter:uppercase">{waitingText(story)}</p></td>
+            <td className="px-3 py-2">{story.started || story.phase === "cancelled" ? <Status value={story.phase} /> : <Status value={t.phase.waiting} />}</td>
+            <td className="px-3 py-2 whitespace-nowrap">{needsPerson(story) ? <Attention>{mayDecide ? t.board.needsYou : t.board.needsPerson}</Attention> : story.owner.kind === "none" ? <span className="text-faint">–</span> : <span className="flex items-center gap-1"><ActorIcon type={story.owner.kind} />{ownerName(story)}</span>}</td>
+            <td className="px-3 py-2 text-right tabular">{story.points ?? "–"}</td>
+            <td className="px-3 py-2 text-right"><Cost real={story.cost_micro_usd} simulated={story.simulated_micro_usd} /></td>
+            <td className="px-3 py-2 text-right whitespace-nowrap text-soft"><Ago at={story.updated_at} /></td>
+          </tr>
+        ))}
+      </TableFrame>
     </div>
   );
 }
-

@@ -1,14 +1,15 @@
-import { useQuery } from "@tanstack/react-query";
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
+import { clsx } from "clsx";
 import { lazy, Suspense } from "react";
 import * as queries from "../api/queries";
 import type { UsageGroup } from "../api/queries";
 import type { Usage } from "../api/types";
-import { forecast } from "../costs/forecast";
-import { compact, count, dateTime, duration, money } from "../format";
+import { forecast, type Outlook } from "../costs/forecast";
+import { compact, count, dateTime, duration, money, moneyColumn } from "../format";
 import { t } from "../i18n/en";
 import { buttonClass } from "../ui/button";
-import { BudgetBar, Simulated } from "../ui/entity";
+import { BudgetBar } from "../ui/entity";
 import { EmptyState, Loaded } from "../ui/feedback";
 import { FilterSelect } from "../ui/form";
 import { PageFrame, TableFrame } from "../ui/page";
@@ -23,21 +24,24 @@ export function CostsPage() {
   const search = useSearch({ from: "/app/projects/$projectId/costs" });
   const navigate = useNavigate({ from: "/projects/$projectId/costs" });
   const by = GROUPS.find((group) => group === search.by) ?? "day";
-  const usage = useQuery(queries.usage(projectId, by));
+  const usage = useQuery({ ...queries.usage(projectId, by), placeholderData: keepPreviousData });
   const days = useQuery(queries.usage(projectId, "day"));
+  const now = useNow();
   return (
     <PageFrame title={t.costs.title} tools={<Link to="/projects/$projectId/settings" params={{ projectId }} search={{ tab: "budget" }} className={buttonClass("outline")}>{t.costs.editBudget}</Link>}>
       <Loaded query={usage}>
         {(data) => (
           <>
-            <CostsHeader usage={data} days={days.data} />
-            <section aria-label={t.costs.chart} className="mt-4">
+            <CostsHeader usage={data} days={days.data} today={new Date(now)} />
+            <section aria-label={t.costs.chart} className="mt-6">
               <div className="mb-2 flex items-center gap-2">
-                <h2 className="text-[13.5px] font-semibold">{t.costs.chart}</h2>
-                <div className="ml-auto"><FilterSelect label={t.costs.by} value={by} onChange={(value) => void navigate({ search: value === "day" ? {} : { by: value }, replace: true })} options={GROUPS.map((value) => ({ value, label: t.costs.groups[value] }))} /></div>
+                <h2 className="text-md font-semibold">{by === "day" ? t.costs.chartDays : t.costs.chart}</h2>
+                <div className="ml-auto"><FilterSelect label={t.costs.by} value={by} onChange={(value) => void navigate({ search: value === "day" ? {} : { by: value }, replace: true })} options={GROUPS.map((value) => ({ value, label: `${t.costs.by}: ${t.costs.groups[value]}` }))} /></div>
               </div>
-              <div className="card p-3"><Suspense fallback={<div className="skeleton h-56" />}><UsageChart rows={data.rows} byDay={by === "day"} /></Suspense></div>
-              <div className="mt-3"><Rows usage={data} by={by} /></div>
+              {usage.isPlaceholderData ? <div className="skeleton h-72" /> : <>
+                <div className="card p-4"><Suspense fallback={<div className="skeleton h-56" />}><UsageChart rows={data.rows} byDay={by === "day"} today={new Date(now)} /></Suspense></div>
+                <div className="mt-3"><Rows usage={data} by={by} /></div>
+              </>}
             </section>
           </>
         )}
@@ -47,30 +51,49 @@ export function CostsPage() {
   );
 }
 
-function CostsHeader({ usage, days }: { usage: Usage; days: Usage | undefined }) {
-  const now = useNow();
-  const outlook = days ? forecast(days.rows, new Date(now)) : null;
+function Tile({ label, children, className }: { label: string; children: React.ReactNode; className?: string }) {
+  return <div className={clsx("card p-4", className)}><h2 className="mb-1 text-xs text-soft">{label}</h2>{children}</div>;
+}
+
+function CostsHeader({ usage, days, today }: { usage: Usage; days: Usage | undefined; today: Date }) {
+  const month = days ? forecast(days.rows, today) : null;
   return (
-    <section aria-label={t.costs.title} className="grid gap-3 sm:grid-cols-2 lg:grid-cols-4" data-costs-header>
-      <div className="card p-3.5"><p className="text-[12px] text-soft">{t.costs.real}</p><p className="text-xl font-semibold tabular">{money(usage.total_micro_usd)}</p>{outlook ? <p className="mt-0.5 text-[12px] text-soft">{t.costs.forecast(money(outlook.endOfMonth))}</p> : null}</div>
-      <div className="card border-dashed p-3.5"><p className="text-[12px] text-soft">{t.costs.simulated}</p><p className="text-xl font-semibold text-soft tabular">{money(usage.simulated_micro_usd)}</p><p className="mt-0.5 text-[12px] text-soft">{t.costs.simulatedNote}</p></div>
-      <div className="card p-3.5"><p className="text-[12px] text-soft">{t.costs.tokens}</p><p className="text-xl font-semibold tabular">{compact(usage.tokens_in + usage.tokens_out)}</p><p className="mt-0.5 text-[12px] text-soft tabular">{t.story.tokens(compact(usage.tokens_in), compact(usage.tokens_out))}</p></div>
-      <div className="card p-3.5"><p className="mb-2 text-[12px] text-soft">{t.costs.budget}</p><BudgetBar budget={usage.budget} label={t.costs.budget} /></div>
+    <section aria-label={t.costs.title} className="grid grid-cols-2 gap-3 lg:grid-cols-[1.6fr_1fr_1fr_1fr]" data-costs-header>
+      <Tile label={t.costs.month} className="max-lg:col-span-2">
+        <p className="text-lg font-semibold tabular">{money(month?.monthToDate ?? 0)}</p>
+        <Month usage={usage} month={month} />
+      </Tile>
+      <Tile label={t.costs.real}><p className="text-lg font-semibold tabular">{money(usage.total_micro_usd)}</p><p className="mt-1 text-xs text-soft">{t.costs.sinceStart}</p></Tile>
+      <Tile label={t.costs.simulated} className="border-dashed"><p className="text-lg font-semibold text-soft tabular">{usage.simulated_micro_usd > 0 ? "≈ " : ""}{money(usage.simulated_micro_usd)}</p><p className="mt-1 text-xs text-soft">{t.costs.simulatedNote}</p></Tile>
+      <Tile label={t.costs.tokens} className="max-lg:col-span-2"><p className="text-lg font-semibold tabular">{compact(usage.tokens_in + usage.tokens_out)}</p><p className="mt-1 text-xs text-soft tabular">{t.story.tokens(compact(usage.tokens_in), compact(usage.tokens_out))}</p></Tile>
     </section>
+  );
+}
+
+/** How far the budget reaches: what is used of it, and where it is used by the end of the month. */
+function Month({ usage, month }: { usage: Usage; month: Outlook | null }) {
+  return (
+    <div className="mt-2">
+      <BudgetBar budget={usage.budget} label={t.costs.budget} forecastMicroUsd={month ? month.endOfMonth - month.monthToDate : 0} />
+      {month && month.endOfMonth > 0 ? <p className="mt-0.5 text-xs text-soft">{t.costs.forecast(money(month.endOfMonth))}</p> : null}
+    </div>
   );
 }
 
 function Rows({ usage, by }: { usage: Usage; by: UsageGroup }) {
   if (usage.rows.length === 0) return null;
+  const rows = by === "day" ? usage.rows.toReversed() : usage.rows.toSorted((a, b) => b.cost_micro_usd + b.simulated_micro_usd - a.cost_micro_usd - a.simulated_micro_usd);
+  const right = (label: string) => ({ label, right: true as const });
   return (
-    <TableFrame label={t.costs.groups[by]} heads={[t.costs.groups[by], t.costs.real, t.costs.simulated, t.costs.inOut, t.costs.callsCount]}>
-      {usage.rows.map((row) => (
+    <TableFrame label={t.costs.groups[by]} heads={[t.costs.groups[by], right(t.costs.real), right(t.costs.simulated), right(t.costs.tokensIn), right(t.costs.tokensOut), right(t.costs.callsCount)]}>
+      {rows.map((row) => (
         <tr key={row.key} className="hover:bg-hover">
-          <td className="px-3 py-1.5">{row.label}</td>
-          <td className="px-3 py-1.5 tabular">{money(row.cost_micro_usd)}</td>
-          <td className="px-3 py-1.5">{row.simulated_micro_usd > 0 ? <Simulated microUsd={row.simulated_micro_usd} /> : <span className="text-faint">–</span>}</td>
-          <td className="px-3 py-1.5 tabular">{compact(row.tokens_in)} / {compact(row.tokens_out)}</td>
-          <td className="px-3 py-1.5 tabular">{count(row.calls)}</td>
+          <td className="max-w-sm truncate px-3 py-1.5">{row.label}</td>
+          <td className="px-3 py-1.5 text-right tabular">{row.cost_micro_usd > 0 ? moneyColumn(row.cost_micro_usd) : <span className="text-faint">–</span>}</td>
+          <td className="px-3 py-1.5 text-right text-soft tabular">{row.simulated_micro_usd > 0 ? moneyColumn(row.simulated_micro_usd) : <span className="text-faint">–</span>}</td>
+          <td className="px-3 py-1.5 text-right tabular">{count(row.tokens_in)}</td>
+          <td className="px-3 py-1.5 text-right tabular">{count(row.tokens_out)}</td>
+          <td className="px-3 py-1.5 text-right tabular">{count(row.calls)}</td>
         </tr>
       ))}
     </TableFrame>
@@ -79,21 +102,23 @@ function Rows({ usage, by }: { usage: Usage; by: UsageGroup }) {
 
 function Calls({ projectId }: { projectId: string }) {
   const calls = useQuery(queries.usageCalls(projectId));
+  const right = (label: string) => ({ label, right: true as const });
   return (
-    <section aria-label={t.costs.calls} className="mt-5">
-      <h2 className="mb-2 text-[13.5px] font-semibold">{t.costs.calls}</h2>
+    <section aria-label={t.costs.calls} className="mt-6">
+      <h2 className="mb-2 text-md font-semibold">{t.costs.calls}</h2>
       <Loaded query={calls}>
         {(items) => items.length === 0 ? <div className="card"><EmptyState title={t.costs.noCalls} detail={t.costs.noCallsDetail} /></div> : (
-          <TableFrame label={t.costs.calls} heads={[t.costs.at, t.costs.agent, t.costs.model, t.costs.inOut, t.costs.latency, t.costs.cost, t.costs.outcome]}>
+          <TableFrame label={t.costs.calls} heads={[t.costs.at, t.costs.agent, t.costs.model, right(t.costs.tokensIn), right(t.costs.tokensOut), right(t.costs.latency), right(t.costs.cost), t.costs.outcome]}>
             {items.map((call) => (
               <tr key={call.id} className="hover:bg-hover">
                 <td className="px-3 py-1.5 whitespace-nowrap text-soft">{call.run_id ? <Link to="/projects/$projectId/runs/$runId" params={{ projectId, runId: call.run_id }} className="hover:underline">{dateTime(call.at)}</Link> : dateTime(call.at)}</td>
                 <td className="px-3 py-1.5">{call.agent_name ?? "–"}</td>
-                <td className="px-3 py-1.5 font-mono text-[12px]">{call.provider}/{call.model}{call.attempt > 1 ? ` (${t.story.attempt(call.attempt)})` : ""}</td>
-                <td className="px-3 py-1.5 tabular">{count(call.tokens_in)} / {count(call.tokens_out)}</td>
-                <td className="px-3 py-1.5 tabular">{call.latency_ms === null || call.latency_ms === undefined ? "–" : duration(call.latency_ms)}</td>
-                <td className="px-3 py-1.5">{call.simulated ? <Simulated microUsd={call.cost_micro_usd} /> : <span className="tabular">{money(call.cost_micro_usd)}</span>} {call.estimated ? <Badge>{t.costs.estimated}</Badge> : null}</td>
-                <td className="px-3 py-1.5"><Status value={call.outcome} /></td>
+                <td className="px-3 py-1.5 font-mono text-xs">{call.provider}/{call.model}{call.attempt > 1 ? ` (${t.story.attempt(call.attempt)})` : ""}</td>
+                <td className="px-3 py-1.5 text-right tabular">{count(call.tokens_in)}</td>
+                <td className="px-3 py-1.5 text-right tabular">{count(call.tokens_out)}</td>
+                <td className="px-3 py-1.5 text-right whitespace-nowrap tabular">{call.latency_ms === null || call.latency_ms === undefined ? "–" : duration(call.latency_ms)}</td>
+                <td className={clsx("px-3 py-1.5 text-right whitespace-nowrap tabular", call.simulated && "text-soft")} title={call.simulated ? t.cost.simulatedHelp : undefined}>{call.simulated ? <>≈ {moneyColumn(call.cost_micro_usd)}<span className="sr-only"> {t.cost.allSimulated}</span></> : moneyColumn(call.cost_micro_usd)}</td>
+                <td className="px-3 py-1.5 whitespace-nowrap"><Status value={call.outcome} />{call.estimated ? <Badge className="ml-1">{t.costs.estimated}</Badge> : null}</td>
               </tr>
             ))}
           </TableFrame>

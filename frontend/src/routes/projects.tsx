@@ -9,13 +9,14 @@ import * as queries from "../api/queries";
 import type { Autonomy, Project } from "../api/types";
 import { t } from "../i18n/en";
 import { useShortcuts } from "../keyboard";
+import { useStableKey } from "../stableKey";
 import { Button } from "../ui/button";
 import { Dialog } from "../ui/dialog";
 import { BudgetBar, Cost } from "../ui/entity";
 import { EmptyState, InlineError, Loaded, SkeletonRows } from "../ui/feedback";
 import { SelectField, TextField } from "../ui/form";
 import { PageFrame } from "../ui/page";
-import { Badge, Status, labelOf } from "../ui/status";
+import { Attention, Badge, Status, labelOf } from "../ui/status";
 
 export function ProjectsPage() {
   const list = useQuery(queries.projects());
@@ -41,20 +42,19 @@ export function ProjectsPage() {
 function ProjectCard({ project }: { project: Project }) {
   const { counts } = project;
   return (
-    <li className="card flex flex-col gap-2.5 p-3.5 hover:border-line-strong">
+    <li className="card relative flex flex-col gap-3 p-4 hover:border-line-strong">
       <div className="flex items-center gap-2">
-        <Link to="/projects/$projectId" params={{ projectId: project.id }} className="min-w-0 truncate text-[14px] font-semibold hover:underline">{project.name}</Link>
+        <h2 className="min-w-0 truncate text-md font-semibold"><Link to="/projects/$projectId" params={{ projectId: project.id }} className="after:absolute after:inset-0 hover:underline">{project.name}</Link></h2>
         {project.repository.state === "ready" ? null : <Status value={project.repository.state} />}
         <Badge className="ml-auto">{labelOf(project.autonomy)}</Badge>
       </div>
-      <p className="flex flex-wrap gap-x-3 text-soft">
+      <p className="flex flex-wrap items-center gap-x-3 text-soft">
+        {counts.approvals_pending > 0 ? <Link to="/inbox" search={{ project: project.id }} className="relative z-1 hover:brightness-110"><Attention>{t.projects.approvals(counts.approvals_pending)}</Attention></Link> : null}
         <span>{t.projects.stories(counts.stories_open)}</span>
-        {counts.approvals_pending > 0 ? <Link to="/inbox" search={{ project: project.id }} className="font-medium text-warn hover:underline">{t.projects.approvals(counts.approvals_pending)}</Link> : null}
         <span>{t.projects.agents(counts.agents)}</span>
       </p>
       <div className="mt-auto">
-        {project.budget ? <BudgetBar budget={project.budget} label={`${t.cost.budget}: ${project.name}`} /> : null}
-        <p className="mt-1 text-soft"><Cost real={project.spent_micro_usd} simulated={project.simulated_micro_usd} /></p>
+        {project.budget?.hard_limit_micro_usd ? <BudgetBar budget={project.budget} label={`${t.cost.budget}: ${project.name}`} /> : <p className="text-xs text-soft"><Cost real={project.spent_micro_usd} simulated={project.simulated_micro_usd} /> · {t.cost.noLimit}</p>}
       </div>
     </li>
   );
@@ -68,15 +68,23 @@ function ProjectForm({ onClose }: { onClose: () => void }) {
   const me = useQuery(queries.me());
   const organisations = me.data?.organisations ?? [];
   const [form, setForm] = useState({ name: "", organisation: "", newOrganisation: "", source: "empty" as (typeof SOURCES)[number], location: "", test: "", autonomy: "milestone" as Autonomy });
+  const key = useStableKey();
+  const organisationKey = useStableKey();
+  // An organisation that is made once stays: a second try puts the project into it.
+  const [made, setMade] = useState<string | null>(null);
   const create = useCommand<void, Project>({
-    send: async (_input, key) => {
-      const chosen = form.organisation || organisations[0]?.id;
-      const organisation = chosen ?? (await createOrganisation(form.newOrganisation.trim(), `${key}-organisation`)).id;
-      return createProject({
+    send: async () => {
+      let organisation = form.organisation || organisations[0]?.id || made;
+      if (!organisation) {
+        organisation = (await createOrganisation(form.newOrganisation.trim(), organisationKey.for(form.newOrganisation.trim()))).id;
+        setMade(organisation);
+      }
+      const body = {
         organisation_id: organisation, name: form.name.trim(), autonomy: form.autonomy,
-        repository: form.source === "empty" ? { source: "empty" } : { source: form.source, location: form.location.trim() },
+        repository: form.source === "empty" ? { source: "empty" as const } : { source: form.source, location: form.location.trim() },
         ...(form.test.trim() ? { test_command: form.test.trim() } : {}),
-      }, key);
+      };
+      return createProject(body, key.for(body));
     },
     refresh: () => [keys.projects(), keys.me()],
     done: (_input, project) => t.projects.created(project.name),
@@ -96,7 +104,7 @@ function ProjectForm({ onClose }: { onClose: () => void }) {
         <SelectField label={t.projects.organisation} value={form.organisation || organisations[0]?.id} onChange={(event) => setForm({ ...form, organisation: event.target.value })}>
           {organisations.map((item) => <option key={item.id} value={item.id}>{item.name}</option>)}
         </SelectField>
-      ) : me.data && organisations.length === 0 ? (
+      ) : me.data && organisations.length === 0 && made === null ? (
         <TextField label={t.projects.newOrganisation} required value={form.newOrganisation} onChange={(event) => setForm({ ...form, newOrganisation: event.target.value })} />
       ) : null}
       <SelectField label={t.projects.repository} value={form.source} onChange={(event) => setForm({ ...form, source: event.target.value as typeof form.source })}>

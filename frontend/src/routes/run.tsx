@@ -1,4 +1,4 @@
-import { skipToken, useQuery } from "@tanstack/react-query";
+import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
 import { clsx } from "clsx";
 import { RotateCcw, Square } from "lucide-react";
@@ -10,33 +10,35 @@ import type { Run, RunDetail, Step } from "../api/types";
 import { compact, count, dateTime, duration, money } from "../format";
 import { t } from "../i18n/en";
 import { useShortcuts } from "../keyboard";
+import { LiveText } from "../run/LiveText";
 import { waitingSentence } from "../run/waiting";
 import { waterfall, type Bar } from "../run/waterfall";
 import { Missing } from "../shell/fallbacks";
 import { can } from "../shell/project";
-import { StepBody, StepIcon } from "../story/StepRow";
+import { sayingOf } from "../story/saying";
+import { StepBody, StepIcon, StepNumbers } from "../story/StepRow";
 import { Button } from "../ui/button";
 import { Confidence, Cost } from "../ui/entity";
 import { EmptyState, Loaded, Notice, SkeletonRows } from "../ui/feedback";
 import { Prose } from "../ui/prose";
 import { Badge, Status, labelOf } from "../ui/status";
-import { useNow } from "../ui/time";
+import { useClock } from "../ui/time";
 
 export function RunPage() {
   const { projectId, runId } = useParams({ from: "/app/projects/$projectId/runs/$runId" });
   const run = useQuery(queries.run(projectId, runId));
   if (run.error instanceof ApiError && run.error.status === 404) return <Missing />;
-  return <Loaded query={run} skeleton={<SkeletonRows rows={10} className="p-6" />}>{(data) => <RunView projectId={projectId} run={data} />}</Loaded>;
+  return <Loaded query={run} skeleton={<SkeletonRows rows={10} className="page py-6" />}>{(data) => <RunView projectId={projectId} run={data} />}</Loaded>;
 }
 
 const OVER = new Set(["succeeded", "failed", "stalled", "cancelled"]);
 
 function RunView({ projectId, run }: { projectId: string; run: RunDetail }) {
-  const now = useNow();
+  const over = OVER.has(run.state);
+  const now = useClock(!over);
   const search = useSearch({ from: "/app/projects/$projectId/runs/$runId" });
   const navigate = useNavigate({ from: "/projects/$projectId/runs/$runId" });
   const project = useQuery(queries.project(projectId));
-  const delta = useQuery<string>({ queryKey: keys.delta(run.id), queryFn: skipToken });
   const { bars, totalMs } = waterfall(run.steps, now);
   const selected = run.steps.find((step) => String(step.number) === search.step) ?? null;
   const select = (step: Step | undefined) => void (step && navigate({ search: { step: String(step.number) }, replace: true }));
@@ -47,14 +49,14 @@ function RunView({ projectId, run }: { projectId: string; run: RunDetail }) {
     { keys: "k", label: t.keys.previous, group: t.groups.list, run: () => select(bars[Math.max(0, index - 1)]?.step) },
   ]);
   return (
-    <div className="mx-auto w-full max-w-6xl px-3 py-4 md:px-5">
+    <div className="page py-5">
       <RunHeader projectId={projectId} run={run} now={now} mayWrite={mayWrite} />
       {run.waiting?.detail ? <div className="mt-3"><Notice tone="warn" action={run.waiting.approval_id ? <Link to="/projects/$projectId/approvals/$approvalId" params={{ projectId, approvalId: run.waiting.approval_id }} className="font-medium underline">{t.story.waitingApproval}</Link> : null}>{waitingSentence(run.waiting)}</Notice></div> : null}
       {run.reason ? <div className="mt-3"><Notice tone={run.state === "cancelled" ? "warn" : "bad"}>{run.reason}</Notice></div> : null}
-      {run.summary ? <section aria-label={t.run.summary} className="card mt-3 p-3.5"><h2 className="mb-1 text-[12px] font-semibold text-soft">{t.run.summary}</h2><Prose text={run.summary} /></section> : null}
-      {delta.data ? <section aria-label={t.run.live} className="card mt-3 p-3.5"><h2 className="mb-1 text-[12px] font-semibold text-soft">{t.run.live}</h2><p aria-live="polite" className="max-h-40 overflow-y-auto whitespace-pre-wrap">{delta.data}</p></section> : null}
+      {run.summary ? <section aria-label={t.run.summary} className="card mt-3 p-3.5"><h2 className="mb-1 text-xs font-semibold text-soft">{t.run.summary}</h2><Prose text={run.summary} /></section> : null}
+      {over ? null : <LiveText runId={run.id} name={run.agent.name} className="card mt-3 p-3.5" />}
       <section aria-label={t.run.waterfall} className="mt-4">
-        <h2 className="mb-2 flex items-center gap-3 text-[13.5px] font-semibold">{t.run.waterfall}<span className="text-[12px] font-normal text-soft tabular">{duration(totalMs)}</span></h2>
+        <h2 className="mb-2 flex items-center gap-3 text-md font-semibold">{t.run.waterfall}<span className="text-xs font-normal text-soft tabular">{duration(totalMs)}</span></h2>
         {bars.length === 0 ? <div className="card"><EmptyState title={t.run.noSteps} /></div> : (
           <ol className="card overflow-hidden">
             {bars.map((bar) => <StepBar key={bar.step.id} bar={bar} open={bar.step.id === selected?.id} onToggle={() => (bar.step.id === selected?.id ? void navigate({ search: {}, replace: true }) : select(bar.step))} retry={mayWrite && OVER.has(run.state) && run.state !== "succeeded" ? <RetryFrom projectId={projectId} run={run} step={bar.step} /> : null} />)}
@@ -90,7 +92,7 @@ function RunHeader({ projectId, run, now, mayWrite }: { projectId: string; run: 
   return (
     <header>
       <div className="flex flex-wrap items-center gap-2">
-        <h1 className="text-lg font-semibold">{t.run.of(run.agent.name, labelOf(run.stage))}</h1>
+        <h1 className="min-w-0 text-lg font-semibold break-words">{t.run.of(run.agent.name, labelOf(run.stage))}</h1>
         <Status value={run.state} />
         {failed > 0 ? <Badge tone="bad">{t.run.errors(failed)}</Badge> : null}
         {run.story_id ? <Link to="/projects/$projectId/stories/$storyId" params={{ projectId, storyId: run.story_id }} className="text-accent hover:underline">{t.approval.story}</Link> : null}
@@ -101,7 +103,7 @@ function RunHeader({ projectId, run, now, mayWrite }: { projectId: string; run: 
         <Fact label={t.run.took} limit={limits?.max_seconds ? duration(limits.max_seconds * 1_000) : null}>{duration(took)}</Fact>
         <Fact label={t.run.maxSteps} limit={limits?.max_steps ? count(limits.max_steps) : null}>{count(run.steps_count)}</Fact>
         <Fact label={t.run.tokens} limit={limits?.max_tokens ? compact(limits.max_tokens) : null}>{compact(run.tokens_in)} / {compact(run.tokens_out)}</Fact>
-        <Fact label={t.run.cost} limit={limits?.max_cost_micro_usd ? money(limits.max_cost_micro_usd) : null}><Cost real={run.cost_micro_usd} simulated={run.simulated_micro_usd} className="flex-wrap" /></Fact>
+        <Fact label={t.run.cost} limit={limits?.max_cost_micro_usd ? money(limits.max_cost_micro_usd) : null}><Cost real={run.cost_micro_usd} simulated={run.simulated_micro_usd} /></Fact>
         {run.confidence === null || run.confidence === undefined ? null : <Fact label={t.approval.confidenceLabel}><Confidence value={run.confidence} /></Fact>}
       </dl>
     </header>
@@ -111,7 +113,7 @@ function RunHeader({ projectId, run, now, mayWrite }: { projectId: string; run: 
 function Fact({ label, limit, children }: { label: string; limit?: string | null; children: React.ReactNode }) {
   return (
     <div className="card px-3 py-2">
-      <dt className="text-[12px] text-soft">{label}</dt>
+      <dt className="text-xs text-soft">{label}</dt>
       <dd className="font-medium tabular">{children}{limit ? <span className="font-normal text-faint"> / {limit}</span> : null}</dd>
     </div>
   );
@@ -121,22 +123,18 @@ const BAR: Record<string, string> = { failed: "bg-bad", unknown: "bg-warn", inte
 
 function StepBar({ bar, open, onToggle, retry }: { bar: Bar; open: boolean; onToggle: () => void; retry: React.ReactNode }) {
   const { step } = bar;
-  const tokens = step.tokens_in || step.tokens_out ? `${compact(step.tokens_in ?? 0)} / ${compact(step.tokens_out ?? 0)}` : "";
+  const saying = step.error ?? sayingOf(step);
   return (
     <li className="border-b border-line last:border-b-0">
       <button type="button" aria-expanded={open} onClick={onToggle} className={clsx("flex w-full items-center gap-2 px-3 py-1.5 text-left -outline-offset-2 hover:bg-hover", open && "bg-raised")}>
-        <span className="w-6 shrink-0 text-right text-[12px] text-faint tabular">{step.number}</span>
+        <span className="w-5 shrink-0 text-right text-2xs text-faint tabular max-sm:hidden">{step.number}</span>
         <StepIcon step={step} />
-        <span className="flex w-40 shrink-0 flex-col md:w-64"><span className="truncate font-mono text-[12px]">{step.name}</span><span className="truncate text-[12px] text-soft">{step.target}</span></span>
-        <span aria-hidden="true" className="relative h-4 min-w-16 flex-1 rounded bg-line/50">
+        <span className="flex w-40 shrink-0 flex-col md:w-72"><span className={clsx("truncate font-mono text-xs", step.kind === "model" && "text-violet")}>{step.name}</span><span className={clsx("truncate text-xs", step.error ? "text-bad" : "text-soft")}>{saying}</span></span>
+        <span aria-hidden="true" className="relative h-4 min-w-12 flex-1 rounded bg-well">
           <span className={clsx("absolute inset-y-0.5 rounded-sm", BAR[step.status] ?? (step.kind === "model" ? "bg-violet" : "bg-accent"))} style={{ left: `${bar.left}%`, width: `${bar.width}%` }} />
         </span>
-        <span className="hidden shrink-0 items-center gap-3 text-right text-[12px] text-soft tabular sm:flex">
-          <span className="w-20">{tokens}</span>
-          <span className="w-14">{step.duration_ms === null || step.duration_ms === undefined ? "" : duration(step.duration_ms)}</span>
-          <span className={clsx("w-16", step.simulated && "italic")}>{step.cost_micro_usd > 0 ? `${step.simulated ? "~" : ""}${money(step.cost_micro_usd)}` : ""}</span>
-        </span>
         {step.status === "done" ? null : <Status value={step.status} />}
+        <StepNumbers step={step} />
       </button>
       {open ? <StepBody step={step} actions={retry} /> : null}
     </li>

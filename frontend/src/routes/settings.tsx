@@ -6,12 +6,14 @@ import { addMember, patchProject, putBudget, putPolicy, removeMember, useCommand
 import { ApiError } from "../api/client";
 import { keys } from "../api/keys";
 import * as queries from "../api/queries";
+import { changeOf, formOf, type ProjectForm } from "../settings/change";
 import type { Autonomy, Budget, Member, Policy, Project } from "../api/types";
 import { parseMoney } from "../format";
 import { t } from "../i18n/en";
 import { can } from "../shell/project";
 import { Button } from "../ui/button";
-import { BudgetBar, Simulated } from "../ui/entity";
+import { Dialog } from "../ui/dialog";
+import { BudgetBar } from "../ui/entity";
 import { EmptyState, Loaded, Notice } from "../ui/feedback";
 import { SelectField, TextField } from "../ui/form";
 import { PageFrame, TableFrame } from "../ui/page";
@@ -52,9 +54,13 @@ function Panel({ admin, children }: { admin: boolean; children: React.ReactNode 
 }
 
 function General({ project, admin }: { project: Project; admin: boolean }) {
-  const [form, setForm] = useState({ name: project.name, autonomy: project.autonomy, threshold: String(project.confidence_threshold), test: project.test_command ?? "" });
+  // Only what was changed here is kept and sent: what somebody else changes meanwhile stays theirs.
+  const [draft, setDraft] = useState<ProjectForm>({});
+  const form = { ...formOf(project), ...draft };
+  const change = changeOf(project, draft);
   const save = useCommand<void, Project>({
-    send: (_input, key) => patchProject(project.id, { name: form.name.trim(), autonomy: form.autonomy, confidence_threshold: Number(form.threshold), test_command: form.test.trim() || null }, key),
+    send: (_input, key) => patchProject(project.id, change, key),
+    onSuccess: () => setDraft({}),
     refresh: () => [keys.project(project.id), keys.projects()],
     done: t.common.saved,
     quietFields: true,
@@ -65,17 +71,17 @@ function General({ project, admin }: { project: Project; admin: boolean }) {
       {project.test_command ? null : <Notice tone="warn">{t.settings.noTestCommand}</Notice>}
       <form className="card max-w-2xl p-4" onSubmit={(event: FormEvent) => { event.preventDefault(); save.mutate(); }}>
         <fieldset disabled={!admin} className="flex flex-col gap-3.5">
-          <TextField label={t.projects.name} required value={form.name} error={error?.field("name")} onChange={(event) => setForm({ ...form, name: event.target.value })} />
-          <SelectField label={t.projects.autonomy} help={t.projects.autonomyHelp[form.autonomy]} value={form.autonomy} onChange={(event) => setForm({ ...form, autonomy: event.target.value as Autonomy })}>
+          <TextField label={t.projects.name} required value={form.name} error={error?.field("name")} onChange={(event) => setDraft({ ...draft, name: event.target.value })} />
+          <SelectField label={t.projects.autonomy} help={t.projects.autonomyHelp[form.autonomy]} value={form.autonomy} onChange={(event) => setDraft({ ...draft, autonomy: event.target.value as Autonomy })}>
             {LEVELS.map((level) => <option key={level} value={level}>{labelOf(level)}</option>)}
           </SelectField>
-          <TextField label={t.settings.threshold} help={t.settings.thresholdHelp} type="number" min={0} max={1} step={0.01} value={form.threshold} error={error?.field("confidence_threshold")} onChange={(event) => setForm({ ...form, threshold: event.target.value })} />
-          <TextField label={t.projects.testCommand} help={t.projects.testCommandHelp} value={form.test} error={error?.field("test_command")} onChange={(event) => setForm({ ...form, test: event.target.value })} className="font-mono text-[12px]" />
+          <TextField label={t.settings.threshold} help={t.settings.thresholdHelp} type="number" min={0} max={1} step={0.01} value={form.threshold} error={error?.field("confidence_threshold")} onChange={(event) => setDraft({ ...draft, threshold: event.target.value })} />
+          <TextField label={t.projects.testCommand} help={t.projects.testCommandHelp} value={form.test} error={error?.field("test_command")} onChange={(event) => setDraft({ ...draft, test: event.target.value })} className="font-mono text-xs" />
           <dl className="grid grid-cols-[9rem_minmax(0,1fr)] gap-y-1 text-soft">
-            <dt>{t.settings.repository}</dt><dd className="flex flex-wrap items-center gap-2"><Status value={project.repository.state} /><span className="font-mono text-[12px] break-all">{project.repository.location}</span></dd>
-            <dt>{t.settings.branch}</dt><dd className="font-mono text-[12px]">{project.default_branch}</dd>
+            <dt>{t.settings.repository}</dt><dd className="flex flex-wrap items-center gap-2"><Status value={project.repository.state} /><span className="font-mono text-xs break-all">{project.repository.location}</span></dd>
+            <dt>{t.settings.branch}</dt><dd className="font-mono text-xs">{project.default_branch}</dd>
           </dl>
-          {admin ? <div><Button type="submit" tone="primary" size="md" busy={save.isPending}>{t.common.save}</Button></div> : null}
+          {admin ? <div><Button type="submit" tone="primary" size="md" disabled={Object.keys(change).length === 0} busy={save.isPending}>{t.common.save}</Button></div> : null}
         </fieldset>
       </form>
     </Panel>
@@ -103,7 +109,7 @@ function PolicyMatrix({ project, policy, admin }: { project: Project; policy: Po
             {LEVELS.map((level) => (
               <td key={level} className={clsx("px-3 py-1.5", level === project.autonomy && "bg-accent-wash")}>
                 <button type="button" disabled={!admin} aria-pressed={row[level] === "ask"} aria-label={`${row.title}, ${labelOf(level)}: ${t.settings[row[level]]}`} onClick={() => flip(index, level)}
-                  className={clsx("h-6 w-14 rounded-md border text-[12px] font-medium", row[level] === "ask" ? "border-warn/50 bg-warn-wash text-warn" : "border-line-strong bg-panel text-soft", admin && "hover:brightness-95")}>
+                  className={clsx("h-6 w-14 rounded-md border text-xs font-medium", row[level] === "ask" ? "border-warn/50 bg-warn-wash text-warn" : "border-line-strong bg-panel text-soft", admin && "hover:brightness-95")}>
                   {t.settings[row[level]]}
                 </button>
               </td>
@@ -123,7 +129,7 @@ function PolicyMatrix({ project, policy, admin }: { project: Project; policy: Po
 
 function BudgetTab({ project, admin }: { project: Project; admin: boolean }) {
   const budget = useQuery(queries.budget(project.id));
-  return <Panel admin={admin}><Loaded query={budget}>{(data) => <BudgetForm key={`${data?.hard_limit_micro_usd}`} project={project} budget={data} admin={admin} />}</Loaded></Panel>;
+  return <Panel admin={admin}><Loaded query={budget}>{(data) => <BudgetForm key={`${data?.hard_limit_micro_usd} ${data?.soft_limit_micro_usd}`} project={project} budget={data} admin={admin} />}</Loaded></Panel>;
 }
 
 const MICROS = 1_000_000;
@@ -148,7 +154,7 @@ function BudgetForm({ project, budget, admin }: { project: Project; budget: Budg
   return (
     <form className="card max-w-2xl p-4" onSubmit={submit}>
       <fieldset disabled={!admin} className="flex flex-col gap-3.5">
-        <div><BudgetBar budget={budget} label={t.settings.budget} />{budget && budget.simulated_micro_usd > 0 ? <p className="mt-1.5"><Simulated microUsd={budget.simulated_micro_usd} /> <span className="text-soft">{t.costs.simulatedNote}</span></p> : null}</div>
+        <div><BudgetBar budget={budget} label={t.settings.budget} /></div>
         <TextField label={t.settings.hard} help={t.settings.hardHelp} inputMode="decimal" value={hard} error={wrong.hard} onChange={(event) => setHard(event.target.value)} />
         <TextField label={t.settings.soft} help={t.settings.softHelp} inputMode="decimal" value={soft} error={wrong.soft} onChange={(event) => setSoft(event.target.value)} />
         {admin ? <div><Button type="submit" tone="primary" size="md" busy={save.isPending}>{t.common.save}</Button></div> : null}
@@ -167,8 +173,16 @@ function Members({ project, admin }: { project: Project; admin: boolean }) {
   const add = useCommand<void, Member>({ send: (_input, key) => addMember(project.id, { email: email.trim(), role }, key), refresh, done: t.settings.added, quietFields: true, onSuccess: () => setEmail("") });
   const remove = useCommand<string, void>({ send: (id, key) => removeMember(project.id, id, key), refresh, done: t.settings.removed });
   const error = add.error instanceof ApiError ? add.error : null;
+  const [asking, setAsking] = useState<Member | null>(null);
   return (
     <Panel admin={admin}>
+      <Dialog open={asking !== null} onClose={() => setAsking(null)} title={asking ? `${t.settings.removeAsk(asking.name || asking.email)}?` : ""}>
+        <p>{t.settings.removeHelp}</p>
+        <div className="mt-4 flex justify-end gap-2">
+          <Button size="md" tone="ghost" data-autofocus onClick={() => setAsking(null)}>{t.common.cancel}</Button>
+          <Button size="md" tone="danger" onClick={() => { if (asking) remove.mutate(asking.user_id); setAsking(null); }}>{t.common.remove}</Button>
+        </div>
+      </Dialog>
       <Loaded query={members}>
         {(all) => all.length === 0 ? <EmptyState title={t.settings.noMembers} /> : (
           <TableFrame label={t.settings.members} heads={[t.auth.name, t.settings.email, t.settings.role, t.common.actions]}>
@@ -177,7 +191,7 @@ function Members({ project, admin }: { project: Project; admin: boolean }) {
               return (
                 <tr key={id || address}>
                   <td className="px-3 py-2 font-medium">{name}</td><td className="px-3 py-2 text-soft">{address}</td><td className="px-3 py-2"><Badge>{t.settings.roles[member.role] ?? labelOf(member.role)}</Badge></td>
-                  <td className="px-3 py-2">{admin ? <Button tone="ghost" aria-label={t.settings.removeAsk(name || address)} busy={remove.isPending} onClick={() => remove.mutate(id)}>{t.common.remove}</Button> : null}</td>
+                  <td className="px-3 py-2">{admin ? <Button tone="ghost" aria-label={t.settings.removeAsk(name || address)} onClick={() => setAsking(member)}>{t.common.remove}</Button> : null}</td>
                 </tr>
               );
             })}
@@ -202,16 +216,16 @@ function System() {
       <Loaded query={system}>
         {(data) => (
           <>
-            <dl className="card grid max-w-2xl grid-cols-[12rem_minmax(0,1fr)] gap-y-1.5 p-4">
+            <dl className="card grid max-w-2xl grid-cols-[10rem_minmax(0,1fr)] gap-y-1.5 p-4">
               <dt className="text-soft">{t.settings.version}</dt><dd>{data.version}</dd>
               <dt className="text-soft">{t.settings.database}</dt><dd>{labelOf(data.database)}</dd>
               <dt className="text-soft">{t.settings.isolation}</dt><dd>{data.isolation.level}: {data.isolation.detail}</dd>
               <dt className="text-soft">{t.settings.models}</dt>
               <dd>{data.models.map((group) => <p key={group.group}><span className="font-medium">{group.group}</span>: {group.deployments.map((item) => `${item.provider}/${item.model}${item.simulated ? ` (${t.costs.simulated.toLowerCase()})` : ""}`).join(", ")}</p>)}</dd>
             </dl>
-            <TableFrame label={t.settings.queues} heads={[t.settings.queue, t.settings.depth, t.settings.oldest, t.settings.workers]}>
+            <TableFrame label={t.settings.queues} heads={[t.settings.queue, { label: t.settings.depth, right: true }, { label: t.settings.oldest, right: true }, { label: t.settings.workers, right: true }]}>
               {data.queues.map((queue) => (
-                <tr key={queue.queue}><td className="px-3 py-1.5 font-mono text-[12px]">{queue.queue}</td><td className="px-3 py-1.5 tabular">{queue.depth}</td><td className="px-3 py-1.5 tabular">{queue.oldest_age_seconds === null ? "–" : `${queue.oldest_age_seconds} s`}</td><td className="px-3 py-1.5 tabular">{queue.workers === 0 && queue.depth > 0 ? <Badge tone="bad">0</Badge> : queue.workers}</td></tr>
+                <tr key={queue.queue}><td className="px-3 py-1.5 font-mono text-xs">{queue.queue}</td><td className="px-3 py-1.5 text-right tabular">{queue.depth}</td><td className="px-3 py-1.5 text-right tabular">{queue.oldest_age_seconds === null ? "–" : `${queue.oldest_age_seconds} s`}</td><td className="px-3 py-1.5 text-right tabular">{queue.workers === 0 && queue.depth > 0 ? <Badge tone="bad">0</Badge> : queue.workers}</td></tr>
               ))}
             </TableFrame>
           </>

@@ -38,7 +38,7 @@ function Commands({ onClose, onHelp }: { onClose: () => void; onHelp: () => void
     : [];
   return (
     <Command label={t.nav.palette} loop>
-      <Command.Input data-autofocus autoFocus placeholder={t.nav.paletteHint} className="w-full border-b border-line bg-transparent px-4 py-3 text-[14px] outline-none" />
+      <Command.Input data-autofocus autoFocus placeholder={t.nav.paletteHint} className="w-full border-b border-line bg-transparent px-4 py-3 text-md outline-none" />
       <Command.List className="max-h-[50vh] overflow-y-auto p-1.5 [&_[cmdk-group-heading]]:px-2.5 [&_[cmdk-group-heading]]:pt-2 [&_[cmdk-group-heading]]:pb-1 [&_[cmdk-group-heading]]:text-2xs [&_[cmdk-group-heading]]:font-medium [&_[cmdk-group-heading]]:text-faint">
         <Command.Empty className="px-3 py-6 text-center text-soft">{t.nav.paletteEmpty}</Command.Empty>
         <Command.Group heading={t.groups.navigation}>

@@ -13,7 +13,7 @@ export function RepositoryNotice({ project }: { project: Project }) {
   const { state, detail } = project.repository;
   if (state === "ready") return null;
   return (
-    <div className="px-3 pt-3 md:px-5">
+    <div className="page pt-4">
       {state === "importing" ? <Notice tone="info">{t.projects.importing}</Notice> : (
         <Notice tone="bad">
           <p className="font-medium">{t.projects.importFailed}</p>
@@ -40,7 +40,7 @@ function RetryForm({ project }: { project: Project }) {
   };
   return (
     <form className="mt-2 flex flex-wrap items-center gap-2" onSubmit={submit}>
-      <input aria-label={t.projects.location} aria-invalid={wrong ? true : undefined} value={location} onChange={(event) => setLocation(event.target.value)} className="field h-7 max-w-md flex-1 font-mono text-[12px]" />
+      <input aria-label={t.projects.location} aria-invalid={wrong ? true : undefined} value={location} onChange={(event) => setLocation(event.target.value)} className="field h-7 max-w-md flex-1 font-mono text-xs" />
       <Button type="submit" busy={retry.isPending} disabled={location.trim() === ""}>{t.common.retry}</Button>
       {wrong ? <p className="w-full">{wrong}</p> : null}
     </form>

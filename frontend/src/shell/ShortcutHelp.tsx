@@ -21,7 +21,8 @@ function Groups() {
   const groups = new Map<string, ReturnType<typeof activeShortcuts>>();
   for (const shortcut of activeShortcuts()) groups.set(shortcut.group, [...(groups.get(shortcut.group) ?? []), shortcut]);
   return (
-    <div className="grid gap-x-8 gap-y-5 sm:grid-cols-2">
+    // oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- it scrolls on a small screen, and has no control of its own
+    <div tabIndex={0} data-autofocus className="grid gap-x-8 gap-y-5 outline-none sm:grid-cols-2">
       {[...groups].map(([group, shortcuts]) => (
         <section key={group}>
           <h3 className="mb-1.5 text-2xs font-medium text-faint">{group}</h3>

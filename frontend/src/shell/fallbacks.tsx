@@ -4,13 +4,13 @@ import { buttonClass } from "../ui/button";
 import { EmptyState, InlineError, SkeletonRows } from "../ui/feedback";
 
 export function RoutePending() {
-  return <SkeletonRows rows={8} className="mx-auto w-full max-w-4xl p-6" />;
+  return <SkeletonRows rows={8} className="page py-6" />;
 }
 
 export function RouteError({ error, reset }: ErrorComponentProps) {
   const router = useRouter();
   return (
-    <main className="mx-auto w-full max-w-2xl p-6">
+    <div className="mx-auto w-full max-w-2xl p-6">
       <InlineError
         error={error}
         onRetry={() => {
@@ -18,14 +18,15 @@ export function RouteError({ error, reset }: ErrorComponentProps) {
           void router.invalidate();
         }}
       />
-    </main>
+    </div>
   );
 }
 
 export function Missing() {
   return (
-    <main className="mx-auto max-w-2xl">
+    <div className="mx-auto max-w-2xl">
+      <h1 className="sr-only">{t.errors.missing}</h1>
       <EmptyState title={t.errors.missing} detail={t.errors.missingDetail} action={<Link to="/inbox" className={buttonClass("primary")}>{t.nav.inbox}</Link>} />
-    </main>
+    </div>
   );
 }

@@ -24,7 +24,7 @@ export function PhaseStepper({ story }: { story: Story }) {
         return (
           <li key={phase} aria-current={here ? "step" : undefined} className="flex shrink-0 items-center gap-1">
             {index > 0 ? <span aria-hidden="true" className={clsx("h-px w-3 md:w-6", index <= at ? "bg-ok" : "bg-line-strong")} /> : null}
-            <span className={clsx("flex items-center gap-1.5 rounded-full border px-2 py-0.5 text-[12px]",
+            <span className={clsx("flex items-center gap-1.5 rounded-full border px-2 py-0.5 text-xs",
               passed ? "border-transparent text-ok" : here ? (stopped ? "border-warn/60 bg-warn-wash font-medium text-warn" : "border-accent/50 bg-accent-wash font-medium text-accent") : "border-transparent text-faint")}>
               {passed ? <Check size={13} aria-hidden="true" /> : here && stopped ? <Pause size={12} aria-hidden="true" /> : <span aria-hidden="true" className={clsx("size-1.5 rounded-full", here ? "live-dot bg-accent" : "bg-line-strong")} />}
               {labelOf(phase)}

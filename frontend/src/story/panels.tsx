@@ -6,6 +6,7 @@ import type { LineComment, Story } from "../api/types";
 import { dateTime, duration, shortHash } from "../format";
 import { t } from "../i18n/en";
 import { Button } from "../ui/button";
+import { Disclosure } from "../ui/disclosure";
 import { ActorName, Json } from "../ui/entity";
 import { EmptyState, InlineError, Loaded, Notice, SkeletonRows } from "../ui/feedback";
 import { Status, labelOf } from "../ui/status";
@@ -19,7 +20,7 @@ export function Changes({ story }: { story: Story }) {
   const pull = useQuery({ ...queries.pullRequest(story.project_id, story.pull_request_id ?? ""), enabled: Boolean(story.pull_request_id) });
   const sent = (pull.data?.comments ?? []).flatMap((comment): LineComment[] => (comment.path && comment.line ? [{ path: comment.path, line: comment.line, side: comment.side === "old" ? "old" : "new", body: comment.body }] : []));
   return (
-    <div className="p-3 md:p-5">
+    <div className="pt-4">
       <Loaded query={changes}>
         {(diff) => diff === null || diff.files.length === 0 ? <EmptyState title={t.diff.none} detail={t.diff.noneDetail} /> : (
           <Suspense fallback={<SkeletonRows rows={8} />}><DiffViewer diff={diff} sent={sent} /></Suspense>
@@ -32,7 +33,7 @@ export function Changes({ story }: { story: Story }) {
 export function Tests({ story }: { story: Story }) {
   const tests = useQuery(queries.storyTests(story.project_id, story.id));
   return (
-    <div className="p-3 md:p-5">
+    <div className="pt-4">
       <Loaded query={tests}>
         {(runs) => runs.length === 0 ? <EmptyState title={t.story.noTests} detail={t.story.noTestsDetail} /> : (
           <ol className="flex flex-col gap-3">
@@ -41,13 +42,12 @@ export function Tests({ story }: { story: Story }) {
                 <div className="flex flex-wrap items-center gap-x-3 gap-y-1 border-b border-line px-3 py-2">
                   {run.passed ? <CircleCheck size={16} className="text-ok" aria-hidden="true" /> : <CircleX size={16} className="text-bad" aria-hidden="true" />}
                   <span className="font-medium">{run.passed ? t.story.passed : t.story.testFailed}</span>
-                  <code className="min-w-0 truncate font-mono text-[12px]">{run.command}</code>
-                  <span className="ml-auto flex flex-wrap gap-3 text-soft tabular"><span>{t.story.exit(run.exit_code ?? null)}</span><span>{duration(run.duration_ms)}</span><span className="font-mono text-[12px]">{shortHash(run.commit)}</span><Ago at={run.at} /></span>
+                  <code className="min-w-0 truncate font-mono text-xs">{run.command}</code>
+                  <span className="ml-auto flex flex-wrap gap-3 text-soft tabular"><span>{t.story.exit(run.exit_code ?? null)}</span><span>{duration(run.duration_ms)}</span><span className="font-mono text-xs">{shortHash(run.commit)}</span><Ago at={run.at} /></span>
                 </div>
-                <details open={index === 0} className="px-3 py-2">
-                  <summary className="text-[12px] text-soft">{t.story.testOutput} · {t.story.isolation}: {run.isolation}</summary>
+                <Disclosure open={index === 0} className="px-3 py-2" summary={`${t.story.testOutput} · ${t.story.isolation}: ${run.isolation}`}>
                   <div className="mt-2"><Json value={run.output || "–"} label={t.story.testOutput} /></div>
-                </details>
+                </Disclosure>
               </li>
             ))}
           </ol>
@@ -60,7 +60,7 @@ export function Tests({ story }: { story: Story }) {
 export function History({ story, version, onVersion }: { story: Story; version: number | null; onVersion: (version: number | null) => void }) {
   const history = useQuery(queries.storyHistory(story.project_id, story.id));
   return (
-    <div className="grid items-start gap-4 p-3 md:p-5 lg:grid-cols-[minmax(0,1fr)_minmax(0,1fr)]">
+    <div className="grid items-start gap-4 pt-4 lg:grid-cols-[minmax(0,1fr)_minmax(0,1fr)]">
       <Loaded query={history}>
         {(items) => (
           <ol className="card divide-y divide-line" aria-label={t.story.tabs.history}>
@@ -68,7 +68,7 @@ export function History({ story, version, onVersion }: { story: Story; version: 
               <li key={item.version}>
                 <button type="button" aria-pressed={item.version === version} onClick={() => onVersion(item.version)} className={`flex w-full flex-wrap items-center gap-x-3 px-3 py-2 text-left -outline-offset-2 hover:bg-hover ${item.version === version ? "bg-accent-wash" : ""}`}>
                   <span className="w-8 text-faint tabular">{t.common.version(item.version)}</span>
-                  <span className="font-mono text-[12px]">{item.type}</span>
+                  <span className="font-mono text-xs">{item.type}</span>
                   {item.phase ? <Status value={item.phase} /> : null}
                   <span className="ml-auto flex items-center gap-3 text-soft"><ActorName actor={item.actor} /><Ago at={item.at} /></span>
                 </button>
@@ -99,7 +99,7 @@ function StateAt({ story, version, data, onClose }: { story: Story; version: num
           {then.data.acceptance_criteria.length > 0 ? <><dt className="text-soft">{t.story.criteria}</dt><dd><ul className="list-disc pl-4.5">{then.data.acceptance_criteria.map((text) => <li key={text}>{text}</li>)}</ul></dd></> : null}
         </dl>
       ) : then.isPending ? <SkeletonRows rows={3} className="mt-3" /> : null}
-      {data === undefined || data === null ? null : <div className="mt-3"><h4 className="mb-1 text-[12px] font-medium text-soft">{t.story.event}</h4><Json value={data} label={t.story.event} /></div>}
+      {data === undefined || data === null ? null : <div className="mt-3"><h4 className="mb-1 text-xs font-medium text-soft">{t.story.event}</h4><Json value={data} label={t.story.event} /></div>}
     </section>
   );
 }

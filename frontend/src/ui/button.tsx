@@ -22,7 +22,7 @@ export interface ButtonProps extends ButtonHTMLAttributes<HTMLButtonElement> {
 export function buttonClass(tone: ButtonTone = "outline", size: "sm" | "md" = "sm", extra?: string): string {
   return clsx(
     "inline-flex shrink-0 items-center justify-center gap-1.5 whitespace-nowrap rounded-md border font-medium transition-colors",
-    size === "sm" ? "h-7 px-2.5 text-[12.5px]" : "h-9 px-3.5 text-[13px]",
+    size === "sm" ? "h-7 px-2.5 text-xs" : "h-9 px-3.5 text-sm",
     "disabled:opacity-55 disabled:hover:brightness-100",
     TONES[tone],
     extra,
@@ -49,7 +49,7 @@ export function Kbd({ keys, quiet }: { keys: string; quiet?: boolean }) {
     <kbd
       aria-hidden="true"
       className={clsx(
-        "hidden rounded border px-1 font-sans text-[10.5px] leading-4 md:inline-block",
+        "hidden rounded border px-1 font-sans text-2xs leading-4 md:inline-block",
         quiet ? "border-white/40 text-white" : "border-line-strong bg-raised text-soft",
       )}
     >

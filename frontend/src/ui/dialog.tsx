@@ -50,7 +50,8 @@ export function Dialog({ open, onClose, title, children, wide, bare }: {
         <div className="flex max-h-[80vh] flex-col">
           <div className={clsx("flex items-center justify-between border-b border-line py-2 pr-2 pl-4", bare && "sr-only")}>
             <h2 id={titleId} className="text-sm font-semibold">{title}</h2>
-            <IconButton label={t.common.close} onClick={onClose}><X size={16} aria-hidden="true" /></IconButton>
+            {/* A control that nobody sees must not take the focus: Escape closes it. */}
+            {bare ? null : <IconButton label={t.common.close} onClick={onClose}><X size={16} aria-hidden="true" /></IconButton>}
           </div>
           <div className={clsx("overflow-y-auto", !bare && "p-4")}>{children}</div>
         </div>

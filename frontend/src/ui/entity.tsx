@@ -20,20 +20,21 @@ export function ActorName({ actor, className }: { actor: Actor; className?: stri
   );
 }
 
-/** Real spend first; simulated spend beside it, marked, never summed. */
-export function Cost({ real, simulated, className }: { real: number; simulated: number; className?: string }) {
+/** One sum of money as one number: real spend; or simulated spend, said to be so, where there is only that. Never a sum of both. */
+export function Cost({ real, simulated, className, short }: { real: number; simulated: number; className?: string | undefined; short?: boolean }) {
+  if (real === 0 && simulated > 0) return <Simulated microUsd={simulated} className={className} short={short} />;
   return (
-    <span className={clsx("inline-flex flex-wrap items-center gap-x-1.5 tabular", className)}>
-      <span>{money(real)}</span>
-      {simulated > 0 ? <Simulated microUsd={simulated} /> : null}
+    <span className={clsx("whitespace-nowrap tabular", className)} title={simulated > 0 ? t.cost.beside(money(simulated)) : undefined}>
+      {money(real)}
     </span>
   );
 }
 
-export function Simulated({ microUsd }: { microUsd: number }) {
+/** `short` leaves the word to the sign and its title, where there is no room. */
+export function Simulated({ microUsd, className, short }: { microUsd: number; className?: string | undefined; short?: boolean | undefined }) {
   return (
-    <span title={t.cost.simulatedHelp} className="whitespace-nowrap rounded border border-dashed border-line-strong px-1 text-[11.5px] leading-4 text-soft tabular">
-      {t.cost.simulated(money(microUsd))}
+    <span title={t.cost.simulatedHelp} className={clsx("whitespace-nowrap text-soft tabular", className)}>
+      ≈ {short ? <>{money(microUsd)}<span className="sr-only"> {t.cost.allSimulated}</span></> : t.cost.simulated(money(microUsd))}
     </span>
   );
 }
@@ -52,10 +53,10 @@ export function budgetFraction(budget: Budget | null | undefined): number | null
   return (budget.spent_micro_usd + budget.simulated_micro_usd + budget.reserved_micro_usd) / limit;
 }
 
-const SEGMENT = { ok: "bg-ok-fill", warn: "bg-[light-dark(#c9830f,#d99a2b)]", bad: "bg-bad-fill" } as const;
+const SEGMENT = { ok: "bg-ok-fill", warn: "bg-(--c-warn-fill)", bad: "bg-bad-fill" } as const;
 
 /** Real spend is solid and simulated spend hatched: both count against the limit, neither is mixed. */
-export function BudgetBar({ budget, label }: { budget: Budget | null | undefined; label: string }) {
+export function BudgetBar({ budget, label, forecastMicroUsd = 0 }: { budget: Budget | null | undefined; label: string; forecastMicroUsd?: number }) {
   const fraction = budgetFraction(budget);
   const limit = budget?.hard_limit_micro_usd;
   if (!budget || fraction === null || limit === null || limit === undefined) return <p className="text-faint">{t.cost.noLimit}</p>;
@@ -65,11 +66,13 @@ export function BudgetBar({ budget, label }: { budget: Budget | null | undefined
       <div role="progressbar" aria-label={label} aria-valuemin={0} aria-valuemax={100} aria-valuenow={Math.min(100, Math.round(fraction * 100))} className="flex h-1.5 overflow-hidden rounded-full bg-line">
         <span className={SEGMENT[budgetTone(fraction)]} style={width(budget.spent_micro_usd + budget.reserved_micro_usd)} />
         <span className="hatched" style={width(budget.simulated_micro_usd)} />
+        {/* What is going to be spent, not what is. */}
+        <span className="bg-accent/25" style={width(forecastMicroUsd)} />
       </div>
-      <p className="mt-1 flex flex-wrap items-center gap-x-1.5 text-soft tabular">
-        {t.cost.ofBudget(money(budget.spent_micro_usd), money(limit), percent(fraction))}
-        {budget.simulated_micro_usd > 0 ? <Simulated microUsd={budget.simulated_micro_usd} /> : null}
-        {budget.reserved_micro_usd > 0 ? <span>{t.cost.reserved(money(budget.reserved_micro_usd))}</span> : null}
+      <p className="mt-1.5 text-xs text-soft tabular">
+        <span className="font-medium text-ink">{budget.spent_micro_usd === 0 && budget.simulated_micro_usd > 0 ? `≈ ${money(budget.simulated_micro_usd)}` : money(budget.spent_micro_usd)}</span> {t.cost.ofLimit(money(limit), percent(fraction))}
+        {budget.simulated_micro_usd > 0 ? <span title={t.cost.simulatedHelp}>, {budget.spent_micro_usd === 0 ? t.cost.allSimulated : t.cost.simulated(money(budget.simulated_micro_usd))}</span> : null}
+        {budget.reserved_micro_usd > 0 ? `, ${t.cost.reserved(money(budget.reserved_micro_usd))}` : null}
       </p>
     </div>
   );
@@ -88,7 +91,7 @@ export function Json({ value, label }: { value: unknown; label: string }) {
   const text = typeof value === "string" ? value : JSON.stringify(value, null, 2);
   return (
     // oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- a scrolling region must be reachable by keyboard
-    <pre tabIndex={0} role="region" aria-label={label} className="max-h-96 overflow-auto rounded-md border border-line bg-canvas p-2.5 font-mono text-[12px] leading-[18px] whitespace-pre-wrap break-words">
+    <pre tabIndex={0} role="region" aria-label={label} className="max-h-96 overflow-auto rounded-md border border-line bg-canvas p-2.5 font-mono text-xs leading-[18px] whitespace-pre-wrap break-words">
       {text}
     </pre>
   );

@@ -21,11 +21,11 @@ export function SkeletonRows({ rows = 5, className }: { rows?: number; className
   );
 }
 
-export function EmptyState({ title, detail, action, icon }: { title: string; detail?: string; action?: ReactNode; icon?: ReactNode }) {
+export function EmptyState({ title, detail, action, icon }: { title: string; detail?: string | undefined; action?: ReactNode; icon?: ReactNode }) {
   return (
     <div className="flex flex-col items-center gap-1.5 px-6 py-12 text-center">
       {icon ? <div className="mb-1 text-faint">{icon}</div> : null}
-      <p className="text-sm font-medium">{title}</p>
+      <p className="text-md font-medium">{title}</p>
       {detail ? <p className="max-w-md text-soft">{detail}</p> : null}
       {action ? <div className="mt-3">{action}</div> : null}
     </div>

@@ -1,5 +1,6 @@
-import { useId, type InputHTMLAttributes, type ReactNode, type SelectHTMLAttributes, type TextareaHTMLAttributes } from "react";
+import { useEffect, useId, useRef, useState, type InputHTMLAttributes, type ReactNode, type SelectHTMLAttributes, type TextareaHTMLAttributes } from "react";
 import { clsx } from "clsx";
+import { Select, type Option } from "./select";
 
 interface FieldProps {
   label: string;
@@ -12,8 +13,8 @@ function Wrap({ id, label, help, error, children }: FieldProps & { id: string; c
     <div className="flex flex-col gap-1">
       <label htmlFor={id} className="font-medium">{label}</label>
       {children}
-      {help ? <p id={`${id}-help`} className="text-[12px] text-soft">{help}</p> : null}
-      {error ? <p id={`${id}-error`} role="alert" className="text-[12px] text-bad">{error}</p> : null}
+      {help ? <p id={`${id}-help`} className="text-xs text-soft">{help}</p> : null}
+      {error ? <p id={`${id}-error`} role="alert" className="text-xs text-bad">{error}</p> : null}
     </div>
   );
 }
@@ -52,13 +53,39 @@ export function SelectField({ label, help, error, className, children, ...rest }
   );
 }
 
-/** A filter: a select without a visible label of its own. */
-export function FilterSelect({ label, value, onChange, options }: { label: string; value: string; onChange: (value: string) => void; options: { value: string; label: string }[] }) {
-  return (
-    <select aria-label={label} value={value} onChange={(event) => onChange(event.target.value)} className="h-7 rounded-md border border-line-strong bg-panel px-2 text-[12.5px] text-soft">
-      {options.map((option) => (
-        <option key={option.value} value={option.value}>{option.label}</option>
-      ))}
-    </select>
-  );
+/** A filter: its label is a part of what it shows. */
+export function FilterSelect({ label, value, onChange, options }: { label: string; value: string; onChange: (value: string) => void; options: Option[] }) {
+  return <Select label={label} value={value} onChange={onChange} options={options} className={clsx("h-7 max-w-56", value === options[0]?.value && "text-soft")} />;
+}
+
+/** Typing waits this long before it becomes a query. */
+const TYPING_MS = 250;
+
+/** A filter of words. The text stays here while it is typed; its owner (the address) hears of it when typing pauses. */
+export function SearchInput({ label, value, onChange, className }: { label: string; value: string; onChange: (value: string) => void; className?: string }) {
+  const [text, setText] = useState(value);
+  const [seen, setSeen] = useState(value);
+  const [told, setTold] = useState(value);
+  if (value !== seen) {
+    setSeen(value);
+    // Cleared or navigated from outside: the text follows. Our own word coming back changes nothing.
+    if (value !== told) {
+      setText(value);
+      setTold(value);
+    }
+  }
+  const tell = useRef(onChange);
+  useEffect(() => {
+    tell.current = onChange;
+  });
+  useEffect(() => {
+    const wanted = text.trim();
+    if (wanted === told) return undefined;
+    const timer = setTimeout(() => {
+      setTold(wanted);
+      tell.current(wanted);
+    }, TYPING_MS);
+    return () => clearTimeout(timer);
+  }, [text, told]);
+  return <input type="search" aria-label={label} placeholder={label} value={text} onChange={(event) => setText(event.target.value)} className={clsx("field h-7 text-xs", className ?? "w-44")} />;
 }

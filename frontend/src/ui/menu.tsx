@@ -1,6 +1,7 @@
 import { DropdownMenu } from "radix-ui";
 import { clsx } from "clsx";
 import type { ReactNode } from "react";
+import { usePortalHost } from "./portal";
 
 export interface MenuItem {
   label: string;
@@ -11,10 +12,11 @@ export interface MenuItem {
 }
 
 export function Menu({ trigger, items, label }: { trigger: ReactNode; items: (MenuItem | "separator")[]; label: string }) {
+  const host = usePortalHost();
   return (
     <DropdownMenu.Root modal={false}>
       <DropdownMenu.Trigger asChild>{trigger}</DropdownMenu.Trigger>
-      <DropdownMenu.Portal>
+      <DropdownMenu.Portal container={host}>
         <DropdownMenu.Content aria-label={label} align="end" sideOffset={4} collisionPadding={8} className="z-40 min-w-44 rounded-lg border border-line-strong bg-panel p-1 shadow-xl">
           {items.map((item, index) =>
             item === "separator" ? (

@@ -1,4 +1,5 @@
 import { clsx } from "clsx";
+import { Hand } from "lucide-react";
 import { t } from "../i18n/en";
 import { titleCase } from "../format";
 
@@ -18,12 +19,12 @@ const TONE_CLASS: Record<Tone, string> = {
 
 const TONES: Record<string, Tone> = {
   // waiting for a person
-  pending: "warn", waiting: "warn", paused: "warn", blocked: "warn", changes_requested: "warn", unknown: "warn", soft: "warn",
+  pending: "warn", waiting: "warn", paused: "warn", blocked: "warn", changes_requested: "warn", unknown: "warn", soft: "warn", warning: "warn", notice: "info",
   // working
-  started: "info", thinking: "info", acting: "info", active: "info", importing: "info", submitted: "info", running: "info",
+  started: "info", thinking: "info", acting: "info", active: "info", importing: "info", submitted: "info", running: "info", reserved: "info",
   analysis: "violet", design: "violet", implementation: "info", review: "accent", reviewing: "accent", testing: "info", planning: "neutral",
   // good
-  approved: "ok", approved_with_changes: "ok", succeeded: "ok", done: "ok", merged: "ok", ready: "ok", passed: "ok", ok: "ok", success: "ok",
+  approved: "ok", approved_with_changes: "ok", succeeded: "ok", done: "ok", merged: "ok", ready: "ok", passed: "ok", ok: "ok", success: "ok", settled: "ok",
   // bad
   rejected: "bad", failed: "bad", stalled: "bad", critical: "bad", error: "bad", dead: "bad",
   // over
@@ -43,10 +44,15 @@ export function labelOf(status: string): string {
 
 export function Badge({ tone = "neutral", children, className }: { tone?: Tone; children: React.ReactNode; className?: string }) {
   return (
-    <span className={clsx("inline-flex shrink-0 items-center gap-1 whitespace-nowrap rounded px-1.5 text-[11.5px] font-medium leading-5", TONE_CLASS[tone], className)}>
+    <span className={clsx("inline-flex shrink-0 items-center gap-1 whitespace-nowrap rounded px-1.5 text-2xs font-medium leading-5", TONE_CLASS[tone], className)}>
       {children}
     </span>
   );
+}
+
+/** A person has to do something: warm, and the same everywhere. */
+export function Attention({ children }: { children: React.ReactNode }) {
+  return <span className="inline-flex shrink-0 items-center gap-1 whitespace-nowrap rounded bg-attention-wash px-1.5 text-2xs font-semibold leading-5 text-attention"><Hand size={12} aria-hidden="true" />{children}</span>;
 }
 
 const DOT: Record<Tone, string> = {

@@ -13,7 +13,7 @@ export interface Tab<K extends string> {
 export function Tabs<K extends string>({ tabs, value, onChange, label, padded }: { tabs: Tab<K>[]; value: K; onChange: (key: K) => void; label: string; padded?: boolean }) {
   return (
     <Radix.Root value={value} onValueChange={(next) => onChange(next as K)} activationMode="manual">
-      <Radix.List aria-label={label} className={clsx("flex gap-1 overflow-x-auto border-b border-line", padded && "px-3 md:px-5")}>
+      <Radix.List aria-label={label} className={clsx("flex gap-1 overflow-x-auto border-b border-line", padded && "gutter")}>
         {tabs.map((tab) => (
           <Radix.Trigger
             key={tab.key}
@@ -26,7 +26,7 @@ export function Tabs<K extends string>({ tabs, value, onChange, label, padded }:
         ))}
       </Radix.List>
       {tabs.map((tab) => (
-        <Radix.Content key={tab.key} value={tab.key} className="focus-visible:outline-none">
+        <Radix.Content key={tab.key} value={tab.key} className="rounded-sm focus-visible:outline-offset-[-2px]">
           {tab.key === value ? tab.content() : null}
         </Radix.Content>
       ))}

@@ -1,4 +1,4 @@
-import { useSyncExternalStore } from "react";
+import { useEffect, useState, useSyncExternalStore } from "react";
 import { age, dateTime, left } from "../format";
 import { t } from "../i18n/en";
 
@@ -30,11 +30,24 @@ export function useNow(): number {
   return useSyncExternalStore(subscribe, () => now);
 }
 
-export function Ago({ at, className }: { at: string; className?: string }) {
+/** The same clock; while something is going on on screen it ticks every second. */
+export function useClock(live: boolean): number {
+  const coarse = useNow();
+  const [fine, setFine] = useState(() => Date.now());
+  useEffect(() => {
+    if (!live) return undefined;
+    const tick = () => setFine(Date.now());
+    const ticking = setInterval(tick, 1_000);
+    return () => clearInterval(ticking);
+  }, [live]);
+  return live ? Math.max(fine, coarse) : coarse;
+}
+
+export function Ago({ at, className, short }: { at: string; className?: string; short?: boolean }) {
   const current = useNow();
   return (
     <time dateTime={at} title={dateTime(at)} className={className}>
-      {t.time.ago(age(at, Math.max(current, Date.parse(at))))}
+      {short ? age(at, Math.max(current, Date.parse(at))) : t.time.ago(age(at, Math.max(current, Date.parse(at))))}
     </time>
   );
 }

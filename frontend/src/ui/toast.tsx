@@ -6,7 +6,10 @@ import { t } from "../i18n/en";
 import { IconButton } from "./button";
 import { labelOf } from "./status";
 
-/** Short-lived messages. Errors stay longer: they name a reason someone has to read. */
+/**
+ * Short-lived messages. Errors stay longer: they name a reason someone has to read. They come in over the
+ * middle of the top bar, the one place where no page has its buttons.
+ */
 
 interface Toast {
   id: number;
@@ -71,7 +74,7 @@ export function Toaster() {
     () => toasts,
   );
   return (
-    <div aria-live="polite" aria-label={t.common.notifications} role="region" className="pointer-events-none fixed top-13 right-3 z-50 flex w-[min(380px,calc(100vw-24px))] flex-col gap-2">
+    <div aria-live="polite" aria-label={t.common.notifications} role="region" className="pointer-events-none fixed top-1.5 left-1/2 z-50 flex w-[min(400px,calc(100vw-16px))] -translate-x-1/2 flex-col gap-2">
       {shown.map((item) => (
         <div key={item.id} data-toast={item.tone} className={clsx("pointer-events-auto flex items-start gap-2.5 rounded-lg border bg-panel px-3 py-2.5 shadow-lg", item.tone === "bad" ? "border-bad/50" : "border-line-strong")}>
           {item.tone === "ok" ? <CircleCheck size={16} aria-hidden="true" className="mt-0.5 shrink-0 text-ok" /> : <CircleAlert size={16} aria-hidden="true" className="mt-0.5 shrink-0 text-bad" />}

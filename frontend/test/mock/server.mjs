@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import * as data from "./data.mjs";
 
 const DIST = fileURLToPath(new URL("../../dist/", import.meta.url));
-const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".json": "application/json" };
+const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".json": "application/json", ".woff2": "font/woff2" };
 export const LOGIN = { email: data.maria.email, password: "correct horse battery" };
 
 class Problem extends Error {

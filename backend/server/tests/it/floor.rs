@@ -23,6 +23,7 @@ async fn a_missing_asset_is_not_found_and_never_the_index() {
     assert_eq!((status, problem["code"].as_str()), (StatusCode::NOT_FOUND, Some("not_found")));
 }
 
+#[tokio::test]
 async fn a_migration_may_wait_longer_than_any_statement_of_ours() {
     let app = TestApp::start().await;
     let options = app.app.pool().connect_options().as_ref().clone();

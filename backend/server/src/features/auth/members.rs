@@ -3,7 +3,7 @@
 use super::{credentials, organisations::require_manager};
 use crate::{
     db::{Author, Uow, audit},
-    http::{ApiError, Caller, Idempotency, List, ValidJson, idempotent},
+    http::{ApiError, Caller, Idempotency, List, ValidJson, idempotent, keyed},
     state::App,
 };
 use axum::{
@@ -74,12 +74,13 @@ pub(super) async fn put(
     ValidJson(body): ValidJson<PutOrganisationMember>,
 ) -> Result<(StatusCode, Json<OrganisationMember>), ApiError> {
     require_manager(app.pool(), organisation, caller.user()?).await?;
-    let view = idempotent(&app, key, &body, || async {
+    let author = keyed(Author::of(caller.actor()), key, &body)?;
+    let work = || async {
         let email = credentials::email_of("email", &body.email)?;
         if !["admin", "member"].contains(&body.role.as_str()) {
             return Err(ApiError::invalid("role", "must be `admin` or `member`"));
         }
-        let mut uow = app.store.begin(Author::of(caller.actor())).await?;
+        let mut uow = app.store.begin(author).await?;
         let user: Option<(Uuid, String)> = sqlx::query_as("select id, name from app_user where email = $1")
             .bind(&email)
             .fetch_optional(uow.conn())
@@ -88,9 +89,10 @@ pub(super) async fn put(
             return Err(ApiError::invalid("email", "nobody with this address has an account here"));
         };
         write(&mut uow, organisation, user_id, &body.role).await?;
-        uow.commit().await?;
-        Ok(OrganisationMember { user_id, email, name, role: body.role.clone() })
-    });
+        let member = OrganisationMember { user_id, email, name, role: body.role.clone() };
+        Ok(uow.commit_with(member).await?)
+    };
+    let view = idempotent(&app, author, work, |member: OrganisationMember| async { Ok(member) });
     Ok((StatusCode::CREATED, Json(view.await?)))
 }
 

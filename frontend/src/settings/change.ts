@@ -1,0 +1,24 @@
+import type { Autonomy, Project } from "../api/types";
+
+/** The fields of a project's settings, as they are typed. */
+export interface ProjectForm {
+  name?: string;
+  autonomy?: Autonomy;
+  threshold?: string;
+  test?: string;
+}
+
+export function formOf(project: Project): Required<ProjectForm> {
+  return { name: project.name, autonomy: project.autonomy, threshold: String(project.confidence_threshold), test: project.test_command ?? "" };
+}
+
+/** What of a draft differs from the project: only that is sent. */
+export function changeOf(project: Project, draft: ProjectForm): Partial<Pick<Project, "name" | "autonomy" | "confidence_threshold" | "test_command">> {
+  const now = formOf(project);
+  return {
+    ...(draft.name !== undefined && draft.name.trim() !== now.name ? { name: draft.name.trim() } : {}),
+    ...(draft.autonomy !== undefined && draft.autonomy !== now.autonomy ? { autonomy: draft.autonomy } : {}),
+    ...(draft.threshold !== undefined && Number(draft.threshold) !== project.confidence_threshold ? { confidence_threshold: Number(draft.threshold) } : {}),
+    ...(draft.test !== undefined && draft.test.trim() !== now.test ? { test_command: draft.test.trim() || null } : {}),
+  };
+}
