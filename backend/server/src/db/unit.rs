@@ -2,7 +2,7 @@
 
 use super::{
     Claim, Error, audit,
-    events::{Recorded, stored_event},
+    events::{self, Recorded, stored_event},
     storable_json,
     store::{Loaded, Store, compare_and_set, load},
 };
@@ -14,7 +14,7 @@ use syndarix_domain::{
     Timestamp,
     actor::Actor,
     envelope::Envelope,
-    ids::{CommandId, ProjectId},
+    ids::ProjectId,
     machine::{Machine, Rejection},
 };
 use syndarix_jobs::{Lease, LeaseLost, NewJob, NewTimer};
@@ -288,8 +288,8 @@ impl Uow {
         self.hold_lease().await?;
         let entries = self.entries();
         audit::write(&mut self.tx, &entries).await?;
-        number(&mut self.tx, &mut self.pending).await?;
-        insert(&mut self.tx, &self.pending, self.author.claim.map(|claim| claim.id)).await?;
+        events::number(&mut self.tx, &mut self.pending).await?;
+        events::insert(&mut self.tx, &self.pending, self.author.claim.map(|claim| claim.id)).await?;
         self.tx.commit().await?;
         let envelopes: Vec<Envelope> = self.pending.iter().map(Recorded::envelope).collect();
         self.store.hub.committed(&envelopes);
@@ -343,59 +343,4 @@ fn severity(event_type: &str) -> audit::Severity {
         "approval.decided" | "pr.merged" | "cost.budget_changed" => audit::Severity::Critical,
         _ => audit::Severity::Info,
     }
-}
-
-/// Gives the events their dense numbers. The last statement but one of a transaction: it serialises the
-/// commits of a project, so nothing slow may come after it.
-async fn number(conn: &mut PgConnection, pending: &mut [Recorded]) -> Result<(), Error> {
-    let Some(project) = pending.first().map(|event| event.project_id) else { return Ok(()) };
-    if pending.iter().any(|event| event.project_id != project) {
-        return Err(Error::TwoProjects);
-    }
-    let count = i64::try_from(pending.len()).unwrap_or(i64::MAX);
-    let head: i64 =
-        sqlx::query_scalar("update project_log set head = head + $2 where project_id = $1 returning head")
-            .bind(project)
-            .bind(count)
-            .fetch_one(conn)
-            .await?;
-    for (event, seq) in pending.iter_mut().zip(head - count + 1..) {
-        event.seq = seq;
-    }
-    Ok(())
-}
-
-async fn insert(
-    conn: &mut PgConnection,
-    events: &[Recorded],
-    command: Option<CommandId>,
-) -> Result<(), Error> {
-    if events.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "insert into event (project_id, seq, id, kind, stream_id, version, type, data, actor, command_id, at)
-         select e.project_id, e.seq, e.id, e.kind, e.stream_id, e.version, e.type, e.data, e.actor, $11, e.at
-         from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::uuid[], $6::bigint[], $7::text[],
-                     $8::jsonb[], $9::jsonb[], $10::timestamptz[])
-              as e(project_id, seq, id, kind, stream_id, version, type, data, actor, at)",
-    )
-    .bind(column(events, |event| event.project_id))
-    .bind(column(events, |event| event.seq))
-    .bind(column(events, |event| event.id))
-    .bind(column(events, |event| event.kind.clone()))
-    .bind(column(events, |event| event.stream_id))
-    .bind(column(events, |event| event.version))
-    .bind(column(events, |event| event.event_type.clone()))
-    .bind(column(events, |event| event.data.clone()))
-    .bind(column(events, |event| event.actor))
-    .bind(column(events, |event| event.at))
-    .bind(command.map(|command| command.0))
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-fn column<T>(events: &[Recorded], field: impl Fn(&Recorded) -> T) -> Vec<T> {
-    events.iter().map(field).collect()
 }
