@@ -41,7 +41,7 @@ async fn a_base_branch_that_cannot_be_one_or_is_not_there_is_refused() {
 }
 
 #[tokio::test]
-async fn a_storys_change_goes_to_the_default_branch_only() {
+async fn a_change_of_a_story_goes_to_the_default_branch_only() {
     let desk = Desk::open().await;
     commit(&desk.app, desk.project_id(), "release", "notes.md", "1\n").await;
     commit(&desk.app, desk.project_id(), "feature", "export.csv", "a;b\n").await;
