@@ -964,7 +964,8 @@ export interface paths {
         delete?: never;
         options?: never;
         head?: never;
-        patch?: never;
+        /** @description While it is planned. An open question about it is superseded: it was about the sprint as it was. */
+        patch: operations["change_sprint"];
         trace?: never;
     };
     "/api/v1/projects/{project_id}/sprints/{sprint_id}/cancel": {
@@ -1456,6 +1457,11 @@ export interface components {
             story_id?: string | null;
             /** @description What a human needs to know. */
             summary: string;
+            /**
+             * Format: uuid
+             * @description The question that took the place of this one, which is superseded.
+             */
+            superseded_by?: string | null;
             /** @description One line. */
             title: string;
         };
@@ -1577,7 +1583,7 @@ export interface components {
             simulated_micro_usd: number;
             /**
              * Format: int64
-             * @description People are warned here.
+             * @description People are told at 80, 90 and 100 % of this.
              */
             soft_limit_micro_usd?: number | null;
             /**
@@ -1622,6 +1628,23 @@ export interface components {
             name?: string | null;
             /** @description At most 500 characters; null for none. */
             test_command?: string | null;
+        };
+        /** @description What to change; what is left out stays. */
+        ChangeSprint: {
+            /**
+             * Format: date
+             * @description Its last day.
+             */
+            ends_on?: string | null;
+            /** @description What it is for. */
+            goal?: string | null;
+            /** @description A short name. */
+            name?: string | null;
+            /**
+             * Format: date
+             * @description Its first day.
+             */
+            starts_on?: string | null;
         };
         /** @description A remark. */
         Comment: {
@@ -1951,7 +1974,7 @@ export interface components {
         };
         /** @description The inbox. */
         Inbox: {
-            /** @description The questions, newest first. */
+            /** @description The questions: open ones first, in the order in which they lapse; then those that are over, the newest first. */
             items: components["schemas"]["Approval"][];
             /** @description Where the next page begins; null on the last. */
             next_cursor?: string | null;
@@ -2450,6 +2473,11 @@ export interface components {
                 story_id?: string | null;
                 /** @description What a human needs to know. */
                 summary: string;
+                /**
+                 * Format: uuid
+                 * @description The question that took the place of this one, which is superseded.
+                 */
+                superseded_by?: string | null;
                 /** @description One line. */
                 title: string;
             }[];
@@ -2870,7 +2898,7 @@ export interface components {
                 name: string;
                 /**
                  * Format: int64
-                 * @description Points of those that are done: its velocity.
+                 * @description Points of those that are done: once it is done, its velocity as its last event recorded it.
                  */
                 points_done: number;
                 /**
@@ -3700,7 +3728,7 @@ export interface components {
             hard_limit_micro_usd: number | null;
             /**
              * Format: int64
-             * @description People are warned here.
+             * @description People are told at 80, 90 and 100 % of this.
              */
             soft_limit_micro_usd?: number | null;
         };
@@ -3742,7 +3770,7 @@ export interface components {
             name: string;
             /**
              * Format: int64
-             * @description Points of those that are done: its velocity.
+             * @description Points of those that are done: once it is done, its velocity as its last event recorded it.
              */
             points_done: number;
             /**
@@ -7319,6 +7347,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `no_repository`; the story has another pull request, or is not in implementation */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -7327,6 +7356,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description a branch is not there, or cannot be one */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -7903,6 +7933,65 @@ export interface operations {
             };
         };
     };
+    change_sprint: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project_id: string;
+                sprint_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChangeSprint"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sprint"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     cancel_sprint: {
         parameters: {
             query?: never;
@@ -8215,7 +8304,7 @@ export interface operations {
     show_story: {
         parameters: {
             query?: {
-                /** @description The story as it was after this version. */
+                /** @description The story as it was after this version: with the agent, the pull request and the costs of that moment. */
                 version?: number;
             };
             header?: never;
