@@ -1,6 +1,6 @@
 import { Link } from "@tanstack/react-router";
 import { clsx } from "clsx";
-import { CircleCheck, CircleSlash, MessageSquareDiff, Square } from "lucide-react";
+import { CircleCheck, CircleSlash, MessageSquareDiff } from "lucide-react";
 import type { Ref } from "react";
 import type { ApprovalDetail } from "../api/types";
 import type { Remark } from "../diff/comments";
@@ -81,7 +81,7 @@ export function Criteria({ criteria, narrow }: { criteria: string[]; narrow: boo
       <ul className="mt-1 grid gap-x-6 gap-y-1 xl:grid-cols-2">
         {criteria.map((text) => (
           <li key={text} className="flex items-start gap-2 text-xs">
-            <Square size={12} aria-hidden="true" className="mt-0.5 shrink-0 text-faint" />
+            <span aria-hidden="true" className="mt-2 size-1 shrink-0 rounded-full bg-faint" />
             <Prose text={text} />
           </li>
         ))}

@@ -167,6 +167,7 @@ async fn show_sprint(
 
 /// What to change; what is left out stays.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ChangeSprint {
     /// A short name.
     pub name: Option<String>,
