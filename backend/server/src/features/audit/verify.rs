@@ -268,12 +268,14 @@ struct BadView {
     params(("project_id" = Uuid, Path)),
     responses(
         (status = 200, description = "What was found; `ok` says whether the chain is whole", body = Verdict),
+        (status = 403, description = "Agents do not check the record of what they did"),
         (status = 404, description = "No such project here"),
     ))]
 pub(super) async fn verify_audit(
     State(app): State<App>,
     scope: ProjectScope<View>,
 ) -> Result<Json<Verdict>, ApiError> {
+    scope.caller().user()?;
     let report = verify_chain(app.pool(), scope.project().0).await.map_err(Error::from)?;
     note(app.pool(), &report, app.clock().now()).await?;
     let first_bad = report.first_bad.map(|bad| BadView { position: bad.position, reason: bad.reason });
