@@ -47,7 +47,7 @@ const cases = {
     await until(async () => (await page.title()).includes(`#${story.number} ${story.title}`), "the story has no title");
     const nav = page.getByRole("navigation", { name: "Main navigation" });
     check((await nav.locator('[aria-current="page"]').innerText()) === "Board", "the story's section is not marked");
-    check((await page.evaluate(() => document.activeElement?.id)) === "content", "the focus stayed on the page that is gone");
+    await until(() => page.evaluate(() => document.activeElement?.id === "content"), "the focus stayed on the page that is gone");
     await page.getByRole("status").filter({ hasText: story.title }).first().waitFor({ state: "attached" });
     await page.getByRole("link", { name: "Open the approval" }).click();
     await page.waitForURL("**/approvals/**");

@@ -110,14 +110,18 @@ function SignedIn() {
  * is gone. Where the page itself took the focus, it keeps it.
  */
 function useArrival(main: RefObject<HTMLElement | null>) {
+  const router = useRouter();
   const { pathname } = useLocation();
   const before = useRef(pathname);
   useEffect(() => {
     if (before.current === pathname) return;
     before.current = pathname;
     main.current?.scrollTo(0, 0);
-    if (!main.current?.contains(document.activeElement)) main.current?.focus({ preventScroll: true });
   }, [pathname, main]);
+  // The address is new before the page is: only when that is drawn, the link that was followed is gone.
+  useEffect(() => router.subscribe("onRendered", ({ pathChanged }) => {
+    if (pathChanged && !main.current?.contains(document.activeElement)) main.current?.focus({ preventScroll: true });
+  }), [router, main]);
 }
 
 function useChords() {
