@@ -15,7 +15,8 @@ use std::{
 };
 use syndarix::db::{Author, Store, retry_conflicts};
 use syndarix_domain::{
-    ids::{ProjectId, StoryId},
+    ids::{ProjectId, SprintId, StoryId},
+    sprint::{self, Sprint},
     story::{Command, New, Story},
 };
 use syndarix_jobs::{
@@ -32,7 +33,8 @@ const PROJECTS: usize = 8;
 /// Jobs in one transaction of the producer.
 const BATCH: usize = 500;
 
-/// Moves stories back and forth: each transition writes its event, its state row and its audit entry.
+/// Moves stories into a sprint of their own and out again: the events, state rows and audit entries of both machines are
+/// one commit, and count as one transition.
 pub(crate) async fn transitions(
     store: &Store,
     postmaster: u32,
@@ -73,10 +75,11 @@ async fn move_about(
     until: Instant,
 ) -> Result<Vec<Duration>, Failure> {
     let mut samples = Vec::new();
+    let own = own_sprint(store, project).await?;
     let mut sprint = None;
     while Instant::now() < until {
         let begun = Instant::now();
-        sprint = if sprint.is_none() { Some(Uuid::nil().into()) } else { None };
+        sprint = if sprint.is_none() { Some(own) } else { None };
         retry_conflicts(|| async {
             let mut uow = store.begin(Author::system()).await?;
             uow.execute::<Story>(project, id, &Command::MoveToSprint { sprint }).await?;
@@ -123,6 +126,16 @@ async fn story(store: &Store, project: ProjectId, number: i64) -> Result<StoryId
         sprint: None,
     };
     uow.create::<Story>(project, id, &Command::Create(new)).await?;
+    uow.commit().await?;
+    Ok(id)
+}
+
+async fn own_sprint(store: &Store, project: ProjectId) -> Result<SprintId, Failure> {
+    let id = SprintId(store.new_id());
+    let mut uow = store.begin(Author::system()).await?;
+    let (name, goal) = ("A sprint".to_owned(), String::new());
+    let new = sprint::New { id, project, name, goal, starts_on: None, ends_on: None };
+    uow.create::<Sprint>(project, id, &sprint::Command::Create(new)).await?;
     uow.commit().await?;
     Ok(id)
 }
