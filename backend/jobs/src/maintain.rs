@@ -89,7 +89,7 @@ async fn tick(shared: &Shared, due: &mut Due) -> Result<(), sqlx::Error> {
         woken.extend(fired.queues);
     }
     if due.rescue.is_due() {
-        woken.extend(rescue::rescue(conn, shared.config.rescue()).await?.queues);
+        woken.extend(rescue::rescue(conn, shared.config.rescue(), shared.config.holder()).await?.queues);
     }
     for queue in &woken {
         shared.wake.poke(queue);

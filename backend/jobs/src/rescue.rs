@@ -1,7 +1,9 @@
 //! Taking jobs over from workers that are gone.
 //!
-//! Two detectors. A free advisory lock beside a stale heartbeat says at once that the process died. A lease that
-//! ran out says it for networks that died without a word, and for claims whose worker never learnt of them.
+//! Three detectors. A free advisory lock beside a stale heartbeat says at once that the process died. A place that only
+//! one process at a time can hold says it of those that held it before, also when the server has restarted and forgotten
+//! the locks. A lease that ran out says it for networks that died without a word, and for claims whose worker never
+//! learnt of them.
 //!
 //! Nobody knows which of a dead worker's jobs killed it, if any did. So no single loss says anything about a job: the
 //! first rescue is ready at once, and those that follow without an end in between wait longer and longer, each for a
@@ -59,8 +61,21 @@ struct Lost {
     cancel_requested: bool,
 }
 
+/// A place, and who holds it now.
+#[derive(Clone, Copy, Debug)]
+pub struct Holder<'a> {
+    /// The worker that asks.
+    pub incarnation: Uuid,
+    /// What only one process at a time can hold.
+    pub place: &'a str,
+}
+
 /// Makes the jobs of dead workers ready again. Any worker may do it at any time; one does it at a time.
-pub async fn rescue(conn: &mut PgConnection, limits: Rescue) -> Result<Rescued, sqlx::Error> {
+pub async fn rescue(
+    conn: &mut PgConnection,
+    limits: Rescue,
+    holder: Option<Holder<'_>>,
+) -> Result<Rescued, sqlx::Error> {
     let mut transaction = conn.begin().await?;
     let mine: bool = sqlx::query_scalar("select pg_try_advisory_xact_lock($1)")
         .bind(RESCUE_LOCK)
@@ -69,7 +84,10 @@ pub async fn rescue(conn: &mut PgConnection, limits: Rescue) -> Result<Rescued, 
     if !mine {
         return Ok(Rescued::default());
     }
-    let dead = dead_workers(&mut transaction, limits.stale_after).await?;
+    let mut dead = dead_workers(&mut transaction, limits.stale_after).await?;
+    if let Some(holder) = holder {
+        dead.extend(earlier_holders(&mut transaction, holder).await?);
+    }
     let lost = lost_jobs(&mut transaction, &dead).await?;
     let rescued = take_over(&mut transaction, lost, limits).await?;
     transaction.commit().await?;
@@ -87,6 +105,17 @@ async fn dead_workers(conn: &mut PgConnection, stale_after: Duration) -> Result<
          select incarnation from stale where pg_try_advisory_xact_lock(lock_key)",
     )
     .bind(stale_after.as_secs_f64())
+    .fetch_all(conn)
+    .await
+}
+
+async fn earlier_holders(conn: &mut PgConnection, now: Holder<'_>) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select incarnation from worker
+          where place = $1 and incarnation <> $2 and exists (select from job where owner = incarnation)",
+    )
+    .bind(now.place)
+    .bind(now.incarnation)
     .fetch_all(conn)
     .await
 }

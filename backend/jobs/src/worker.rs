@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::outage::STATEMENT_LIMIT;
 use crate::settle::Settlement;
-use crate::{Lease, Registry, Rescue, Wake, beat, fetch, maintain};
+use crate::{Holder, Lease, Registry, Rescue, Wake, beat, fetch, maintain};
 
 /// Between cancelling what still runs and taking it back: time for a handler that listens.
 const CANCEL_TO_HAND_BACK: Duration = Duration::from_secs(1);
@@ -91,6 +91,8 @@ pub struct WorkerConfig {
     pub incarnation: Uuid,
     /// What to work on.
     pub queues: Vec<QueueConfig>,
+    /// What only one process at a time can hold, and this one does: its predecessors' jobs are taken over at once.
+    pub place: Option<String>,
     /// How long a silent worker keeps its jobs.
     pub lease: Duration,
     /// Between two heartbeats.
@@ -124,6 +126,7 @@ impl WorkerConfig {
             name: name.into(),
             incarnation,
             queues,
+            place: None,
             lease: Duration::from_secs(15),
             heartbeat: Duration::from_secs(2),
             stale_after: Duration::from_secs(4),
@@ -155,6 +158,10 @@ impl WorkerConfig {
 
     pub(crate) fn rescue(&self) -> Rescue {
         Rescue { stale_after: self.stale_after, max_rescues: self.max_rescues, backoff: self.rescue_backoff }
+    }
+
+    pub(crate) fn holder(&self) -> Option<Holder<'_>> {
+        self.place.as_deref().map(|place| Holder { incarnation: self.incarnation, place })
     }
 
     /// The advisory lock that says "this process lives".

@@ -12,7 +12,10 @@ use syndarix_jobs::{
 };
 use uuid::Uuid;
 
-const SCHEMA: &str = include_str!("../../../../migrations/20261120000200_jobs.sql");
+const SCHEMA: [&str; 2] = [
+    include_str!("../../../../migrations/20261120000200_jobs.sql"),
+    include_str!("../../../../migrations/20261128000600_worker_place.sql"),
+];
 
 /// Longest a test waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -44,7 +47,9 @@ where
         admin(format!("create database {name}")).await;
         let options = server().database(&name);
         let pool = PgPoolOptions::new().max_connections(12).connect_with(options).await.unwrap();
-        pool.execute(sqlx::raw_sql(SCHEMA)).await.unwrap();
+        for part in SCHEMA {
+            pool.execute(sqlx::raw_sql(part)).await.unwrap();
+        }
         pool.execute(EFFECTS).await.unwrap();
         let result = runtime.spawn(test(pool)).await;
         admin(format!("drop database {name} with (force)")).await;

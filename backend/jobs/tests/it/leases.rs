@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::{Acquire, PgPool};
-use syndarix_jobs::{Backoff, Lease, LeaseLost, Rescue, Rescued, WorkerConfig, rescue};
+use syndarix_jobs::{Backoff, Holder, Lease, LeaseLost, Rescue, Rescued, WorkerConfig, rescue};
 
 use crate::harness::{claim, count, done, enqueue, expire, id, job, on_database};
 
@@ -12,7 +12,7 @@ const RESCUE: Rescue = Rescue { stale_after: Duration::from_secs(4), max_rescues
 
 async fn take_over(pool: &PgPool, from: uuid::Uuid) {
     expire(pool, from).await;
-    let rescued = rescue(&mut pool.acquire().await.unwrap(), RESCUE).await.unwrap();
+    let rescued = rescue(&mut pool.acquire().await.unwrap(), RESCUE, None).await.unwrap();
     assert_eq!(rescued.revived, 1);
 }
 
@@ -97,7 +97,7 @@ fn a_held_lease_cannot_be_taken_over_until_its_transaction_ends() {
         expire(&pool, owner).await;
         let mut transaction = pool.begin().await.unwrap();
         lease.hold(&mut transaction).await.unwrap();
-        let rescued = rescue(&mut pool.acquire().await.unwrap(), RESCUE).await.unwrap();
+        let rescued = rescue(&mut pool.acquire().await.unwrap(), RESCUE, None).await.unwrap();
         assert_eq!(rescued.revived, 0);
         lease.complete(&mut transaction).await.unwrap();
         transaction.commit().await.unwrap();
@@ -114,7 +114,7 @@ fn a_job_that_keeps_losing_its_worker_is_buried_with_its_history() {
             let owner = id();
             assert_eq!(claim(&pool, owner, 1).await.len(), 1);
             expire(&pool, owner).await;
-            rescue(&mut pool.acquire().await.unwrap(), limits).await.unwrap();
+            rescue(&mut pool.acquire().await.unwrap(), limits, None).await.unwrap();
         }
         let mut conn = pool.acquire().await.unwrap();
         let dead = syndarix_jobs::list_dead(&mut conn, &syndarix_jobs::Filter::default()).await.unwrap();
@@ -128,7 +128,7 @@ async fn lose_worker(pool: &PgPool, limits: Rescue) -> Rescued {
     let owner = id();
     assert_eq!(claim(pool, owner, 1).await.len(), 1);
     expire(pool, owner).await;
-    rescue(&mut pool.acquire().await.unwrap(), limits).await.unwrap()
+    rescue(&mut pool.acquire().await.unwrap(), limits, None).await.unwrap()
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn a_lease_from_before_the_burial_does_not_match_the_life_after_it() {
         let (_, old) = claim(&pool, owner, 1).await.remove(0);
         expire(&pool, owner).await;
         let mut conn = pool.acquire().await.unwrap();
-        assert_eq!(rescue(&mut conn, Rescue { max_rescues: 0, ..RESCUE }).await.unwrap().buried, 1);
+        assert_eq!(rescue(&mut conn, Rescue { max_rescues: 0, ..RESCUE }, None).await.unwrap().buried, 1);
         syndarix_jobs::redrive(&mut conn, buried).await.unwrap();
         let (_, new) = claim(&pool, id(), 1).await.remove(0);
         assert!(new.fence > old.fence);
@@ -204,9 +204,35 @@ fn a_free_lock_beside_a_stale_heartbeat_is_a_dead_worker() {
         let mut holder = pool.acquire().await.unwrap();
         sqlx::query("select pg_advisory_lock(4711)").execute(&mut *holder).await.unwrap();
         let mut conn = pool.acquire().await.unwrap();
-        assert_eq!(rescue(&mut conn, RESCUE).await.unwrap().revived, 0, "the lock is held: it lives");
+        assert_eq!(rescue(&mut conn, RESCUE, None).await.unwrap().revived, 0, "the lock is held: it lives");
         sqlx::query("select pg_advisory_unlock(4711)").execute(&mut *holder).await.unwrap();
-        assert_eq!(rescue(&mut conn, RESCUE).await.unwrap().revived, 1);
+        assert_eq!(rescue(&mut conn, RESCUE, None).await.unwrap().revived, 1);
+    });
+}
+
+#[test]
+fn whoever_holds_a_place_takes_over_from_those_that_held_it_before_and_from_nobody_else() {
+    on_database(|pool| async move {
+        silent_worker(&pool, "update worker set lock_taken_at = 'epoch', last_seen = now(), place = 'here'")
+            .await;
+        let mut conn = pool.acquire().await.unwrap();
+        let me = id();
+        assert_eq!(rescue(&mut conn, RESCUE, None).await.unwrap().revived, 0);
+        let elsewhere = Holder { incarnation: me, place: "elsewhere" };
+        assert_eq!(rescue(&mut conn, RESCUE, Some(elsewhere)).await.unwrap().revived, 0);
+        let here = Holder { incarnation: me, place: "here" };
+        assert_eq!(rescue(&mut conn, RESCUE, Some(here)).await.unwrap().revived, 1);
+        assert_eq!(claim(&pool, me, 1).await.len(), 1);
+        sqlx::query("insert into worker (incarnation, name, lock_key, place) values ($1, 'w', 4712, 'here')")
+            .bind(me)
+            .execute(&mut *conn)
+            .await
+            .unwrap();
+        assert_eq!(
+            rescue(&mut conn, RESCUE, Some(here)).await.unwrap().revived,
+            0,
+            "its own jobs are its own"
+        );
     });
 }
 
@@ -216,8 +242,8 @@ fn a_free_lock_proves_nothing_after_a_restart_of_the_server() {
         silent_worker(&pool, "update worker set lock_taken_at = pg_postmaster_start_time() - interval '1 s'")
             .await;
         let mut conn = pool.acquire().await.unwrap();
-        assert_eq!(rescue(&mut conn, RESCUE).await.unwrap().revived, 0);
+        assert_eq!(rescue(&mut conn, RESCUE, None).await.unwrap().revived, 0);
         sqlx::query("update job set lease_until = now() - interval '1 s'").execute(&pool).await.unwrap();
-        assert_eq!(rescue(&mut conn, RESCUE).await.unwrap().revived, 1, "its lease still runs out");
+        assert_eq!(rescue(&mut conn, RESCUE, None).await.unwrap().revived, 1, "its lease still runs out");
     });
 }

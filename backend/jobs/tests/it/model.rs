@@ -186,7 +186,7 @@ impl Model {
         expire(pool, Uuid::from_u128(gone)).await;
         let backoff = Backoff { base: Duration::ZERO, cap: Duration::ZERO };
         let limits = Rescue { stale_after: Duration::from_secs(60), max_rescues: MAX_RESCUES, backoff };
-        rescue(&mut pool.acquire().await.unwrap(), limits).await.unwrap();
+        rescue(&mut pool.acquire().await.unwrap(), limits, None).await.unwrap();
         for entry in self.jobs.values_mut() {
             entry.state = match entry.state {
                 State::Running { worker, cancelled: true, .. } if worker == gone => State::Cancelled,

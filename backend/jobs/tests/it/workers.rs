@@ -400,7 +400,7 @@ fn a_worker_whose_lock_was_cut_off_stops_its_jobs_before_a_peer_may_take_them() 
             .unwrap();
         let started = Instant::now();
         while count(&pool, "select count(*) from job where owner is not null").await == 1 {
-            rescue(&mut pool.acquire().await.unwrap(), limits).await.unwrap();
+            rescue(&mut pool.acquire().await.unwrap(), limits, None).await.unwrap();
             assert!(started.elapsed() < Duration::from_secs(20), "waited in vain");
         }
         assert!(!runs.load(Ordering::SeqCst), "it runs here, and a peer may run it, too");

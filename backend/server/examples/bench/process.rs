@@ -4,7 +4,7 @@ use crate::{
     Failure,
     figures::{Figures, percentile},
 };
-use reqwest::Client;
+use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use std::{
     net::TcpListener,
@@ -18,6 +18,8 @@ use tokio::task::JoinSet;
 const CLIENTS: usize = 16;
 /// Agent instances whose memory is measured.
 const AGENTS: usize = 200;
+/// More than that and the default team.
+const AGENT_LIMIT: usize = 1_000;
 /// `serve` must answer within this long.
 const START_LIMIT: Duration = Duration::from_secs(90);
 
@@ -108,12 +110,17 @@ impl User {
         format!("/api/v1/projects/{}{rest}", self.project)
     }
 
+    /// POST with a body, GET without one.
     async fn send(&self, path: &str, body: Option<Value>) -> Result<Value, Failure> {
-        let url = format!("{}{path}", self.address);
-        let request = match &body {
-            Some(body) => self.http.post(url).json(body),
-            None => self.http.get(url),
-        };
+        let method = if body.is_some() { Method::POST } else { Method::GET };
+        self.call(method, path, body).await
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, Failure> {
+        let mut request = self.http.request(method, format!("{}{path}", self.address));
+        if let Some(body) = &body {
+            request = request.json(body);
+        }
         let response = request.bearer_auth(&self.token).send().await?;
         let status = response.status();
         let value = response.json().await?;
@@ -131,10 +138,10 @@ async fn register(address: &str) -> Result<User, Failure> {
     let me = user.send("/api/v1/me", None).await?;
     let project = json!({
         "organisation_id": me["organisations"][0]["id"], "name": "bench", "repository": { "source": "empty" },
-        "agent_limit": 1_000,
     });
     let project = user.send("/api/v1/projects", Some(project)).await?;
     project["id"].as_str().ok_or("no project")?.clone_into(&mut user.project);
+    user.call(Method::PATCH, &user.path(""), Some(json!({ "agent_limit": AGENT_LIMIT }))).await?;
     Ok(user)
 }
 

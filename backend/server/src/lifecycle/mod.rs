@@ -192,7 +192,7 @@ async fn assemble(
     features::events::spawn_hub(&app, &tasks, ending.clone());
     features::audit::spawn_sealer(&app, &tasks, ending.clone());
     tasks.spawn(answer_http(listener, http::router(app.clone()), ending.clone()));
-    let worker = (options.duty != Duty::Api).then(|| worker(&app, pool));
+    let worker = (options.duty != Duty::Api).then(|| worker(&app, pool, database.is_embedded()));
     tracing::info!(%address, %instance, "Syndarix is up");
     Ok(Assembled { app, address, worker, tasks, ending })
 }
@@ -234,7 +234,7 @@ fn gateway() -> Result<Gateway, StartError> {
     Ok(Gateway::new(http, prices, GatewayPolicy::default()))
 }
 
-fn worker(app: &App, pool: PgPool) -> WorkerHandle {
+fn worker(app: &App, pool: PgPool, runs_the_server: bool) -> WorkerHandle {
     let queues = vec![
         QueueConfig::new("agent", app.config.agent_concurrency),
         QueueConfig::new("git", GIT_CONCURRENCY),
@@ -243,7 +243,11 @@ fn worker(app: &App, pool: PgPool) -> WorkerHandle {
         QueueConfig::new("index", INDEX_CONCURRENCY),
         QueueConfig::new("default", DEFAULT_CONCURRENCY),
     ];
-    let config = WorkerConfig::new(format!("syndarix-{}", std::process::id()), app.instance, queues);
+    let config = WorkerConfig {
+        // The embedded server's lock file has one holder at a time, and so have its data.
+        place: runs_the_server.then(|| "beside the embedded server".to_owned()),
+        ..WorkerConfig::new(format!("syndarix-{}", std::process::id()), app.instance, queues)
+    };
     Worker::new(pool, features::jobs(app), config, app.wake.clone()).start()
 }
 
