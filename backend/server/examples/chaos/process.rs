@@ -274,8 +274,18 @@ pub(crate) async fn wait_ready(address: &str) -> Result<(), Failure> {
     }
 }
 
+/// Below what systems give out by themselves: while a killed process is away, nobody else gets its port.
+const PORTS: std::ops::Range<u16> = 15_000..30_000;
+
+/// A port of 127.0.0.1 that nobody listens on, and that stays ours over restarts.
 pub(crate) fn free_port() -> Result<u16, Failure> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    for _ in 0..100 {
+        let port = rand::random_range(PORTS);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err("no port is free".into())
 }
 
 /// Every group leads to the scripted endpoint.
