@@ -133,7 +133,8 @@ impl NewJob {
         self
     }
 
-    pub(crate) fn check(&self) -> Result<(), EnqueueError> {
+    /// Whether its payload is within the limit. Enqueueing checks it, too: this says so before anything else is done.
+    pub fn check(&self) -> Result<(), EnqueueError> {
         let bytes = self.payload.to_string().len();
         if bytes > MAX_PAYLOAD_BYTES {
             return Err(EnqueueError::PayloadTooLarge { kind: self.kind.clone(), bytes });

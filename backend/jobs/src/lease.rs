@@ -49,6 +49,28 @@ impl Lease {
         self.lost_unless(!finished.is_empty())
     }
 
+    /// As [`Self::hold`], for many at once: the ids of the jobs whose leases are held.
+    pub async fn hold_all(conn: &mut PgConnection, leases: &[Self]) -> Result<Vec<i64>, sqlx::Error> {
+        let held: Vec<i64> = sqlx::query_scalar(
+            "select id from job join unnest($1::bigint[], $2::bigint[]) as mine (job, fence)
+                 on job.id = mine.job and job.fence = mine.fence
+              where owner is not null order by id for update of job",
+        )
+        .bind(leases.iter().map(|lease| lease.job).collect::<Vec<_>>())
+        .bind(leases.iter().map(|lease| lease.fence).collect::<Vec<_>>())
+        .fetch_all(conn)
+        .await?;
+        (held.len()..leases.len()).for_each(|_| crate::telemetry::lease_lost());
+        Ok(held)
+    }
+
+    /// As [`Self::complete`], for many at once: the ids of the jobs that are finished now.
+    pub async fn complete_all(conn: &mut PgConnection, leases: &[Self]) -> Result<Vec<i64>, sqlx::Error> {
+        let finished = crate::settle::finish_leased(conn, leases).await?;
+        (finished.len()..leases.len()).for_each(|_| crate::telemetry::lease_lost());
+        Ok(finished)
+    }
+
     fn lost_unless(&self, held: bool) -> Result<(), LeaseLost> {
         if held {
             return Ok(());

@@ -4,7 +4,7 @@ use crate::{
     Failure,
     figures::{Figures, cpu_seconds, percentile},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 use std::{
     sync::{
@@ -27,45 +27,110 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// Stories moved at the same time.
-const STREAMS: usize = 32;
+const STORIES: usize = 32;
+/// Streams in flight where the rate of transitions is measured.
+const STREAMS: usize = 256;
 /// Projects that they are spread over: the log's head serialises the commits of one.
 const PROJECTS: usize = 8;
 /// Jobs in one transaction of the producer.
 const BATCH: usize = 500;
 
+/// How long each figure is taken, and of whose CPU seconds.
+#[derive(Clone, Copy)]
+pub(crate) struct Measured {
+    pub(crate) postmaster: u32,
+    pub(crate) span: Duration,
+}
+
+/// Moves of single streams: many in flight, and one at a time.
+pub(crate) async fn streams(store: &Store, by: Measured, figures: &mut Figures) -> Result<(), Failure> {
+    for (name, streams) in [("transitions, 256 streams", STREAMS), ("transitions, one stream", 1)] {
+        let mut sprints = Vec::new();
+        let projects = PROJECTS.min(streams);
+        for _ in 0..projects {
+            let project = project(store).await?;
+            for _ in 0..streams / projects {
+                sprints.push((project, own_sprint(store, project).await?));
+            }
+        }
+        let tasks = sprints.into_iter().map(|(project, sprint)| {
+            let store = store.clone();
+            move |until| async move { rename(&store, project, sprint, until).await }
+        });
+        let settings = json!({ "streams": streams, "projects": projects, "fsync": "on", "synchronous_commit": "on", "audit": "on" });
+        rate(name, tasks, by, figures, &settings).await?;
+    }
+    Ok(())
+}
+
 /// Moves stories into a sprint of their own and out again: the events, state rows and audit entries of both machines are
 /// one commit, and count as one transition.
-pub(crate) async fn transitions(
-    store: &Store,
-    postmaster: u32,
-    span: Duration,
-    figures: &mut Figures,
-) -> Result<(), Failure> {
+pub(crate) async fn stories(store: &Store, by: Measured, figures: &mut Figures) -> Result<(), Failure> {
     let mut stories = Vec::new();
     for _ in 0..PROJECTS {
         let project = project(store).await?;
-        for number in 0..STREAMS / PROJECTS {
+        for number in 0..STORIES / PROJECTS {
             stories.push((project, story(store, project, i64::try_from(number)?).await?));
         }
     }
-    let (cpu, begun) = (cpu_seconds(postmaster), Instant::now());
-    let mut tasks = JoinSet::new();
-    for (project, id) in stories {
+    let tasks = stories.into_iter().map(|(project, id)| {
         let store = store.clone();
-        tasks.spawn(async move { move_about(&store, project, id, begun + span).await });
+        move |until| async move { move_about(&store, project, id, until).await }
+    });
+    let settings = json!({ "streams": STORIES, "projects": PROJECTS, "fsync": "on", "synchronous_commit": "on", "audit": "on" });
+    rate("story transitions", tasks, by, figures, &settings).await
+}
+
+/// Runs the tasks side by side until the time is over: their rate, median and 99th percentile.
+async fn rate<F, Fut>(
+    name: &str,
+    tasks: impl IntoIterator<Item = F>,
+    by: Measured,
+    figures: &mut Figures,
+    settings: &Value,
+) -> Result<(), Failure>
+where
+    F: FnOnce(Instant) -> Fut,
+    Fut: Future<Output = Result<Vec<Duration>, Failure>> + Send + 'static,
+{
+    let (cpu, begun) = (cpu_seconds(by.postmaster), Instant::now());
+    let mut running = JoinSet::new();
+    for task in tasks {
+        running.spawn(task(begun + by.span));
     }
     let mut samples: Vec<Duration> = Vec::new();
-    while let Some(moved) = tasks.join_next().await {
+    while let Some(moved) = running.join_next().await {
         samples.extend(moved??);
     }
-    let (wall, cpu) = (begun.elapsed().as_secs_f64(), cpu_seconds(postmaster) - cpu);
+    let (wall, cpu) = (begun.elapsed().as_secs_f64(), cpu_seconds(by.postmaster) - cpu);
     samples.sort_unstable();
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let count = samples.len() as f64;
-    let settings = json!({ "streams": STREAMS, "projects": PROJECTS, "fsync": "on", "synchronous_commit": "on", "audit": "on" });
-    figures.add("story transitions", (count / wall, "per second"), Some(count / cpu), &settings)?;
-    figures.add("story transition, median", (percentile(&samples, 0.5), "ms"), None, &settings)?;
-    figures.add("story transition, p99", (percentile(&samples, 0.99), "ms"), None, &settings)
+    figures.add(name, (count / wall, "per second"), Some(count / cpu), settings)?;
+    figures.add(&format!("{name}, median"), (percentile(&samples, 0.5), "ms"), None, settings)?;
+    figures.add(&format!("{name}, p99"), (percentile(&samples, 0.99), "ms"), None, settings)
+}
+
+async fn rename(
+    store: &Store,
+    project: ProjectId,
+    id: SprintId,
+    until: Instant,
+) -> Result<Vec<Duration>, Failure> {
+    let mut samples = Vec::new();
+    while Instant::now() < until {
+        let begun = Instant::now();
+        let (name, goal) = (format!("Sprint {}", samples.len()), "To be measured".to_owned());
+        let edit = sprint::Command::Edit { name, goal, starts_on: None, ends_on: None };
+        retry_conflicts(|| async {
+            let mut uow = store.begin(Author::system()).await?;
+            uow.execute::<Sprint>(project, id, &edit).await?;
+            uow.commit().await
+        })
+        .await?;
+        samples.push(begun.elapsed());
+    }
+    Ok(samples)
 }
 
 async fn move_about(
@@ -141,12 +206,7 @@ async fn own_sprint(store: &Store, project: ProjectId) -> Result<SprintId, Failu
 }
 
 /// Enqueues and runs jobs that do nothing: what the queue itself costs.
-pub(crate) async fn jobs(
-    pool: &PgPool,
-    postmaster: u32,
-    span: Duration,
-    figures: &mut Figures,
-) -> Result<(), Failure> {
+pub(crate) async fn jobs(pool: &PgPool, by: Measured, figures: &mut Figures) -> Result<(), Failure> {
     let done = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&done);
     let registry = Registry::new().with("bench.nothing", move |_: Job, _: Lease, _: CancellationToken| {
@@ -157,10 +217,10 @@ pub(crate) async fn jobs(
     let config =
         WorkerConfig::new("bench", Uuid::from_u128(rand::random()), vec![QueueConfig::new("bench", 200)]);
     let worker = Worker::new(pool.clone(), registry, config, wake.clone()).start();
-    let (cpu, begun) = (cpu_seconds(postmaster), Instant::now());
+    let (cpu, begun) = (cpu_seconds(by.postmaster), Instant::now());
     let batch: Vec<NewJob> = (0..BATCH).map(|_| NewJob::new("bench", "bench.nothing", json!({}))).collect();
     let mut enqueued = 0_u64;
-    while begun.elapsed() < span {
+    while begun.elapsed() < by.span {
         // A short backlog, as a busy system has it: the rate is that of the slower side.
         if enqueued - done.load(Ordering::Relaxed) > 4_000 {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -175,7 +235,7 @@ pub(crate) async fn jobs(
     while done.load(Ordering::Relaxed) < enqueued {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    let (wall, cpu) = (begun.elapsed().as_secs_f64(), cpu_seconds(postmaster) - cpu);
+    let (wall, cpu) = (begun.elapsed().as_secs_f64(), cpu_seconds(by.postmaster) - cpu);
     worker.shutdown(Duration::from_secs(10)).await;
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let count = enqueued as f64;

@@ -31,6 +31,9 @@ struct Arguments {
     /// Seconds for each rate.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
+    /// Only transitions and jobs.
+    #[arg(long)]
+    engine: bool,
 }
 
 #[tokio::main]
@@ -48,11 +51,16 @@ async fn main() -> Result<(), Failure> {
     let pool = db::connect(postgres.url().parse()?, 64);
     db::migrate(&pool).await?;
     let store = Store::new(pool.clone(), Clock::default(), Hub::default(), Wake::new());
-    engine::transitions(&store, postgres.pid(), span, &mut figures).await?;
-    engine::jobs(&pool, postgres.pid(), span, &mut figures).await?;
+    let by = engine::Measured { postmaster: postgres.pid(), span };
+    engine::streams(&store, by, &mut figures).await?;
+    engine::stories(&store, by, &mut figures).await?;
+    engine::jobs(&pool, by, &mut figures).await?;
     pool.close().await;
     postgres.stop().await?;
 
+    if arguments.engine {
+        return figures.finish();
+    }
     process::serve(&arguments.binary, &folder.path().join("serve"), span, &mut figures).await?;
     figures.finish()
 }

@@ -3,7 +3,6 @@
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use sqlx::PgConnection;
 use syndarix_domain::{Timestamp, actor::Actor, audit::commitment, ids::ProjectId};
 use uuid::Uuid;
 
@@ -49,7 +48,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Info => "info",
             Self::Warning => "warning",
@@ -74,53 +73,39 @@ struct Header<'a> {
     payload: String,
 }
 
-/// Writes entries, in order.
-pub async fn write(conn: &mut PgConnection, entries: &[Entry]) -> Result<(), sqlx::Error> {
-    for entry in entries {
-        insert(conn, entry).await?;
-    }
-    Ok(())
+/// An entry as it is stored.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) entry: Entry,
+    pub(super) chain: Uuid,
+    pub(super) header: Vec<u8>,
+    pub(super) payload: Vec<u8>,
+    pub(super) salt: [u8; 32],
 }
 
-async fn insert(conn: &mut PgConnection, entry: &Entry) -> Result<(), sqlx::Error> {
-    let salt: [u8; 32] = rand::random();
-    let mut payload = entry.data.to_string().into_bytes();
-    if payload.len() > MAX_PAYLOAD {
-        let digest = hex::encode(Sha256::digest(&payload));
-        payload = format!("{{\"omitted_bytes\":{},\"sha256\":\"{digest}\"}}", payload.len()).into_bytes();
+impl Row {
+    pub(super) fn of(entry: Entry) -> Result<Self, sqlx::Error> {
+        let salt: [u8; 32] = rand::random();
+        let mut payload = entry.data.to_string().into_bytes();
+        if payload.len() > MAX_PAYLOAD {
+            let digest = hex::encode(Sha256::digest(&payload));
+            payload = format!("{{\"omitted_bytes\":{},\"sha256\":\"{digest}\"}}", payload.len()).into_bytes();
+        }
+        let chain = entry.project.map_or(INSTANCE, |project| project.0);
+        let header = Header {
+            v: 1,
+            id: entry.id,
+            chain,
+            time: entry.at,
+            r#type: &entry.event_type,
+            category: &entry.category,
+            severity: entry.severity.name(),
+            actor_type: entry.actor.kind(),
+            actor_id: entry.actor.id(),
+            action: &entry.action,
+            payload: hex::encode(commitment(&salt, &payload)),
+        };
+        let header = serde_json::to_vec(&header).map_err(|error| sqlx::Error::Encode(error.into()))?;
+        Ok(Self { entry, chain, header, payload, salt })
     }
-    let chain = entry.project.map_or(INSTANCE, |project| project.0);
-    let header = Header {
-        v: 1,
-        id: entry.id,
-        chain,
-        time: entry.at,
-        r#type: &entry.event_type,
-        category: &entry.category,
-        severity: entry.severity.name(),
-        actor_type: entry.actor.kind(),
-        actor_id: entry.actor.id(),
-        action: &entry.action,
-        payload: hex::encode(commitment(&salt, &payload)),
-    };
-    let header = serde_json::to_vec(&header).map_err(|error| sqlx::Error::Encode(error.into()))?;
-    sqlx::query(
-        "insert into audit_entry (id, chain, at, type, category, severity, actor_type, actor_id, action, header, payload, salt)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-    )
-    .bind(entry.id)
-    .bind(chain)
-    .bind(entry.at)
-    .bind(&entry.event_type)
-    .bind(&entry.category)
-    .bind(entry.severity.name())
-    .bind(entry.actor.kind())
-    .bind(entry.actor.id())
-    .bind(&entry.action)
-    .bind(header)
-    .bind(payload)
-    .bind(salt.as_slice())
-    .execute(conn)
-    .await?;
-    Ok(())
 }

@@ -77,3 +77,23 @@ impl Error {
         }
     }
 }
+
+impl Error {
+    /// The same failure, for another who asked together with the first.
+    pub(super) fn again(&self) -> Self {
+        match self {
+            Self::Database(error) => Self::Database(again(error)),
+            other => Self::Database(sqlx::Error::Protocol(other.to_string())),
+        }
+    }
+}
+
+/// What callers tell apart stays what it is; of the rest the sentence.
+fn again(error: &sqlx::Error) -> sqlx::Error {
+    match error {
+        sqlx::Error::PoolTimedOut => sqlx::Error::PoolTimedOut,
+        sqlx::Error::PoolClosed => sqlx::Error::PoolClosed,
+        sqlx::Error::Io(io) => sqlx::Error::Io(std::io::Error::new(io.kind(), io.to_string())),
+        other => sqlx::Error::Protocol(other.to_string()),
+    }
+}

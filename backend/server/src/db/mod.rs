@@ -5,14 +5,18 @@
 
 pub mod audit;
 mod claim;
+mod combine;
 mod error;
 mod events;
+mod heads;
 mod pool;
 mod rebuild;
 mod retry;
+mod statement;
 mod store;
 mod text;
 mod unit;
+mod writes;
 
 pub use claim::{Claim, KEPT as CLAIMS_KEPT};
 pub use error::Error;

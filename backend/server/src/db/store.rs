@@ -2,19 +2,26 @@
 
 use super::{
     Error, Recorded,
+    combine::{Combiner, Limits},
+    heads::{self, Wanted},
     rebuild::{self, Rebuild},
-    storable_json,
     unit::{Author, Uow},
+    writes::{self, Answer, Committed, Writes},
 };
 use crate::clock::{Clock, Ids};
-use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row};
+use sqlx::PgPool;
 use syndarix_bus::Hub;
 use syndarix_domain::{
+    envelope::Envelope,
     ids::ProjectId,
     machine::{Kind, Machine},
 };
 use syndarix_jobs::Wake;
 use uuid::Uuid;
+
+/// Two at a time: while one batch waits for the disk, the next is on its way.
+const COMMITS: Limits = Limits { workers: 2, batch: 256 };
+const READS: Limits = Limits { workers: 2, batch: 256 };
 
 /// Everything a unit of work needs to begin.
 #[derive(Clone)]
@@ -24,6 +31,8 @@ pub struct Store {
     pub(super) ids: Ids,
     pub(super) hub: Hub,
     pub(super) wake: Wake,
+    reads: Combiner<Wanted>,
+    commits: Combiner<Writes>,
 }
 
 /// A machine's state with the version it is at.
@@ -38,7 +47,30 @@ pub struct Loaded<M> {
 impl Store {
     /// A store over this pool.
     pub fn new(pool: PgPool, clock: Clock, hub: Hub, wake: Wake) -> Self {
-        Self { pool, clock, ids: Ids::default(), hub, wake }
+        let reads = Combiner::new(READS, {
+            let pool = pool.clone();
+            move |wanted| {
+                let pool = pool.clone();
+                Box::pin(async move { heads::load_together(&pool, wanted).await })
+            }
+        });
+        let commits = Combiner::new(COMMITS, {
+            let (pool, hub, wake) = (pool.clone(), hub.clone(), wake.clone());
+            move |units| {
+                let (pool, hub, wake) = (pool.clone(), hub.clone(), wake.clone());
+                Box::pin(async move {
+                    let answers = writes::commit_together(&pool, units).await;
+                    // Here, and not where it is waited for: who asked may have gone away meanwhile.
+                    for answer in &answers {
+                        if let Answer::Committed(committed) = answer {
+                            tell(&hub, &wake, committed);
+                        }
+                    }
+                    answers
+                })
+            }
+        });
+        Self { pool, clock, ids: Ids::default(), hub, wake, reads, commits }
     }
 
     /// The pool, for reads.
@@ -58,11 +90,40 @@ impl Store {
 
     /// Begins a unit of work in this author's name, and under its idempotency key.
     pub async fn begin(&self, author: Author) -> Result<Uow, Error> {
-        let mut tx = self.pool.begin().await?;
-        if let Some(claim) = &author.claim {
-            claim.take(&mut tx).await?;
-        }
+        let tx = match &author.claim {
+            // What was done already must be seen before anything is decided.
+            Some(claim) => {
+                let mut tx = self.pool.begin().await?;
+                claim.take(&mut tx).await?;
+                Some(tx)
+            }
+            None => None,
+        };
         Ok(Uow::new(self.clone(), tx, author))
+    }
+
+    /// Commits a unit that needs no transaction of its own: at once when nothing else is under way, else together with
+    /// what waits.
+    pub(super) async fn commit(&self, unit: Writes) -> Result<Committed, Error> {
+        match self.commits.ask(unit).await.ok_or_else(broken)? {
+            Answer::Committed(committed) => Ok(committed),
+            Answer::Failed(error) => Err(error),
+            Answer::Alone(unit) => {
+                let committed = unit.commit_alone(&self.pool).await?;
+                tell(&self.hub, &self.wake, &committed);
+                Ok(committed)
+            }
+        }
+    }
+
+    /// Tells the world what is committed.
+    pub(super) fn tell(&self, committed: &Committed) {
+        tell(&self.hub, &self.wake, committed);
+    }
+
+    /// A state row, outside any transaction.
+    pub(super) async fn head(&self, wanted: Wanted) -> Result<Option<heads::Row>, Error> {
+        self.reads.ask(wanted).await.ok_or_else(broken)?
     }
 
     /// The state of one stream, outside any transaction.
@@ -71,8 +132,8 @@ impl Store {
         project: ProjectId,
         id: impl Into<Uuid>,
     ) -> Result<Loaded<M>, Error> {
-        let mut conn = self.pool.acquire().await?;
-        load(&mut conn, project, id.into()).await?.ok_or(Error::NotFound(M::KIND.name()))
+        let wanted = Wanted { kind: M::KIND, project: project.0, id: id.into() };
+        self.head(wanted).await?.ok_or(Error::NotFound(M::KIND.name()))?.read()
     }
 
     /// The events of one stream, oldest first, up to a version.
@@ -117,6 +178,22 @@ impl Store {
     }
 }
 
+/// What is committed is told to those who watch, and the queues that got a job are woken.
+fn tell(hub: &Hub, wake: &Wake, committed: &Committed) {
+    let envelopes: Vec<Envelope> = committed.events.iter().map(Recorded::envelope).collect();
+    hub.committed(&envelopes);
+    for event in committed.events.iter().filter(|event| event.version > 0) {
+        metrics::counter!("syndarix_transitions_total", "kind" => event.kind.clone()).increment(1);
+    }
+    for queue in &committed.wakes {
+        wake.poke(queue);
+    }
+}
+
+fn broken() -> Error {
+    Error::Outside("the writer broke down; whether this was written is unknown".into())
+}
+
 pub(super) fn replay<M: Machine>(history: &[Recorded]) -> Result<Option<M>, Error> {
     history.iter().try_fold(None, |state, event| Ok(M::evolve(state, &event.decode::<M>()?)))
 }
@@ -124,55 +201,4 @@ pub(super) fn replay<M: Machine>(history: &[Recorded]) -> Result<Option<M>, Erro
 /// The table of a kind. Only names that are written here ever reach a statement.
 pub(super) fn table(kind: Kind) -> &'static str {
     kind.name()
-}
-
-/// Reads a state row of this project.
-pub(super) async fn load<M: Machine>(
-    conn: &mut PgConnection,
-    project: ProjectId,
-    id: Uuid,
-) -> Result<Option<Loaded<M>>, Error> {
-    let sql = format!("select version, state from {} where id = $1 and project_id = $2", table(M::KIND));
-    let row = sqlx::query(AssertSqlSafe(sql)).bind(id).bind(project.0).fetch_optional(conn).await?;
-    let Some(row) = row else { return Ok(None) };
-    let state = serde_json::from_value(row.get("state"))
-        .map_err(|source| Error::Corrupt { what: M::KIND.name(), source })?;
-    Ok(Some(Loaded { version: row.get("version"), state }))
-}
-
-/// Writes a state row if it is still at the expected version; a row that moved is a conflict.
-pub(super) async fn compare_and_set<M: Machine>(
-    conn: &mut PgConnection,
-    project: ProjectId,
-    id: Uuid,
-    expected: i64,
-    new: &Loaded<M>,
-) -> Result<(), Error> {
-    // As the events are stored, of which it can be made anew.
-    let state = serde_json::to_value(&new.state)
-        .map(storable_json)
-        .map_err(|source| Error::Corrupt { what: M::KIND.name(), source })?;
-    let sql = if expected == 0 {
-        format!(
-            "insert into {} (version, phase, state, updated_at, id, project_id)
-             select $1, $2, $3, now(), $4, $5 where $6 = 0 on conflict (id) do nothing",
-            table(M::KIND)
-        )
-    } else {
-        format!(
-            "update {} set version = $1, phase = $2, state = $3, updated_at = now()
-             where id = $4 and project_id = $5 and version = $6",
-            table(M::KIND)
-        )
-    };
-    let done = sqlx::query(AssertSqlSafe(sql))
-        .bind(new.version)
-        .bind(new.state.phase())
-        .bind(state)
-        .bind(id)
-        .bind(project.0)
-        .bind(expected)
-        .execute(conn)
-        .await?;
-    if done.rows_affected() == 1 { Ok(()) } else { Err(Error::Conflict) }
 }

@@ -2,14 +2,15 @@
 
 use super::{
     Claim, Error, audit,
-    events::{self, Recorded, stored_event},
+    events::{Recorded, stored_event},
+    heads::{self, Wanted},
     storable_json,
-    store::{Loaded, Store, compare_and_set, load},
+    store::{Loaded, Store},
+    writes::{Head, Held, TimerChange, Writes},
 };
 use futures::future::BoxFuture;
 use serde::Serialize;
 use sqlx::{PgConnection, Postgres, Transaction, types::Json};
-use std::collections::BTreeSet;
 use syndarix_domain::{
     Timestamp,
     actor::Actor,
@@ -17,7 +18,7 @@ use syndarix_domain::{
     ids::ProjectId,
     machine::{Machine, Rejection},
 };
-use syndarix_jobs::{Lease, LeaseLost, NewJob, NewTimer};
+use syndarix_jobs::{Lease, NewJob, NewTimer};
 use uuid::Uuid;
 
 /// In whose name a unit of work is done.
@@ -67,31 +68,26 @@ pub trait Effects: Machine {
     ) -> BoxFuture<'u, Result<(), Error>>;
 }
 
-/// A transaction with what it is going to tell the world once it is committed.
+/// What is going to be written, all of it or nothing.
+///
+/// As long as it is only machines, events, jobs and timers it is kept as data, and the commit is one statement, shared
+/// with whatever else is waiting. A feature's own rows need [`Uow::conn`]: from there on it is a transaction.
 pub struct Uow {
     store: Store,
-    tx: Transaction<'static, Postgres>,
+    tx: Option<Transaction<'static, Postgres>>,
     author: Author,
     now: Timestamp,
     completes: bool,
-    pending: Vec<Recorded>,
+    writes: Writes,
     audit: Vec<audit::Entry>,
-    wake: BTreeSet<String>,
 }
 
 impl Uow {
-    pub(super) fn new(store: Store, tx: Transaction<'static, Postgres>, author: Author) -> Self {
+    pub(super) fn new(store: Store, tx: Option<Transaction<'static, Postgres>>, author: Author) -> Self {
         let now = store.clock.now();
-        Self {
-            store,
-            tx,
-            author,
-            now,
-            completes: false,
-            pending: Vec::new(),
-            audit: Vec::new(),
-            wake: BTreeSet::new(),
-        }
+        let command = author.claim.map(|claim| claim.id.0);
+        let writes = Writes { command, ..Writes::default() };
+        Self { store, tx, author, now, completes: false, writes, audit: Vec::new() }
     }
 
     /// The moment of every decision in this unit.
@@ -109,15 +105,33 @@ impl Uow {
         self.store.ids.next(self.now)
     }
 
-    /// The transaction, for a feature's own rows.
-    pub fn conn(&mut self) -> &mut PgConnection {
-        &mut self.tx
+    /// The transaction, for a feature's own rows. It sees all that was done before in this unit.
+    pub async fn conn(&mut self) -> Result<&mut PgConnection, Error> {
+        let tx = match &mut self.tx {
+            Some(tx) => tx,
+            none => none.insert(self.store.pool.begin().await?),
+        };
+        self.writes.flush(tx).await?;
+        Ok(tx)
     }
 
-    /// A machine's state as this transaction sees it, its own changes included.
+    /// A machine's state as this unit sees it, its own changes included.
     pub async fn load<M: Machine>(&mut self, project: ProjectId, id: impl Into<Uuid>) -> Result<M, Error> {
-        let loaded = load::<M>(&mut self.tx, project, id.into()).await?;
-        loaded.map(|loaded| loaded.state).ok_or(Error::NotFound(M::KIND.name()))
+        Ok(self.loaded::<M>(project, id.into()).await?.state)
+    }
+
+    async fn loaded<M: Machine>(&mut self, project: ProjectId, id: Uuid) -> Result<Loaded<M>, Error> {
+        if let Some(head) = self.writes.heads.iter().find(|head| head.id == id && head.kind == M::KIND) {
+            let state = serde_json::from_value(head.state.clone())
+                .map_err(|source| Error::Corrupt { what: M::KIND.name(), source })?;
+            return Ok(Loaded { version: head.version, state });
+        }
+        let wanted = Wanted { kind: M::KIND, project: project.0, id };
+        let row = match &mut self.tx {
+            Some(tx) => heads::load(tx, wanted).await?,
+            None => self.store.head(wanted).await?,
+        };
+        row.ok_or(Error::NotFound(M::KIND.name()))?.read()
     }
 
     /// Creates a stream with its first command.
@@ -150,7 +164,7 @@ impl Uow {
         command: &M::Command,
     ) -> Result<Result<M, Rejection>, Error> {
         let id = id.into();
-        let loaded = load::<M>(&mut self.tx, project, id).await?.ok_or(Error::NotFound(M::KIND.name()))?;
+        let loaded = self.loaded::<M>(project, id).await?;
         match M::decide(Some(&loaded.state), command, self.now) {
             Ok(decision) => self.write(project, id, Some(loaded), decision).await.map(Ok),
             Err(rejection) => Ok(Err(rejection)),
@@ -187,13 +201,33 @@ impl Uow {
         }
         let state = state.ok_or(Error::NotFound(M::KIND.name()))?;
         if version > expected {
-            let new = Loaded { version, state: state.clone() };
-            compare_and_set(&mut self.tx, project, id, expected, &new).await?;
+            self.move_head(project, id, expected, version, &state)?;
         }
         for effect in decision.effects {
             M::carry_out(self, &state, effect).await?;
         }
         Ok(state)
+    }
+
+    /// A head that this unit has moved before goes on from there: others only see where it ends.
+    fn move_head<M: Machine>(
+        &mut self,
+        project: ProjectId,
+        id: Uuid,
+        expected: i64,
+        version: i64,
+        state: &M,
+    ) -> Result<(), Error> {
+        // As the events are stored, of which it can be made anew.
+        let json = serde_json::to_value(state)
+            .map(storable_json)
+            .map_err(|source| Error::Corrupt { what: M::KIND.name(), source })?;
+        let heads = &mut self.writes.heads;
+        let place = heads.iter().position(|head| head.id == id && head.kind == M::KIND);
+        let expected = place.map_or(expected, |place| heads.swap_remove(place).expected);
+        let (kind, phase) = (M::KIND, state.phase());
+        heads.push(Head { kind, id, project: project.0, expected, version, phase, state: json });
+        Ok(())
     }
 
     fn record<M: Machine>(
@@ -216,7 +250,7 @@ impl Uow {
             actor: Json(self.author.actor),
             at: self.now,
         };
-        self.pending.push(recorded);
+        self.writes.events.push(recorded);
         Ok(())
     }
 
@@ -242,7 +276,7 @@ impl Uow {
             actor: Json(self.author.actor),
             at: self.now,
         };
-        self.pending.push(recorded);
+        self.writes.events.push(recorded);
     }
 
     /// Adds an audit entry beside those that every event gets.
@@ -251,22 +285,24 @@ impl Uow {
     }
 
     /// Enqueues a job; its queue is woken after the commit.
-    pub async fn enqueue(&mut self, job: &NewJob) -> Result<(), Error> {
-        syndarix_jobs::enqueue(&mut self.tx, job).await?;
-        self.wake.insert(job.queue.clone());
+    pub fn enqueue(&mut self, job: NewJob) -> Result<(), Error> {
+        job.check()?;
+        self.writes.wakes.insert(job.queue.clone());
+        self.writes.jobs.push(job);
         Ok(())
     }
 
     /// Sets a timer; one of the same stream and name is replaced.
-    pub async fn set_timer(&mut self, timer: &NewTimer) -> Result<(), Error> {
-        syndarix_jobs::schedule_timer(&mut self.tx, timer).await?;
+    pub fn set_timer(&mut self, timer: NewTimer) -> Result<(), Error> {
+        timer.job.check()?;
+        self.writes.timers.push(TimerChange::Set(Box::new(timer)));
         Ok(())
     }
 
     /// Clears a stream's timers, or the one of this name.
-    pub async fn clear_timers(&mut self, stream: impl Into<Uuid>, name: Option<&str>) -> Result<(), Error> {
-        syndarix_jobs::cancel_timers(&mut self.tx, stream.into(), name).await?;
-        Ok(())
+    pub fn clear_timers(&mut self, stream: impl Into<Uuid>, name: Option<&str>) {
+        let (stream, name) = (stream.into(), name.map(str::to_owned));
+        self.writes.timers.push(TimerChange::Clear { stream, name });
     }
 
     /// The job that does this work is done with this commit.
@@ -277,7 +313,7 @@ impl Uow {
     /// Commits everything with what came of it, from which a repeat under the same idempotency key is answered.
     pub async fn commit_with<R: Serialize>(mut self, result: R) -> Result<R, Error> {
         if let Some(claim) = self.author.claim {
-            claim.keep(&mut self.tx, &result).await?;
+            claim.keep(self.conn().await?, &result).await?;
         }
         self.commit().await?;
         Ok(result)
@@ -285,35 +321,34 @@ impl Uow {
 
     /// Commits everything, then tells the world. Returns the events with their numbers.
     pub async fn commit(mut self) -> Result<Vec<Envelope>, Error> {
-        self.hold_lease().await?;
-        let entries = self.entries();
-        audit::write(&mut self.tx, &entries).await?;
-        events::number(&mut self.tx, &mut self.pending).await?;
-        events::insert(&mut self.tx, &self.pending, self.author.claim.map(|claim| claim.id)).await?;
-        self.tx.commit().await?;
-        let envelopes: Vec<Envelope> = self.pending.iter().map(Recorded::envelope).collect();
-        self.store.hub.committed(&envelopes);
-        for queue in &self.wake {
-            self.store.wake.poke(queue);
+        self.seal()?;
+        let Self { store, tx, mut writes, .. } = self;
+        let committed = match tx {
+            None => store.commit(writes).await?,
+            Some(mut tx) => {
+                writes.finish(&mut tx).await?;
+                tx.commit().await?;
+                let committed = writes.committed();
+                store.tell(&committed);
+                committed
+            }
+        };
+        Ok(committed.events.iter().map(Recorded::envelope).collect())
+    }
+
+    /// Adds what belongs to every unit: the lease of its job, and its audit entries, one for each event before the
+    /// explicit ones.
+    fn seal(&mut self) -> Result<(), Error> {
+        let project = self.writes.events.first().map(|event| event.project_id);
+        if self.writes.events.iter().any(|event| Some(event.project_id) != project) {
+            return Err(Error::TwoProjects);
         }
-        Ok(envelopes)
-    }
-
-    async fn hold_lease(&mut self) -> Result<(), Error> {
-        let Some(lease) = self.author.lease else { return Ok(()) };
-        let held =
-            if self.completes { lease.complete(&mut self.tx).await } else { lease.hold(&mut self.tx).await };
-        held.map_err(|lost| match lost {
-            LeaseLost::Database(error) => Error::from(error),
-            LeaseLost::Moved { .. } => Error::LeaseLost,
-        })
-    }
-
-    /// One audit entry for each event, then the explicit ones.
-    fn entries(&mut self) -> Vec<audit::Entry> {
-        let mut entries: Vec<audit::Entry> = self.pending.iter().map(|event| self.entry(event)).collect();
+        self.writes.lease = self.author.lease.map(|lease| Held { lease, completes: self.completes });
+        let mut entries: Vec<audit::Entry> =
+            self.writes.events.iter().map(|event| self.entry(event)).collect();
         entries.append(&mut self.audit);
-        entries
+        self.writes.audit = entries.into_iter().map(audit::Row::of).collect::<Result<_, _>>()?;
+        Ok(())
     }
 
     fn entry(&self, event: &Recorded) -> audit::Entry {

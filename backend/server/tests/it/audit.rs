@@ -232,8 +232,9 @@ async fn a_slow_earlier_transaction_is_not_passed_over() {
     let maria = person(&app, "maria").await;
     let project = project(&app, &maria).await;
     let _sealer = sealing(&app);
-    let mut slow = app.app.pool().begin().await.unwrap();
-    syndarix::db::audit::write(&mut slow, &[entry(&app, project, "slow")]).await.unwrap();
+    let mut slow = app.app.store.begin(Author::system()).await.unwrap();
+    sqlx::query("select pg_current_xact_id()").execute(slow.conn().await.unwrap()).await.unwrap();
+    slow.audit(entry(&app, project, "slow"));
     happen(&app, project, 3).await;
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     let report = check(&app, project).await;
@@ -263,10 +264,9 @@ async fn writers_do_not_wait_for_the_sealer_and_two_sealers_make_one_chain() {
     let started = Instant::now();
     let writers = (0..6).map(|_| async {
         for _ in 0..20 {
-            let mut tx = app.app.pool().begin().await.unwrap();
-            let entries: Vec<Entry> = (0..20).map(|_| entry(&app, project, "busy")).collect();
-            syndarix::db::audit::write(&mut tx, &entries).await.unwrap();
-            tx.commit().await.unwrap();
+            let mut uow = app.app.store.begin(Author::system()).await.unwrap();
+            (0..20).for_each(|_| uow.audit(entry(&app, project, "busy")));
+            uow.commit().await.unwrap();
         }
     });
     // The two sealers wait for the cursor with a connection each; the pool has more.

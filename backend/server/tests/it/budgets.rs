@@ -293,7 +293,7 @@ async fn a_provider_that_charges_more_than_the_worst_case_is_on_record_and_peopl
 /// Reserves and settles one call at this cost.
 async fn pay(app: &TestApp, project: ProjectId, cost: i64) {
     let mut uow = app.app.store.begin(Author::system()).await.unwrap();
-    assert!(llm::take(uow.conn(), project, cost).await.unwrap());
+    assert!(llm::take(uow.conn().await.unwrap(), project, cost).await.unwrap());
     llm::give(&mut uow, project, Settlement { reserved: cost, cost, simulated: false }).await.unwrap();
     uow.commit().await.unwrap();
 }
@@ -352,7 +352,7 @@ async fn the_statements_do_to_a_budget_what_the_model_does() {
             let mut uow = app.app.store.begin(Author::system()).await.unwrap();
             match this {
                 Move::Begin(amount) => {
-                    let taken = llm::take(uow.conn(), project, *amount).await.unwrap();
+                    let taken = llm::take(uow.conn().await.unwrap(), project, *amount).await.unwrap();
                     assert_eq!(taken, model.reserve(MicroUsd(*amount)).is_ok(), "{limit:?} {moves:?}");
                     open.extend(taken.then_some(*amount));
                 }

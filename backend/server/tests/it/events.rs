@@ -40,7 +40,7 @@ pub(crate) async fn project(app: &TestApp, viewer: &Person) -> ProjectId {
     let mut uow = app.app.store.begin(Author::system()).await.unwrap();
     sqlx::query("insert into organisation (id, name, created_at) values ($1, 'Acme', now())")
         .bind(organisation.0)
-        .execute(uow.conn())
+        .execute(uow.conn().await.unwrap())
         .await
         .unwrap();
     sqlx::query(
@@ -49,12 +49,12 @@ pub(crate) async fn project(app: &TestApp, viewer: &Person) -> ProjectId {
     )
     .bind(project.0)
     .bind(organisation.0)
-    .execute(uow.conn())
+    .execute(uow.conn().await.unwrap())
     .await
     .unwrap();
     sqlx::query("insert into project_log (project_id) values ($1)")
         .bind(project.0)
-        .execute(uow.conn())
+        .execute(uow.conn().await.unwrap())
         .await
         .unwrap();
     sqlx::query(
@@ -62,7 +62,7 @@ pub(crate) async fn project(app: &TestApp, viewer: &Person) -> ProjectId {
     )
     .bind(project.0)
     .bind(viewer.id.0)
-    .execute(uow.conn())
+    .execute(uow.conn().await.unwrap())
     .await
     .unwrap();
     uow.commit().await.unwrap();

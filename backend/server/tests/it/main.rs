@@ -36,3 +36,4 @@ mod sprints;
 mod streams;
 mod support;
 mod tenancy;
+mod transitions;

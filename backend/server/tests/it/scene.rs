@@ -101,7 +101,7 @@ impl<'t> Scene<'t> {
         )
         .bind(self.agent.0)
         .bind(self.run.0)
-        .execute(uow.conn())
+        .execute(uow.conn().await.unwrap())
         .await
         .unwrap();
         uow.commit().await.unwrap();
@@ -160,7 +160,7 @@ impl<'t> Scene<'t> {
             .bind(call)
             .bind(status)
             .bind(self.test.clock.now())
-            .execute(uow.conn())
+            .execute(uow.conn().await.unwrap())
             .await
             .unwrap();
         }

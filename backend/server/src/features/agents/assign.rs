@@ -66,7 +66,7 @@ pub async fn assign(
     .bind(run.0)
     .bind(task)
     .bind(uow.now())
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     announce_status(uow, project, agent.id, "active", Some(run));
     Ok(Some(agent))
@@ -82,7 +82,7 @@ async fn idle(uow: &mut Uow, project: ProjectId, roles: &[&str]) -> Result<Optio
     )
     .bind(project.0)
     .bind(roles)
-    .fetch_optional(uow.conn())
+    .fetch_optional(uow.conn().await?)
     .await?;
     Ok(row.map(Agent::from))
 }
@@ -92,13 +92,13 @@ async fn idle(uow: &mut Uow, project: ProjectId, roles: &[&str]) -> Result<Optio
 pub(super) async fn free_place(uow: &mut Uow, project: ProjectId) -> Result<bool, Error> {
     let limit: i32 = sqlx::query_scalar("select agent_limit from project where id = $1 for no key update")
         .bind(project.0)
-        .fetch_optional(uow.conn())
+        .fetch_optional(uow.conn().await?)
         .await?
         .ok_or(Error::NotFound("project"))?;
     let live: i64 =
         sqlx::query_scalar("select count(*) from agent where project_id = $1 and status <> 'terminated'")
             .bind(project.0)
-            .fetch_one(uow.conn())
+            .fetch_one(uow.conn().await?)
             .await?;
     Ok(live < i64::from(limit))
 }
@@ -117,7 +117,7 @@ async fn spawn_one(uow: &mut Uow, project: ProjectId, roles: &[&str]) -> Result<
     )
     .bind(project.0)
     .bind(roles)
-    .fetch_optional(uow.conn())
+    .fetch_optional(uow.conn().await?)
     .await?;
     let Some((type_id, version, role, definition)) = found else { return Ok(None) };
     let id = AgentId(uow.new_id());
@@ -155,7 +155,7 @@ pub(super) async fn spawn(
     .bind(&new.role)
     .bind(&name)
     .bind(uow.now())
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     let data = json!({ "agent_id": id, "name": name, "role": new.role, "type": definition.name, "version": new.version });
     uow.announce(project, "agent", id, "agent.spawned.v1", data);
@@ -165,7 +165,7 @@ pub(super) async fn spawn(
 async fn free_name(uow: &mut Uow, project: ProjectId) -> Result<String, Error> {
     let taken: Vec<String> = sqlx::query_scalar("select name from agent where project_id = $1")
         .bind(project.0)
-        .fetch_all(uow.conn())
+        .fetch_all(uow.conn().await?)
         .await?;
     let round = taken.len() / NAMES.len();
     let candidates = (round..).flat_map(|round| {
@@ -189,7 +189,7 @@ pub async fn release(uow: &mut Uow, project: ProjectId, agent: AgentId, run: Run
     .bind(project.0)
     .bind(run.0)
     .bind(uow.now())
-    .fetch_optional(uow.conn())
+    .fetch_optional(uow.conn().await?)
     .await?;
     if let Some(status) = status {
         announce_status(uow, project, agent, &status, None);

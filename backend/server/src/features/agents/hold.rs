@@ -106,7 +106,7 @@ async fn apply(uow: &mut Uow, project: ProjectId, agent: AgentId, wish: Wish) ->
     )
     .bind(agent.0)
     .bind(project.0)
-    .fetch_optional(uow.conn())
+    .fetch_optional(uow.conn().await?)
     .await?
     .ok_or(Error::NotFound("agent"))?;
     let run = held.current_run_id.map(RunId);
@@ -128,7 +128,7 @@ async fn apply(uow: &mut Uow, project: ProjectId, agent: AgentId, wish: Wish) ->
         .bind(project.0)
         .bind(status)
         .bind(by)
-        .execute(uow.conn())
+        .execute(uow.conn().await?)
         .await?;
     announce_status(uow, project, agent, status, run);
     match (wish, run) {

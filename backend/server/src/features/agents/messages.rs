@@ -97,7 +97,7 @@ pub(super) async fn send(uow: &mut Uow, project: ProjectId, message: &NewMessage
     .bind(&message.priority)
     .bind(&message.content)
     .bind(uow.now())
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     let role = matches!(message.routing, Routing::Role(_)).then_some(topic).flatten();
     let data = json!({
@@ -187,7 +187,7 @@ pub async fn mark_delivered(uow: &mut Uow, project: ProjectId, messages: &[Uuid]
     .bind(project.0)
     .bind(messages)
     .bind(now)
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     Ok(())
 }

@@ -121,7 +121,7 @@ async fn newest(uow: &mut Uow, project: ProjectId, id: Uuid) -> Result<(NewAgent
     )
     .bind(project.0)
     .bind(id)
-    .fetch_optional(uow.conn())
+    .fetch_optional(uow.conn().await?)
     .await?;
     match found {
         None => Err(ApiError::invalid("agent_type_id", "there is no such agent type here")),
@@ -150,7 +150,7 @@ async fn ask(
     )
     .bind(project.0)
     .bind(&arguments)
-    .fetch_optional(uow.conn())
+    .fetch_optional(uow.conn().await?)
     .await?;
     if let Some(open) = open {
         return Ok(ApprovalId(open));
@@ -234,7 +234,7 @@ async fn as_asked(
     .bind(project.0)
     .bind(asked.agent_type_id)
     .bind(asked.version)
-    .fetch_optional(uow.conn())
+    .fetch_optional(uow.conn().await?)
     .await?;
     Ok(found.map(|(role, Stored(definition))| {
         (
@@ -249,7 +249,7 @@ async fn name_taken(uow: &mut Uow, project: ProjectId, name: Option<&str>) -> Re
         sqlx::query_scalar("select exists (select 1 from agent where project_id = $1 and name = $2)")
             .bind(project.0)
             .bind(name)
-            .fetch_one(uow.conn())
+            .fetch_one(uow.conn().await?)
             .await?;
     Ok(taken)
 }

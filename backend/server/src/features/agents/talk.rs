@@ -216,7 +216,7 @@ async fn post(app: &App, author: Author, project: ProjectId, body: &PostMessage)
             sqlx::query_scalar("select exists (select 1 from agent where id = $1 and project_id = $2)")
                 .bind(agent.0)
                 .bind(project.0)
-                .fetch_one(uow.conn())
+                .fetch_one(uow.conn().await?)
                 .await?;
         if !known {
             return Err(ApiError::invalid("to", "there is no agent with this id here"));

@@ -233,14 +233,14 @@ async fn upsert(
     .bind(&definition.name)
     .bind(definition.role.name())
     .bind(now)
-    .fetch_one(uow.conn())
+    .fetch_one(uow.conn().await?)
     .await?;
     let newest: Option<Stored<serde_json::Value>> = sqlx::query_scalar(
         "select definition from agent_type_version where agent_type_id = $1 and version = $2",
     )
     .bind(id)
     .bind(version)
-    .fetch_optional(uow.conn())
+    .fetch_optional(uow.conn().await?)
     .await?;
     let same =
         newest.is_some_and(|Stored(newest)| serde_json::to_value(definition).is_ok_and(|new| new == newest));
@@ -254,7 +254,7 @@ async fn store_version(uow: &mut Uow, id: Uuid, version: i32, definition: &Defin
         .bind(version)
         .bind(definition.role.name())
         .bind(now)
-        .execute(uow.conn())
+        .execute(uow.conn().await?)
         .await?;
     sqlx::query(
         "insert into agent_type_version (agent_type_id, version, definition, created_at) values ($1, $2, $3, $4)",
@@ -263,7 +263,7 @@ async fn store_version(uow: &mut Uow, id: Uuid, version: i32, definition: &Defin
     .bind(version)
     .bind(Stored(definition))
     .bind(now)
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     Ok(())
 }

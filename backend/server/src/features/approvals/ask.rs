@@ -56,7 +56,7 @@ pub async fn verdict(
     let (autonomy, Json(policy)): (String, Json<Policy>) =
         sqlx::query_as("select autonomy, policy from project where id = $1")
             .bind(project.0)
-            .fetch_optional(uow.conn())
+            .fetch_optional(uow.conn().await?)
             .await?
             .ok_or(Error::NotFound("project"))?;
     let autonomy: Autonomy = serde_json::from_value(json!(autonomy))
@@ -113,7 +113,7 @@ pub async fn retire_for_pull_request(
     )
     .bind(project.0)
     .bind(pull_request.to_string())
-    .fetch_all(uow.conn())
+    .fetch_all(uow.conn().await?)
     .await?;
     let mut waiting = Vec::new();
     for id in open {

@@ -26,7 +26,10 @@ impl Effects for Approval {
                 Effect::Notify { sentence } => notify(uow, request.project, notice(approval, sentence)).await,
                 Effect::SetReminder { at } => set_timer(uow, approval, timers::REMIND, at).await,
                 Effect::SetExpiry { at } => set_timer(uow, approval, timers::EXPIRE, at).await,
-                Effect::ClearTimers => uow.clear_timers(request.id, None).await,
+                Effect::ClearTimers => {
+                    uow.clear_timers(request.id, None);
+                    Ok(())
+                }
                 Effect::Answer { subject: Subject::Run { run }, decided } => {
                     let answer = match decided {
                         None => Answer::Expired,
@@ -70,7 +73,7 @@ async fn set_timer(
     let payload = timers::Payload { approval: approval.request.id };
     let job = NewJob::new("default", name, payload.to_json()).for_project(approval.request.project.0);
     let stream = approval.request.id.0;
-    uow.set_timer(&NewTimer { stream, name: name.into(), fire_at: at, job }).await
+    uow.set_timer(NewTimer { stream, name: name.into(), fire_at: at, job })
 }
 
 async fn answer(uow: &mut Uow, approval: &Approval, run: RunId, decided: &Decided) -> Result<Answer, Error> {
@@ -91,7 +94,7 @@ async fn answer(uow: &mut Uow, approval: &Approval, run: RunId, decided: &Decide
 async fn name_of(uow: &mut Uow, user: UserId) -> Result<String, Error> {
     let name: Option<String> = sqlx::query_scalar("select name from app_user where id = $1")
         .bind(user.0)
-        .fetch_optional(uow.conn())
+        .fetch_optional(uow.conn().await?)
         .await?;
     Ok(name.unwrap_or_else(|| "a former user".into()))
 }

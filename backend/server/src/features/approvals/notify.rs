@@ -65,7 +65,7 @@ impl Notice {
 
 /// Tells the people of a project.
 pub async fn notify(uow: &mut Uow, project: ProjectId, notice: Notice) -> Result<(), Error> {
-    uow.enqueue(&NewJob::new("default", KIND, notice.to_json()).for_project(project.0)).await
+    uow.enqueue(NewJob::new("default", KIND, notice.to_json()).for_project(project.0))
 }
 
 pub(super) fn jobs(app: &App, registry: Registry) -> Registry {

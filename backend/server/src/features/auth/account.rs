@@ -69,7 +69,7 @@ impl Ready {
         .bind(&self.name)
         .bind(&self.hash)
         .bind(now)
-        .execute(uow.conn())
+        .execute(uow.conn().await?)
         .await?;
         let organisation = organisations::write(uow, &self.organisation, user).await?;
         Ok(Registered { user, organisation })
@@ -81,7 +81,7 @@ pub(super) async fn of_email(uow: &mut Uow, email: &str) -> Result<UserId, ApiEr
     let email = credentials::email_of("email", email)?;
     let user: Option<uuid::Uuid> = sqlx::query_scalar("select id from app_user where email = $1")
         .bind(&email)
-        .fetch_optional(uow.conn())
+        .fetch_optional(uow.conn().await?)
         .await?;
     let missing = || format!("there is no user {email}; see `syndarix user list`");
     user.map(UserId).ok_or_else(|| ApiError::invalid("email", missing()))

@@ -83,7 +83,7 @@ async fn write(uow: &mut Uow, user: UserId, hash: &str) -> Result<i32, Error> {
     sqlx::query("update app_user set password_hash = $2 where id = $1")
         .bind(user.0)
         .bind(hash)
-        .execute(uow.conn())
+        .execute(uow.conn().await?)
         .await?;
     session::end_all(uow, user).await
 }

@@ -83,7 +83,7 @@ pub(super) async fn put(
         let mut uow = app.store.begin(author).await?;
         let user: Option<(Uuid, String)> = sqlx::query_as("select id, name from app_user where email = $1")
             .bind(&email)
-            .fetch_optional(uow.conn())
+            .fetch_optional(uow.conn().await?)
             .await?;
         let Some((user_id, name)) = user else {
             return Err(ApiError::invalid("email", "nobody with this address has an account here"));
@@ -106,7 +106,7 @@ async fn write(uow: &mut Uow, organisation: OrganisationId, user: Uuid, role: &s
     .bind(user)
     .bind(role)
     .bind(now)
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     if written.rows_affected() == 0 {
         return Err(owner_stays());
@@ -134,7 +134,7 @@ pub(super) async fn remove(
     )
     .bind(organisation.0)
     .bind(user)
-    .fetch_optional(uow.conn())
+    .fetch_optional(uow.conn().await?)
     .await?;
     match role.as_deref() {
         None => return Err(ApiError::not_found("member")),
@@ -147,7 +147,7 @@ pub(super) async fn remove(
     )
     .bind(organisation.0)
     .bind(user)
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     let data = json!({ "organisation_id": organisation, "user_id": user, "role": role });
     note(&mut uow, "organisation.member_removed", "removed a member of the organisation".into(), data);

@@ -75,7 +75,7 @@ pub(super) async fn write(uow: &mut Uow, name: &str, owner: UserId) -> Result<Or
         .bind(id.0)
         .bind(name)
         .bind(now)
-        .execute(uow.conn())
+        .execute(uow.conn().await?)
         .await?;
     sqlx::query(
         "insert into membership (organisation_id, user_id, role, created_at) values ($1, $2, 'owner', $3)",
@@ -83,7 +83,7 @@ pub(super) async fn write(uow: &mut Uow, name: &str, owner: UserId) -> Result<Or
     .bind(id.0)
     .bind(owner.0)
     .bind(now)
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     let entry = audit::Entry {
         id: uow.new_id(),

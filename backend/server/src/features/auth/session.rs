@@ -89,7 +89,7 @@ pub(super) async fn open(
     user_agent: &str,
 ) -> Result<RefreshToken, Error> {
     let now = uow.now();
-    sqlx::query("delete from session where expires_at <= $1").bind(now).execute(uow.conn()).await?;
+    sqlx::query("delete from session where expires_at <= $1").bind(now).execute(uow.conn().await?).await?;
     let token = RefreshToken::random();
     let (id, family) = (uow.new_id(), uow.new_id());
     let family = Family { id: family, user: user.0, user_agent, epoch, signed_in_at: now };
@@ -104,7 +104,7 @@ pub(super) async fn end_all(uow: &mut Uow, user: UserId) -> Result<i32, Error> {
         "update app_user set token_epoch = token_epoch + 1 where id = $1 returning token_epoch",
     )
     .bind(user.0)
-    .fetch_optional(uow.conn())
+    .fetch_optional(uow.conn().await?)
     .await?
     .ok_or(Error::NotFound("user"))
 }
@@ -114,12 +114,12 @@ pub(super) async fn end_all(uow: &mut Uow, user: UserId) -> Result<i32, Error> {
 async fn hold_family(uow: &mut Uow, token: &RefreshToken) -> Result<Option<Uuid>, Error> {
     let family: Option<Uuid> = sqlx::query_scalar("select family from session where token_hash = $1")
         .bind(token.hash())
-        .fetch_optional(uow.conn())
+        .fetch_optional(uow.conn().await?)
         .await?;
     let Some(family) = family else { return Ok(None) };
     sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
         .bind(format!("session {family}"))
-        .execute(uow.conn())
+        .execute(uow.conn().await?)
         .await?;
     Ok(Some(family))
 }
@@ -136,7 +136,7 @@ pub(super) async fn present(uow: &mut Uow, keys: &Keys, token: &RefreshToken) ->
          from session s join app_user u on u.id = s.user_id where s.token_hash = $1",
     )
     .bind(token.hash())
-    .fetch_optional(uow.conn())
+    .fetch_optional(uow.conn().await?)
     .await?;
     let Some(row) = row else { return Ok(Presented::Refused) };
     let now = uow.now();
@@ -159,7 +159,7 @@ pub(super) async fn present(uow: &mut Uow, keys: &Keys, token: &RefreshToken) ->
                 .bind(row.id)
                 .bind(now)
                 .bind(successor)
-                .execute(uow.conn())
+                .execute(uow.conn().await?)
                 .await?;
             Ok(Presented::Renewed { user, epoch, next })
         }
@@ -179,7 +179,7 @@ pub(super) async fn close(uow: &mut Uow, token: &RefreshToken) -> Result<Option<
     let user: Option<Uuid> =
         sqlx::query_scalar("select user_id from session where token_hash = $1 and revoked_at is null")
             .bind(token.hash())
-            .fetch_optional(uow.conn())
+            .fetch_optional(uow.conn().await?)
             .await?;
     let Some(user) = user else { return Ok(None) };
     revoke(uow, family).await?;
@@ -202,7 +202,7 @@ async fn insert(uow: &mut Uow, id: Uuid, family: &Family<'_>, token: &RefreshTok
     .bind((now + LIFETIME).min(family.signed_in_at + ABSOLUTE_LIFETIME))
     .bind(family.epoch)
     .bind(family.signed_in_at)
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     Ok(())
 }
@@ -210,7 +210,7 @@ async fn insert(uow: &mut Uow, id: Uuid, family: &Family<'_>, token: &RefreshTok
 async fn unused(uow: &mut Uow, session: Option<Uuid>) -> Result<bool, Error> {
     let unused: Option<bool> = sqlx::query_scalar("select used_at is null from session where id = $1")
         .bind(session)
-        .fetch_optional(uow.conn())
+        .fetch_optional(uow.conn().await?)
         .await?;
     Ok(unused.unwrap_or(false))
 }
@@ -220,7 +220,7 @@ async fn revoke(uow: &mut Uow, family: Uuid) -> Result<(), Error> {
     sqlx::query("update session set revoked_at = $2 where family = $1 and revoked_at is null")
         .bind(family)
         .bind(now)
-        .execute(uow.conn())
+        .execute(uow.conn().await?)
         .await?;
     Ok(())
 }

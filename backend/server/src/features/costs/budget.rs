@@ -99,7 +99,7 @@ pub async fn set(app: &App, author: Author, project: ProjectId, limits: &SetBudg
         .bind(limits.hard_limit_micro_usd)
         .bind(limits.soft_limit_micro_usd)
         .bind(uow.now())
-        .execute(uow.conn())
+        .execute(uow.conn().await?)
         .await?;
         if changed.rows_affected() == 0 {
             return Err(Error::NotFound("budget").into());
@@ -109,7 +109,7 @@ pub async fn set(app: &App, author: Author, project: ProjectId, limits: &SetBudg
                and state -> 'phase' -> 'wait' ->> 'on' = 'budget' order by id",
         )
         .bind(project.0)
-        .fetch_all(uow.conn())
+        .fetch_all(uow.conn().await?)
         .await?;
         for run in waiting {
             uow.tell::<Run>(project, RunId(run), &Command::Wake).await?;

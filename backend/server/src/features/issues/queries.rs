@@ -108,7 +108,7 @@ pub(super) async fn lock(uow: &mut Uow, project: ProjectId, number: i64) -> Resu
     sqlx::query_as(AssertSqlSafe(sql))
         .bind(project.0)
         .bind(number)
-        .fetch_optional(uow.conn())
+        .fetch_optional(uow.conn().await?)
         .await?
         .ok_or(Error::NotFound("issue"))
 }
@@ -120,7 +120,7 @@ pub(super) async fn next_number(uow: &mut Uow, project: ProjectId) -> Result<i64
          on conflict (project_id, name) do update set value = counter.value + 1 returning value",
     )
     .bind(project.0)
-    .fetch_one(uow.conn())
+    .fetch_one(uow.conn().await?)
     .await?;
     Ok(number)
 }
@@ -129,7 +129,7 @@ pub(super) async fn has_story(uow: &mut Uow, project: ProjectId, story: Uuid) ->
     let found = sqlx::query_scalar("select exists (select from story where project_id = $1 and id = $2)")
         .bind(project.0)
         .bind(story)
-        .fetch_one(uow.conn())
+        .fetch_one(uow.conn().await?)
         .await?;
     Ok(found)
 }
@@ -149,7 +149,7 @@ pub(super) async fn insert(uow: &mut Uow, issue: &IssueRow) -> Result<(), Error>
     .bind(issue.story_id)
     .bind(issue.author)
     .bind(issue.created_at)
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     Ok(())
 }
@@ -168,7 +168,7 @@ pub(super) async fn update(uow: &mut Uow, issue: &IssueRow) -> Result<(), Error>
     .bind(&issue.assignee)
     .bind(issue.updated_at)
     .bind(issue.closed_at)
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     Ok(())
 }
@@ -184,7 +184,7 @@ pub(super) async fn comment(uow: &mut Uow, issue: &IssueRow, comment: &CommentRo
     .bind(comment.author)
     .bind(&comment.body)
     .bind(comment.at)
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     sqlx::query(
         "update issue set comments = comments + 1, updated_at = $3 where project_id = $1 and number = $2",
@@ -192,7 +192,7 @@ pub(super) async fn comment(uow: &mut Uow, issue: &IssueRow, comment: &CommentRo
     .bind(issue.project_id)
     .bind(issue.number)
     .bind(comment.at)
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     Ok(())
 }

@@ -193,7 +193,7 @@ async fn write(
     )
     .bind(project.0)
     .bind(path)
-    .fetch_optional(uow.conn())
+    .fetch_optional(uow.conn().await?)
     .await?;
     sqlx::query(
         "insert into knowledge_source (project_id, origin, path, content_hash, content, chunks, status, updated_at)
@@ -208,7 +208,7 @@ async fn write(
     .bind(content)
     .bind(count)
     .bind(now)
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     // The same text again is no news.
     if before.as_ref() != Some(&hash) {
@@ -233,7 +233,7 @@ async fn refuse_if_full_or_taken(uow: &mut Uow, project: ProjectId, path: &str) 
     .bind(project.0)
     .bind(path)
     .bind(MAX_DOCUMENTS)
-    .fetch_one(uow.conn())
+    .fetch_one(uow.conn().await?)
     .await?;
     if taken {
         let detail = "this is a file of the repository: change it there, or choose another path";

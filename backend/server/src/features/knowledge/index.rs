@@ -56,7 +56,7 @@ pub(super) async fn enqueue(uow: &mut Uow, project: ProjectId, why: &str, force:
         .unique(format!("{KIND}:{project}:{why}"))
         .one_at_a_time(format!("{KIND}:{project}"))
         .with_attempts(ATTEMPTS);
-    uow.enqueue(&job).await
+    uow.enqueue(job)
 }
 
 /// The handler of `knowledge.index`.

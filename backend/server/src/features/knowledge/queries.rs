@@ -77,7 +77,7 @@ pub(super) async fn chunks_of(
     .bind(project.0)
     .bind(origin.name())
     .bind(paths)
-    .fetch_all(uow.conn())
+    .fetch_all(uow.conn().await?)
     .await?;
     Ok(rows)
 }
@@ -89,7 +89,7 @@ pub(super) async fn remove_chunks(uow: &mut Uow, project: ProjectId, ids: &[i64]
     sqlx::query("delete from knowledge_chunk where project_id = $1 and id = any($2)")
         .bind(project.0)
         .bind(ids)
-        .execute(uow.conn())
+        .execute(uow.conn().await?)
         .await?;
     Ok(())
 }
@@ -111,7 +111,7 @@ pub(super) async fn move_chunks(
     .bind(lines.iter().map(|(id, ..)| *id).collect::<Vec<_>>())
     .bind(lines.iter().map(|(_, start, _)| *start).collect::<Vec<_>>())
     .bind(lines.iter().map(|(.., end)| *end).collect::<Vec<_>>())
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     Ok(())
 }
@@ -146,7 +146,7 @@ pub(super) async fn add_chunks(
     .bind(column(chunks, |chunk| chunk.body.as_str()))
     .bind(column(chunks, |chunk| chunk.content_hash.as_str()))
     .bind(column(chunks, |chunk| chunk.words.as_str()))
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     Ok(())
 }
@@ -179,7 +179,7 @@ pub(super) async fn put_sources(
     .bind(column(sources, |source| source.detail.as_str()))
     .bind(commit)
     .bind(now)
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     Ok(())
 }
@@ -200,7 +200,7 @@ pub(super) async fn count_chunks(
     .bind(project.0)
     .bind(origin.name())
     .bind(paths)
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     Ok(())
 }
@@ -217,7 +217,7 @@ pub(super) async fn remove_sources(
             .bind(project.0)
             .bind(origin.name())
             .bind(paths)
-            .execute(uow.conn())
+            .execute(uow.conn().await?)
             .await?;
     Ok(removed.rows_affected() > 0)
 }
@@ -245,7 +245,7 @@ pub(super) async fn queue_index(uow: &mut Uow, project: ProjectId) -> Result<(),
     )
     .bind(project.0)
     .bind(now)
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     Ok(())
 }
@@ -272,7 +272,7 @@ pub(super) async fn set_index(
     .bind(i32::try_from(total).unwrap_or(i32::MAX))
     .bind(i32::try_from(done).unwrap_or(i32::MAX))
     .bind(now)
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     Ok(())
 }
@@ -282,7 +282,7 @@ pub(super) async fn set_commit(uow: &mut Uow, project: ProjectId, commit: &str) 
     sqlx::query("update knowledge_index set indexed_commit = $2 where project_id = $1")
         .bind(project.0)
         .bind(commit)
-        .execute(uow.conn())
+        .execute(uow.conn().await?)
         .await?;
     Ok(())
 }
@@ -304,7 +304,7 @@ pub(super) async fn fail_index(
     .bind(state)
     .bind(detail)
     .bind(now)
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     Ok(())
 }

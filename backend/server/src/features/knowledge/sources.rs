@@ -167,7 +167,7 @@ pub(super) async fn reindex(
 async fn has_repository(uow: &mut crate::db::Uow, project: ProjectId) -> Result<bool, ApiError> {
     let ready = sqlx::query_scalar("select repository_state = 'ready' from project where id = $1")
         .bind(project.0)
-        .fetch_one(uow.conn())
+        .fetch_one(uow.conn().await?)
         .await?;
     Ok(ready)
 }

@@ -133,7 +133,7 @@ impl Recorder {
         .bind(rates.cache_read)
         .bind(rates.cache_write)
         .bind(self.app.models.gateway.price_version(outcome.deployment))
-        .fetch_optional(uow.conn())
+        .fetch_optional(uow.conn().await?)
         .await?;
         // No row: another worker took the step over and settled this attempt as interrupted.
         let Some(reserved) = reserved else { return Ok(()) };

@@ -65,7 +65,7 @@ pub async fn give(uow: &mut Uow, project: ProjectId, settled: Settlement) -> Res
     .bind(settled.reserved)
     .bind(if settled.simulated { 0 } else { settled.cost })
     .bind(if settled.simulated { settled.cost } else { 0 })
-    .fetch_optional(uow.conn())
+    .fetch_optional(uow.conn().await?)
     .await?;
     let Some(After { soft_limit_micro_usd, spent }) = after else { return Ok(()) };
     if settled.cost > settled.reserved {
@@ -168,7 +168,7 @@ pub async fn settle_interrupted(uow: &mut Uow, project: ProjectId, step: StepId)
     .bind(step.0)
     .bind(project.0)
     .bind(now)
-    .fetch_all(uow.conn())
+    .fetch_all(uow.conn().await?)
     .await?;
     for (reserved, simulated) in open {
         give(uow, project, Settlement { reserved, cost: reserved, simulated }).await?;

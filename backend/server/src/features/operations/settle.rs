@@ -46,7 +46,7 @@ pub(super) async fn redrive_job(
 
 async fn again(app: &App, author: Author, letter: &Letter) -> Result<(), ApiError> {
     let mut uow = app.store.begin(author).await?;
-    match redrive(uow.conn(), letter.job).await? {
+    match redrive(uow.conn().await?, letter.job).await? {
         Redriven::Queued => {}
         Redriven::NotFound => return Err(ApiError::not_found("dead letter")),
         Redriven::Duplicate => {
@@ -102,7 +102,7 @@ pub(super) async fn purge_job(
 
 async fn gone(app: &App, author: Author, letter: &Letter) -> Result<(), ApiError> {
     let mut uow = app.store.begin(author).await?;
-    if !purge(uow.conn(), letter.job).await? {
+    if !purge(uow.conn().await?, letter.job).await? {
         return Err(ApiError::not_found("dead letter"));
     }
     record(&mut uow, letter, "job.purged", "purged a dead letter");

@@ -59,7 +59,7 @@ pub async fn create(app: &App, author: Author, new: NewProject) -> Result<Projec
     write(&mut uow, project, &new).await.map_err(refused)?;
     let data = json!({ "name": new.name, "autonomy": new.autonomy, "location": new.source.shown() });
     uow.announce(project, "project", project, "project.created", data);
-    uow.enqueue(&import::job(project)).await?;
+    uow.enqueue(import::job(project))?;
     Ok(uow.commit_with(project).await?)
 }
 
@@ -78,31 +78,31 @@ async fn write(uow: &mut Uow, project: ProjectId, new: &NewProject) -> Result<()
     .bind(&new.test_command)
     .bind(Jsonb(&new.source))
     .bind(now)
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     sqlx::query("insert into project_log (project_id) values ($1)")
         .bind(project.0)
-        .execute(uow.conn())
+        .execute(uow.conn().await?)
         .await?;
     sqlx::query(
         "insert into counter (project_id, name, value) select $1, name, 0 from unnest($2::text[]) name",
     )
     .bind(project.0)
     .bind(COUNTERS.map(String::from).to_vec())
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     sqlx::query("insert into budget (project_id, hard_limit_micro_usd, updated_at) values ($1, $2, $3)")
         .bind(project.0)
         .bind(new.hard_limit.map(|limit| limit.0))
         .bind(now)
-        .execute(uow.conn())
+        .execute(uow.conn().await?)
         .await?;
     sqlx::query("insert into project_member (project_id, user_id, role, created_at) values ($1, $2, $3, $4)")
         .bind(project.0)
         .bind(new.creator.0)
         .bind(ProjectRole::Admin.name())
         .bind(now)
-        .execute(uow.conn())
+        .execute(uow.conn().await?)
         .await?;
     Ok(())
 }

@@ -94,7 +94,7 @@ impl Import {
         .bind(project.0)
         .bind(info.default_branch.as_str())
         .bind(Jsonb(source.without_credentials()))
-        .execute(uow.conn())
+        .execute(uow.conn().await?)
         .await?;
         let data = json!({ "default_branch": info.default_branch.as_str(), "head": info.head.to_string() });
         uow.announce(project, "project", project, "project.repository_ready", data);
@@ -112,7 +112,7 @@ impl Import {
         )
         .bind(project.0)
         .bind(&detail)
-        .execute(uow.conn())
+        .execute(uow.conn().await?)
         .await?;
         let data = json!({ "detail": detail });
         uow.announce(project, "project", project, "project.repository_failed", data);

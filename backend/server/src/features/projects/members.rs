@@ -83,7 +83,7 @@ pub(super) async fn put(
         lock(&mut uow, scope.project()).await?;
         let user: Option<(Uuid, String)> = sqlx::query_as("select id, name from app_user where email = $1")
             .bind(&email)
-            .fetch_optional(uow.conn())
+            .fetch_optional(uow.conn().await?)
             .await?;
         let Some((user_id, name)) = user else {
             return Err(ApiError::invalid("email", "nobody with this address has an account here"));
@@ -122,7 +122,7 @@ pub(super) async fn remove(
         )
         .bind(scope.project().0)
         .bind(user)
-        .fetch_optional(uow.conn())
+        .fetch_optional(uow.conn().await?)
         .await?;
         let role = role.ok_or_else(|| ApiError::not_found("member"))?;
         require_admin(&mut uow, scope.project()).await?;
@@ -141,7 +141,7 @@ async fn write(uow: &mut Uow, project: ProjectId, user: Uuid, role: ProjectRole)
         sqlx::query_scalar("select role from project_member where project_id = $1 and user_id = $2")
             .bind(project.0)
             .bind(user)
-            .fetch_optional(uow.conn())
+            .fetch_optional(uow.conn().await?)
             .await?;
     let now = uow.now();
     sqlx::query(
@@ -152,7 +152,7 @@ async fn write(uow: &mut Uow, project: ProjectId, user: Uuid, role: ProjectRole)
     .bind(user)
     .bind(role.name())
     .bind(now)
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     require_admin(uow, project).await?;
     let action = format!("made somebody {} of the project", role.name());
@@ -166,7 +166,7 @@ async fn write(uow: &mut Uow, project: ProjectId, user: Uuid, role: ProjectRole)
 async fn lock(uow: &mut Uow, project: ProjectId) -> Result<(), Error> {
     sqlx::query("select 1 from project where id = $1 for no key update")
         .bind(project.0)
-        .execute(uow.conn())
+        .execute(uow.conn().await?)
         .await?;
     Ok(())
 }
@@ -175,7 +175,7 @@ async fn require_admin(uow: &mut Uow, project: ProjectId) -> Result<(), ApiError
     let admins: i64 =
         sqlx::query_scalar("select count(*) from project_member where project_id = $1 and role = 'admin'")
             .bind(project.0)
-            .fetch_one(uow.conn())
+            .fetch_one(uow.conn().await?)
             .await?;
     if admins > 0 {
         return Ok(());

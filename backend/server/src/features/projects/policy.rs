@@ -165,14 +165,14 @@ pub(super) async fn replace(
         let before: Option<Jsonb<Policy>> =
             sqlx::query_scalar("select policy from project where id = $1 for no key update")
                 .bind(scope.project().0)
-                .fetch_optional(uow.conn())
+                .fetch_optional(uow.conn().await?)
                 .await?;
         let Jsonb(before) = before.ok_or(Error::NotFound("project"))?;
         if before != after {
             sqlx::query("update project set policy = $2 where id = $1")
                 .bind(scope.project().0)
                 .bind(Jsonb(&after))
-                .execute(uow.conn())
+                .execute(uow.conn().await?)
                 .await?;
             let what = ("policy", "project.policy_changed", "changed what humans are asked".to_owned());
             let data = json!({ "before": before, "after": after });

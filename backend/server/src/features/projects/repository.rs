@@ -141,7 +141,7 @@ pub(super) async fn retry(
         let shown = source.as_ref().and_then(Source::shown);
         let data = json!({ "changed": "repository", "location": shown });
         uow.announce(scope.project(), "project", scope.project(), "project.updated", data);
-        uow.enqueue(&import::job(scope.project())).await?;
+        uow.enqueue(import::job(scope.project()))?;
         uow.commit().await?;
         Ok(())
     };
@@ -152,7 +152,7 @@ pub(super) async fn retry(
 /// that one went to the dead letters, counts as failed.
 async fn begin_again(uow: &mut Uow, project: ProjectId, source: Option<&Source>) -> Result<(), ApiError> {
     let filter = Filter { project: Some(project.0), kind: Some(import::KIND.into()), ..Filter::default() };
-    let under_way = !syndarix_jobs::list(uow.conn(), &filter).await?.is_empty();
+    let under_way = !syndarix_jobs::list(uow.conn().await?, &filter).await?.is_empty();
     let again = sqlx::query(
         "update project set repository_state = 'importing', repository_detail = '',
                 repository_source = coalesce($2, repository_source)
@@ -161,7 +161,7 @@ async fn begin_again(uow: &mut Uow, project: ProjectId, source: Option<&Source>)
     .bind(project.0)
     .bind(source.map(Jsonb))
     .bind(under_way)
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     if again.rows_affected() == 1 {
         return Ok(());

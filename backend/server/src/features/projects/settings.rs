@@ -141,7 +141,7 @@ async fn load(uow: &mut Uow, project: ProjectId) -> Result<Settings, Error> {
         "select name, autonomy, policy, test_command, agent_limit from project where id = $1 for no key update",
     )
     .bind(project.0)
-    .fetch_optional(uow.conn())
+    .fetch_optional(uow.conn().await?)
     .await?
     .ok_or(Error::NotFound("project"))?;
     Ok(Settings { name, autonomy: fields::autonomy(&autonomy), policy, test_command, agent_limit })
@@ -157,7 +157,7 @@ async fn store(uow: &mut Uow, project: ProjectId, settings: &Settings) -> Result
     .bind(Jsonb(&settings.policy))
     .bind(&settings.test_command)
     .bind(settings.agent_limit)
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     Ok(())
 }

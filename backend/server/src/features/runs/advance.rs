@@ -161,7 +161,7 @@ async fn held_up(turn: &Turn) -> Result<bool, Error> {
             sqlx::query_as("select status, status_by from agent where id = $1 and project_id = $2 for share")
                 .bind(turn.run.agent.0)
                 .bind(turn.project.0)
-                .fetch_optional(uow.conn())
+                .fetch_optional(uow.conn().await?)
                 .await?;
         let command = match found {
             Some((status, by)) if status == "paused" && !matches!(turn.run.phase, Phase::Waiting { .. }) => {

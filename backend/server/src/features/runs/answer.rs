@@ -153,7 +153,7 @@ async fn step_of(uow: &mut Uow, run: &Run, call: &str) -> Result<Option<StepId>,
     .bind(run.project.0)
     .bind(run.id.0)
     .bind(call)
-    .fetch_optional(uow.conn())
+    .fetch_optional(uow.conn().await?)
     .await?;
     Ok(id.map(StepId))
 }

@@ -68,7 +68,7 @@ pub(super) async fn keep(uow: &mut Uow, run: &Run, brief: &Brief) -> Result<(), 
     .bind(Json(&brief.definition))
     .bind(&brief.system)
     .bind(&brief.task)
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     agents::mark_delivered(uow, run.project, brief.told.as_deref().unwrap_or_default()).await
 }

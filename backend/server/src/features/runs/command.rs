@@ -127,7 +127,7 @@ pub async fn retry(app: &App, author: Author, project: ProjectId, run: RunId) ->
     )
     .bind(project.0)
     .bind(state.story.0)
-    .fetch_one(uow.conn())
+    .fetch_one(uow.conn().await?)
     .await?;
     let blocked_here =
         matches!(&story.phase, story::Phase::Blocked { from, .. } if from.name() == state.stage);
@@ -157,6 +157,6 @@ pub async fn end_with_agent(uow: &mut Uow, project: ProjectId, run: RunId) -> Re
     match state.phase {
         Phase::Waiting { .. } => uow.tell::<Run>(project, run, &advance::agent_terminated()).await,
         phase if phase.is_terminal() => Ok(()),
-        _ => uow.enqueue(&advance::job(project, run, advance::KIND)).await,
+        _ => uow.enqueue(advance::job(project, run, advance::KIND)),
     }
 }

@@ -462,7 +462,7 @@ pub(super) async fn keep_test_run(
     .bind(text("output"))
     .bind(report.get("isolation").cloned().unwrap_or_default())
     .bind(uow.now())
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     Ok(())
 }

@@ -18,9 +18,9 @@ impl Effects for Run {
         Box::pin(async move {
             let (project, story) = (run.project, run.story);
             match effect {
-                Effect::Advance => uow.enqueue(&advance::job(project, run.id, advance::KIND)).await,
+                Effect::Advance => uow.enqueue(advance::job(project, run.id, advance::KIND)),
                 Effect::AdvanceAt { at } => {
-                    uow.enqueue(&advance::job(project, run.id, advance::WAKE).not_before(at)).await
+                    uow.enqueue(advance::job(project, run.id, advance::WAKE).not_before(at))
                 }
                 Effect::TellAsked { approval } => {
                     uow.tell::<Story>(project, story, &story::Command::Ask { run: run.id, approval }).await
@@ -52,9 +52,9 @@ async fn release(uow: &mut Uow, run: &Run) -> Result<(), Error> {
     steps::end_open(uow, run.project, run.id).await?;
     if let Phase::Cancelled { .. } = run.phase {
         // Reaches the calls in flight, too, with the next heartbeat of whoever makes them.
-        syndarix_jobs::cancel_key(uow.conn(), &advance::key(run.id)).await?;
+        syndarix_jobs::cancel_key(uow.conn().await?, &advance::key(run.id)).await?;
     }
-    uow.enqueue(&worktree::removal(run.project, run.id)).await
+    uow.enqueue(worktree::removal(run.project, run.id))
 }
 
 /// Nobody works on the story from here on, and nobody waits for it: people are told.

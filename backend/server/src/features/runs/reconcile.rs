@@ -97,7 +97,7 @@ impl Reconcile {
         let mut uow = self.app.store.begin(Author::system()).await?;
         let version: i64 = sqlx::query_scalar("select version from run where id = $1 for no key update")
             .bind(run.0)
-            .fetch_one(uow.conn())
+            .fetch_one(uow.conn().await?)
             .await?;
         if version != stranded.version {
             return Ok(());
@@ -112,7 +112,7 @@ async fn repair(uow: &mut Uow, project: ProjectId, run: RunId, stranded: &Strand
     match (stranded.phase.as_str(), stranded.waits.as_deref(), &stranded.buried) {
         ("succeeded" | "failed" | "stalled" | "cancelled", ..) => {
             agents::release(uow, project, AgentId(stranded.agent), run).await?;
-            uow.enqueue(&worktree::removal(project, run)).await
+            uow.enqueue(worktree::removal(project, run))
         }
         (_, Some("rate_limit" | "paused"), _) => uow.tell::<Run>(project, run, &Command::Wake).await,
         (_, Some(_), _) => {
@@ -123,7 +123,7 @@ async fn repair(uow: &mut Uow, project: ProjectId, run: RunId, stranded: &Strand
             let reason = format!("its job was given up: {buried}");
             uow.tell::<Run>(project, run, &Command::Stall { reason }).await
         }
-        (_, None, None) => uow.enqueue(&advance::job(project, run, advance::KIND)).await,
+        (_, None, None) => uow.enqueue(advance::job(project, run, advance::KIND)),
     }
 }
 

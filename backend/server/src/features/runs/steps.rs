@@ -87,7 +87,7 @@ pub(super) async fn begin(uow: &mut Uow, project: ProjectId, intent: &Intent) ->
     .bind(hash)
     .bind(&intent.target)
     .bind(uow.now())
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     Ok(id)
 }
@@ -98,7 +98,7 @@ pub(super) async fn again(uow: &mut Uow, project: ProjectId, step: StepId, fence
         .bind(step.0)
         .bind(project.0)
         .bind(fence)
-        .execute(uow.conn())
+        .execute(uow.conn().await?)
         .await?;
     Ok(())
 }
@@ -123,7 +123,7 @@ pub(super) async fn end(uow: &mut Uow, project: ProjectId, step: StepId, ended: 
     .bind(ended.lines.map(|(added, _)| added))
     .bind(ended.lines.map(|(_, removed)| removed))
     .bind(now)
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     Ok(())
 }
@@ -141,7 +141,7 @@ pub(super) async fn open(
     .bind(project.0)
     .bind(run.0)
     .bind(i32::try_from(number).unwrap_or(i32::MAX))
-    .fetch_optional(uow.conn())
+    .fetch_optional(uow.conn().await?)
     .await?;
     Ok(id.map(StepId))
 }
@@ -156,7 +156,7 @@ pub(super) async fn end_open(uow: &mut Uow, project: ProjectId, run: RunId) -> R
     .bind(run.0)
     .bind(project.0)
     .bind(now)
-    .execute(uow.conn())
+    .execute(uow.conn().await?)
     .await?;
     Ok(())
 }

@@ -139,7 +139,7 @@ pub(super) async fn abandon(run: &Run, uow: &mut Uow, why: &str) -> Result<(), E
 
 /// Ends a step without an answer; what its attempts used up counts for the run.
 async fn charge(run: &Run, uow: &mut Uow, step: StepId, ended: Ended) -> Result<(), Error> {
-    let usage = llm::used(uow.conn(), run.project, step).await?;
+    let usage = llm::used(uow.conn().await?, run.project, step).await?;
     steps::end(uow, run.project, step, &priced(ended, usage)).await?;
     if usage != Usage::default() {
         uow.tell::<Run>(run.project, run.id, &Command::Charge { usage }).await?;
@@ -186,7 +186,7 @@ async fn finish(turn: &Turn, number: u32, step: StepId, completion: Completion) 
     let calls = completion::calls(completion);
     retry_conflicts(|| async {
         let mut uow = turn.app.store.begin(turn.author()).await?;
-        let usage = llm::used(uow.conn(), turn.project, step).await?;
+        let usage = llm::used(uow.conn().await?, turn.project, step).await?;
         let ended = Ended { simulated: completion.simulated, ..priced(ended.clone(), usage) };
         steps::end(&mut uow, turn.project, step, &ended).await?;
         let command = Command::FinishModelCall { step: number, calls: calls.clone(), usage };
@@ -252,7 +252,7 @@ async fn fail(
         let mut uow = turn.app.store.begin(turn.author()).await?;
         let mut command = command.clone();
         if let Some(amount) = needed
-            && llm::affordable(uow.conn(), turn.project, amount).await?
+            && llm::affordable(uow.conn().await?, turn.project, amount).await?
         {
             // Raised between the refusal and now: whoever raised it did not see this run wait, and will not wake it.
             let (until, detail) = (uow.now(), "the budget was raised".into());

@@ -98,7 +98,7 @@ pub(super) async fn next_number(uow: &mut Uow, project: ProjectId, kind: &str) -
     )
     .bind(project.0)
     .bind(kind)
-    .fetch_one(uow.conn())
+    .fetch_one(uow.conn().await?)
     .await?;
     Ok(number)
 }
@@ -179,7 +179,7 @@ pub(super) async fn lock_stories_of_sprint(
     sqlx::query("select 1 from sprint where project_id = $1 and id = $2 for update")
         .bind(project.0)
         .bind(sprint)
-        .execute(uow.conn())
+        .execute(uow.conn().await?)
         .await?;
     let rows = sqlx::query_as(
         "select id, (state ->> 'number')::bigint as number, state ->> 'title' as title,
@@ -188,7 +188,7 @@ pub(super) async fn lock_stories_of_sprint(
     )
     .bind(project.0)
     .bind(sprint.to_string())
-    .fetch_all(uow.conn())
+    .fetch_all(uow.conn().await?)
     .await?;
     Ok(rows)
 }

@@ -105,7 +105,7 @@ impl Reconcile {
         let mut uow = self.app.store.begin(Author::system()).await?;
         let version: i64 = sqlx::query_scalar("select version from story where id = $1 for no key update")
             .bind(stranded.id)
-            .fetch_one(uow.conn())
+            .fetch_one(uow.conn().await?)
             .await?;
         if version != stranded.version {
             return Ok(());
@@ -144,7 +144,7 @@ async fn repair(uow: &mut Uow, stranded: &Stranded, merged: Option<ObjectId>) ->
             let reason = format!("no agent could be given the work: {buried}");
             uow.tell::<Story>(project, id, &Command::Block { reason }).await
         }
-        (Work::Queued { .. }, None) => uow.enqueue(&stage::job(project, id, stage.name())).await,
+        (Work::Queued { .. }, None) => uow.enqueue(stage::job(project, id, stage.name())),
         (Work::Running { run, .. } | Work::Asking { run, .. }, _) => {
             let stands = stranded.stands.as_deref().unwrap_or("gone");
             let reason = format!("its run is {stands}, and the story was not told");
@@ -178,7 +178,7 @@ async fn merging(
             return uow.tell::<PullRequest>(story.project, id, &command).await;
         }
         (pull_request::Phase::Approved { .. }, None) => {
-            return uow.enqueue(&merge::job(story.project, id)).await;
+            return uow.enqueue(merge::job(story.project, id));
         }
         (pull_request::Phase::Merged { commit, .. }, _) => {
             Command::Merged { pull_request: id, commit: commit.clone() }

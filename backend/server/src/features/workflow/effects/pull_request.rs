@@ -16,7 +16,7 @@ impl Effects for PullRequest {
     fn carry_out<'u>(uow: &'u mut Uow, pr: &'u Self, effect: Effect) -> BoxFuture<'u, Result<(), Error>> {
         Box::pin(async move {
             match effect {
-                Effect::Merge => uow.enqueue(&merge::job(pr.project, pr.id)).await,
+                Effect::Merge => uow.enqueue(merge::job(pr.project, pr.id)),
                 Effect::TellMerged { commit } => {
                     let Some(story) = pr.story else { return Ok(()) };
                     let command = story::Command::Merged { pull_request: pr.id, commit };

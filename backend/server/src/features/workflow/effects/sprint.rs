@@ -23,9 +23,12 @@ impl Effects for Sprint {
                         .for_project(sprint.project.0);
                     let timer =
                         NewTimer { stream: sprint.id.0, name: timers::TIME_UP.into(), fire_at: at, job };
-                    uow.set_timer(&timer).await
+                    uow.set_timer(timer)
                 }
-                Effect::ClearTimeUp => uow.clear_timers(sprint.id, Some(timers::TIME_UP)).await,
+                Effect::ClearTimeUp => {
+                    uow.clear_timers(sprint.id, Some(timers::TIME_UP));
+                    Ok(())
+                }
                 Effect::WithdrawApproval { approval } => {
                     let reason = "the sprint was cancelled".to_owned();
                     uow.tell::<Approval>(sprint.project, approval, &approval::Command::Cancel { reason })

@@ -24,7 +24,7 @@ impl Effects for Story {
         Box::pin(async move {
             let project = story.project;
             match effect {
-                Effect::WorkStage { stage } => uow.enqueue(&stage::job(project, story.id, stage)).await,
+                Effect::WorkStage { stage } => uow.enqueue(stage::job(project, story.id, stage)),
                 Effect::BeginReview { pull_request } => {
                     uow.tell::<PullRequest>(project, pull_request, &pull_request::Command::BeginReview).await
                 }
@@ -49,7 +49,7 @@ impl Effects for Story {
                     let job = job.for_project(project.0);
                     let timer =
                         NewTimer { stream: story.id.0, name: timers::DEADLINE.into(), fire_at: at, job };
-                    uow.set_timer(&timer).await
+                    uow.set_timer(timer)
                 }
                 Effect::JoinSprint { sprint, from } => {
                     let command = sprint::Command::AddStory { story: story.id, from };
@@ -59,7 +59,10 @@ impl Effects for Story {
                     let command = sprint::Command::RemoveStory { story: story.id, to };
                     uow.execute::<Sprint>(project, sprint, &command).await.map(|_| ())
                 }
-                Effect::ClearDeadline => uow.clear_timers(story.id, Some(timers::DEADLINE)).await,
+                Effect::ClearDeadline => {
+                    uow.clear_timers(story.id, Some(timers::DEADLINE));
+                    Ok(())
+                }
                 Effect::Notify { sentence, escalated } => {
                     // Every deadline of every stage is a notice of its own.
                     let kind = format!("deadline {}", uow.now().to_rfc3339());

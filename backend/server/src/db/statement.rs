@@ -1,0 +1,238 @@
+//! The statement that writes units of work: one or many, in one round trip.
+//!
+//! It compares and sets every head (state row), drops the units that lost, gives the events of the others their dense
+//! numbers, and writes events and audit entries. Of a unit everything is written or nothing, also where it moves several
+//! heads: they are all locked and compared before the first one is changed.
+
+use super::{events::Recorded, writes::Writes};
+use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
+use std::collections::BTreeSet;
+use syndarix_domain::machine::Kind;
+use uuid::Uuid;
+
+/// What to do about a head that another transaction has locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Locked {
+    /// Wait for that transaction, and see then.
+    Wait,
+    /// Leave its unit out: others in the batch are not to wait for one.
+    Skip,
+}
+
+/// What became of a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is written once the transaction commits.
+    Written,
+    /// Another change came first.
+    Conflict,
+    /// A head is locked by another transaction, or is not there. Only where locked heads are skipped.
+    Busy,
+}
+
+/// Which parts of the units are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// State rows.
+    Heads,
+    /// Events and audit entries. Serialises the commits of a project: nothing slow may come after it.
+    Record,
+    /// All of it.
+    Both,
+}
+
+/// Writes a part of the units, and their events' numbers into them. Says what became of each.
+pub(super) async fn write(
+    conn: &mut PgConnection,
+    units: &mut [&mut Writes],
+    part: Part,
+    locked: Locked,
+) -> Result<Vec<Fate>, sqlx::Error> {
+    let (heads, record) = (part != Part::Record, part != Part::Heads);
+    let mut sql = QueryBuilder::<Postgres>::new("with ");
+    let kinds = if heads { kinds(units) } else { BTreeSet::new() };
+    for kind in &kinds {
+        compare(&mut sql, *kind, units, locked);
+    }
+    lost(&mut sql, &kinds);
+    for kind in &kinds {
+        set(&mut sql, *kind, units);
+    }
+    let recorded = record && units.iter().any(|unit| !unit.events.is_empty());
+    if recorded {
+        number(&mut sql, units);
+    }
+    if record && units.iter().any(|unit| !unit.audit.is_empty()) {
+        note(&mut sql, units);
+    }
+    sql.push(" select unit, null::bigint as seq, absent from lost");
+    if recorded {
+        sql.push(" union all select unit, seq, null from numbered order by unit, seq");
+    }
+    let rows = sql.build().fetch_all(conn).await?;
+    fates(units, &rows)
+}
+
+fn fates(units: &mut [&mut Writes], rows: &[sqlx::postgres::PgRow]) -> Result<Vec<Fate>, sqlx::Error> {
+    let mut fates = vec![Fate::Written; units.len()];
+    let mut next = vec![0; units.len()];
+    for row in rows {
+        let unit = usize::try_from(row.try_get::<i32, _>("unit")?).unwrap_or(usize::MAX);
+        let Some(writes) = units.get_mut(unit) else { continue };
+        if let Some(seq) = row.try_get::<Option<i64>, _>("seq")? {
+            if let Some(event) = writes.events.get_mut(next[unit]) {
+                event.seq = seq;
+            }
+            next[unit] += 1;
+        } else {
+            fates[unit] = if row.try_get("absent")? { Fate::Busy } else { Fate::Conflict };
+        }
+    }
+    Ok(fates)
+}
+
+fn kinds(units: &[&mut Writes]) -> BTreeSet<Kind> {
+    units.iter().flat_map(|unit| &unit.heads).map(|head| head.kind).collect()
+}
+
+/// Locks the rows of a kind, in one order for everybody, and finds the units that are not up to date.
+fn compare(sql: &mut QueryBuilder<Postgres>, kind: Kind, units: &[&mut Writes], locked: Locked) {
+    let heads: Vec<_> = units
+        .iter()
+        .enumerate()
+        .flat_map(|(unit, writes)| writes.heads.iter().map(move |head| (unit, head)))
+        .filter(|(_, head)| head.kind == kind)
+        .collect();
+    let name = kind.name();
+    sql.push(format_args!("want_{name} as materialized (select * from unnest("));
+    sql.push_bind(heads.iter().map(|(unit, _)| number_of(*unit)).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(heads.iter().map(|(_, head)| head.id).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(heads.iter().map(|(_, head)| head.project).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(heads.iter().map(|(_, head)| head.expected).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(heads.iter().map(|(_, head)| head.version).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(heads.iter().map(|(_, head)| head.phase).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(heads.iter().map(|(_, head)| &head.state).collect::<Vec<_>>());
+    sql.push(") as w (unit, id, project_id, expected, version, phase, state)), ");
+    let skip = if locked == Locked::Skip { " skip locked" } else { "" };
+    sql.push(format_args!(
+        "have_{name} as materialized (
+            select h.id, h.project_id, h.version from {name} h
+             where h.id = any (select id from want_{name}) order by h.id for update of h{skip}),
+         lost_{name} as (
+            select w.unit, h.id is null as absent from want_{name} w left join have_{name} h on h.id = w.id
+             where case when w.expected = 0 then h.id is not null
+                        else h.id is null or h.version <> w.expected or h.project_id <> w.project_id end), "
+    ));
+}
+
+fn lost(sql: &mut QueryBuilder<Postgres>, kinds: &BTreeSet<Kind>) {
+    if kinds.is_empty() {
+        sql.push("lost as (select 0 as unit, false as absent where false)");
+        return;
+    }
+    let each: Vec<String> = kinds.iter().map(|kind| format!("select * from lost_{}", kind.name())).collect();
+    sql.push(format_args!(
+        "lost as materialized (select unit, bool_and(absent) as absent from ({}) l group by unit)",
+        each.join(" union all ")
+    ));
+}
+
+/// Changes the rows of the units that are up to date, and adds new ones.
+fn set(sql: &mut QueryBuilder<Postgres>, kind: Kind, units: &[&mut Writes]) {
+    let name = kind.name();
+    let any = |new: bool| {
+        let mut heads = units.iter().flat_map(|unit| &unit.heads);
+        heads.any(|head| head.kind == kind && (head.expected == 0) == new)
+    };
+    if any(false) {
+        sql.push(format_args!(
+            ", moved_{name} as (
+                update {name} h set version = w.version, phase = w.phase, state = w.state, updated_at = now()
+                  from want_{name} w
+                 where h.id = w.id and w.expected > 0 and w.unit not in (select unit from lost))"
+        ));
+    }
+    if any(true) {
+        sql.push(format_args!(
+            ", made_{name} as (
+                insert into {name} (id, project_id, version, phase, state, updated_at)
+                select w.id, w.project_id, w.version, w.phase, w.state, now() from want_{name} w
+                 where w.expected = 0 and w.unit not in (select unit from lost))"
+        ));
+    }
+}
+
+/// Numbers the events of each project without a gap, and writes them. An event of a project without a log has no number,
+/// which the table refuses.
+fn number(sql: &mut QueryBuilder<Postgres>, units: &[&mut Writes]) {
+    let events: Vec<(usize, Option<Uuid>, &Recorded)> = units
+        .iter()
+        .enumerate()
+        .flat_map(|(unit, writes)| writes.events.iter().map(move |event| (unit, writes.command, event)))
+        .collect();
+    sql.push(", happened as materialized (select * from unnest(");
+    sql.push_bind(events.iter().map(|(unit, ..)| number_of(*unit)).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(events.iter().map(|(_, command, _)| *command).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(events.iter().map(|(.., event)| event.project_id).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(events.iter().map(|(.., event)| event.id).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(events.iter().map(|(.., event)| event.kind.as_str()).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(events.iter().map(|(.., event)| event.stream_id).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(events.iter().map(|(.., event)| event.version).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(events.iter().map(|(.., event)| event.event_type.as_str()).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(events.iter().map(|(.., event)| &event.data).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(events.iter().map(|(.., event)| event.actor).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(events.iter().map(|(.., event)| event.at).collect::<Vec<_>>());
+    sql.push(
+        ") with ordinality as e (unit, command_id, project_id, id, kind, stream_id, version, type, data, actor, at, nth)
+           where unit not in (select unit from lost)),
+         logs as materialized (
+            select project_id from project_log where project_id in (select project_id from happened)
+             order by project_id for update),
+         grown as (
+            update project_log l set head = l.head + c.events
+              from (select h.project_id, count(*) as events from happened h join logs using (project_id) group by 1) c
+             where l.project_id = c.project_id returning l.project_id, l.head - c.events as base),
+         numbered as materialized (
+            select h.*, g.base + row_number() over (partition by h.project_id order by h.nth) as seq
+              from happened h left join grown g using (project_id)),
+         put as (
+            insert into event (project_id, seq, id, kind, stream_id, version, type, data, actor, command_id, at)
+            select project_id, seq, id, kind, stream_id, version, type, data, actor, command_id, at from numbered)",
+    );
+}
+
+/// Writes the audit entries, in order.
+fn note(sql: &mut QueryBuilder<Postgres>, units: &[&mut Writes]) {
+    let rows: Vec<_> = units
+        .iter()
+        .enumerate()
+        .flat_map(|(unit, writes)| writes.audit.iter().map(move |row| (unit, row)))
+        .collect();
+    sql.push(
+        ", noted as (
+            insert into audit_entry (id, chain, at, type, category, severity, actor_type, actor_id, action, header, payload, salt)
+            select id, chain, at, type, category, severity, actor_type, actor_id, action, header, payload, salt from unnest(",
+    );
+    sql.push_bind(rows.iter().map(|(unit, _)| number_of(*unit)).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(rows.iter().map(|(_, row)| row.entry.id).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(rows.iter().map(|(_, row)| row.chain).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(rows.iter().map(|(_, row)| row.entry.at).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(rows.iter().map(|(_, row)| row.entry.event_type.as_str()).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(rows.iter().map(|(_, row)| row.entry.category.as_str()).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(rows.iter().map(|(_, row)| row.entry.severity.name()).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(rows.iter().map(|(_, row)| row.entry.actor.kind()).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(rows.iter().map(|(_, row)| row.entry.actor.id()).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(rows.iter().map(|(_, row)| row.entry.action.as_str()).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(rows.iter().map(|(_, row)| row.header.as_slice()).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(rows.iter().map(|(_, row)| row.payload.as_slice()).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(rows.iter().map(|(_, row)| row.salt.as_slice()).collect::<Vec<_>>());
+    sql.push(
+        ") with ordinality as a (unit, id, chain, at, type, category, severity, actor_type, actor_id, action, header, payload, salt, nth)
+           where unit not in (select unit from lost) order by nth)",
+    );
+}
+
+/// A unit's place in the batch, as PostgreSQL gets it: a batch is small.
+fn number_of(unit: usize) -> i32 {
+    i32::try_from(unit).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,257 @@
+//! What a unit of work is going to write, as data: it can be written by itself or together with others.
+
+use super::{
+    Error, audit,
+    combine::Combine,
+    events::Recorded,
+    statement::{self, Fate, Locked, Part},
+};
+use serde_json::Value;
+use sqlx::{Acquire, PgConnection, PgPool};
+use std::collections::{BTreeSet, HashSet};
+use syndarix_domain::machine::Kind;
+use syndarix_jobs::{Lease, NewJob, NewTimer};
+use uuid::Uuid;
+
+/// Everything that one unit of work writes.
+#[derive(Debug, Default)]
+pub(super) struct Writes {
+    pub(super) heads: Vec<Head>,
+    pub(super) events: Vec<Recorded>,
+    pub(super) audit: Vec<audit::Row>,
+    /// The command that it comes from, kept on every event.
+    pub(super) command: Option<Uuid>,
+    pub(super) lease: Option<Held>,
+    pub(super) jobs: Vec<NewJob>,
+    pub(super) timers: Vec<TimerChange>,
+    /// Queues that got a job, to be woken after the commit.
+    pub(super) wakes: BTreeSet<String>,
+}
+
+/// What the world is told of once it is committed.
+#[derive(Debug)]
+pub(super) struct Committed {
+    pub(super) events: Vec<Recorded>,
+    pub(super) wakes: BTreeSet<String>,
+}
+
+/// A state row, from one version to another.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) kind: Kind,
+    pub(super) id: Uuid,
+    pub(super) project: Uuid,
+    /// The version that was decided on; 0: there must be none yet.
+    pub(super) expected: i64,
+    pub(super) version: i64,
+    pub(super) phase: &'static str,
+    pub(super) state: Value,
+}
+
+/// The job that does the work.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Held {
+    pub(super) lease: Lease,
+    /// It is done with this commit.
+    pub(super) completes: bool,
+}
+
+/// A change of timers, in the order in which they were asked for.
+#[derive(Debug)]
+pub(super) enum TimerChange {
+    Set(Box<NewTimer>),
+    Clear { stream: Uuid, name: Option<String> },
+}
+
+/// What became of a unit that was written together with others.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// It is committed.
+    Committed(Committed),
+    /// Nothing of it is.
+    Failed(Error),
+    /// Nothing of it is, and it is to be tried by itself: something would have kept the others waiting, or failed them.
+    Alone(Box<Writes>),
+}
+
+impl Combine for Writes {
+    type Answer = Answer;
+
+    fn alone_on(&self) -> Vec<Uuid> {
+        self.heads.iter().map(|head| head.id).collect()
+    }
+}
+
+impl Writes {
+    /// One statement writes it all, so that it needs no transaction around it.
+    fn is_one_statement(&self) -> bool {
+        self.lease.is_none() && self.jobs.is_empty() && self.timers.is_empty()
+    }
+
+    /// Writes what must come before the events, and forgets it.
+    pub(super) async fn flush(&mut self, conn: &mut PgConnection) -> Result<(), Error> {
+        if !self.heads.is_empty() {
+            let fates = statement::write(conn, &mut [self], Part::Heads, Locked::Wait).await?;
+            all_written(&fates)?;
+            self.heads.clear();
+        }
+        follow_up(conn, &mut [self]).await
+    }
+
+    fn has_rows(&self) -> bool {
+        !(self.heads.is_empty() && self.events.is_empty() && self.audit.is_empty())
+    }
+
+    /// Writes what is left of it, in the caller's transaction.
+    pub(super) async fn finish(&mut self, conn: &mut PgConnection) -> Result<(), Error> {
+        if !lost_leases(conn, &[self]).await?.is_empty() {
+            return Err(Error::LeaseLost);
+        }
+        if !self.jobs.is_empty() || !self.timers.is_empty() {
+            self.flush(conn).await?;
+        }
+        if !self.has_rows() {
+            return Ok(());
+        }
+        all_written(&statement::write(conn, &mut [self], Part::Both, Locked::Wait).await?)
+    }
+
+    /// Commits it by itself: waits for whoever holds its rows.
+    pub(super) async fn commit_alone(mut self, pool: &PgPool) -> Result<Committed, Error> {
+        if self.is_one_statement() && !self.has_rows() {
+            return Ok(self.committed());
+        }
+        let mut conn = pool.acquire().await?;
+        if self.is_one_statement() {
+            all_written(&statement::write(&mut conn, &mut [&mut self], Part::Both, Locked::Wait).await?)?;
+        } else {
+            let mut tx = conn.begin().await?;
+            self.finish(&mut tx).await?;
+            tx.commit().await?;
+        }
+        Ok(self.committed())
+    }
+
+    pub(super) fn committed(self) -> Committed {
+        Committed { events: self.events, wakes: self.wakes }
+    }
+}
+
+/// Commits units together. None waits for another's lock, and none fails for another's fault.
+pub(super) async fn commit_together(pool: &PgPool, mut units: Vec<Writes>) -> Vec<Answer> {
+    metrics::histogram!("syndarix_commit_batch_size")
+        .record(f64::from(u32::try_from(units.len()).unwrap_or(u32::MAX)));
+    if units.len() == 1
+        && let Some(unit) = units.pop()
+    {
+        return vec![unit.commit_alone(pool).await.map_or_else(Answer::Failed, Answer::Committed)];
+    }
+    match write_together(pool, &mut units).await {
+        Ok(fates) => units.into_iter().zip(fates).map(|(unit, fate)| fate.answer(unit)).collect(),
+        // The server refused the statement for one of them, and wrote none.
+        Err(Error::Database(sqlx::Error::Database(_)) | Error::Conflict | Error::Jobs(_)) => {
+            units.into_iter().map(|unit| Answer::Alone(Box::new(unit))).collect()
+        }
+        Err(error) => units.iter().map(|_| Answer::Failed(error.again())).collect(),
+    }
+}
+
+async fn write_together(pool: &PgPool, units: &mut [Writes]) -> Result<Vec<Outcome>, Error> {
+    let mut conn = pool.acquire().await?;
+    if units.iter().all(Writes::is_one_statement) {
+        let mut all: Vec<&mut Writes> = units.iter_mut().collect();
+        let fates = statement::write(&mut conn, &mut all, Part::Both, Locked::Skip).await?;
+        return Ok(fates.into_iter().map(Outcome::Of).collect());
+    }
+    let mut outcomes = vec![Outcome::Of(Fate::Written); units.len()];
+    let mut tx = conn.begin().await?;
+    let all: Vec<&mut Writes> = units.iter_mut().collect();
+    for unit in lost_leases(&mut tx, &all).await? {
+        outcomes[unit] = Outcome::LeaseLost;
+    }
+    let (mut places, mut left): (Vec<usize>, Vec<&mut Writes>) =
+        all.into_iter().enumerate().filter(|(unit, _)| outcomes[*unit].is_written()).unzip();
+    let fates = statement::write(&mut tx, &mut left, Part::Heads, Locked::Skip).await?;
+    for (unit, fate) in places.iter().zip(&fates) {
+        outcomes[*unit] = Outcome::Of(*fate);
+    }
+    let mut kept = fates.iter().map(|fate| *fate == Fate::Written);
+    left.retain(|_| kept.next().unwrap_or(false));
+    places.retain(|unit| outcomes[*unit].is_written());
+    follow_up(&mut tx, &mut left).await?;
+    statement::write(&mut tx, &mut left, Part::Record, Locked::Skip).await?;
+    tx.commit().await?;
+    Ok(outcomes)
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Outcome {
+    Of(Fate),
+    LeaseLost,
+}
+
+impl Outcome {
+    fn is_written(self) -> bool {
+        matches!(self, Self::Of(Fate::Written))
+    }
+
+    fn answer(self, unit: Writes) -> Answer {
+        match self {
+            Self::Of(Fate::Written) => Answer::Committed(unit.committed()),
+            Self::Of(Fate::Conflict) => Answer::Failed(conflict()),
+            Self::Of(Fate::Busy) => Answer::Alone(Box::new(unit)),
+            Self::LeaseLost => Answer::Failed(Error::LeaseLost),
+        }
+    }
+}
+
+/// Locks the rows of the units' jobs, and ends those that end with them. Says whose job was taken over.
+async fn lost_leases(conn: &mut PgConnection, units: &[&mut Writes]) -> Result<Vec<usize>, sqlx::Error> {
+    let of = |completes: bool| -> Vec<Lease> {
+        units
+            .iter()
+            .filter_map(|unit| unit.lease)
+            .filter(|held| held.completes == completes)
+            .map(|held| held.lease)
+            .collect()
+    };
+    let (completed, continued) = (of(true), of(false));
+    let mut held = HashSet::new();
+    if !completed.is_empty() {
+        held.extend(Lease::complete_all(conn, &completed).await?);
+    }
+    if !continued.is_empty() {
+        held.extend(Lease::hold_all(conn, &continued).await?);
+    }
+    let lost = units
+        .iter()
+        .enumerate()
+        .filter(|(_, unit)| unit.lease.is_some_and(|of| !held.contains(&of.lease.job)));
+    Ok(lost.map(|(unit, _)| unit).collect())
+}
+
+/// Writes the units' jobs and timers, and forgets them.
+async fn follow_up(conn: &mut PgConnection, units: &mut [&mut Writes]) -> Result<(), Error> {
+    let jobs: Vec<NewJob> = units.iter_mut().flat_map(|unit| std::mem::take(&mut unit.jobs)).collect();
+    if !jobs.is_empty() {
+        syndarix_jobs::enqueue_many(conn, &jobs).await?;
+    }
+    for change in units.iter_mut().flat_map(|unit| std::mem::take(&mut unit.timers)) {
+        match change {
+            TimerChange::Set(timer) => syndarix_jobs::schedule_timer(conn, &timer).await?,
+            TimerChange::Clear { stream, name } => {
+                syndarix_jobs::cancel_timers(conn, stream, name.as_deref()).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn all_written(fates: &[Fate]) -> Result<(), Error> {
+    if fates.iter().all(|fate| *fate == Fate::Written) { Ok(()) } else { Err(conflict()) }
+}
+
+fn conflict() -> Error {
+    metrics::counter!("syndarix_transition_conflicts_total").increment(1);
+    Error::Conflict
+}

@@ -1,0 +1,361 @@
+//! Transitions by themselves, many at once, and inside a transaction: the same promises on each path.
+
+use crate::{
+    events::{person, project},
+    support::TestApp,
+};
+use futures::future::join_all;
+use std::collections::HashMap;
+use syndarix::db::{Author, Error, Store, Uow, retry_conflicts};
+use syndarix_domain::{
+    actor::Actor,
+    ids::{ProjectId, SprintId, StoryId},
+    sprint::{self, Sprint},
+    story::{self, Story},
+};
+use syndarix_jobs::{Claim, Cursor, NewJob};
+use uuid::Uuid;
+
+/// How a unit comes to its commit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Path {
+    /// Nothing else is under way.
+    Alone,
+    /// Many wait at the same time.
+    Together,
+    /// A feature has rows of its own to write.
+    Transaction,
+}
+
+const PATHS: [Path; 3] = [Path::Alone, Path::Together, Path::Transaction];
+
+struct Bench {
+    app: TestApp,
+    project: ProjectId,
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let app = TestApp::start().await;
+        let maria = person(&app, "maria").await;
+        let project = project(&app, &maria).await;
+        Self { app, project }
+    }
+
+    fn store(&self) -> &Store {
+        &self.app.app.store
+    }
+
+    async fn unit(&self, path: Path) -> Uow {
+        let mut uow = self.store().begin(Author::of(Actor::System)).await.unwrap();
+        if path == Path::Transaction {
+            sqlx::query("select 1").execute(uow.conn().await.unwrap()).await.unwrap();
+        }
+        uow
+    }
+
+    async fn sprint(&self) -> SprintId {
+        let id = SprintId(self.store().new_id());
+        let mut uow = self.unit(Path::Alone).await;
+        let (name, goal) = ("A sprint".to_owned(), String::new());
+        let new = sprint::New { id, project: self.project, name, goal, starts_on: None, ends_on: None };
+        uow.create::<Sprint>(self.project, id, &sprint::Command::Create(new)).await.unwrap();
+        uow.commit().await.unwrap();
+        id
+    }
+
+    async fn sprints(&self, count: usize) -> Vec<SprintId> {
+        join_all((0..count).map(|_| self.sprint())).await
+    }
+
+    async fn story(&self) -> StoryId {
+        let id = StoryId(self.store().new_id());
+        let mut uow = self.unit(Path::Alone).await;
+        let new = story::New {
+            id,
+            project: self.project,
+            number: 1,
+            title: "To be moved".into(),
+            description: String::new(),
+            points: None,
+            sprint: None,
+        };
+        uow.create::<Story>(self.project, id, &story::Command::Create(new)).await.unwrap();
+        uow.commit().await.unwrap();
+        id
+    }
+
+    /// Gives the sprint another name, whoever else does the same.
+    async fn rename(&self, path: Path, sprint: SprintId, name: &str) -> Result<(), Error> {
+        retry_conflicts(|| async {
+            let mut uow = self.unit(path).await;
+            uow.execute::<Sprint>(self.project, sprint, &edit(name)).await?;
+            uow.commit().await.map(drop)
+        })
+        .await
+    }
+
+    async fn version(&self, sprint: SprintId) -> i64 {
+        self.store().read::<Sprint>(self.project, sprint).await.unwrap().version
+    }
+
+    /// What must hold whatever was done: numbers and versions without a gap, an audit entry for each event, and rows
+    /// that are what the events say.
+    async fn holds(&self) {
+        let events: Vec<(i64, Uuid, i64)> =
+            sqlx::query_as("select seq, stream_id, version from event where project_id = $1 order by seq")
+                .bind(self.project.0)
+                .fetch_all(self.store().pool())
+                .await
+                .unwrap();
+        assert!(events.iter().zip(1..).all(|((seq, ..), expected)| *seq == expected), "numbers have no gap");
+        let mut next: HashMap<Uuid, i64> = HashMap::new();
+        for (_, stream, version) in &events {
+            let expected = next.entry(*stream).or_insert(1);
+            assert_eq!(version, expected, "versions of {stream} come in order");
+            *expected += 1;
+        }
+        let audited: i64 = sqlx::query_scalar("select count(*) from audit_entry where chain = $1")
+            .bind(self.project.0)
+            .fetch_one(self.store().pool())
+            .await
+            .unwrap();
+        assert_eq!(audited, i64::try_from(events.len()).unwrap());
+        let rebuilt = self.store().rebuild(false).await.unwrap();
+        assert_eq!(rebuilt.different, Vec::<String>::new());
+    }
+}
+
+fn edit(name: &str) -> sprint::Command {
+    sprint::Command::Edit { name: name.into(), goal: String::new(), starts_on: None, ends_on: None }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_every_path_each_command_is_there_once_and_nothing_has_a_gap() {
+    for path in PATHS {
+        let bench = Bench::start().await;
+        let sprints = bench.sprints(24).await;
+        for round in 0..3 {
+            let renamed = sprints.iter().map(|sprint| {
+                let (bench, name) = (&bench, format!("{round}"));
+                async move { bench.rename(path, *sprint, &name).await }
+            });
+            if path == Path::Alone {
+                for one in renamed {
+                    one.await.unwrap();
+                }
+            } else {
+                join_all(renamed).await.into_iter().for_each(|renamed| renamed.unwrap());
+            }
+        }
+        for sprint in &sprints {
+            assert_eq!(bench.version(*sprint).await, 4, "{path:?}");
+        }
+        bench.holds().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_that_move_one_stream_at_once_each_decides_on_what_the_one_before_left() {
+    for path in PATHS {
+        let bench = Bench::start().await;
+        let sprint = bench.sprint().await;
+        let names: Vec<String> = (0..6).map(|n| format!("{n}")).collect();
+        let done = join_all(names.iter().map(|name| bench.rename(path, sprint, name))).await;
+        let accepted = done.iter().filter(|done| done.is_ok()).count();
+        assert!(accepted > 0 && done.iter().all(|done| matches!(done, Ok(()) | Err(Error::Conflict))));
+        assert_eq!(bench.version(sprint).await, 1 + i64::try_from(accepted).unwrap(), "{path:?}");
+        bench.holds().await;
+    }
+}
+
+#[tokio::test]
+async fn a_unit_that_moves_two_heads_writes_neither_when_one_is_stale() {
+    for path in PATHS {
+        let bench = Bench::start().await;
+        let (fresh, stale) = (bench.sprint().await, bench.sprint().await);
+        let others = bench.sprints(8).await;
+        let mut uow = bench.unit(path).await;
+        uow.execute::<Sprint>(bench.project, fresh, &edit("both")).await.unwrap();
+        uow.execute::<Sprint>(bench.project, stale, &edit("both")).await.unwrap();
+        if path == Path::Transaction {
+            // It has compared nothing yet; from here on it would hold the rows.
+            bench.rename(Path::Alone, stale, "quicker").await.unwrap();
+            assert!(matches!(uow.conn().await, Err(Error::Conflict)));
+        } else {
+            bench.rename(Path::Alone, stale, "quicker").await.unwrap();
+            let rest = others.iter().map(|sprint| bench.rename(path, *sprint, "others"));
+            let (both, rest) = futures::join!(uow.commit(), join_all(rest));
+            assert!(matches!(both, Err(Error::Conflict)), "{path:?}");
+            assert!(rest.iter().all(Result::is_ok));
+        }
+        assert_eq!((bench.version(fresh).await, bench.version(stale).await), (1, 2), "{path:?}");
+        bench.holds().await;
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_is_moved_twice_in_one_unit_has_both_events_and_one_end() {
+    for path in PATHS {
+        let bench = Bench::start().await;
+        let sprint = bench.sprint().await;
+        let mut uow = bench.unit(path).await;
+        uow.execute::<Sprint>(bench.project, sprint, &edit("one")).await.unwrap();
+        let seen = uow.execute::<Sprint>(bench.project, sprint, &edit("two")).await.unwrap();
+        assert_eq!(uow.load::<Sprint>(bench.project, sprint).await.unwrap(), seen);
+        let events = uow.commit().await.unwrap();
+        assert_eq!(events.len(), 2);
+        assert_eq!(bench.version(sprint).await, 3);
+        bench.holds().await;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_created_twice_is_there_once() {
+    for path in PATHS {
+        let bench = Bench::start().await;
+        let id = SprintId(bench.store().new_id());
+        let create = async || {
+            let mut uow = bench.unit(path).await;
+            let new = sprint::New {
+                id,
+                project: bench.project,
+                name: "Twice".into(),
+                goal: String::new(),
+                starts_on: None,
+                ends_on: None,
+            };
+            uow.create::<Sprint>(bench.project, id, &sprint::Command::Create(new)).await?;
+            uow.commit().await
+        };
+        let both = futures::join!(create(), create());
+        let made = [both.0, both.1].into_iter().filter(Result::is_ok).count();
+        assert_eq!((made, bench.version(id).await), (1, 1), "{path:?}");
+        bench.holds().await;
+    }
+}
+
+/// Waits until as many sessions wait for a lock.
+async fn until_waiting(bench: &Bench, sessions: i64) {
+    let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
+    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(bench.store().pool()).await.unwrap() < sessions {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_somebody_holds_keeps_only_its_own_unit_waiting() {
+    let bench = Bench::start().await;
+    let held = bench.sprint().await;
+    let others = bench.sprints(30).await;
+    let mut holder = bench.store().pool().begin().await.unwrap();
+    sqlx::query("select from sprint where id = $1 for update")
+        .bind(held.0)
+        .execute(&mut *holder)
+        .await
+        .unwrap();
+    let slow = bench.rename(Path::Together, held, "at last");
+    let rest = async {
+        let rest = others.iter().map(|sprint| bench.rename(Path::Together, *sprint, "others"));
+        join_all(rest).await.into_iter().for_each(|renamed| renamed.unwrap());
+        until_waiting(&bench, 1).await;
+        assert_eq!(bench.version(held).await, 1, "its holder still has it");
+        holder.rollback().await.unwrap();
+    };
+    let (slow, ()) = futures::join!(slow, rest);
+    slow.unwrap();
+    assert_eq!(bench.version(held).await, 2);
+    bench.holds().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_that_the_database_refuses_fails_alone() {
+    let bench = Bench::start().await;
+    let others = bench.sprints(20).await;
+    let refused = async {
+        let mut uow = bench.unit(Path::Together).await;
+        // A project without a log has no numbers to give.
+        uow.announce(
+            ProjectId(Uuid::from_u128(1)),
+            "agent",
+            Uuid::from_u128(7),
+            "agent.made.v1",
+            serde_json::json!({}),
+        );
+        uow.commit().await
+    };
+    let rest = join_all(others.iter().map(|sprint| bench.rename(Path::Together, *sprint, "others")));
+    let (refused, rest) = futures::join!(refused, rest);
+    assert!(matches!(refused, Err(Error::Database(_))), "{refused:?}");
+    assert!(rest.iter().all(Result::is_ok), "{rest:?}");
+    bench.holds().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_lost_the_lease_writes_nothing_and_keeps_nobody_from_writing() {
+    for path in PATHS {
+        let bench = Bench::start().await;
+        let sprints = bench.sprints(10).await;
+        let mut conn = bench.store().pool().acquire().await.unwrap();
+        for _ in 0..2 {
+            syndarix_jobs::enqueue(&mut conn, &NewJob::new("hand", "by.hand", serde_json::json!({})))
+                .await
+                .unwrap();
+        }
+        let lease = std::time::Duration::from_secs(60);
+        let wanted = Claim { queue: "hand", owner: Uuid::from_u128(1), limit: 2, lease };
+        let claimed = syndarix_jobs::claim(&mut conn, wanted, &mut Cursor::default()).await.unwrap().jobs;
+        let (stale, good) = (claimed[0].1, claimed[1].1);
+        sqlx::query("update job set fence = fence + 1 where id = $1")
+            .bind(stale.job)
+            .execute(&mut *conn)
+            .await
+            .unwrap();
+        let rename = async |sprint: SprintId, author: Author| {
+            let mut uow = bench.store().begin(author).await?;
+            if path == Path::Transaction {
+                uow.conn().await?;
+            }
+            uow.execute::<Sprint>(bench.project, sprint, &edit("by a job")).await?;
+            uow.enqueue(NewJob::new("hand", "what.follows", serde_json::json!({})))?;
+            uow.complete_job();
+            uow.commit().await
+        };
+        let system = Author::system();
+        let (lost, kept, rest) = futures::join!(
+            rename(sprints[0], system.within(stale)),
+            rename(sprints[1], system.within(good)),
+            join_all(sprints[2..].iter().map(|sprint| rename(*sprint, system)))
+        );
+        assert!(matches!(lost, Err(Error::LeaseLost)), "{path:?}: {lost:?}");
+        assert!(kept.is_ok() && rest.iter().all(Result::is_ok));
+        assert_eq!((bench.version(sprints[0]).await, bench.version(sprints[1]).await), (1, 2));
+        let (followed, done): (i64, i64) = sqlx::query_as(
+            "select (select count(*) from job where kind = 'what.follows'), (select count(*) from job_done where kind = 'by.hand')",
+        )
+        .fetch_one(&mut *conn)
+        .await
+        .unwrap();
+        assert_eq!((followed, done), (9, 1), "{path:?}");
+        bench.holds().await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_read_in_a_transaction_sees_what_the_unit_did_before() {
+    let bench = Bench::start().await;
+    let (sprint, story) = (bench.sprint().await, bench.story().await);
+    let mut uow = bench.unit(Path::Alone).await;
+    uow.execute::<Story>(bench.project, story, &story::Command::MoveToSprint { sprint: Some(sprint) })
+        .await
+        .unwrap();
+    let version: i64 = sqlx::query_scalar("select version from story where id = $1")
+        .bind(story.0)
+        .fetch_one(uow.conn().await.unwrap())
+        .await
+        .unwrap();
+    assert_eq!(version, 2);
+    drop(uow);
+    let now = bench.store().read::<Story>(bench.project, story).await.unwrap();
+    assert_eq!(now.version, 1, "a unit that is not committed leaves nothing");
+}
