@@ -33,6 +33,8 @@ mod runs;
 mod scene;
 mod seed;
 mod sprints;
+mod strangers;
 mod streams;
 mod support;
 mod tenancy;
+mod tenant;
