@@ -76,7 +76,7 @@ pub(crate) async fn create_branch(
     ctx: ProjectCtx,
     args: CreateArguments,
 ) -> Result<CheckedOut, ToolFailure> {
-    let branch = tools.agent_branch(&args.name)?;
+    let branch = tools.branch_to_make(&ctx, &args.name)?;
     let worktree = tools.worktree(&ctx)?;
     let from = commit_of(&worktree, args.from.as_deref()).await?;
     let refs = worktree.lock().await.map_err(failure)?;
@@ -108,12 +108,13 @@ pub(crate) async fn checkout(
     args: CheckoutArguments,
 ) -> Result<CheckedOut, ToolFailure> {
     let worktree = tools.worktree(&ctx)?;
-    let branch = BranchName::new(args.target.as_str()).ok().filter(|branch| tools.is_agent_branch(branch));
+    let branch =
+        BranchName::new(args.target.as_str()).ok().filter(|branch| ctx.branch() == Some(branch.as_str()));
     let target = match branch {
         Some(branch) if worktree.branch_head(&branch).await.map_err(failure)?.is_some() => {
             Target::Branch(branch)
         }
-        // Branches of people, the default branch above all, are looked at without being on them.
+        // Branches of people and of other stories, the default branch above all, are looked at without being on them.
         _ => Target::Commit(commit_of(&worktree, Some(&args.target)).await?),
     };
     switch(&worktree, &target).await?;

@@ -61,7 +61,7 @@ pub(crate) async fn commit(
     let worktree = tools.worktree(&ctx)?;
     let paths = parse_paths(args.paths.as_deref())?;
     let lock = worktree.lock_files().await.map_err(failure)?;
-    let current = current_branch(&worktree).await?;
+    let current = current_branch(&ctx, &worktree).await?;
     clear_finished_merge(&worktree, &current.head).await?;
     if let Some(found) = commit_of_step(&ctx, &worktree, &current).await? {
         return answer(&worktree, &current, found, true).await;

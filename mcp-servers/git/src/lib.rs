@@ -13,7 +13,7 @@
 //!
 //! Invariants:
 //! - a step commits once: the commit carries the step's id, and a repeated step finds it;
-//! - agents never move the default branch, and make only branches with the prefix of agents;
+//! - a run makes and moves one branch, which its token names: never the default branch, nor another story's;
 //! - a commit either happens whole or leaves index and branch as they were.
 
 mod blame;
@@ -42,8 +42,8 @@ pub const NAME: &str = "git";
 const SLOW: Duration = Duration::from_secs(120);
 
 // What is said here once need not be said in the schema of every tool, whose list has a budget of bytes.
-const INSTRUCTIONS: &str = "The git worktree of this run. Work on a branch of your own (create_branch; names start \
-    with syndarix/, unless a refusal says otherwise), commit with a subject and a body that says why, then open a pull request that says what changed, \
+const INSTRUCTIONS: &str = "The git worktree of this run. Work on the branch that \
+    your task names (create_branch makes it; other branches are only looked at), commit with a subject and a body that says why, then open a pull request that says what changed, \
     why, and how it was tested; people or reviewers decide about merging. Commits need no push. A revision is a branch, \
     a commit id or a form like HEAD~2, and HEAD when left out; paths are relative to the top of the worktree. To go \
     on in a cut answer, call again with its next_offset as offset.";

@@ -75,7 +75,7 @@ pub(crate) async fn update_branch(
 ) -> Result<Updated, ToolFailure> {
     let worktree = tools.worktree(&ctx)?;
     let lock = worktree.lock_files().await.map_err(failure)?;
-    let current = current_branch(&worktree).await?;
+    let current = current_branch(&ctx, &worktree).await?;
     clear_finished_merge(&worktree, &current.head).await?;
     if args.abort == Some(true) {
         return abort(&worktree, current, &lock).await;

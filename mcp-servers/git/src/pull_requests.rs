@@ -46,7 +46,7 @@ pub(crate) async fn create_pull_request(
     check_length("title", &args.title, MAX_TITLE_CHARS)?;
     check_length("body", &args.body, MAX_BODY_CHARS)?;
     let worktree = tools.worktree(&ctx)?;
-    let current = current_branch(&worktree).await?;
+    let current = current_branch(&ctx, &worktree).await?;
     let default = default_branch(&worktree).await?;
     let new = LogQuery { limit: 1, not_in: Some(default.head), ..LogQuery::default() };
     if worktree.log(&current.head, &new).await.map_err(failure)?.is_empty() {

@@ -18,8 +18,8 @@ pub struct GitTools {
 }
 
 impl GitTools {
-    /// Works on the worktrees of the bare repositories `<repositories>/<project>.git`. Agents make only branches whose
-    /// names start with `branch_prefix`.
+    /// Works on the worktrees of the bare repositories `<repositories>/<project>.git`. A run makes only
+    /// the branch that its token names, and only if that name starts with `branch_prefix`.
     pub fn new(git: Git, repositories: &Path, branch_prefix: &str) -> Self {
         Self { git, repositories: repositories.into(), branch_prefix: branch_prefix.into() }
     }
@@ -31,22 +31,17 @@ impl GitTools {
         Worktree::open(&self.git, &bare, files.path()).map_err(failure)
     }
 
-    /// Takes the name of a branch that an agent may make and move.
-    pub(crate) fn agent_branch(&self, name: &str) -> Result<BranchName, ToolFailure> {
+    /// Takes the name of the branch that the call's run may make: its own, if agents may make one of this name at all.
+    pub(crate) fn branch_to_make(&self, ctx: &ProjectCtx, name: &str) -> Result<BranchName, ToolFailure> {
         let branch = BranchName::new(name).map_err(failure)?;
-        if self.is_agent_branch(&branch) {
+        own(ctx, &branch)?;
+        if branch.as_str().strip_prefix(&*self.branch_prefix).is_some_and(|rest| !rest.is_empty()) {
             return Ok(branch);
         }
         Err(ToolFailure::forbidden(format!(
-            "Branches of agents start with {0:?}; use a name like {0}{1}.",
-            self.branch_prefix,
-            name.rsplit('/').next().unwrap_or("my-change")
+            "Branches that agents make start with {:?}, and this run's branch does not.",
+            self.branch_prefix
         )))
-    }
-
-    /// Whether agents may move the branch.
-    pub(crate) fn is_agent_branch(&self, branch: &BranchName) -> bool {
-        branch.as_str().strip_prefix(&*self.branch_prefix).is_some_and(|rest| !rest.is_empty())
     }
 }
 
@@ -57,8 +52,19 @@ pub(crate) struct Current {
     pub(crate) head: ObjectId,
 }
 
-/// The current branch, for tools that move it. Never the default branch.
-pub(crate) async fn current_branch(worktree: &Worktree) -> Result<Current, ToolFailure> {
+/// Refuses every branch but the one that the call's token names: a story's branch is moved by its own runs only.
+fn own(ctx: &ProjectCtx, branch: &BranchName) -> Result<(), ToolFailure> {
+    match ctx.branch() {
+        Some(own) if own == branch.as_str() => Ok(()),
+        Some(own) => Err(ToolFailure::forbidden(format!(
+            "This run works on the branch {own} and moves no other; {branch} is not its own."
+        ))),
+        None => Err(ToolFailure::forbidden("This run looks only; it makes and moves no branch.")),
+    }
+}
+
+/// The current branch, for tools that move it: the run's own, and never the default branch.
+pub(crate) async fn current_branch(ctx: &ProjectCtx, worktree: &Worktree) -> Result<Current, ToolFailure> {
     let Some(branch) = worktree.current_branch().await.map_err(failure)? else {
         return Err(ToolFailure::conflict(
             "The worktree shows a commit and is on no branch; make one with create_branch first.",
@@ -69,6 +75,7 @@ pub(crate) async fn current_branch(worktree: &Worktree) -> Result<Current, ToolF
             "The worktree is on the default branch, which only merged pull requests move; use create_branch first.",
         ));
     }
+    own(ctx, &branch)?;
     Ok(Current { branch, head: worktree.head().await.map_err(failure)? })
 }
 

@@ -62,6 +62,11 @@ impl ProjectCtx {
         self.claims.run
     }
 
+    /// The branch that the run may make and move, if it may move one.
+    pub fn branch(&self) -> Option<&str> {
+        self.claims.branch.as_deref()
+    }
+
     /// The idempotency key of the call: the id of the backend's step, the same when it is tried again.
     pub fn step_key(&self) -> Option<&str> {
         self.step_key.as_deref()

@@ -41,6 +41,8 @@ pub struct Bench {
     pub agent: Uuid,
     /// The run of [`Bench::claims`].
     pub run: Uuid,
+    /// The branch of [`Bench::claims`].
+    pub branch: Option<String>,
     /// Where the backend answers; set it before [`Bench::start`].
     pub backend_url: Option<Url>,
     workspaces: TempDir,
@@ -60,6 +62,7 @@ impl Bench {
             project: Uuid::from_u128(0xA),
             agent: Uuid::from_u128(0xB),
             run: Uuid::from_u128(0xC),
+            branch: None,
             backend_url: None,
             workspaces: TempDir::new().unwrap(),
         };
@@ -87,6 +90,7 @@ impl Bench {
             project: self.project,
             run: self.run,
             caps: caps.iter().map(ToString::to_string).collect(),
+            branch: self.branch.clone(),
             exp: now + 300,
             iat: now,
             jti: Uuid::from_u128(0xD),

@@ -46,6 +46,9 @@ pub struct Claims {
     pub run: Uuid,
     /// Capabilities, `<server>:read` or `<server>:write`.
     pub caps: Vec<String>,
+    /// The one branch of the project's repository that the token may make and move; none when it may only look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
     /// Expiry, seconds since the Unix epoch.
     pub exp: u64,
     /// Issue time, seconds since the Unix epoch.

@@ -1,7 +1,7 @@
 //! A project with a person and an agent in it, for features that only need to stand in one.
 
 use crate::support::TestApp;
-use syndarix::clock::Clock;
+use syndarix::{clock::Clock, features::auth::Grant};
 use syndarix_domain::ids::{AgentId, ProjectId, RunId};
 use syndarix_mcp_kit::{
     Host, Options, TokenVerifier, ToolServer,
@@ -33,7 +33,8 @@ impl Seeded {
     pub(crate) fn agent_token_with(&self, app: &TestApp, server: &str, caps: &[&str]) -> String {
         let caps = caps.iter().map(|cap| (*cap).to_owned()).collect();
         let bound = (ProjectId(self.project), RunId(self.run));
-        app.app.keys.sign_service(server, AgentId(self.agent), bound, caps, app.app.store.new_id()).unwrap()
+        let grant = Grant { caps, branch: None };
+        app.app.keys.sign_service(server, AgentId(self.agent), bound, grant, app.app.store.new_id()).unwrap()
     }
 }
 

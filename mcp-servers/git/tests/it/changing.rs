@@ -93,42 +93,93 @@ async fn what_a_kill_left_staged_or_locked_does_not_get_in_the_way() {
 }
 
 #[tokio::test]
-async fn agents_make_only_branches_of_their_own_and_never_move_the_default_one() {
-    let f = Fixture::new().await;
-    let said = f.fails("create_branch", json!({ "name": "main2" })).await;
-    assert!(said.contains("syndarix/main2"), "{said}");
+async fn a_run_makes_its_own_branch_and_no_other_whatever_the_name() {
+    let mut f = Fixture::new().await;
+    for name in ["main2", "main", "syndarix/two", "syndarix/story-1/more", "syndarix/story-"] {
+        let said = f.fails("create_branch", json!({ "name": name })).await;
+        assert!(said.contains(&format!("works on the branch {BRANCH} and moves no other")), "{said}");
+    }
     let said = f.fails("create_branch", json!({ "name": "--upload-pack=x" })).await;
     assert!(said.contains("starts with a dash"), "{said}");
-    let made = f.ok("create_branch", json!({ "name": "syndarix/two" })).await;
+    let two = f.client_of(Some("syndarix/two")).await;
+    let made = two.ok("create_branch", json!({ "name": "syndarix/two" })).await;
     assert_eq!((&made["branch"], &made["created"]), (&json!("syndarix/two"), &json!(true)));
-    let again = f.ok("create_branch", json!({ "name": "syndarix/two" })).await;
+    let again = two.ok("create_branch", json!({ "name": "syndarix/two" })).await;
     assert_eq!(again["created"], false);
     f.write("x", "1\n");
-    f.commit("On two").await;
-    let listed = f.ok("list_branches", json!({ "contains": "syndarix/" })).await;
+    two.ok("commit", json!({ "message": "On two" })).await;
+    let listed = two.ok("list_branches", json!({ "contains": "syndarix/" })).await;
     assert_eq!(
         (&listed["current"], listed["branches"].as_array().unwrap().len()),
         (&json!("syndarix/two"), 2)
     );
+    let outside = f.client_of(Some("main2")).await;
+    let said = outside.fails("create_branch", json!({ "name": "main2" })).await;
+    assert!(said.contains("start with \"syndarix/\""), "the token's word is not enough: {said}");
+}
 
-    let looked = f.ok("checkout", json!({ "target": "main" })).await;
-    assert_eq!(looked["branch"], json!(null), "the default branch is looked at, not worked on");
-    f.write("y", "1\n");
-    let said = f.fails("commit", json!({ "message": "On nothing" })).await;
-    assert!(said.contains("create_branch"), "{said}");
-    std::fs::remove_file(f.path("y")).unwrap();
+#[tokio::test]
+async fn other_branches_are_looked_at_and_not_worked_on() {
+    let f = Fixture::new().await;
+    f.git(&["branch", "syndarix/story-2", "main"]);
+    for other in ["main", "syndarix/story-2"] {
+        let looked = f.ok("checkout", json!({ "target": other })).await;
+        assert_eq!(looked["branch"], json!(null), "{other}");
+        f.write("y", "1\n");
+        let said = f.fails("commit", json!({ "message": "On nothing" })).await;
+        assert!(said.contains("create_branch"), "{said}");
+        std::fs::remove_file(f.path("y")).unwrap();
+    }
     assert_eq!(f.ok("checkout", json!({ "target": BRANCH })).await["branch"], BRANCH);
-    assert!(!f.path("x").exists());
+    f.write("x", "1\n");
+    assert_eq!(f.commit("On its own").await["branch"], BRANCH);
+    assert_eq!(f.git(&["rev-parse", "syndarix/story-2"]), f.git(&["rev-parse", "main"]));
+}
+
+#[tokio::test]
+async fn a_run_that_stands_on_another_storys_branch_reads_it_and_does_not_move_it() {
+    let mut f = Fixture::new().await;
+    f.main_moves(&[("new.txt", "1\n")]).await;
+    let before = f.git(&["rev-parse", BRANCH]);
+    let (other, reviewer) = (f.client_of(Some("syndarix/story-2")).await, f.client_of(None).await);
+    f.write("x", "1\n");
+    for (client, said) in [
+        (&other, "works on the branch syndarix/story-2 and moves no other; syndarix/story-1 is not its own"),
+        (&reviewer, "looks only; it makes and moves no branch"),
+    ] {
+        for (tool, arguments) in [
+            ("commit", json!({ "message": "Not mine" })),
+            ("update_branch", json!({})),
+            ("create_branch", json!({ "name": BRANCH })),
+            ("create_pull_request", json!({ "title": "Not mine", "body": "Because." })),
+        ] {
+            let refused = client.fails(tool, arguments).await;
+            assert!(refused.contains(said), "{tool}: {refused}");
+        }
+        for (tool, arguments) in [
+            ("status", json!({})),
+            ("diff", json!({})),
+            ("log", json!({})),
+            ("merge_preview", json!({ "branch": BRANCH })),
+            ("read_file", json!({ "path": "README.md", "revision": BRANCH })),
+        ] {
+            client.ok(tool, arguments).await;
+        }
+    }
+    assert_eq!(f.git(&["rev-parse", BRANCH]), before);
+    f.commit("Mine").await;
+    assert_ne!(f.git(&["rev-parse", BRANCH]), before);
 }
 
 #[tokio::test]
 async fn switching_away_from_changes_that_would_be_lost_is_refused_in_gits_words() {
-    let f = Fixture::new().await;
-    f.ok("create_branch", json!({ "name": "syndarix/two" })).await;
+    let mut f = Fixture::new().await;
+    let two = f.client_of(Some("syndarix/two")).await;
+    two.ok("create_branch", json!({ "name": "syndarix/two" })).await;
     f.write("README.md", "two\n");
-    f.commit("Two").await;
+    two.ok("commit", json!({ "message": "Two" })).await;
     f.write("README.md", "three\n");
-    let said = f.fails("checkout", json!({ "target": BRANCH })).await;
+    let said = two.fails("checkout", json!({ "target": BRANCH })).await;
     assert!(said.contains("README.md") && said.contains("overwritten"), "{said}");
     assert!(!said.contains(&*f.bench.workspaces().to_string_lossy()), "no path of the server: {said}");
 }

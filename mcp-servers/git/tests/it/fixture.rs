@@ -18,7 +18,7 @@ pub(crate) struct Fixture {
     pub(crate) dir: TempDir,
     pub(crate) repository: Repository,
     pub(crate) client: Client,
-    _running: Started,
+    running: Started,
 }
 
 impl Fixture {
@@ -28,6 +28,7 @@ impl Fixture {
 
     pub(crate) async fn with_backend(backend: Option<String>) -> Self {
         let mut bench = Bench::new();
+        bench.branch = Some(BRANCH.to_owned());
         bench.backend_url = backend.map(|url| url.parse().unwrap());
         let dir = tempfile::tempdir().unwrap();
         let git = Git::new(&dir.path().join("home")).unwrap();
@@ -45,7 +46,15 @@ impl Fixture {
         drop(lock);
         let running = bench.start(server(GitTools::new(git, &repositories, DEFAULT_BRANCH_PREFIX))).await;
         let client = bench.client(&running, &["git:read", "git:write"]).await;
-        Self { bench, dir, repository, client, _running: running }
+        Self { bench, dir, repository, client, running }
+    }
+
+    /// The same agent in a run that may move this branch, or none.
+    pub(crate) async fn client_of(&mut self, branch: Option<&str>) -> Client {
+        let before = std::mem::replace(&mut self.bench.branch, branch.map(ToOwned::to_owned));
+        let client = self.bench.client(&self.running, &["git:read", "git:write"]).await;
+        self.bench.branch = before;
+        client
     }
 
     pub(crate) fn path(&self, file: &str) -> PathBuf {

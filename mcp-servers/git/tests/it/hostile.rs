@@ -38,7 +38,8 @@ impl Trap {
 
 const ATTRIBUTES: &str = "* filter=x diff=x merge=x text working-tree-encoding=UTF-8\n";
 
-async fn use_all_tools(f: &Fixture) {
+async fn use_all_tools(f: &mut Fixture) {
+    let other = f.client_of(Some("syndarix/other")).await;
     f.write("README.md", "# Changed\n");
     for (tool, arguments) in [
         ("status", json!({})),
@@ -56,24 +57,26 @@ async fn use_all_tools(f: &Fixture) {
         ("merge_preview", json!({})),
         ("update_branch", json!({})),
     ] {
-        let answer = f.client.call(tool, arguments.clone()).await;
+        // A run makes no branch but its own, and this one's is there already.
+        let client = if tool == "create_branch" { &other } else { &f.client };
+        let answer = client.call(tool, arguments.clone()).await;
         assert!(!answer.is_error, "{tool} {arguments}: {}", answer.text);
     }
 }
 
 #[tokio::test]
 async fn attributes_that_name_filters_drivers_and_converters_start_nothing() {
-    let f = Fixture::new().await;
+    let mut f = Fixture::new().await;
     let trap = Trap::new(f.dir.path());
     f.write(".gitattributes", ATTRIBUTES);
     f.main_moves(&[("theirs", "1\n")]).await;
-    use_all_tools(&f).await;
+    use_all_tools(&mut f).await;
     trap.assert_silent();
 }
 
 #[tokio::test]
 async fn a_rewritten_git_link_is_not_followed() {
-    let f = Fixture::new().await;
+    let mut f = Fixture::new().await;
     let trap = Trap::new(f.dir.path());
     f.write(".gitattributes", ATTRIBUTES);
     f.main_moves(&[("theirs", "1\n")]).await;
@@ -86,7 +89,7 @@ async fn a_rewritten_git_link_is_not_followed() {
         std::fs::create_dir_all(link.join("hooks")).unwrap();
         std::fs::copy(&trap.program, link.join("hooks").join(hook)).unwrap();
     }
-    use_all_tools(&f).await;
+    use_all_tools(&mut f).await;
     trap.assert_silent();
     let files = f.git(&["ls-tree", "-r", "--name-only", BRANCH]);
     assert!(files.contains("README.md") && !files.contains(".git/"), "{files}");
@@ -94,7 +97,7 @@ async fn a_rewritten_git_link_is_not_followed() {
 
 #[tokio::test]
 async fn hooks_in_the_repository_do_not_run() {
-    let f = Fixture::new().await;
+    let mut f = Fixture::new().await;
     let trap = Trap::new(f.dir.path());
     std::fs::create_dir_all(f.repository.dir().join("hooks")).unwrap();
     for hook in [
@@ -112,7 +115,7 @@ async fn hooks_in_the_repository_do_not_run() {
         std::fs::copy(&trap.program, f.repository.dir().join("hooks").join(hook)).unwrap();
     }
     f.main_moves(&[("theirs", "1\n")]).await;
-    use_all_tools(&f).await;
+    use_all_tools(&mut f).await;
     trap.assert_silent();
 }
 
@@ -155,7 +158,7 @@ async fn use_tools_that_look(f: &Fixture) {
 
 #[tokio::test]
 async fn a_submodule_of_the_project_with_traps_inside_starts_nothing() {
-    let f = Fixture::new().await;
+    let mut f = Fixture::new().await;
     let trap = Trap::new(f.dir.path());
     // A project may have submodules; their directories in a worktree are the agent's to fill.
     let inner = f.path("sub");
@@ -171,7 +174,7 @@ async fn a_submodule_of_the_project_with_traps_inside_starts_nothing() {
     std::fs::write(inner.join("file"), "y\n").unwrap();
     std::fs::write(inner.join(".git/config"), trap.config()).unwrap();
     f.main_moves(&[("theirs", "1\n")]).await;
-    use_all_tools(&f).await;
+    use_all_tools(&mut f).await;
     trap.assert_silent();
 }
 
@@ -218,7 +221,7 @@ async fn options_in_the_place_of_values_are_refused_with_a_sentence() {
             ("blame", json!({ "path": "README.md", "revision": value })),
             ("checkout", json!({ "target": value })),
             ("create_branch", json!({ "name": value })),
-            ("create_branch", json!({ "name": "syndarix/x", "from": value })),
+            ("create_branch", json!({ "name": BRANCH, "from": value })),
             ("merge_preview", json!({ "branch": value })),
         ] {
             let said = f.fails(tool, arguments).await;

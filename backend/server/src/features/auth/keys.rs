@@ -39,6 +39,15 @@ pub struct AccessClaims {
     pub iat: i64,
 }
 
+/// What a service token is good for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Capabilities, `<server>:read` or `<server>:write`.
+    pub caps: Vec<String>,
+    /// The one branch that it may make and move.
+    pub branch: Option<String>,
+}
+
 /// Signs and checks tokens.
 #[derive(Clone)]
 pub struct Keys {
@@ -135,7 +144,7 @@ impl Keys {
         server: &str,
         agent: AgentId,
         (project, run): (ProjectId, RunId),
-        caps: Vec<String>,
+        grant: Grant,
         id: Uuid,
     ) -> Result<String, KeysError> {
         let iat = self.clock.now().timestamp();
@@ -145,7 +154,8 @@ impl Keys {
             sub: agent.0,
             project: project.0,
             run: run.0,
-            caps,
+            caps: grant.caps,
+            branch: grant.branch,
             exp: u64::try_from(iat + SERVICE_SECONDS).unwrap_or_default(),
             iat: u64::try_from(iat).unwrap_or_default(),
             jti: id,

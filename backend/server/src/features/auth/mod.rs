@@ -29,7 +29,7 @@ mod view;
 pub use account::{NewAccount, Registered, create_account};
 pub use change_password::set_password;
 pub use identify::identify;
-pub use keys::{AccessClaims, Keys, KeysError};
+pub use keys::{AccessClaims, Grant, Keys, KeysError};
 pub use logout_all::sign_out;
 pub use organisations::{MembershipView, organisations_of, require_manager};
 pub use view::{SessionView, UserView};

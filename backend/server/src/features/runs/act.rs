@@ -47,7 +47,8 @@ enum Plan {
 pub(super) async fn act(turn: &Turn) -> Result<Outcome, Error> {
     let Phase::Acting { calls } = &turn.run.phase else { return Ok(Outcome::Done) };
     let brief = brief::of(turn).await?;
-    let toolbox = match Toolbox::open(turn, &brief).await {
+    let branch = brief::branch_of(turn).await?;
+    let toolbox = match Toolbox::open(turn, &brief, branch).await {
         Ok(toolbox) => toolbox,
         Err(reason) => return give_up_or_retry(turn, reason.to_string()).await,
     };

@@ -184,6 +184,20 @@ fn push_feedback(text: &mut String, round: u32, feedback: &Feedback) {
     }
 }
 
+/// The branch that the run may make and move: its story's, while it implements it. Others look only.
+pub(super) async fn branch_of(turn: &Turn) -> Result<Option<String>, Error> {
+    if turn.run.stage != StageName::Implementation {
+        return Ok(None);
+    }
+    let story = turn.app.store.read::<Story>(turn.project, turn.run.story).await?.state;
+    Ok(Some(own_branch(&story)))
+}
+
+/// That of the open pull request, whatever it is called, else the one that the brief names.
+fn own_branch(story: &Story) -> String {
+    story.change.as_ref().map_or_else(|| branch_name(story), |change| change.branch.clone())
+}
+
 /// The branch of a story's current attempt: readable, and new after a merge that the tests did not pass.
 fn branch_name(story: &Story) -> String {
     let words: Vec<String> = story

@@ -35,7 +35,7 @@ const MAX_GARBLED: u32 = 5;
 
 pub(super) async fn think(turn: &Turn) -> Result<Outcome, Error> {
     let brief = brief::of(turn).await?;
-    let toolbox = match Toolbox::open(turn, &brief).await {
+    let toolbox = match Toolbox::open(turn, &brief, None).await {
         Ok(toolbox) => toolbox,
         Err(reason) => return give_up_or_retry(turn, reason.to_string()).await,
     };

@@ -2,7 +2,7 @@
 //! the run itself.
 
 use super::{advance::Turn, brief::Brief, control};
-use crate::features::auth::KeysError;
+use crate::features::auth::{Grant, KeysError};
 use serde_json::Value;
 use std::{collections::BTreeSet, time::Duration};
 use syndarix_domain::{ids::StepId, stage::StageName};
@@ -20,7 +20,7 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(16 * 60);
 /// What a run can call.
 pub(super) struct Toolbox {
     catalogue: Catalogue,
-    capabilities: Vec<String>,
+    grant: Grant,
 }
 
 /// Why there is no toolbox.
@@ -34,14 +34,15 @@ pub(super) enum NoTools {
 
 impl Toolbox {
     /// Asks every server that the agent's capabilities open.
-    pub(super) async fn open(turn: &Turn, brief: &Brief) -> Result<Self, NoTools> {
-        let capabilities = brief.definition.capabilities.clone();
+    /// With no `branch`, no branch can be made or moved with it.
+    pub(super) async fn open(turn: &Turn, brief: &Brief, branch: Option<String>) -> Result<Self, NoTools> {
+        let grant = Grant { caps: brief.definition.capabilities.clone(), branch };
         let wanted: BTreeSet<&str> =
-            capabilities.iter().filter_map(|cap| cap.split_once(':')).map(|(s, _)| s).collect();
+            grant.caps.iter().filter_map(|cap| cap.split_once(':')).map(|(s, _)| s).collect();
         let known: Vec<&str> = turn.app.tools.servers().filter(|server| wanted.contains(server)).collect();
         let tokens: Vec<(&str, String)> = known
             .into_iter()
-            .map(|server| Ok((server, token(turn, server, &capabilities)?)))
+            .map(|server| Ok((server, token(turn, server, &grant)?)))
             .collect::<Result<_, KeysError>>()?;
         let borrowed: Vec<(&str, &str)> =
             tokens.iter().map(|(server, token)| (*server, token.as_str())).collect();
@@ -52,7 +53,7 @@ impl Toolbox {
         let testing = turn.run.stage == StageName::Testing;
         let offered = catalogue.iter().map(|(_, tool)| tool.clone());
         let offered = offered.filter(|tool| !testing || is_left_to_testers(tool)).collect();
-        Ok(Self { catalogue: Catalogue::new(offered), capabilities })
+        Ok(Self { catalogue: Catalogue::new(offered), grant })
     }
 
     /// As offered to the model.
@@ -86,8 +87,8 @@ impl Toolbox {
             let renewed = super::worktree::renew(turn).await;
             renewed.map_err(|error| CallError::Refused(error.to_string()))?;
         }
-        let token = token(turn, &tool.server, &self.capabilities)
-            .map_err(|error| CallError::Refused(error.to_string()))?;
+        let token =
+            token(turn, &tool.server, &self.grant).map_err(|error| CallError::Refused(error.to_string()))?;
         let mut call = ToolCall::new(&tool.server, &tool.name, arguments);
         call.meta.insert(STEP_META.into(), step.to_string().into());
         call.timeout = (tool.server == "cicd").then_some(TEST_TIMEOUT);
@@ -105,12 +106,13 @@ fn is_left_to_testers(tool: &ToolInfo) -> bool {
     tool.read_only || !in_worktree || is_test_run(tool)
 }
 
-fn token(turn: &Turn, server: &str, capabilities: &[String]) -> Result<String, KeysError> {
+fn token(turn: &Turn, server: &str, grant: &Grant) -> Result<String, KeysError> {
     let scope = (turn.project, turn.run.id);
     let id: Uuid = turn.app.store.new_id();
     // Only what this server is for: it can call the backend with the token.
-    let own = capabilities.iter().filter(|cap| cap.split_once(':').is_some_and(|(name, _)| name == server));
-    turn.app.keys.sign_service(server, turn.run.agent, scope, own.cloned().collect(), id)
+    let own = grant.caps.iter().filter(|cap| cap.split_once(':').is_some_and(|(name, _)| name == server));
+    let own = Grant { caps: own.cloned().collect(), branch: grant.branch.clone() };
+    turn.app.keys.sign_service(server, turn.run.agent, scope, own, id)
 }
 
 fn without_filled_in(schema: &Value) -> Value {
