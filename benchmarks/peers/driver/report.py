@@ -78,7 +78,7 @@ class Sheet:
         print(f"{cell.title:<76} {value:>10,.1f} {unit}{cpu}{times}", flush=True)
 
     def finish(self):
-        print("\nSyndarix against them, the best of them first; in brackets per CPU second, which a busy machine distorts less")
+        print("\nSyndarix against them, the best of them first; in brackets per CPU second (a busy machine distorts both)")
         for key in OURS:
             self.compare(key)
         if taken_over := self.ours.get(("takeover", 0)):
