@@ -7,7 +7,7 @@ UI := frontend/dist/.built
 UI_SOURCES := $(shell find frontend/src frontend/public frontend/index.html frontend/vite.config.ts frontend/package-lock.json -type f 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-rust test-ui test-browser check advisories bench bench-engine chaos swarm generate clean
+.PHONY: help setup build demo test test-rust test-ui test-browser check advisories bench bench-engine bench-peers chaos swarm generate clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -57,6 +57,9 @@ bench: ## Print figures, and write them to target/bench
 
 bench-engine: ## Only the figures of the engine: transitions and jobs
 	.ci/bench --engine
+
+bench-peers: ## Run the same work on the products a user would pick instead, and print ratios
+	.ci/bench-peers
 
 chaos: build ## Kill it at random moments; the story still gets done
 	.ci/chaos

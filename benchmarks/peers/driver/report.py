@@ -1,0 +1,108 @@
+"""Our figures, the printed table with its ratios, and the JSON lines."""
+
+import glob
+import json
+import os
+
+from .cells import UNITS
+from .measure import percentile
+
+# The names of our own figures in target/bench/*.jsonl, by the work that they are compared with: the first that is
+# there counts. When `make bench-engine` names a figure otherwise, this is the place.
+OURS = {
+    ("steps", 1): ["transitions, 1 stream"],
+    ("steps", 32): ["transitions, 32 streams", "story transitions"],
+    ("steps", 256): ["transitions, 256 streams"],
+    ("single", 0): ["jobs, enqueued singly by 32 clients", "jobs, one by one"],
+    ("batch", 0): ["jobs, enqueued in batches", "jobs, enqueued to done"],
+    ("takeover", 0): ["takeover after SIGKILL", "takeover, SIGKILL"],
+}
+OUT = "peers.jsonl"
+
+
+def ours(folder):
+    """Our lines by (work, in flight)."""
+    lines = {}
+    for path in sorted(glob.glob(os.path.join(folder, "*.jsonl"))):
+        if os.path.basename(path) != OUT:
+            with open(path, encoding="utf-8") as file:
+                lines.update((line["name"], line) for line in map(json.loads, file))
+    found = {key: next((lines[name] for name in names if name in lines), None) for key, names in OURS.items()}
+    return {key: line for key, line in found.items() if line}
+
+
+class Sheet:
+    """Collects what was measured, prints it as it comes, and compares at the end."""
+
+    def __init__(self, folder, our_lines):
+        self.ours, self.rows = our_lines, []
+        self.path = os.path.join(folder, OUT)
+        self.file = open(self.path, "w", encoding="utf-8")
+
+    def add(self, cell, measured, load):
+        rate = measured.count / measured.seconds
+        per_cpu = measured.count / measured.cpu if measured.cpu else None
+        settings = {**self.settings(cell, load), "cpu_seconds": round(measured.cpu, 2) if measured.cpu else None}
+        if measured.steps:
+            settings["step_p50_ms"], settings["step_p99_ms"] = (percentile(measured.steps, at) for at in (0.5, 0.99))
+            settings["workflow_p50_ms"] = percentile(measured.workflows, 0.5)
+            settings["workflow_p99_ms"] = percentile(measured.workflows, 0.99)
+        self.write(cell, round(rate, 1), UNITS[cell.work], round(per_cpu, 1) if per_cpu else None, settings)
+        self.rows.append((cell, rate, per_cpu))
+
+    def add_takeover(self, cell, seconds, load):
+        if seconds is None:
+            print(f"{cell.title:<76} not within 60 s", flush=True)
+            line = {"name": cell.title, "value": None, "unit": "s", "settings": self.settings(cell, load)}
+            self.file.write(json.dumps(line) + "\n")
+        else:
+            self.write(cell, round(seconds, 2), "s", None, self.settings(cell, load))
+
+    def failed(self, cell, failure):
+        print(f"{cell.title:<76} FAILED: {str(failure).splitlines()[0]}", flush=True)
+
+    def settings(self, cell, load):
+        durable = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
+        server = {"server": cell.server} if cell.server else {"server": "postgresql", **durable}
+        more = {"in_flight": cell.in_flight} if cell.in_flight else {}
+        return {"peer": cell.peer.name, "version": cell.peer.version, "processes": cell.processes, **more, **server,
+                "load_before": load}
+
+    def write(self, cell, value, unit, per_cpu, settings):
+        line = {"name": cell.title, "value": value, "unit": unit, "settings": settings}
+        if per_cpu is not None:
+            line["per_cpu_second"] = per_cpu
+        self.file.write(json.dumps(line) + "\n")
+        times = f"  step p50 {settings['step_p50_ms']} ms, p99 {settings['step_p99_ms']} ms" if "step_p50_ms" in settings else ""
+        cpu = f"  ({per_cpu:,.0f} per CPU second)" if per_cpu is not None else ""
+        print(f"{cell.title:<76} {value:>10,.1f} {unit}{cpu}{times}", flush=True)
+
+    def finish(self):
+        print("\nSyndarix against them, the best of them first; in brackets per CPU second (a busy machine distorts both)")
+        for key in OURS:
+            self.compare(key)
+        if taken_over := self.ours.get(("takeover", 0)):
+            print(f"  {taken_over['name']}: {taken_over['value']} {taken_over['unit']}; theirs are above")
+        self.file.close()
+        print(f"written to {self.path}")
+
+    def compare(self, key):
+        rows = [row for row in self.rows if (row[0].work, row[0].in_flight) == key]
+        line = self.ours.get(key)
+        if not rows:
+            return
+        if not line:
+            print(f"  {rows[0][0].title.split(':')[0]}: no figure of ours called {' or '.join(OURS[key])}")
+            return
+        own_cpu = line.get("per_cpu_second")
+        print(f"  {line['name']}: {line['value']:,.0f} {line['unit']}" + (f" ({own_cpu:,.0f})" if own_cpu else ""))
+        for cell, rate, per_cpu in sorted(rows, key=lambda row: -row[1]):
+            self.ratio(cell, line["value"] / rate, own_cpu / per_cpu if own_cpu and per_cpu else None)
+
+    def ratio(self, cell, wall, cpu):
+        name = cell.title.split(": ", 1)[1]
+        print(f"    {wall:>7.1f} x" + (f" ({cpu:.1f} x)" if cpu else "") + f"  {name}")
+        line = {"name": f"ratio, {cell.title}", "value": round(wall, 2), "unit": "times"}
+        if cpu:
+            line["per_cpu_second"] = round(cpu, 2)
+        self.file.write(json.dumps({**line, "settings": {"peer": cell.peer.name}}) + "\n")
