@@ -6,7 +6,8 @@
 //! before the last kill is repeated. After each, the tables, the repository and the audit chain are checked for all
 //! stories so far, and the model endpoint's own count against the usage rows. At the end state rows are destroyed and
 //! made again from the events. The seed is printed; with `--seed` the same moments come again, as far as the machine's
-//! speed lets them. With `--swarm` two processes share the work; see `swarm`.
+//! speed lets them. Then every cell is played, see `cells`. With `--swarm` two processes share the work, see `swarm`; with
+//! `--soak` they work for half an hour, see `soak`.
 
 mod cells;
 mod client;

@@ -18,6 +18,8 @@ pub(crate) struct Launch {
     pub(crate) models: PathBuf,
     /// Without it, hints travel over PostgreSQL.
     pub(crate) redis: Option<String>,
+    /// Beside what every process gets.
+    pub(crate) environment: Vec<(&'static str, String)>,
 }
 
 /// A running process.
@@ -124,6 +126,7 @@ fn spawn(launch: &Launch, arguments: &[&str], name: &str) -> Result<Child, Failu
     }
     Ok(command
         .args(arguments)
+        .envs(launch.environment.iter().cloned())
         .arg("--data-dir")
         .arg(&launch.dir)
         .env("DATABASE_URL", &launch.database)

@@ -82,6 +82,7 @@ impl Site {
             database,
             models,
             redis: ground.redis,
+            environment: Vec::new(),
         };
         let model = start_model(&launch)?;
         let servers = vec![Server::start(&launch)?, Server::start(&launch)?];
