@@ -22,8 +22,9 @@ const CLIENTS: usize = 24;
 const KILLS: u32 = 54;
 /// Kills of one seed, at the least.
 const FEWEST: u32 = 3;
-/// A command is answered within this, however often it has to be repeated.
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// A command is answered within this, however often it has to be repeated: on a machine with much else to do, a process
+/// may be killed before it comes to it, again and again for as long as the kills go on.
+const ANSWER_LIMIT: Duration = Duration::from_secs(180);
 
 pub(super) const CELL: Cell = Cell {
     name: "killed-in-a-commit",

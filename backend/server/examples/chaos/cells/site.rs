@@ -27,6 +27,19 @@ const STORY_LIMIT: Duration = Duration::from_secs(90);
 /// The stages of a story, each with a title that makes the model hold its first answer.
 pub(crate) const STAGES: [&str; 5] = ["analysis", "design", "implementation", "review", "testing"];
 
+/// What an agent does whose tool calls were refused: it is told so when it wants to be done, and makes them again.
+const AGAIN: &str = r#"
+[[rule]]
+name = "there is no pull request yet"
+when = { system_contains = "Stage: implementation.", last_tool = "complete_task" }
+answer.tool = [{ name = "create_branch", arguments = { name = "{{branch}}" } }]
+
+[[rule]]
+name = "there is no test run yet"
+when = { system_contains = "Stage: testing.", last_tool = "complete_task" }
+answer.tool = [{ name = "run_tests", arguments = {} }]
+"#;
+
 /// Which project.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -252,7 +265,7 @@ fn start_model(launch: &Launch) -> Result<Model, Failure> {
         )
     });
     let scenario = launch.dir.join("scenario.toml");
-    std::fs::write(&scenario, format!("{}\n{}{}", swarm::HEAD, holds.concat(), swarm::RULES))?;
+    std::fs::write(&scenario, format!("{}\n{}{AGAIN}\n{}", swarm::HEAD, holds.concat(), swarm::RULES))?;
     let listen = format!("127.0.0.1:{}", free_port()?);
     std::fs::write(&launch.models, groups(&listen))?;
     Model::start(launch, &listen, &scenario)
