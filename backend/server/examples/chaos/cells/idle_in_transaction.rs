@@ -24,6 +24,10 @@ async fn play(site: &mut Site, rng: &mut StdRng) -> Result<String, Failure> {
     tokio::time::sleep(Duration::from_millis(rng.random_range(0..800))).await;
     let project = site.scene(Place::Plain).project.to_owned();
     let (mut head, mut jobs) = (site.connect().await?, site.connect().await?);
+    // The embedded server ends such sessions after ten seconds; one of another make may not, and a busy machine needs longer.
+    for bystander in [&mut head, &mut jobs] {
+        sqlx::query("set idle_in_transaction_session_timeout = 0").execute(bystander).await?;
+    }
     let locked_at = lock_the_log(&mut head, &project).await?;
     let snapshot = "select (select count(*) from event) + (select count(*) from job)";
     let rows: i64 = sqlx::query_scalar(snapshot).fetch_one(&mut head).await?;
