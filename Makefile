@@ -7,7 +7,8 @@ UI := frontend/dist/.built
 UI_SOURCES := $(shell find frontend/src frontend/public frontend/index.html frontend/vite.config.ts frontend/package-lock.json -type f 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-rust test-ui test-browser check advisories bench bench-engine bench-peers chaos swarm generate clean
+.PHONY: help setup build demo test test-rust test-ui test-browser check advisories bench bench-engine bench-peers chaos
+.PHONY: chaos-cells soak swarm generate clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -61,8 +62,15 @@ bench-engine: ## Only the figures of the engine: transitions and jobs
 bench-peers: ## Run the same work on the products a user would pick instead, and print ratios
 	.ci/bench-peers
 
-chaos: build ## Kill it at random moments; the story still gets done
+chaos: setup-test build ## Kill it at random moments; the story still gets done. Then every cell with three seeds
 	.ci/chaos
+
+chaos-cells: setup-test build ## Every fault by itself, 20 seeds each (CELLS="name ..." for some of them)
+	.ci/chaos --seeds 20 --at-once 2 --cells $(CELLS)
+
+MINUTES := 30
+soak: build ## Constant load for 30 minutes (MINUTES=...): nothing stuck, nothing grows that should not
+	.ci/chaos --soak $(MINUTES)
 
 swarm: build ## Two processes, 200 agents, 50 stories at once; then with one of the two killed
 	.ci/chaos --swarm

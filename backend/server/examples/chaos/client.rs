@@ -1,10 +1,14 @@
 //! The little of the REST API that a round needs.
 
 use crate::Failure;
-use reqwest::{Client, Method};
+use reqwest::{Client, Method, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::Duration;
+
+/// Who registers.
+pub(crate) const EMAIL: &str = "swarm@example.org";
+pub(crate) const PASSWORD: &str = "a password for the swarm";
 
 /// A signed-in user of one project.
 #[derive(Clone)]
@@ -54,8 +58,7 @@ impl Api {
     /// Somebody new, with an organisation of their own; no project yet.
     pub(crate) async fn register(address: &str) -> Result<Self, Failure> {
         let http = Client::builder().timeout(Duration::from_secs(60)).build()?;
-        let body =
-            json!({ "email": "swarm@example.org", "name": "Swarm", "password": "a password for the swarm" });
+        let body = json!({ "email": EMAIL, "name": "Swarm", "password": PASSWORD });
         let request = http.post(format!("{address}/api/v1/auth/register")).json(&body);
         let session: Value = request.send().await?.error_for_status()?.json().await?;
         let token = session["access_token"].as_str().ok_or("no access token")?.to_owned();
@@ -79,15 +82,37 @@ impl Api {
         if status.is_success() { Ok(value) } else { Err(format!("{path}: {status}: {value}").into()) }
     }
 
+    /// The same user at another process, in another project.
+    pub(crate) fn at(&self, address: &str, project: &str) -> Self {
+        Self { address: address.to_owned(), project: project.to_owned(), ..self.clone() }
+    }
+
+    /// A command under an idempotency key; the status, too, because a conflict is an answer.
+    pub(crate) async fn keyed(&self, path: &str, body: &Value, key: &str) -> Result<(u16, Value), Failure> {
+        let request = self.http.post(format!("{}/api/v1{path}", self.address)).bearer_auth(&self.token);
+        let response = request.header("idempotency-key", key).json(body).send().await?;
+        Ok((response.status().as_u16(), response.json().await?))
+    }
+
+    /// The project's event stream.
+    pub(crate) async fn follow(&self) -> Result<Response, Failure> {
+        let http = Client::builder().connect_timeout(Duration::from_secs(10)).build()?;
+        let url = format!("{}/api/v1{}", self.address, self.path("/events/stream"));
+        Ok(http.get(url).bearer_auth(&self.token).send().await?.error_for_status()?)
+    }
+
     pub(crate) fn path(&self, rest: &str) -> String {
         format!("/projects/{}{rest}", self.project)
     }
 
     pub(crate) async fn write_story(&self, round: u32) -> Result<Story, Failure> {
-        let body = json!({
-            "title": format!("Count words of round {round}"),
-            "description": format!("As a reader I want the text statistics to be right in round {round}, too."),
-        });
+        let description =
+            format!("As a reader I want the text statistics to be right in round {round}, too.");
+        self.write_titled(&format!("Count words of round {round}"), &description).await
+    }
+
+    pub(crate) async fn write_titled(&self, title: &str, description: &str) -> Result<Story, Failure> {
+        let body = json!({ "title": title, "description": description });
         let story = self.call(Method::POST, &self.path("/stories"), Some(body)).await?;
         Ok(serde_json::from_value(story)?)
     }

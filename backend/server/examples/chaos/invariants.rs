@@ -1,6 +1,11 @@
 //! What must be true after every round, read from the tables, the repository and the command line.
 
-use crate::{Failure, client::Story, process::Accounts};
+use crate::{
+    Failure,
+    client::Story,
+    process::Accounts,
+    rules::{self, ALWAYS, Rule, SETTLED},
+};
 use sqlx::{Connection, PgConnection};
 use std::{
     collections::BTreeMap,
@@ -11,39 +16,6 @@ use std::{
 
 /// Clean-up jobs, sealing and late timers may still be under way for this long after a story is done.
 const SETTLE: Duration = Duration::from_secs(20);
-
-/// Questions whose answer must be 0, once everything has settled.
-const NONE: &[(&str, &str)] = &[
-    (
-        "jobs left over",
-        "select count(*) from job where kind not like 'costs.%' and kind not like '%.reconcile' and project_id is not null",
-    ),
-    ("dead letters", "select count(*) from job_dead"),
-    ("reservations left open", "select count(*) from usage where state = 'reserved'"),
-    ("money reserved", "select coalesce(sum(reserved_micro_usd), 0)::bigint from budget"),
-    (
-        "model steps without a usage row",
-        "select count(*) from step s where s.kind = 'model' and not exists (select from usage u where u.step_id = s.id)",
-    ),
-    ("steps without an end", "select count(*) from step where status = 'started'"),
-    (
-        "gaps in the event numbers",
-        "select count(*) from (select project_id, max(seq) as head, count(*) as n from event group by 1) e where e.head <> e.n",
-    ),
-    (
-        "events beyond the log's head",
-        "select count(*) from event e join project_log l using (project_id) where e.seq > l.head",
-    ),
-    (
-        "tool calls recorded twice",
-        "select count(*) from (select run_id, call_id from step where call_id is not null group by 1, 2 having count(*) > 1) d",
-    ),
-    ("agents busy without a run", "select count(*) from agent where status = 'active'"),
-    (
-        "audit entries without a seal",
-        "select count(*) from audit_entry e where not exists (select from audit_seal s where s.entry_id = e.id)",
-    ),
-];
 
 /// Questions about this story whose answer must be 1.
 const ONE: &[(&str, &str)] = &[
@@ -82,7 +54,7 @@ impl Scene<'_> {
     }
 
     /// Runs the command line beside the running server.
-    fn cli(&self, arguments: &[&str]) -> Result<String, Failure> {
+    pub(crate) fn cli(&self, arguments: &[&str]) -> Result<String, Failure> {
         let mut command = Command::new(self.binary);
         command.args(arguments).arg("--data-dir").arg(self.data_dir).stdin(Stdio::null());
         if self.named_database {
@@ -164,15 +136,14 @@ pub(crate) fn as_a_whole(scene: &Scene<'_>) -> Result<(), Failure> {
 }
 
 pub(crate) async fn settled(conn: &mut PgConnection) -> Result<(), Failure> {
+    settled_by(conn, &[SETTLED, ALWAYS]).await
+}
+
+/// Waits until none of these rules is broken any more.
+pub(crate) async fn settled_by(conn: &mut PgConnection, rules: &[&[Rule]]) -> Result<(), Failure> {
     let deadline = Instant::now() + SETTLE;
     loop {
-        let mut wrong = Vec::new();
-        for (what, sql) in NONE {
-            let count: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(*sql)).fetch_one(&mut *conn).await?;
-            if count != 0 {
-                wrong.push(format!("{what}: {count}"));
-            }
-        }
+        let wrong = rules::broken(conn, rules).await?;
         if wrong.is_empty() {
             return Ok(());
         }

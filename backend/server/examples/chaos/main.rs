@@ -6,12 +6,16 @@
 //! before the last kill is repeated. After each, the tables, the repository and the audit chain are checked for all
 //! stories so far, and the model endpoint's own count against the usage rows. At the end state rows are destroyed and
 //! made again from the events. The seed is printed; with `--seed` the same moments come again, as far as the machine's
-//! speed lets them. With `--swarm` two processes share the work; see `swarm`.
+//! speed lets them. Then every cell is played, see `cells`. With `--swarm` two processes share the work, see `swarm`; with
+//! `--soak` they work for half an hour, see `soak`.
 
+mod cells;
 mod client;
 mod damage;
 mod invariants;
 mod process;
+mod rules;
+mod soak;
 mod swarm;
 
 use clap::Parser;
@@ -48,6 +52,24 @@ struct Arguments {
     /// Two processes on one database, many agents and stories at once, instead of rounds.
     #[arg(long)]
     swarm: bool,
+    /// These cells, or all of them, instead of rounds.
+    #[arg(long, num_args = 0.., value_name = "NAME")]
+    cells: Option<Vec<String>>,
+    /// Seeds of each cell.
+    #[arg(long, default_value_t = 3)]
+    seeds: u32,
+    /// What processes are started from after a deploy; the same `syndarix` when not given.
+    #[arg(long)]
+    other_binary: Option<PathBuf>,
+    /// Cells that are played side by side, each with a PostgreSQL of its own.
+    #[arg(long, default_value_t = 1)]
+    at_once: usize,
+    /// Constant load for so long, and a verdict over what grew, instead of rounds.
+    #[arg(long, value_name = "MINUTES", num_args = 0..=1, default_missing_value = "30")]
+    soak: Option<u32>,
+    /// Where the soak's samples go.
+    #[arg(long, default_value = "target/bench/soak.jsonl")]
+    out: PathBuf,
     /// Where everything is kept; a temporary folder when not given.
     #[arg(long)]
     data_dir: Option<PathBuf>,
@@ -56,16 +78,44 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let arguments = Arguments::parse();
+    if let Err(failure) = play(&arguments).await {
+        // As it is meant to be read: with its lines.
+        say(&failure.to_string())?;
+        std::process::exit(1);
+    }
+    Ok(())
+}
+
+async fn play(arguments: &Arguments) -> Result<(), Failure> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let seed = arguments.seed.unwrap_or_else(rand::random);
+    let seed = arguments.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
     let temporary = tempfile::Builder::new().prefix("syndarix-chaos-").tempdir()?;
     let data_dir = arguments.data_dir.clone().unwrap_or_else(|| temporary.path().to_owned());
     open_to_others(&data_dir)?;
     if arguments.swarm {
         return swarm::run(&arguments.binary, &data_dir).await;
     }
+    if let Some(minutes) = arguments.soak {
+        return soak::run(&arguments.binary, &data_dir, minutes, &arguments.out).await;
+    }
+    if arguments.cells.is_none() {
+        rounds(arguments, &data_dir, seed).await?;
+    }
+    let plan = cells::Plan {
+        binary: &arguments.binary,
+        other: arguments.other_binary.as_deref(),
+        dir: &data_dir.join("cells"),
+        names: arguments.cells.as_deref().unwrap_or_default(),
+        seeds: arguments.seeds,
+        at_once: arguments.at_once,
+        first: seed,
+    };
+    cells::run(&plan).await
+}
+
+async fn rounds(arguments: &Arguments, data_dir: &Path, seed: u64) -> Result<(), Failure> {
     say(&format!("seed {seed}, {} rounds", arguments.rounds))?;
-    let mut chaos = Chaos::begin(&arguments.binary, &data_dir, StdRng::seed_from_u64(seed)).await?;
+    let mut chaos = Chaos::begin(&arguments.binary, data_dir, StdRng::seed_from_u64(seed)).await?;
     let begun = Instant::now();
     for round in 1..=arguments.rounds {
         let played = chaos.round(round).await;

@@ -33,8 +33,8 @@ const KILLS: u32 = 5;
 /// All stories are done within this, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(900);
 /// What the agents say.
-const RULES: &str = include_str!("../../tests/it/fire/good_agents.toml");
-const HEAD: &str = r"
+pub(crate) const RULES: &str = include_str!("../../tests/it/fire/good_agents.toml");
+pub(crate) const HEAD: &str = r"
 name = 'swarm'
 
 [capture]
@@ -122,8 +122,8 @@ pub(crate) async fn run(binary: &Path, data_dir: &Path) -> Result<(), Failure> {
 }
 
 /// A database of its own.
-async fn fresh(server: &str, name: &str) -> Result<String, Failure> {
-    let database = format!("swarm_{}", name.replace(' ', "_"));
+pub(crate) async fn fresh(server: &str, name: &str) -> Result<String, Failure> {
+    let database = format!("swarm_{}", name.replace([' ', '-'], "_"));
     let mut admin = PgConnection::connect(server).await?;
     sqlx::query(sqlx::AssertSqlSafe(format!("create database {database}"))).execute(&mut admin).await?;
     let mut url = url::Url::parse(server)?;
@@ -253,7 +253,7 @@ async fn project(api: &Api, n: usize) -> Result<Project, Failure> {
     Ok(Project { api, stories })
 }
 
-async fn ready(api: &Api) -> Result<(), Failure> {
+pub(crate) async fn ready(api: &Api) -> Result<(), Failure> {
     let deadline = Instant::now() + Duration::from_secs(60);
     while api.call(Method::GET, &api.path(""), None).await?["repository"]["state"] != "ready" {
         if Instant::now() > deadline {

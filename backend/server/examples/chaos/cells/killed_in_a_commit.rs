@@ -1,0 +1,160 @@
+//! SIGKILL while many clients write, each command under a key with which it is repeated until it is answered.
+
+use super::{
+    Cell,
+    site::{Place, Site},
+};
+use crate::{Failure, client::Api};
+use rand::{Rng, rngs::StdRng};
+use serde_json::json;
+use sqlx::PgConnection;
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::task::JoinSet;
+
+const CLIENTS: usize = 24;
+/// Kills of all seeds together, at the least.
+const KILLS: u32 = 54;
+/// Kills of one seed, at the least.
+const FEWEST: u32 = 3;
+/// A command is answered within this, however often it has to be repeated: on a machine with much else to do, a process
+/// may be killed before it comes to it, again and again for as long as the kills go on.
+const ANSWER_LIMIT: Duration = Duration::from_secs(180);
+
+pub(super) const CELL: Cell = Cell {
+    name: "killed-in-a-commit",
+    sentence: "every command that was repeated until it was answered took effect once, whatever was killed in its commit",
+    redis: false,
+    play: |site, rng| Box::pin(play(site, rng)),
+};
+
+/// What the clients share.
+struct Load {
+    /// Where the processes are at present.
+    doors: Mutex<Vec<Api>>,
+    label: String,
+    next: AtomicU64,
+    over: AtomicBool,
+    repeated: AtomicU64,
+}
+
+impl Load {
+    fn door(&self, number: usize) -> Result<Api, Failure> {
+        let doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
+        doors.get(number % doors.len()).cloned().ok_or_else(|| "no process is known".into())
+    }
+
+    fn open(&self, doors: Vec<Api>) {
+        *self.doors.lock().unwrap_or_else(PoisonError::into_inner) = doors;
+    }
+
+    /// Repeats a command under its key, at one process and the other, until it is answered.
+    async fn until_answered(
+        &self,
+        path: &str,
+        body: &serde_json::Value,
+        key: &str,
+    ) -> Result<serde_json::Value, Failure> {
+        let begun = Instant::now();
+        for attempt in 0.. {
+            let door = self.door(attempt)?;
+            let why = match door.keyed(&door.path(path), body, key).await {
+                Ok((200..=299, answer)) => return Ok(answer),
+                Ok((status, answer)) if status < 500 => {
+                    return Err(format!("{key}: {status}: {answer}").into());
+                }
+                Ok((status, answer)) => format!("{status}: {answer}"),
+                Err(failure) => failure.to_string(),
+            };
+            if begun.elapsed() > ANSWER_LIMIT {
+                return Err(format!("{key} is not answered: {why}").into());
+            }
+            self.repeated.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(serde_json::Value::Null)
+    }
+
+    /// Writes a story and cancels it, again and again: two transitions of one stream, under a key each.
+    async fn client(self: Arc<Self>) -> Result<(), Failure> {
+        while !self.over.load(Ordering::Relaxed) {
+            let n = self.next.fetch_add(1, Ordering::Relaxed);
+            let title = format!("{} command {n}.", self.label);
+            let body = json!({ "title": title });
+            let story = self.until_answered("/stories", &body, &format!("{title} write")).await?;
+            let path = format!("/stories/{}/cancel", story["id"].as_str().unwrap_or_default());
+            let body = json!({ "reason": "enough" });
+            self.until_answered(&path, &body, &format!("{title} cancel")).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn play(site: &mut Site, rng: &mut StdRng) -> Result<String, Failure> {
+    let load = Arc::new(Load {
+        doors: Mutex::default(),
+        label: site.label.clone(),
+        next: AtomicU64::new(0),
+        over: AtomicBool::new(false),
+        repeated: AtomicU64::new(0),
+    });
+    load.open(doors(site));
+    let mut clients = JoinSet::new();
+    for _ in 0..CLIENTS {
+        clients.spawn(Arc::clone(&load).client());
+    }
+    let mut conn = site.connect().await?;
+    let mut in_commit = 0;
+    let kills = KILLS.div_ceil(site.seeds).max(FEWEST);
+    for kill in 0..kills {
+        tokio::time::sleep(Duration::from_millis(rng.random_range(20..120))).await;
+        let index = usize::try_from(kill)? % site.servers.len();
+        let open = writing(&mut conn).await?;
+        site.servers[index].kill()?;
+        in_commit += usize::from(open > 0);
+        site.replace(index).await?;
+        load.open(doors(site));
+    }
+    load.over.store(true, Ordering::Relaxed);
+    while let Some(client) = clients.join_next().await {
+        client??;
+    }
+    let commands = load.next.load(Ordering::Relaxed);
+    once_each(&mut conn, &site.label, commands).await?;
+    Ok(format!(
+        "{kills} kills, {in_commit} of them while transactions had written; {} commands repeated {} times, each took effect once",
+        commands * 2,
+        load.repeated.load(Ordering::Relaxed)
+    ))
+}
+
+fn doors(site: &Site) -> Vec<Api> {
+    site.servers.iter().map(|server| site.api_at(server, Place::Plain)).collect()
+}
+
+/// Open transactions that have written something, of both processes.
+async fn writing(conn: &mut PgConnection) -> Result<i64, Failure> {
+    let open = "select count(*) from pg_stat_activity a join pg_locks l using (pid)
+                 where l.locktype = 'transactionid' and l.granted and a.application_name = 'syndarix'
+                   and a.datname = current_database()";
+    Ok(sqlx::query_scalar(open).fetch_one(conn).await?)
+}
+
+/// As many stories as commands, each written once and cancelled once.
+async fn once_each(conn: &mut PgConnection, label: &str, commands: u64) -> Result<(), Failure> {
+    let effects = "select count(distinct s.state ->> 'title'), count(distinct s.id),
+                          count(*) filter (where e.type = 'story.created.v1'), count(*) filter (where e.type = 'story.cancelled.v1')
+                     from story s join event e on e.stream_id = s.id where starts_with(s.state ->> 'title', $1)";
+    let found: (i64, i64, i64, i64) =
+        sqlx::query_as(effects).bind(format!("{label} command ")).fetch_one(conn).await?;
+    let wanted = i64::try_from(commands)?;
+    if found == (wanted, wanted, wanted, wanted) {
+        return Ok(());
+    }
+    Err(format!("{wanted} commands made (titles, stories, creations, cancellations): {found:?}").into())
+}

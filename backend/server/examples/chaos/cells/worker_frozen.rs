@@ -1,0 +1,54 @@
+//! SIGSTOP to a process with jobs in hand, and SIGCONT when others have long taken them over.
+
+use super::{
+    Cell,
+    server::Server,
+    site::Site,
+    work::{Hit, started_elsewhere, strike},
+};
+use crate::Failure;
+use rand::rngs::StdRng;
+use std::time::Duration;
+
+/// The lease: a frozen process holds its lock, so that nothing else speaks against it.
+const LIMIT: Duration = Duration::from_secs(15);
+/// A heartbeat may have extended the lease in the very moment of the freeze; who looks for lost jobs does so four times a
+/// second, and whoever claims them needs a moment, too.
+const LOOK: Duration = Duration::from_secs(1);
+
+pub(super) const CELL: Cell = Cell {
+    name: "worker-frozen",
+    sentence: "the jobs of a frozen process start elsewhere when its lease is over, and what it writes late is refused",
+    redis: false,
+    play: |site, rng| Box::pin(play(site, rng)),
+};
+
+async fn play(site: &mut Site, rng: &mut StdRng) -> Result<String, Failure> {
+    site.begin_many(2).await?;
+    let hit = strike(site, rng, Server::freeze).await?;
+    let mut conn = site.connect().await?;
+    let waited = started_elsewhere(&mut conn, &hit, LIMIT + LOOK).await?;
+    if waited > LIMIT + LOOK {
+        return Err(format!("{} jobs were taken over after {waited:.1?} only", hit.jobs.len()).into());
+    }
+    site.servers[hit.index].thaw()?;
+    site.finish().await?;
+    refused(site, &hit).await?;
+    Ok(format!(
+        "{} jobs in hand started elsewhere after {:.1} s, the thawed process changed none of them",
+        hit.jobs.len(),
+        waited.as_secs_f64()
+    ))
+}
+
+/// From the take-over on, nothing is written under the old fence.
+async fn refused(site: &Site, hit: &Hit) -> Result<(), Failure> {
+    let late = "with lost as (select * from unnest($1::bigint[], $2::bigint[]) as lost (id, fence)),
+                     moved as (select w.id, min(w.n) as n from chaos_witness w join lost using (id) where w.fence > lost.fence group by 1)
+                select count(*) from chaos_witness w join lost using (id) join moved using (id)
+                 where w.n > moved.n and w.fence <= lost.fence";
+    let (ids, fences): (Vec<i64>, Vec<i64>) = hit.jobs.iter().copied().unzip();
+    let late: i64 =
+        sqlx::query_scalar(late).bind(&ids).bind(&fences).fetch_one(&mut site.connect().await?).await?;
+    if late == 0 { Ok(()) } else { Err(format!("{late} late writes under an old fence").into()) }
+}
