@@ -3,7 +3,16 @@
 use sqlx::{FromRow, PgConnection, PgPool};
 use std::collections::HashMap;
 use syndarix_domain::ids::UserId;
+use syndarix_jobs::WorkerRow;
 use uuid::Uuid;
+
+/// A worker that was not heard of for this long does not count.
+const SILENT_SECONDS: f64 = 30.0;
+
+/// Whether a worker counts as one that is up.
+pub(super) fn alive(worker: &WorkerRow) -> bool {
+    worker.silent_seconds < SILENT_SECONDS
+}
 
 /// How full a queue is with the jobs of some projects.
 #[derive(Debug, FromRow)]
@@ -56,6 +65,17 @@ pub(super) async fn visible(pool: &PgPool, user: UserId) -> Result<Vec<Uuid>, sq
         "select project_id from project_member where user_id = $1
          union
          select p.id from project p join membership m on m.organisation_id = p.organisation_id
+          where m.user_id = $1 and m.role in ('owner', 'admin')",
+    )
+    .bind(user.0)
+    .fetch_all(pool)
+    .await
+}
+
+/// The projects whose dead letters a person may settle.
+pub(super) async fn administers(pool: &PgPool, user: UserId) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select p.id from project p join membership m on m.organisation_id = p.organisation_id
           where m.user_id = $1 and m.role in ('owner', 'admin')",
     )
     .bind(user.0)
