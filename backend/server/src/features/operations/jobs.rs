@@ -12,7 +12,8 @@ use crate::{
 use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
+use sqlx::PgConnection;
 use syndarix_jobs::{Attempt, DeadJob, Filter, JobRow, JobState, WorkerRow, list, list_dead};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -177,6 +178,31 @@ struct WorkerView {
     running: i64,
 }
 
+impl From<WorkerRow> for WorkerView {
+    fn from(worker: WorkerRow) -> Self {
+        Self {
+            alive: alive(&worker),
+            id: worker.incarnation,
+            name: worker.name,
+            started_at: worker.started_at,
+            silent_seconds: worker.silent_seconds,
+            queues: worker.queues,
+            running: worker.running,
+        }
+    }
+}
+
+/// All queues and what is in them, for the operator's commands.
+pub async fn all_queues(conn: &mut PgConnection) -> Result<Value, sqlx::Error> {
+    Ok(json!(super::system::queues(conn, None).await?))
+}
+
+/// All workers with all that they hold, for the operator's commands.
+pub async fn all_workers(conn: &mut PgConnection) -> Result<Value, sqlx::Error> {
+    let workers = syndarix_jobs::workers(conn).await?;
+    Ok(json!(workers.into_iter().map(WorkerView::from).collect::<Vec<_>>()))
+}
+
 /// A page of jobs, with the queues as far as the caller's projects fill them, and the workers.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Jobs {
@@ -225,16 +251,11 @@ pub(super) async fn list_jobs(
     let mut conn = app.pool().acquire().await.map_err(Error::from)?;
     let workers = syndarix_jobs::workers(&mut conn).await?;
     let held = held(&mut conn, &projects).await?;
-    let view = |worker: WorkerRow| WorkerView {
-        running: held.get(&worker.incarnation).copied().unwrap_or(0),
-        alive: alive(&worker),
-        queues: worker.queues,
-        id: worker.incarnation,
-        name: worker.name,
-        started_at: worker.started_at,
-        silent_seconds: worker.silent_seconds,
+    let view = |worker: WorkerRow| {
+        let running = held.get(&worker.incarnation).copied().unwrap_or(0);
+        WorkerView { running, ..WorkerView::from(worker) }
     };
-    let queues = super::system::queues(&mut conn, &projects).await?;
+    let queues = super::system::queues(&mut conn, Some(&projects)).await?;
     Ok(Json(Jobs { items, next_cursor, queues, workers: workers.into_iter().map(view).collect() }))
 }
 

@@ -13,6 +13,7 @@ mod queries;
 mod settle;
 mod system;
 
+pub use jobs::{all_queues, all_workers};
 pub use metrics::measure;
 pub use settle::{purge_any, redrive_any};
 

@@ -25,8 +25,12 @@ pub(super) struct Load {
     pub(super) oldest_ready_seconds: Option<f64>,
 }
 
-/// The queues, as far as these projects fill them: how busy others are is none of a tenant's business.
-pub(super) async fn load(conn: &mut PgConnection, projects: &[Uuid]) -> Result<Vec<Load>, sqlx::Error> {
+/// The queues, as far as these projects fill them: how busy others are is none of a tenant's business. `None` is for
+/// the operator: everything.
+pub(super) async fn load(
+    conn: &mut PgConnection,
+    projects: Option<&[Uuid]>,
+) -> Result<Vec<Load>, sqlx::Error> {
     sqlx::query_as(
         "select queue, count(*) filter (where state = 'ready') as ready,
                 count(*) filter (where state = 'running') as running,
@@ -35,9 +39,10 @@ pub(super) async fn load(conn: &mut PgConnection, projects: &[Uuid]) -> Result<V
                 extract(epoch from now() - min(run_at) filter (where state = 'ready'))::float8 as oldest_ready_seconds
            from (select queue, run_at, case when owner is not null then 'running'
                                             when due or run_at <= now() then 'ready' else 'delayed' end as state
-                   from job where project_id = any($1)
+                   from job where $1::uuid[] is null or project_id = any($1)
                  union all
-                 select queue, null, 'dead' from job_dead where project_id = any($1)) jobs
+                 select queue, null, 'dead' from job_dead
+                  where $1::uuid[] is null or project_id = any($1)) jobs
           group by queue",
     )
     .bind(projects)

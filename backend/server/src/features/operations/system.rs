@@ -106,7 +106,7 @@ pub(super) async fn show_system(State(app): State<App>, caller: Caller) -> Resul
             level: app.isolation.level.as_str().to_owned(),
             detail: app.isolation.detail.clone(),
         },
-        queues: queues(&mut conn, &projects).await?,
+        queues: queues(&mut conn, Some(&projects)).await?,
         database: if app.config.database_url.is_some() { "external" } else { "embedded" },
         redis: app.config.redis_url.is_some(),
     }))
@@ -132,7 +132,7 @@ fn models(app: &App) -> Vec<GroupView> {
 /// The queues by name: the usual ones, and any other that has jobs of these projects.
 pub(super) async fn queues(
     conn: &mut PgConnection,
-    projects: &[uuid::Uuid],
+    projects: Option<&[uuid::Uuid]>,
 ) -> Result<Vec<QueueView>, sqlx::Error> {
     let stats = load(conn, projects).await?;
     let live: Vec<WorkerRow> = syndarix_jobs::workers(conn).await?.into_iter().filter(alive).collect();
