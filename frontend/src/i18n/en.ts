@@ -3,9 +3,14 @@
  * sentences with values are functions, because word order is the language's business.
  */
 
+import { history, jobs, why } from "./en-jobs";
+
 const plural = (n: number, one: string, many: string) => `${n} ${n === 1 ? one : many}`;
 
 export const t = {
+  jobs,
+  why,
+  history,
   product: "Syndarix",
   common: {
     loading: "Loading",
@@ -44,6 +49,7 @@ export const t = {
     main: "Main navigation",
     inbox: "Inbox",
     projects: "Projects",
+    jobs: "Jobs",
     board: "Board",
     agents: "Agents",
     costs: "Costs",
