@@ -248,7 +248,7 @@ const cases = {
     const state = page.getByRole("region", { name: "State at version 3" });
     await state.waitFor();
     await state.getByRole("button", { name: "Earlier version" }).click();
-    await page.waitForURL("**version=2");
+    await page.getByRole("region", { name: "State at version 2" }).waitFor();
   },
   async "a filter stays where it is while what it filters is fetched"() {
     await go(`/projects/${p}/costs`);

@@ -95,6 +95,7 @@ export const why = {
 export const history = {
   title: "History",
   steps: "Steps",
+  lastSteps: "Last steps",
   view: "What is shown",
   ended: "Ended",
   earlier: "Earlier version",

@@ -456,7 +456,7 @@ export const t = {
     testOutput: "Output",
     event: "Event",
     stateAt: (version: number | string) => `State at version ${version}`,
-    stateAtHelp: "This is how the story stood then. Nothing here can be changed.",
+    stateAtHelp: "This is how it stood then. Nothing here can be changed.",
     backToNow: "Back to now",
     waitingApproval: "Open the approval",
     noWorker: (queue: string) => `No worker is polling ${queue}: nothing on it can move.`,

@@ -116,7 +116,7 @@ function Letter({ job, project, current, selected, busy, onFocus, onSelect, onAs
   onAsk: (what: Settlement) => void;
 }) {
   return (
-    <li data-job={job.id} onFocus={onFocus} className={clsx("flex items-start gap-2 px-3 py-1.5", current && "bg-hover", selected && "bg-accent-wash")}>
+    <li data-job={job.id} onFocus={onFocus} className={clsx("flex items-start gap-2 px-3 py-1.5 max-sm:flex-wrap", current && "bg-hover", selected && "bg-accent-wash")}>
       {job.may_settle ? <input type="checkbox" aria-label={t.jobs.select(job.kind, job.id)} checked={selected} onChange={onSelect} className="mt-1.5 size-4 shrink-0 accent-(--c-accent)" /> : null}
       <Disclosure
         className="min-w-0 flex-1"
@@ -132,7 +132,7 @@ function Letter({ job, project, current, selected, busy, onFocus, onSelect, onAs
         <Errors job={job} />
       </Disclosure>
       {job.may_settle ? (
-        <span className="flex shrink-0 gap-1 max-sm:flex-col">
+        <span className="flex shrink-0 gap-1 max-sm:w-full max-sm:pl-6">
           <Button disabled={busy} aria-label={`${t.jobs.redrive}: ${job.kind}, ${job.id}`} onClick={() => onAsk("redrive")}><RotateCcw size={13} aria-hidden="true" />{t.jobs.redrive}</Button>
           <Button tone="ghost" disabled={busy} aria-label={`${t.jobs.purge}: ${job.kind}, ${job.id}`} onClick={() => onAsk("purge")}><Trash2 size={13} aria-hidden="true" />{t.jobs.purge}</Button>
         </span>

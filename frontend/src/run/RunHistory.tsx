@@ -24,7 +24,7 @@ function RunAt({ projectId, runId, version, panel }: { projectId: string; runId:
           {run.waiting ? <><dt className="text-soft">{t.why.title}</dt><dd>{waitingSentence(run.waiting)}</dd></> : null}
           {run.reason ? <><dt className="text-soft">{t.common.reason}</dt><dd>{run.reason}</dd></> : null}
           <dt className="text-soft">{t.run.maxSteps}</dt><dd className="tabular">{count(run.steps_count)}</dd>
-          {run.steps.length > 0 ? <><dt className="text-soft">{t.history.steps}</dt><dd><ol className="flex flex-col gap-0.5">{run.steps.slice(-8).map((step) => <li key={step.id} className="flex items-center gap-2"><span className="font-mono text-xs">{step.number} {step.name}</span><Status value={step.status} /></li>)}</ol></dd></> : null}
+          {run.steps.length > 0 ? <><dt className="text-soft">{t.history.lastSteps}</dt><dd><ol className="flex flex-col gap-0.5">{run.steps.slice(-8).map((step) => <li key={step.id} className="flex items-center gap-2"><span className="font-mono text-xs">{step.number} {step.name}</span><Status value={step.status} /></li>)}</ol></dd></> : null}
           <dt className="text-soft">{t.run.tokens}</dt><dd className="tabular">{compact(run.tokens_in)} / {compact(run.tokens_out)}</dd>
           <dt className="text-soft">{t.run.cost}</dt><dd><Cost real={run.cost_micro_usd} simulated={run.simulated_micro_usd} /></dd>
           {run.ended_at ? <><dt className="text-soft">{t.history.ended}</dt><dd>{dateTime(run.ended_at)}</dd></> : null}

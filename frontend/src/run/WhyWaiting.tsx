@@ -44,5 +44,5 @@ export function until(moment: string, now: number): string {
 }
 
 function Fact({ label, children }: { label?: string; children: React.ReactNode }) {
-  return <div className="flex gap-1.5">{label ? <dt className="opacity-80">{label}:</dt> : <dt className="sr-only">{t.jobs.kind}</dt>}<dd className="tabular">{children}</dd></div>;
+  return <div className="flex gap-1.5">{label ? <dt>{label}:</dt> : <dt className="sr-only">{t.jobs.kind}</dt>}<dd className="font-medium tabular">{children}</dd></div>;
 }

@@ -164,7 +164,7 @@ const run = (stage, agent, state, extra = {}) => ({
 export const runs = [
   run("analysis", 3, "succeeded", { started_at: ago(50 * MINUTE), ended_at: ago(46 * MINUTE), steps_count: 2, summary: "Three acceptance criteria; approved by Maria." }),
   run("implementation", 0, "succeeded", { summary: "Rounds once, at the end, half to even. Overflow is an answer, not a panic." }),
-  run("review", 2, "waiting", { started_at: ago(11 * MINUTE), steps_count: 2, waiting: { on: "approval", detail: "Parked until the merge of PR 4 is decided.", owner: "approver", owner_name: null, since: ago(11 * MINUTE), deadline: ahead(2 * DAY), job: null }, confidence: 0.78 }),
+  run("review", 2, "waiting", { started_at: ago(11 * MINUTE), steps_count: 2, waiting: { on: "approval", detail: "a human's decision", owner: "approver", owner_name: null, since: ago(11 * MINUTE), deadline: ahead(2 * DAY), job: null }, confidence: 0.78 }),
   run("implementation", 1, "stalled", { story_id: stories[1].id, started_at: ago(2 * HOUR), ended_at: ago(90 * MINUTE), reason: "The same tool was called with the same arguments 5 times: files.read src/tax.rs" }),
 ];
 stories[0].run_id = runs[2].id;
