@@ -352,7 +352,9 @@ async fn an_operator_settles_dead_letters_and_it_is_on_record() {
     assert_eq!(place.json(&["job", "purge", "9"])["outcome"], "purged");
 
     assert_eq!(place.json(&["job", "dead"])["items"], serde_json::json!([]));
-    sqlx::raw_sql(&dead.replace("(8,", "(18,").replace("(9,", "(19,")).execute(&pool).await.unwrap();
+    let more = "insert into job_dead (id, queue, kind, payload, priority, max_attempts, attempt, rescues, fence, reason, errors, created_at)
+                select id, 'git', 'test.work', '{}', 2, 3, 3, 0, 1, 'broken', '[]', now() from generate_series(18, 19) id";
+    sqlx::raw_sql(more).execute(&pool).await.unwrap();
     assert_eq!(place.json(&["jobs", "redrive", "--all", "--kind", "other"])["items"], serde_json::json!([]));
     let queues = place.json(&["jobs", "queues"]);
     let git = queues["items"].as_array().unwrap().iter().find(|queue| queue["queue"] == "git").unwrap();

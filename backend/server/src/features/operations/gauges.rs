@@ -27,7 +27,7 @@ struct Shown {
 /// A singleton duty.
 #[derive(Debug, FromRow)]
 struct Duty {
-    duty: String,
+    name: String,
     holder: Uuid,
     epoch: i64,
     held: bool,
@@ -63,7 +63,7 @@ async fn look(app: &App, conn: &mut PgConnection, seen: &mut BTreeSet<String>) -
             .await?;
     metrics::gauge!("syndarix_jobs_timer_overdue_seconds").set(overdue.unwrap_or_default().max(0.0));
     let duties: Vec<Duty> = sqlx::query_as(
-        "select duty, holder, epoch, expires_at > clock_timestamp() as held from leader_lease",
+        "select duty as name, holder, epoch, expires_at > clock_timestamp() as held from leader_lease",
     )
     .fetch_all(conn)
     .await?;
@@ -91,10 +91,10 @@ fn show_unpolled(stats: &[QueueStats], workers: &[WorkerRow], seen: &BTreeSet<St
 fn show_duty(instance: Uuid, duty: Duty) {
     let flag = |yes: bool| if yes { 1.0 } else { 0.0 };
     let epoch = f64::from(u32::try_from(duty.epoch).unwrap_or(u32::MAX));
-    metrics::gauge!("syndarix_leader", "duty" => duty.duty.clone())
+    metrics::gauge!("syndarix_leader", "duty" => duty.name.clone())
         .set(flag(duty.held && duty.holder == instance));
-    metrics::gauge!("syndarix_leader_vacant", "duty" => duty.duty.clone()).set(flag(!duty.held));
-    metrics::gauge!("syndarix_leader_epoch", "duty" => duty.duty).set(epoch);
+    metrics::gauge!("syndarix_leader_vacant", "duty" => duty.name.clone()).set(flag(!duty.held));
+    metrics::gauge!("syndarix_leader_epoch", "duty" => duty.name).set(epoch);
 }
 
 /// A gauge is a float; counts past four thousand million may as well read as that.

@@ -88,7 +88,7 @@ async fn show_run(
     let steps = queries::steps(app.pool(), scope.project(), run).await?;
     let begun =
         steps.into_iter().filter(|step| u32::try_from(step.number).is_ok_and(|number| number <= begun));
-    let steps = begun.map(|step| step.as_of(until)).collect();
+    let steps = begun.map(|step| step.until(until)).collect();
     Ok(Json(RunDetail { run: queries::run_then(app.pool(), then).await?, steps }))
 }
 

@@ -136,7 +136,7 @@ pub struct StepView {
 
 impl StepView {
     /// The step as it stood then: what came of it later was not there.
-    pub(super) fn as_of(self, then: Timestamp) -> Self {
+    pub(super) fn until(self, then: Timestamp) -> Self {
         if self.ended_at.is_none_or(|ended| ended <= then) {
             return self;
         }
