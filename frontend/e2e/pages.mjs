@@ -191,6 +191,65 @@ const cases = {
     check(sent === shown && sent !== data.agentTypes[0].id, "an inactive type was sent");
     data.agentTypes[0].is_active = true;
   },
+  async "a queue that nobody polls is named, and workers say whether they are alive"() {
+    await go("/inbox");
+    await page.keyboard.press("g");
+    await page.keyboard.press("j");
+    await page.getByRole("status").filter({ hasText: "No worker polls the queue sync" }).waitFor();
+    const workers = page.getByRole("region", { name: "Workers" }).last();
+    await workers.getByText("Alive").waitFor();
+    await workers.getByText("Silent for 21 m").waitFor();
+  },
+  async "dead letters are settled by key, only when confirmed, one and many"() {
+    await go("/jobs?tab=dead");
+    const list = page.getByRole("list", { name: "Dead letters" });
+    const [first, second] = data.jobs.filter((job) => job.may_settle).map((job) => job.id);
+    const settled = () => mock.writes.filter((write) => write.path.includes("/jobs/")).map((write) => write.path.split("/jobs/")[1]);
+    await page.keyboard.press("j");
+    await page.keyboard.press("r");
+    const dialog = page.getByRole("dialog");
+    await dialog.getByText("Run 1 dead letter again?").waitFor();
+    check(settled().length === 0, "a key decided");
+    await page.keyboard.press("Escape");
+    await dialog.waitFor({ state: "detached" });
+    await until(() => page.evaluate((job) => document.activeElement?.closest("[data-job]")?.dataset.job === job, first), "the focus did not come back");
+    await page.keyboard.press("x");
+    await page.keyboard.press("j");
+    await page.keyboard.press("x");
+    await page.keyboard.press("Shift+R");
+    await dialog.getByText("Run 2 dead letters again?").waitFor();
+    await page.keyboard.press("Enter");
+    await page.locator("[data-toast]").filter({ hasText: "2 jobs are in the queue again" }).waitFor();
+    check(settled().join() === `${first}/redrive,${second}/redrive`, settled().join());
+    await until(async () => (await list.getByRole("listitem").count()) === 1, "they are still listed");
+    check((await list.getByRole("checkbox").count()) === 0, "a letter that is not the reader's can be chosen");
+    data.jobs.splice(data.jobs.findIndex((job) => job.state === "dead"), 1);
+    await go("/jobs?tab=dead");
+    await page.getByText("No dead letters").waitFor();
+  },
+  async "jobs that cannot be read say so and are asked for again"() {
+    await page.route("**/api/v1/jobs?*", (route) => route.fulfill({ status: 500, contentType: "application/problem+json", body: '{"status":500,"detail":"The server is busy."}' }));
+    await expectingErrors(async () => {
+      await page.goto(`${mock.url}/jobs`);
+      await page.getByRole("alert").filter({ hasText: "The server is busy." }).first().waitFor();
+    });
+    await page.unrouteAll({ behavior: "ignoreErrors" });
+    await page.getByRole("button", { name: "Try again" }).first().click();
+    await page.getByRole("region", { name: "Queues" }).last().waitFor();
+  },
+  async "a run says why it waits, and is seen as it was"() {
+    const retry = data.runs.at(-1);
+    await go(`/projects/${p}/runs/${retry.id}`);
+    const waits = page.getByRole("region", { name: "Why it waits" });
+    await waits.getByText("3 were made, 9 left").waitFor();
+    await waits.getByText("Nobody: it tries again by itself").waitFor();
+    await page.getByRole("tab", { name: "History" }).click();
+    await page.getByRole("button", { name: /run\.model_call_finished/ }).click();
+    const state = page.getByRole("region", { name: "State at version 3" });
+    await state.waitFor();
+    await state.getByRole("button", { name: "Earlier version" }).click();
+    await page.getByRole("region", { name: "State at version 2" }).waitFor();
+  },
   async "a filter stays where it is while what it filters is fetched"() {
     await go(`/projects/${p}/costs`);
     const filter = page.getByRole("button", { name: /^Group by/ });

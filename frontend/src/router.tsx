@@ -83,6 +83,13 @@ const projectsRoute = createRoute({
   component: lazyRouteComponent(() => import("./routes/projects"), "ProjectsPage"),
 });
 
+const jobsRoute = createRoute({
+  getParentRoute: () => appRoute,
+  path: "/jobs",
+  validateSearch: (search) => strings(search, ["tab"]),
+  component: lazyRouteComponent(() => import("./routes/jobs"), "JobsPage"),
+});
+
 const projectRoute = createRoute({ getParentRoute: () => appRoute, path: "/projects/$projectId", component: lazyRouteComponent(() => import("./routes/project"), "ProjectLayout") });
 const boardRoute = createRoute({
   getParentRoute: () => projectRoute,
@@ -104,7 +111,7 @@ const approvalRoute = createRoute({
 const runRoute = createRoute({
   getParentRoute: () => projectRoute,
   path: "/runs/$runId",
-  validateSearch: (search) => strings(search, ["step"]),
+  validateSearch: (search) => strings(search, ["step", "tab", "version"]),
   component: lazyRouteComponent(() => import("./routes/run"), "RunPage"),
 });
 const agentsRoute = createRoute({
@@ -146,6 +153,7 @@ const routeTree = rootRoute.addChildren([
     inboxRoute,
     approvalLinkRoute,
     projectsRoute,
+    jobsRoute,
     projectRoute.addChildren([boardRoute, storyRoute, approvalRoute, runRoute, agentsRoute, costsRoute, activityRoute, auditRoute, settingsRoute]),
   ]),
 ]);

@@ -153,13 +153,14 @@ async fn lock(conn: &mut PgConnection, config: &WorkerConfig) -> Result<bool, sq
 
 async fn enrol(conn: &mut PgConnection, config: &WorkerConfig) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "insert into worker (incarnation, name, lock_key, place) values ($1, $2, $3, $4)
+        "insert into worker (incarnation, name, lock_key, place, queues) values ($1, $2, $3, $4, $5)
          on conflict (incarnation) do update set lock_taken_at = now(), last_seen = now()",
     )
     .bind(config.incarnation)
     .bind(&config.name)
     .bind(config.lock_key())
     .bind(&config.place)
+    .bind(config.polled())
     .execute(conn)
     .await
     .map(drop)

@@ -41,6 +41,7 @@ pub use handler::{Handler, Job, Outcome, Registry};
 pub use leader::{Leadership, NotLeader, lead};
 pub use lease::{Lease, LeaseLost};
 pub use rescue::{Holder, Rescue, Rescued, rescue};
+pub use telemetry::measure;
 pub use timers::{Fired, NewTimer, Recurring, cancel_timers, ensure_recurring, fire_due, schedule_timer};
 pub use views::{
     Attempt, DeadJob, Filter, JobRow, JobState, QueueStats, WorkerRow, list, list_dead, queue_stats, workers,

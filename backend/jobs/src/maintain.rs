@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 
 use crate::outage::{CallError, Outage, STATEMENT_LIMIT};
 use crate::worker::Shared;
-use crate::{claim, leader, rescue, telemetry, timers, views};
+use crate::{claim, leader, rescue, telemetry, timers};
 
 /// Between two looks for dead workers: with a stale heartbeat of 4 s, a job is taken over within 5.
 const RESCUE_EVERY: Duration = Duration::from_millis(500);
@@ -95,7 +95,7 @@ async fn tick(shared: &Shared, due: &mut Due) -> Result<(), sqlx::Error> {
         shared.wake.poke(queue);
     }
     if due.measure.is_due() {
-        telemetry::queues(&views::queue_stats(conn).await?, &mut due.queues_seen);
+        telemetry::measure(conn, &mut due.queues_seen).await?;
     }
     if due.prune.is_due() {
         prune(conn, shared).await?;

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::QueueStats;
+use sqlx::PgConnection;
+
+use crate::{QueueStats, views};
 
 pub(crate) fn lease_lost() {
     metrics::counter!("syndarix_jobs_lease_lost_total").increment(1);
@@ -36,8 +38,18 @@ pub(crate) fn timer_lag(lag: Duration) {
     metrics::gauge!("syndarix_jobs_timer_lag_seconds").set(lag.as_secs_f64());
 }
 
+/// Counts the queues and sets their gauges; `seen` remembers the names for the next time.
+pub async fn measure(
+    conn: &mut PgConnection,
+    seen: &mut BTreeSet<String>,
+) -> Result<Vec<QueueStats>, sqlx::Error> {
+    let stats = views::queue_stats(conn).await?;
+    queues(&stats, seen);
+    Ok(stats)
+}
+
 /// Sets the gauges of every queue; `seen` remembers the names, so that a queue that ran empty reads zero.
-pub(crate) fn queues(stats: &[QueueStats], seen: &mut BTreeSet<String>) {
+fn queues(stats: &[QueueStats], seen: &mut BTreeSet<String>) {
     seen.extend(stats.iter().map(|stats| stats.queue.clone()));
     for name in seen.iter() {
         match stats.iter().find(|stats| stats.queue == *name) {

@@ -170,6 +170,15 @@ pub struct WorkerRow {
     pub silent_seconds: f64,
     /// Jobs it holds.
     pub running: i64,
+    /// The queues it polls; `None` for one of an earlier release, which did not say.
+    pub queues: Option<Vec<String>>,
+}
+
+impl WorkerRow {
+    /// Whether it takes jobs from this queue. Of one that does not say it is believed: a false alarm helps nobody.
+    pub fn polls(&self, queue: &str) -> bool {
+        self.queues.as_ref().is_none_or(|queues| queues.iter().any(|polled| polled == queue))
+    }
 }
 
 /// Counts of every queue that has jobs or dead letters, by name.
@@ -281,7 +290,7 @@ fn dead_job(row: &sqlx::postgres::PgRow) -> Result<DeadJob, sqlx::Error> {
 pub async fn workers(conn: &mut PgConnection) -> Result<Vec<WorkerRow>, sqlx::Error> {
     sqlx::query_as(
         "select incarnation, name, started_at, last_seen, extract(epoch from now() - last_seen)::float8 as silent_seconds,
-                (select count(*) from job where owner = incarnation) as running
+                (select count(*) from job where owner = incarnation) as running, queues
            from worker order by started_at",
     )
     .fetch_all(conn)

@@ -156,6 +156,11 @@ impl WorkerConfig {
         self.cancel_grace.min(self.stale_after / 8)
     }
 
+    /// The queues that it takes jobs from, by name.
+    pub(crate) fn polled(&self) -> Vec<&str> {
+        self.queues.iter().filter(|queue| queue.concurrency > 0).map(|queue| queue.name.as_str()).collect()
+    }
+
     pub(crate) fn rescue(&self) -> Rescue {
         Rescue { stale_after: self.stale_after, max_rescues: self.max_rescues, backoff: self.rescue_backoff }
     }

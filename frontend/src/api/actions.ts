@@ -218,3 +218,5 @@ export const sendMessage = (p: string, body: { content: T.Json; conversation_id:
   api<T.Message>(`/projects/${p}/messages`, { method: "POST", json: body, idempotencyKey: key });
 
 export const redriveJob = (id: string, key: string) => api<void>(`/jobs/${id}/redrive`, { method: "POST", json: {}, idempotencyKey: key });
+
+export const purgeJob = (id: string, key: string) => api<void>(`/jobs/${id}/purge`, { method: "POST", json: {}, idempotencyKey: key });

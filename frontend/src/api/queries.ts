@@ -140,6 +140,19 @@ export const run = (p: string, r: string) =>
     queryFn: ({ signal }) => api<T.RunDetail>(`/projects/${p}/runs/${r}`, { signal }),
   });
 
+export const runAt = (p: string, r: string, version: number) =>
+  queryOptions({
+    queryKey: [...keys.run(p, r), "at", version],
+    queryFn: ({ signal }) => api<T.RunDetail>(`/projects/${p}/runs/${r}`, { signal, query: { version } }),
+    staleTime: Number.POSITIVE_INFINITY,
+  });
+
+export const runHistory = (p: string, r: string) =>
+  queryOptions({
+    queryKey: [...keys.run(p, r), "history"],
+    queryFn: async ({ signal }) => (await api<T.Page<T.HistoryItem>>(`/projects/${p}/runs/${r}/history`, { signal })).items,
+  });
+
 export const agents = (p: string) =>
   queryOptions({
     queryKey: keys.agents(p),
@@ -249,6 +262,17 @@ export const audit = (p: string, filter: AuditFilter) =>
     queryFn: ({ signal, pageParam }) =>
       api<T.AuditPage>(`/projects/${p}/audit`, { signal, query: { ...filter, cursor: pageParam, limit: PAGE_LIMIT } }),
     getNextPageParam: (last) => last.next_cursor ?? undefined,
+  });
+
+/** Queues and workers move all the time, and no event tells of it. */
+const JOBS_POLL_MS = 5_000;
+
+/** Jobs in this state, with the queues and the workers as they are. */
+export const jobs = (state: "running" | "dead") =>
+  queryOptions({
+    queryKey: [...keys.jobs(), "page", state],
+    queryFn: ({ signal }) => allOf<T.Jobs>("/jobs", signal, { state }),
+    refetchInterval: JOBS_POLL_MS,
   });
 
 /** Jobs that gave up. Not everybody may see them: who may not has none. */

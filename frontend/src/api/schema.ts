@@ -919,6 +919,22 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project_id}/runs/{run_id}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["run_history"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project_id}/runs/{run_id}/retry": {
         parameters: {
             query?: never;
@@ -1941,7 +1957,22 @@ export interface components {
             /** @description Oldest first. */
             items: components["schemas"]["Event"][];
         };
-        /** @description An event of a story's history. */
+        /** @description A failed attempt. */
+        FailedAttempt: {
+            /**
+             * Format: date-time
+             * @description When it failed.
+             */
+            at: string;
+            /**
+             * Format: int32
+             * @description Its number.
+             */
+            attempt: number;
+            /** @description What went wrong. */
+            error: string;
+        };
+        /** @description An event of the history of a story or a run. */
         HistoryItem: {
             /** @description Who. */
             actor: components["schemas"]["Author"];
@@ -1958,7 +1989,7 @@ export interface components {
             type: string;
             /**
              * Format: int64
-             * @description Dense within the story.
+             * @description Dense within the story or the run.
              */
             version: number;
         };
@@ -2085,6 +2116,8 @@ export interface components {
              * @description When it was given up.
              */
             died_at?: string | null;
+            /** @description The failed attempts of a dead one, oldest first; the last 20 at most. */
+            errors: components["schemas"]["FailedAttempt"][];
             /** @description Its id. */
             id: string;
             /** @description What it does. */
@@ -2096,6 +2129,8 @@ export interface components {
              * @description Attempts before it is given up.
              */
             max_attempts: number;
+            /** @description It is dead, and the caller may run it again or give it up for good. */
+            may_settle: boolean;
             /**
              * Format: uuid
              * @description Whose it is.
@@ -2108,8 +2143,18 @@ export interface components {
              * @description When it may run, or could; none for a dead one.
              */
             run_at?: string | null;
+            /**
+             * Format: uuid
+             * @description The run that it would go on with.
+             */
+            run_id?: string | null;
             /** @description Where it stands. */
             state: components["schemas"]["JobState"];
+            /**
+             * Format: uuid
+             * @description The worker that holds it.
+             */
+            worker_id?: string | null;
         };
         /**
          * @description Where a job stands.
@@ -2503,7 +2548,7 @@ export interface components {
                 type: string;
                 /**
                  * Format: int64
-                 * @description Dense within the story.
+                 * @description Dense within the story or the run.
                  */
                 version: number;
             }[];
@@ -3524,7 +3569,7 @@ export interface components {
             scheduled: number;
             /**
              * Format: int64
-             * @description Worker processes that are up.
+             * @description Worker processes that are up and poll it.
              */
             workers: number;
         };
@@ -4236,20 +4281,66 @@ export interface components {
              */
             unsealed: number;
         };
-        /** @description What a parked run waits for. */
+        /** @description Why a run does not go on. */
         Waiting: {
             /**
              * Format: uuid
              * @description The open question.
              */
             approval_id?: string | null;
+            /**
+             * Format: date-time
+             * @description When the wait is over by itself: the question lapses, the provider is asked again, the next attempt begins.
+             */
+            deadline?: string | null;
             /** @description In a sentence. */
             detail: string;
-            /** @description approval, human, rate_limit, budget, paused. */
+            job?: components["schemas"]["WaitingJob"] | null;
+            /** @description approval, human, rate_limit, budget, paused of a parked run; retry, queue, dead_letter where its job waits. */
             on: string;
+            /**
+             * @description Whose move it is: approver (of the project), admin (of the organisation), person (who paused it), provider (of
+             *     the model), worker (any that polls the queue), operator (no worker does), syndarix (tries again by itself).
+             */
+            owner: string;
+            /** @description That person's name. */
+            owner_name?: string | null;
+            /**
+             * Format: date-time
+             * @description Since when.
+             */
+            since?: string | null;
+        };
+        /** @description The job that would go on with a run. */
+        WaitingJob: {
+            /**
+             * Format: int32
+             * @description Attempts that were begun, without those that died with their worker.
+             */
+            attempts: number;
+            /**
+             * Format: int32
+             * @description Attempts before it is given up.
+             */
+            attempts_left: number;
+            /** @description Its id. */
+            id: string;
+            /** @description What went wrong last, or what it waits for. */
+            last_error?: string | null;
+            /**
+             * Format: date-time
+             * @description When the next attempt begins, where it is put off; null for one that is ready or was given up.
+             */
+            next_retry_at?: string | null;
+            /** @description A worker that is up polls this queue. */
+            polled: boolean;
+            /** @description The queue that it is in. */
+            queue: string;
         };
         /** @description A worker process. */
         Worker: {
+            /** @description It was heard of lately enough to count as one that is up. */
+            alive: boolean;
             /**
              * Format: uuid
              * @description This start of it.
@@ -4257,6 +4348,8 @@ export interface components {
             id: string;
             /** @description Its name. */
             name: string;
+            /** @description The queues that it polls; null for one of an earlier release, which did not say. */
+            queues?: string[] | null;
             /**
              * Format: int64
              * @description Jobs of the caller's projects that it holds.
@@ -7635,7 +7728,10 @@ export interface operations {
     };
     show_run: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The run as it was after this version: with the steps, the wait and the costs of that moment. */
+                version?: number;
+            };
             header?: never;
             path: {
                 project_id: string;
@@ -7721,6 +7817,45 @@ export interface operations {
                 };
             };
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    run_history: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project_id: string;
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_HistoryItem"];
+                };
+            };
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -63,7 +63,7 @@ export type Story = Narrow<Schema["Story"], { phase: Phase; blocked_from?: WorkP
 export type NewStory = Schema["CreateStory"];
 
 export type Actor = Schema["Author"];
-export type HistoryItem = Narrow<Schema["HistoryItem"], { phase: Phase }>;
+export type HistoryItem = Schema["HistoryItem"];
 
 export type FileDiff = Narrow<Schema["DiffFile"], { status: "added" | "modified" | "deleted" | "renamed" }>;
 export type Diff = Narrow<Schema["Diff"], { files: FileDiff[] }>;
@@ -130,7 +130,11 @@ export type AuditEntry = Narrow<Schema["AuditEntry"], { data: Json }>;
 export type AuditPage = Narrow<Schema["AuditPage"], { items: AuditEntry[] }>;
 export type AuditVerdict = Schema["Verdict"];
 
-export type Job = Schema["Job"];
+export type Queue = Schema["Queue"];
+export type Worker = Schema["Worker"];
+export type Job = Narrow<Schema["Job"], { state: "ready" | "running" | "scheduled" | "dead" }>;
+/** A page of jobs, with the queues and the workers of that moment. */
+export type Jobs = Narrow<Schema["Jobs"], { items: Job[] }>;
 
 export interface ProblemBody {
   type?: string;

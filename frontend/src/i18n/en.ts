@@ -3,9 +3,14 @@
  * sentences with values are functions, because word order is the language's business.
  */
 
+import { history, jobs, why } from "./en-jobs";
+
 const plural = (n: number, one: string, many: string) => `${n} ${n === 1 ? one : many}`;
 
 export const t = {
+  jobs,
+  why,
+  history,
   product: "Syndarix",
   common: {
     loading: "Loading",
@@ -44,6 +49,7 @@ export const t = {
     main: "Main navigation",
     inbox: "Inbox",
     projects: "Projects",
+    jobs: "Jobs",
     board: "Board",
     agents: "Agents",
     costs: "Costs",
@@ -450,7 +456,7 @@ export const t = {
     testOutput: "Output",
     event: "Event",
     stateAt: (version: number | string) => `State at version ${version}`,
-    stateAtHelp: "This is how the story stood then. Nothing here can be changed.",
+    stateAtHelp: "This is how it stood then. Nothing here can be changed.",
     backToNow: "Back to now",
     waitingApproval: "Open the approval",
     noWorker: (queue: string) => `No worker is polling ${queue}: nothing on it can move.`,

@@ -1,4 +1,5 @@
 import type { Job, Project, Run, Story, SystemInfo } from "../api/types";
+import { unpolled } from "../jobs/unpolled";
 import { budgetFraction } from "../ui/entity";
 
 /** What the inbox calls an alert, and what stale work is: pure functions of what is loaded. */
@@ -47,8 +48,7 @@ export function jobAlerts(jobs: Job[]): Alert[] {
 }
 
 export function queueAlerts(system: SystemInfo | undefined): Alert[] {
-  return (system?.queues ?? [])
-    .filter((queue) => queue.workers === 0 && queue.depth > 0)
+  return unpolled(system?.queues ?? [])
     .map((queue) => ({ kind: "queue", key: `queue:${queue.queue}`, queue: queue.queue, depth: queue.depth }));
 }
 

@@ -11,7 +11,8 @@ import { compact, count, dateTime, duration, money } from "../format";
 import { t } from "../i18n/en";
 import { useShortcuts } from "../keyboard";
 import { LiveText } from "../run/LiveText";
-import { waitingSentence } from "../run/waiting";
+import { RunHistory } from "../run/RunHistory";
+import { WhyWaiting } from "../run/WhyWaiting";
 import { waterfall, type Bar } from "../run/waterfall";
 import { Missing } from "../shell/fallbacks";
 import { can } from "../shell/project";
@@ -22,6 +23,7 @@ import { Confidence, Cost } from "../ui/entity";
 import { EmptyState, Loaded, Notice, SkeletonRows } from "../ui/feedback";
 import { Prose } from "../ui/prose";
 import { Badge, Status, labelOf } from "../ui/status";
+import { Tabs } from "../ui/tabs";
 import { useClock } from "../ui/time";
 
 export function RunPage() {
@@ -44,25 +46,39 @@ function RunView({ projectId, run }: { projectId: string; run: RunDetail }) {
   const select = (step: Step | undefined) => void (step && navigate({ search: { step: String(step.number) }, replace: true }));
   const index = bars.findIndex((bar) => bar.step.id === selected?.id);
   const mayWrite = can(project.data?.role, "write");
+  const version = search.version ? Number(search.version) : null;
   useShortcuts([
     { keys: "j", label: t.keys.next, group: t.groups.list, run: () => select(bars[Math.min(bars.length - 1, index + 1)]?.step) },
     { keys: "k", label: t.keys.previous, group: t.groups.list, run: () => select(bars[Math.max(0, index - 1)]?.step) },
   ]);
+  const steps = (
+    <section aria-label={t.run.waterfall} className="pt-4">
+      <h2 className="mb-2 flex items-center gap-3 text-md font-semibold">{t.run.waterfall}<span className="text-xs font-normal text-soft tabular">{duration(totalMs)}</span></h2>
+      {bars.length === 0 ? <div className="card"><EmptyState title={t.run.noSteps} /></div> : (
+        <ol className="card overflow-hidden">
+          {bars.map((bar) => <StepBar key={bar.step.id} bar={bar} open={bar.step.id === selected?.id} onToggle={() => (bar.step.id === selected?.id ? void navigate({ search: {}, replace: true }) : select(bar.step))} retry={mayWrite && OVER.has(run.state) && run.state !== "succeeded" ? <RetryFrom projectId={projectId} run={run} step={bar.step} /> : null} />)}
+        </ol>
+      )}
+    </section>
+  );
   return (
     <div className="page py-5">
       <RunHeader projectId={projectId} run={run} now={now} mayWrite={mayWrite} />
-      {run.waiting?.detail ? <div className="mt-3"><Notice tone="warn" action={run.waiting.approval_id ? <Link to="/projects/$projectId/approvals/$approvalId" params={{ projectId, approvalId: run.waiting.approval_id }} className="font-medium underline">{t.story.waitingApproval}</Link> : null}>{waitingSentence(run.waiting)}</Notice></div> : null}
+      {run.waiting ? <div className="mt-3"><WhyWaiting projectId={projectId} waiting={run.waiting} now={now} /></div> : null}
       {run.reason ? <div className="mt-3"><Notice tone={run.state === "cancelled" ? "warn" : "bad"}>{run.reason}</Notice></div> : null}
       {run.summary ? <section aria-label={t.run.summary} className="card mt-3 p-3.5"><h2 className="mb-1 text-xs font-semibold text-soft">{t.run.summary}</h2><Prose text={run.summary} /></section> : null}
       {over ? null : <LiveText runId={run.id} name={run.agent.name} className="card mt-3 p-3.5" />}
-      <section aria-label={t.run.waterfall} className="mt-4">
-        <h2 className="mb-2 flex items-center gap-3 text-md font-semibold">{t.run.waterfall}<span className="text-xs font-normal text-soft tabular">{duration(totalMs)}</span></h2>
-        {bars.length === 0 ? <div className="card"><EmptyState title={t.run.noSteps} /></div> : (
-          <ol className="card overflow-hidden">
-            {bars.map((bar) => <StepBar key={bar.step.id} bar={bar} open={bar.step.id === selected?.id} onToggle={() => (bar.step.id === selected?.id ? void navigate({ search: {}, replace: true }) : select(bar.step))} retry={mayWrite && OVER.has(run.state) && run.state !== "succeeded" ? <RetryFrom projectId={projectId} run={run} step={bar.step} /> : null} />)}
-          </ol>
-        )}
-      </section>
+      <div className="mt-4">
+        <Tabs
+          label={t.history.view}
+          value={search.tab === "history" ? "history" : "steps"}
+          onChange={(key) => void navigate({ search: key === "history" ? { tab: key } : {}, replace: true })}
+          tabs={[
+            { key: "steps", label: t.history.steps, content: () => steps },
+            { key: "history", label: t.history.title, content: () => <RunHistory projectId={projectId} run={run} version={version} onVersion={(next) => void navigate({ search: next === null ? { tab: "history" } : { tab: "history", version: String(next) }, replace: true })} /> },
+          ]}
+        />
+      </div>
     </div>
   );
 }

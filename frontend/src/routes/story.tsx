@@ -18,7 +18,7 @@ import { Conversation } from "../story/Conversation";
 import { ownerName, waitingText } from "../story/owner";
 import { PhaseStepper } from "../story/PhaseStepper";
 import { Timeline } from "../story/Timeline";
-import { Changes, History, Tests } from "../story/panels";
+import { Changes, StoryHistory, Tests } from "../story/panels";
 import { Button, buttonClass } from "../ui/button";
 import { Disclosure } from "../ui/disclosure";
 import { ActorIcon, Cost, Simulated } from "../ui/entity";
@@ -66,7 +66,7 @@ function StoryView({ story, project }: { story: Story; project: Project | undefi
               { key: "conversation", label: t.story.tabs.conversation, content: () => <Conversation story={story} mayWrite={mayWrite} /> },
               { key: "changes", label: t.story.tabs.changes, content: () => <Changes story={story} /> },
               { key: "tests", label: t.story.tabs.tests, count: tests.data?.length, content: () => <Tests story={story} /> },
-              { key: "history", label: t.story.tabs.history, content: () => <History story={story} version={version} onVersion={(next) => void navigate({ search: next === null ? { tab: "history" } : { tab: "history", version: String(next) }, replace: true })} /> },
+              { key: "history", label: t.story.tabs.history, content: () => <StoryHistory story={story} version={version} onVersion={(next) => void navigate({ search: next === null ? { tab: "history" } : { tab: "history", version: String(next) }, replace: true })} /> },
             ]}
           />
         </div>

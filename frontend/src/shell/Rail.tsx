@@ -1,7 +1,7 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useLocation, useNavigate } from "@tanstack/react-router";
 import { clsx } from "clsx";
-import { Activity, Bot, ChartColumn, Columns3, FolderGit2, Inbox, Keyboard, LogOut, Monitor, Moon, PanelLeft, Settings, ShieldCheck, Sun, X, type LucideIcon } from "lucide-react";
+import { Activity, Bot, ChartColumn, Columns3, FolderGit2, Inbox, Keyboard, ListChecks, LogOut, Monitor, Moon, PanelLeft, Settings, ShieldCheck, Sun, X, type LucideIcon } from "lucide-react";
 import { useEffect, useRef, useState, useSyncExternalStore } from "react";
 import { signOut } from "../api/actions";
 import * as queries from "../api/queries";
@@ -113,6 +113,12 @@ function RailContent({ narrow, unresolved, onHelp }: { narrow: boolean; unresolv
           <Link to="/projects" {...look("projects")} title={`${t.nav.projects} (G P)`}>
             <FolderGit2 size={16} aria-hidden="true" className="shrink-0" />
             <span className={narrow ? "sr-only" : ""}>{t.nav.projects}</span>
+          </Link>
+        </li>
+        <li>
+          <Link to="/jobs" {...look("jobs")} title={`${t.nav.jobs} (G J)`}>
+            <ListChecks size={16} aria-hidden="true" className="shrink-0" />
+            <span className={narrow ? "sr-only" : ""}>{t.nav.jobs}</span>
           </Link>
         </li>
       </ul>

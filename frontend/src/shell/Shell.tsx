@@ -134,6 +134,7 @@ function useChords() {
   useShortcuts([
     { keys: "g i", label: t.nav.inbox, group, run: () => void navigate({ to: "/inbox" }) },
     { keys: "g p", label: t.nav.projects, group, run: () => void navigate({ to: "/projects" }) },
+    { keys: "g j", label: t.nav.jobs, group, run: () => void navigate({ to: "/jobs" }) },
     inProject("g b", t.nav.board, "/projects/$projectId"),
     inProject("g a", t.nav.agents, "/projects/$projectId/agents"),
     inProject("g c", t.nav.costs, "/projects/$projectId/costs"),

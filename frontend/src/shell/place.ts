@@ -1,6 +1,6 @@
 /** Where one is: which entry of the navigation a path belongs to. */
 
-export type Section = "inbox" | "projects" | "board" | "agents" | "costs" | "activity" | "audit" | "settings";
+export type Section = "inbox" | "projects" | "jobs" | "board" | "agents" | "costs" | "activity" | "audit" | "settings";
 
 const IN_PROJECT: Record<string, Section> = {
   stories: "board", runs: "board", approvals: "inbox", agents: "agents", costs: "costs", activity: "activity", audit: "audit", settings: "settings",
@@ -10,6 +10,7 @@ const IN_PROJECT: Record<string, Section> = {
 export function sectionOf(pathname: string): Section | null {
   const [first, project, page] = pathname.split("/").filter(Boolean);
   if (first === "inbox" || first === "approvals") return "inbox";
+  if (first === "jobs") return "jobs";
   if (first !== "projects") return null;
   if (!project) return "projects";
   return page === undefined ? "board" : (IN_PROJECT[page] ?? null);

@@ -4,11 +4,11 @@ import { lazy, Suspense } from "react";
 import * as queries from "../api/queries";
 import type { LineComment, Story } from "../api/types";
 import { dateTime, duration, shortHash } from "../format";
+import { History, StateAt, type Panel } from "../history/History";
 import { t } from "../i18n/en";
-import { Button } from "../ui/button";
 import { Disclosure } from "../ui/disclosure";
-import { ActorName, Json } from "../ui/entity";
-import { EmptyState, InlineError, Loaded, Notice, SkeletonRows } from "../ui/feedback";
+import { Json } from "../ui/entity";
+import { EmptyState, Loaded, SkeletonRows } from "../ui/feedback";
 import { Status, labelOf } from "../ui/status";
 import { Ago } from "../ui/time";
 import { ownerName } from "./owner";
@@ -57,49 +57,25 @@ export function Tests({ story }: { story: Story }) {
   );
 }
 
-export function History({ story, version, onVersion }: { story: Story; version: number | null; onVersion: (version: number | null) => void }) {
+export function StoryHistory({ story, version, onVersion }: { story: Story; version: number | null; onVersion: (version: number | null) => void }) {
   const history = useQuery(queries.storyHistory(story.project_id, story.id));
-  return (
-    <div className="grid items-start gap-4 pt-4 lg:grid-cols-[minmax(0,1fr)_minmax(0,1fr)]">
-      <Loaded query={history}>
-        {(items) => (
-          <ol className="card divide-y divide-line" aria-label={t.story.tabs.history}>
-            {items.toReversed().map((item) => (
-              <li key={item.version}>
-                <button type="button" aria-pressed={item.version === version} onClick={() => onVersion(item.version)} className={`flex w-full flex-wrap items-center gap-x-3 px-3 py-2 text-left -outline-offset-2 hover:bg-hover ${item.version === version ? "bg-accent-wash" : ""}`}>
-                  <span className="w-8 text-faint tabular">{t.common.version(item.version)}</span>
-                  <span className="font-mono text-xs">{item.type}</span>
-                  {item.phase ? <Status value={item.phase} /> : null}
-                  <span className="ml-auto flex items-center gap-3 text-soft"><ActorName actor={item.actor} /><Ago at={item.at} /></span>
-                </button>
-              </li>
-            ))}
-          </ol>
-        )}
-      </Loaded>
-      {version === null ? null : <StateAt story={story} version={version} data={history.data?.find((item) => item.version === version)?.data} onClose={() => onVersion(null)} />}
-    </div>
-  );
+  return <History query={history} version={version} onVersion={onVersion}>{(at, panel) => <StoryAt story={story} version={at} panel={panel} />}</History>;
 }
 
-function StateAt({ story, version, data, onClose }: { story: Story; version: number; data: unknown; onClose: () => void }) {
+function StoryAt({ story, version, panel }: { story: Story; version: number; panel: Panel }) {
   const then = useQuery(queries.storyAt(story.project_id, story.id, version));
   return (
-    <section aria-label={t.story.stateAt(version)} className="card p-3.5 lg:sticky lg:top-3">
-      <div className="mb-2 flex items-center gap-2"><h3 className="font-semibold">{t.story.stateAt(version)}</h3><Button tone="ghost" className="ml-auto" onClick={onClose}>{t.story.backToNow}</Button></div>
-      <Notice tone="info">{t.story.stateAtHelp}</Notice>
-      {then.isError ? <div className="mt-2"><InlineError error={then.error} onRetry={() => void then.refetch()} /></div> : null}
-      {then.data ? (
-        <dl className="mt-3 grid grid-cols-[8rem_minmax(0,1fr)] gap-x-3 gap-y-1.5">
-          <dt className="text-soft">{t.board.phase}</dt><dd><Status value={then.data.phase} /></dd>
-          <dt className="text-soft">{t.board.storyTitle}</dt><dd>{then.data.title}</dd>
-          <dt className="text-soft">{t.story.owner}</dt><dd>{ownerName(then.data)}</dd>
-          <dt className="text-soft">{t.board.updated}</dt><dd>{dateTime(then.data.updated_at)}</dd>
-          {then.data.blocked_reason ? <><dt className="text-soft">{labelOf("blocked")}</dt><dd>{then.data.blocked_reason}</dd></> : null}
-          {then.data.acceptance_criteria.length > 0 ? <><dt className="text-soft">{t.story.criteria}</dt><dd><ul className="list-disc pl-4.5">{then.data.acceptance_criteria.map((text) => <li key={text}>{text}</li>)}</ul></dd></> : null}
-        </dl>
-      ) : then.isPending ? <SkeletonRows rows={3} className="mt-3" /> : null}
-      {data === undefined || data === null ? null : <div className="mt-3"><h4 className="mb-1 text-xs font-medium text-soft">{t.story.event}</h4><Json value={data} label={t.story.event} /></div>}
-    </section>
+    <StateAt query={then} panel={panel}>
+      {(at) => (
+        <>
+          <dt className="text-soft">{t.board.phase}</dt><dd><Status value={at.phase} /></dd>
+          <dt className="text-soft">{t.board.storyTitle}</dt><dd>{at.title}</dd>
+          <dt className="text-soft">{t.story.owner}</dt><dd>{ownerName(at)}</dd>
+          <dt className="text-soft">{t.board.updated}</dt><dd>{dateTime(at.updated_at)}</dd>
+          {at.blocked_reason ? <><dt className="text-soft">{labelOf("blocked")}</dt><dd>{at.blocked_reason}</dd></> : null}
+          {at.acceptance_criteria.length > 0 ? <><dt className="text-soft">{t.story.criteria}</dt><dd><ul className="list-disc pl-4.5">{at.acceptance_criteria.map((text) => <li key={text}>{text}</li>)}</ul></dd></> : null}
+        </>
+      )}
+    </StateAt>
   );
 }

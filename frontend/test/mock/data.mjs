@@ -164,10 +164,12 @@ const run = (stage, agent, state, extra = {}) => ({
 export const runs = [
   run("analysis", 3, "succeeded", { started_at: ago(50 * MINUTE), ended_at: ago(46 * MINUTE), steps_count: 2, summary: "Three acceptance criteria; approved by Maria." }),
   run("implementation", 0, "succeeded", { summary: "Rounds once, at the end, half to even. Overflow is an answer, not a panic." }),
-  run("review", 2, "waiting", { started_at: ago(11 * MINUTE), steps_count: 2, waiting: { on: "approval", detail: "Parked until the merge of PR 4 is decided." }, confidence: 0.78 }),
+  run("review", 2, "waiting", { started_at: ago(11 * MINUTE), steps_count: 2, waiting: { on: "approval", detail: "a human's decision", owner: "approver", owner_name: null, since: ago(11 * MINUTE), deadline: ahead(2 * DAY), job: null }, confidence: 0.78 }),
   run("implementation", 1, "stalled", { story_id: stories[1].id, started_at: ago(2 * HOUR), ended_at: ago(90 * MINUTE), reason: "The same tool was called with the same arguments 5 times: files.read src/tax.rs" }),
 ];
 stories[0].run_id = runs[2].id;
+/** A run whose job is in back-off. */
+runs.push(run("analysis", 3, "thinking", { story_id: stories[2].id, started_at: ago(4 * MINUTE), ended_at: null, steps_count: 1, waiting: { on: "retry", detail: "the connection to the provider was reset", approval_id: null, owner: "syndarix", owner_name: null, since: null, deadline: ahead(40_000), job: { id: "907", queue: "agent", polled: true, attempts: 3, attempts_left: 9, next_retry_at: ahead(40_000), last_error: "the connection to the provider was reset" } } }));
 agents[0].current_run_id = runs[1].id;
 export const stepsOf = new Map([
   [runs[0].id, [step("balanced/large-2", "model", { target: "Read the story" }), step("story.write_criteria", "tool", { target: "3 criteria" })]],
@@ -221,3 +223,20 @@ export const messages = [
 ];
 
 export const testRuns = [{ id: id(13), run_id: runs[1].id, commit: diff.head, command: "cargo test --workspace", passed: true, exit_code: 0, duration_ms: 48_200, isolation: "process", at: ago(12 * MINUTE), output: "running 128 tests\n...\ntest rounding::a_half_cent_goes_to_the_even_neighbour ... ok\ntest rounding::an_overflow_is_an_answer_not_a_panic ... ok\n\ntest result: ok. 128 passed; 0 failed" }];
+
+export const workers = [
+  { id: id(20), name: "syndarix-4711", started_at: ago(3 * HOUR), silent_seconds: 0.8, alive: true, running: 2, queues: ["agent", "git", "cicd", "index", "default"] },
+  { id: id(20), name: "syndarix-4702", started_at: ago(2 * DAY), silent_seconds: 1_260, alive: false, running: 0, queues: null },
+];
+export const queues = [["agent", 1, 2, 3.2], ["cicd", 0, 0, null], ["default", 0, 0, null], ["git", 0, 0, null], ["index", 0, 0, null], ["sync", 3, 0, 754]].map(([queue, depth, running, oldest]) => ({
+  queue, depth, oldest_age_seconds: oldest, running, scheduled: queue === "agent" ? 1 : 0, dead: queue === "sync" ? 3 : 0, workers: queue === "sync" ? 0 : 1,
+}));
+const job = (number, state, extra) => ({ id: String(number), queue: "agent", kind: "run.advance", state, project_id: ledger.id, attempts: 1, max_attempts: 12, run_at: ago(MINUTE), last_error: null, created_at: ago(MINUTE), died_at: null, worker_id: null, run_id: null, errors: [], may_settle: false, ...extra });
+const dead = (number, kind, error, extra = {}) => job(number, "dead", { queue: "sync", kind, attempts: 8, max_attempts: 8, run_at: null, last_error: error, created_at: ago(3 * HOUR), died_at: ago(number % 50 * MINUTE), may_settle: true, errors: [6, 7, 8].map((attempt) => ({ attempt, at: ago((9 - attempt) * 12 * MINUTE), error: `${error} (attempt ${attempt})` })), ...extra });
+export const jobs = [
+  job(906, "running", { worker_id: workers[0].id, run_id: runs[1].id }),
+  job(905, "running", { worker_id: workers[0].id, kind: "run.advance", attempts: 3, run_id: runs[2].id, created_at: ago(4 * MINUTE) }),
+  dead(812, "issue.push", "connection refused by https://issues.example.com"),
+  dead(807, "issue.push", "connection refused by https://issues.example.com"),
+  dead(799, "issue.pull", "the answer is not JSON: unexpected end of input at line 1", { project_id: mobile.id, may_settle: false }),
+];

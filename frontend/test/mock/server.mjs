@@ -123,7 +123,7 @@ export function startMock({ port = 0, loopSeconds = 1.5, maxPage = 200 } = {}) {
     ["POST", "/auth/refresh", ({ req, res }) => { if (!req.headers.cookie?.includes("syndarix_refresh=mock")) throw new Problem(401, "no_session", "Sign in."); return withSession(res); }],
     ["POST", "/auth/logout", ({ res }) => { res.setHeader("Set-Cookie", "syndarix_refresh=; Max-Age=0; Path=/api/v1/auth"); return null; }],
     ["GET", "/me", () => ({ user: data.maria, organisations: [data.organisation], projects: data.projects.map(({ id, name, role }) => ({ id, name, role })) })],
-    ["GET", "/system", () => ({ version: "0.1.0", instance: "mock", models: [{ group: "balanced", deployments: [{ name: "large-2", provider: "scripted", model: "large-2", simulated: true }] }], isolation: { level: "process", detail: "own user, no network" }, queues: ["agent", "git", "sync", "cicd", "default"].map((queue, index) => ({ queue, depth: index, oldest_age_seconds: index * 3, workers: 2 })), database: "embedded", redis: false })],
+    ["GET", "/system", () => ({ version: "0.1.0", instance: "mock", models: [{ group: "balanced", deployments: [{ name: "large-2", provider: "scripted", model: "large-2", simulated: true }] }], isolation: { level: "process", detail: "own user, no network" }, queues: data.queues, database: "embedded", redis: false })],
     ["GET", "/organisations", () => page([data.organisation])],
     ["POST", "/organisations", ({ body }) => ({ id: data.id(2), name: body.name, role: "admin" })],
     ["GET", "/projects", () => page(data.projects)],
@@ -157,7 +157,8 @@ export function startMock({ port = 0, loopSeconds = 1.5, maxPage = 200 } = {}) {
     ["POST", "/projects/:p/agents", ({ p, body }) => { const type = find(data.agentTypes, body.agent_type_id); const made = { ...data.agents[1], id: data.id(5), project_id: p, name: body.name ?? "Barbara", type: { id: type.id, name: type.name, role: type.role, version: type.version }, spent_micro_usd: 0, simulated_micro_usd: 0, runs: 0 }; data.agents.push(made); return made; }],
     ["POST", "/projects/:p/agents/:x/:c", ({ x, c }) => Object.assign(find(data.agents, x), { status: { pause: "paused", resume: "idle", terminate: "terminated" }[c] })],
     ["GET", "/projects/:p/runs", ({ p, query }) => page(p === data.projects[0].id ? data.runs.filter((run) => !query.get("state") || run.state === query.get("state")) : [])],
-    ["GET", "/projects/:p/runs/:x", ({ x }) => ({ ...find(data.runs, x), steps: data.stepsOf.get(x) ?? [] })],
+    ["GET", "/projects/:p/runs/:x", ({ x, query }) => { const run = { ...find(data.runs, x), steps: data.stepsOf.get(x) ?? [] }; return query.get("version") ? { ...run, version: Number(query.get("version")), state: "thinking", waiting: null, ended_at: null, steps: run.steps.slice(0, Number(query.get("version")) - 1) } : run; }],
+    ["GET", "/projects/:p/runs/:x/history", ({ x }) => { const run = find(data.runs, x); return page(["run.started", "run.model_call_started", "run.model_call_finished", "run.waiting"].map((type, index) => ({ version: index + 1, type, at: data.ago((11 - index) * 60_000), actor: { type: "agent", name: run.agent.name }, data: { step: index }, phase: ["started", "thinking", "acting", "waiting"][index] }))); }],
     ["POST", "/projects/:p/runs/:x/:c", ({ x }) => find(data.runs, x)],
     ["GET", "/projects/:p/messages", () => page(data.messages)],
     ["POST", "/projects/:p/messages", ({ body }) => { const made = { id: data.id(12), routing: "direct", at: new Date().toISOString(), from: { type: "user", name: data.maria.name }, ...body }; data.messages.push(made); return made; }],
@@ -170,8 +171,8 @@ export function startMock({ port = 0, loopSeconds = 1.5, maxPage = 200 } = {}) {
     ["GET", "/projects/:p/audit", ({ query }) => page(audit.filter((entry) => (!query.get("q") || entry.action.includes(query.get("q"))) && (!query.get("type") || entry.type === query.get("type"))), { chain: { position: audit.length, hash: audit[0].hash, verified_at: data.ago(300_000), sealed: true } })],
     ["POST", "/projects/:p/audit/verify", () => ({ ok: true, entries: audit.length, first_bad: null })],
     ["GET", "/projects/:p/audit/export", () => audit.map((entry) => JSON.stringify(entry)).join("\n")],
-    ["GET", "/jobs", () => page([{ id: "j1", queue: "sync", state: "dead", kind: "issue.push", last_error: "connection refused (attempt 8 of 8)" }])],
-    ["POST", "/jobs/:x/redrive", () => ({})],
+    ["GET", "/jobs", ({ query }) => page(data.jobs.filter((job) => !query.get("state") || job.state === query.get("state")), { queues: data.queues, workers: data.workers })],
+    ["POST", "/jobs/:x/:c", ({ x }) => { const at = data.jobs.findIndex((job) => job.id === x && job.state === "dead"); if (at < 0) throw missing(); data.jobs.splice(at, 1); return null; }],
   ].map(([method, path, handle]) => ({ method, handle, pattern: new RegExp(`^/api/v1${path.replaceAll(/:(\w+)/g, "(?<$1>[^/]+)")}$`) }));
 
   const server = createServer(async (req, res) => {

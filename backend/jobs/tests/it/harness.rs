@@ -12,9 +12,10 @@ use syndarix_jobs::{
 };
 use uuid::Uuid;
 
-const SCHEMA: [&str; 2] = [
+const SCHEMA: [&str; 3] = [
     include_str!("../../../../migrations/20261120000200_jobs.sql"),
     include_str!("../../../../migrations/20261128000600_worker_place.sql"),
+    include_str!("../../../../migrations/20261128104000_worker_queues.sql"),
 ];
 
 /// Longest a test waits for something that must happen.

@@ -1,8 +1,12 @@
 //! What people see of the queues.
 
-use syndarix_jobs::{Filter, JobState, NewJob, list, queue_stats};
+use std::time::Duration;
 
-use crate::harness::{claim, enqueue_all, id, job, on_database};
+use syndarix_jobs::{
+    Filter, JobState, NewJob, QueueConfig, Registry, WorkerConfig, list, queue_stats, workers,
+};
+
+use crate::harness::{claim, enqueue_all, id, job, on_database, quick, start, until_count};
 
 #[test]
 fn stats_and_lists_show_every_state() {
@@ -31,5 +35,28 @@ fn stats_and_lists_show_every_state() {
         assert_eq!(list(&mut conn, &rest).await.unwrap().len(), 1);
         let json = serde_json::to_value(&first[0]).unwrap();
         assert_eq!((json["state"].as_str(), json["priority"].as_str()), (Some("ready"), Some("normal")));
+    });
+}
+
+#[test]
+fn a_worker_says_which_queues_it_polls_and_an_older_one_is_believed_to_poll_all() {
+    on_database(|pool| async move {
+        let queues = vec![QueueConfig::new("git", 2), QueueConfig::new("idle", 0)];
+        let worker = start(&pool, &Registry::new(), WorkerConfig { queues, ..quick("new", 1) });
+        until_count(&pool, "select count(*) from worker", 1).await;
+        sqlx::query("insert into worker (incarnation, name, lock_key) values ($1, 'old', 1)")
+            .bind(id())
+            .execute(&pool)
+            .await
+            .unwrap();
+        let mut conn = pool.acquire().await.unwrap();
+        let found = workers(&mut conn).await.unwrap();
+        let polls = |name: &str, queue: &str| {
+            found.iter().find(|worker| worker.name == name).is_some_and(|worker| worker.polls(queue))
+        };
+        assert!(polls("new", "git") && !polls("new", "idle") && !polls("new", "sync"));
+        assert!(polls("old", "sync"), "it did not say");
+        drop(conn);
+        assert!(worker.shutdown(Duration::from_secs(2)).await.clean);
     });
 }

@@ -1,27 +1,91 @@
-//! `job`.
+//! `job`: what an operator sees and settles, of the whole installation.
 
-use super::{Failure, Global, local::Local, output, work::list};
+use super::{Failure, Global, history::History, local::Local, output, work::list};
 use crate::{features::operations, http::ApiError};
-use clap::{Args, Subcommand};
-use serde_json::json;
-use syndarix_jobs::Filter;
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use syndarix_jobs::{Filter, JobState};
+
+/// Dead letters that `--all` reads at once.
+const PAGE: u16 = 500;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Job {
+    /// Lists the queues: how full they are, how long the oldest job has waited, who polls them.
+    Queues,
+    /// Lists the workers: alive or silent, what they poll and hold.
+    Workers,
     /// Lists live jobs, newest first.
-    List(Which),
+    List {
+        #[command(flatten)]
+        which: Which,
+        /// In this state only.
+        #[arg(long, value_enum)]
+        state: Option<State>,
+    },
+    /// Lists the jobs that a worker holds at this moment.
+    Running(Which),
     /// Lists dead letters, newest first.
     Dead(Which),
-    /// Puts a dead letter back into its queue.
-    Redrive {
-        /// Its id.
-        job: i64,
-    },
-    /// Gives a dead letter up for good; its history stays.
-    Purge {
-        /// Its id.
-        job: i64,
-    },
+    /// Puts dead letters back into their queues.
+    Redrive(Letters),
+    /// Gives dead letters up for good; their history stays.
+    Purge(Letters),
+    /// Lists the events of one story, run, sprint, approval or pull request, or shows it as it was.
+    History(History),
+}
+
+/// Where a live job stands.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum State {
+    Ready,
+    Scheduled,
+    Running,
+}
+
+impl From<State> for JobState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Ready => Self::Ready,
+            State::Scheduled => Self::Delayed,
+            State::Running => Self::Running,
+        }
+    }
+}
+
+/// Which dead letters.
+#[derive(Debug, Args)]
+pub(super) struct Letters {
+    /// Their ids.
+    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    jobs: Vec<i64>,
+    /// All there are.
+    #[arg(long)]
+    all: bool,
+    /// With --all: of this queue only.
+    #[arg(long, requires = "all")]
+    queue: Option<String>,
+    /// With --all: of this kind only.
+    #[arg(long, requires = "all")]
+    kind: Option<String>,
+}
+
+impl Letters {
+    async fn ids(self, conn: &mut PgConnection) -> Result<Vec<i64>, Failure> {
+        if !self.all {
+            return Ok(self.jobs);
+        }
+        let mut filter =
+            Filter { queue: self.queue, kind: self.kind, limit: Some(PAGE), ..Filter::default() };
+        let mut ids = Vec::new();
+        loop {
+            let page = syndarix_jobs::list_dead(conn, &filter).await?;
+            ids.extend(page.iter().map(|job| job.id));
+            let Some(last) = page.last() else { return Ok(ids) };
+            filter.before = Some(last.id);
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -48,6 +112,31 @@ const LIVE: [output::Column; 6] = [
     ("ATTEMPT", "attempt"),
     ("LAST ERROR", "last_error"),
 ];
+const RUNNING: [output::Column; 6] = [
+    ("ID", "id"),
+    ("QUEUE", "queue"),
+    ("KIND", "kind"),
+    ("ATTEMPT", "attempt"),
+    ("WORKER", "owner"),
+    ("LEASE UNTIL", "lease_until"),
+];
+const QUEUES: [output::Column; 7] = [
+    ("QUEUE", "queue"),
+    ("READY", "depth"),
+    ("OLDEST SECONDS", "oldest_age_seconds"),
+    ("RUNNING", "running"),
+    ("SCHEDULED", "scheduled"),
+    ("DEAD", "dead"),
+    ("WORKERS", "workers"),
+];
+const WORKERS: [output::Column; 6] = [
+    ("WORKER", "id"),
+    ("NAME", "name"),
+    ("ALIVE", "alive"),
+    ("SILENT SECONDS", "silent_seconds"),
+    ("RUNNING", "running"),
+    ("QUEUES", "queues"),
+];
 const DEAD: [output::Column; 5] =
     [("ID", "id"), ("QUEUE", "queue"), ("KIND", "kind"), ("DIED", "died_at"), ("REASON", "reason")];
 
@@ -62,38 +151,95 @@ impl Job {
     async fn on(self, global: &Global, local: &Local) -> Result<(), Failure> {
         let mut conn = local.app.pool().acquire().await?;
         match self {
-            Self::List(which) => {
-                let jobs = syndarix_jobs::list(&mut conn, &which.filter()).await?;
+            Self::Queues => {
+                let queues = operations::all_queues(&mut conn).await?;
+                if let Some(sentence) = unpolled(&queues) {
+                    output::note(&sentence);
+                }
+                list(global, &QUEUES, &json!({ "items": queues }));
+            }
+            Self::Workers => {
+                let workers = operations::all_workers(&mut conn).await?;
+                list(global, &WORKERS, &json!({ "items": workers }));
+            }
+            Self::List { which, state } => {
+                let filter = Filter { state: state.map(JobState::from), ..which.filter() };
+                let jobs = syndarix_jobs::list(&mut conn, &filter).await?;
                 list(global, &LIVE, &json!({ "items": jobs }));
+            }
+            Self::Running(which) => {
+                let filter = Filter { state: Some(JobState::Running), ..which.filter() };
+                let jobs = syndarix_jobs::list(&mut conn, &filter).await?;
+                list(global, &RUNNING, &json!({ "items": jobs }));
             }
             Self::Dead(which) => {
                 let jobs = syndarix_jobs::list_dead(&mut conn, &which.filter()).await?;
                 list(global, &DEAD, &json!({ "items": jobs }));
             }
-            Self::Redrive { job } => {
-                operations::redrive_any(&local.app, job).await.map_err(|error| refused(job, error))?;
-                settled(global, job, "redriven", "is in its queue again");
+            Self::Redrive(letters) => {
+                let ids = letters.ids(&mut conn).await?;
+                settle(global, &ids, ("redriven", "is in its queue again"), async |job| {
+                    operations::redrive_any(&local.app, job).await
+                })
+                .await?;
             }
-            Self::Purge { job } => {
-                operations::purge_any(&local.app, job).await.map_err(|error| refused(job, error))?;
-                settled(global, job, "purged", "is given up for good");
+            Self::Purge(letters) => {
+                let ids = letters.ids(&mut conn).await?;
+                settle(global, &ids, ("purged", "is given up for good"), async |job| {
+                    operations::purge_any(&local.app, job).await
+                })
+                .await?;
             }
+            Self::History(history) => history.run(global, &local.app).await?,
         }
         Ok(())
     }
 }
 
-fn settled(global: &Global, job: i64, outcome: &str, sentence: &str) {
-    if global.json {
-        output::json(&json!({ "id": job, "outcome": outcome }));
-    } else {
-        output::line(&format!("job {job} {sentence}"));
+/// The sentence about queues that nobody polls although jobs wait in them.
+fn unpolled(queues: &Value) -> Option<String> {
+    let waits = |queue: &&Value| queue["workers"] == 0 && queue["depth"].as_i64() > Some(0);
+    let names: Vec<&str> =
+        queues.as_array()?.iter().filter(waits).filter_map(|queue| queue["queue"].as_str()).collect();
+    (!names.is_empty()).then(|| {
+        format!("jobs wait, and no worker is polling: {}; start `syndarix worker`", names.join(", "))
+    })
+}
+
+/// Settles one after the other: each has its own entry on record, and one that is refused keeps none of the others.
+async fn settle(
+    global: &Global,
+    ids: &[i64],
+    (outcome, sentence): (&str, &str),
+    act: impl AsyncFn(i64) -> Result<(), ApiError>,
+) -> Result<(), Failure> {
+    let (mut done, mut left) = (Vec::new(), Vec::new());
+    for id in ids {
+        match act(*id).await {
+            Ok(()) => {
+                done.push(json!({ "id": id, "outcome": outcome }));
+                if !global.json {
+                    output::line(&format!("job {id} {sentence}"));
+                }
+            }
+            Err(error) => left.push(refused(*id, error).to_string()),
+        }
     }
+    if global.json {
+        output::json(&match done.as_slice() {
+            [one] if ids.len() == 1 => one.clone(),
+            _ => json!({ "items": done }),
+        });
+    } else if ids.is_empty() {
+        output::note("nothing found");
+    }
+    if left.is_empty() { Ok(()) } else { Err(Failure::new(left.join("; "))) }
 }
 
 fn refused(job: i64, error: ApiError) -> Failure {
     match error.code() {
         "not_found" => Failure::new(format!("there is no dead letter {job}; see `syndarix job dead`")),
+        "job_duplicate" => Failure::new(format!("job {job}: a job that does the same is alive")),
         _ => error.into(),
     }
 }

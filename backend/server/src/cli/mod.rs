@@ -6,6 +6,7 @@ mod approvals;
 mod audit;
 mod demo;
 mod doctor;
+mod history;
 mod jobs;
 mod local;
 mod maintain;
@@ -98,8 +99,8 @@ enum Command {
     /// Agents of a project.
     #[command(subcommand)]
     Agent(agents::Agent),
-    /// Jobs and dead letters.
-    #[command(subcommand)]
+    /// Queues, workers, jobs, dead letters, and the history of anything.
+    #[command(subcommand, visible_alias = "jobs")]
     Job(jobs::Job),
     /// The audit chain.
     #[command(subcommand)]

@@ -112,6 +112,12 @@ async fn an_operator_makes_people_projects_and_stories() {
     assert_eq!((story["number"].as_i64(), story["started"].as_bool()), (Some(1), Some(false)));
     assert_eq!(place.json(&["story", "start", "--project", "shop", "1"])["started"], true);
     assert_eq!(place.json(&["story", "list", "--project", "shop"])["items"][0]["title"], "Sell apples");
+    let story = story["id"].as_str().unwrap();
+    let history = place.json(&["jobs", "history", story]);
+    assert_eq!(history["items"][1]["type"], "story.started");
+    let then = place.json(&["jobs", "history", story, "--at", "1"]);
+    assert_eq!((then["version"].as_i64(), then["state"]["title"].as_str()), (Some(1), Some("Sell apples")));
+    assert!(refused(&place.run(&["jobs", "history", story, "--at", "9"])).contains("no version 9"));
     let jobs = place.json(&["job", "list"]);
     let kinds: Vec<&str> =
         jobs["items"].as_array().unwrap().iter().filter_map(|job| job["kind"].as_str()).collect();
@@ -346,9 +352,25 @@ async fn an_operator_settles_dead_letters_and_it_is_on_record() {
     assert_eq!(place.json(&["job", "purge", "9"])["outcome"], "purged");
 
     assert_eq!(place.json(&["job", "dead"])["items"], serde_json::json!([]));
+    let more = "insert into job_dead (id, queue, kind, payload, priority, max_attempts, attempt, rescues, fence, reason, errors, created_at)
+                select id, 'git', 'test.work', '{}', 2, 3, 3, 0, 1, 'broken', '[]', now() from generate_series(18, 19) id";
+    sqlx::raw_sql(more).execute(&pool).await.unwrap();
+    assert_eq!(place.json(&["jobs", "redrive", "--all", "--kind", "other"])["items"], serde_json::json!([]));
+    let queues = place.json(&["jobs", "queues"]);
+    let git = queues["items"].as_array().unwrap().iter().find(|queue| queue["queue"] == "git").unwrap();
+    assert_eq!(
+        (git["dead"].as_i64(), git["depth"].as_i64(), git["workers"].as_i64()),
+        (Some(2), Some(1), Some(0))
+    );
+    let said = place.run(&["jobs", "queues"]);
+    assert!(String::from_utf8_lossy(&said.stderr).contains("no worker is polling: git"), "{said:?}");
+    assert_eq!(place.json(&["jobs", "workers"])["items"], serde_json::json!([]));
+    assert_eq!(place.json(&["jobs", "running"])["items"], serde_json::json!([]));
+    let purged = place.json(&["jobs", "purge", "--all", "--queue", "git"]);
+    assert_eq!(purged["items"].as_array().unwrap().len(), 2);
     let recorded: Vec<String> =
         sqlx::query_scalar("select type from audit_entry order by ordinal").fetch_all(&pool).await.unwrap();
-    assert_eq!(recorded, ["job.redriven", "job.purged"]);
+    assert_eq!(recorded, ["job.redriven", "job.purged", "job.purged", "job.purged"]);
     pool.close().await;
     place.end().await;
 }

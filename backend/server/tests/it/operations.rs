@@ -255,3 +255,84 @@ async fn a_tenant_sees_how_busy_the_others_are_nowhere() {
         }
     }
 }
+
+/// A worker that was heard of this many seconds ago.
+async fn enter_worker(app: &TestApp, name: &str, queues: &[&str], silent: f64) {
+    sqlx::query(
+        "insert into worker (incarnation, name, lock_key, queues, last_seen)
+         values (gen_random_uuid(), $1, 1, $2, now() - make_interval(secs => $3))",
+    )
+    .bind(name)
+    .bind(queues)
+    .bind(silent)
+    .execute(app.app.pool())
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_queue_counts_the_workers_that_are_up_and_poll_it() {
+    let app = TestApp::start().await;
+    let maria = person(&app, "maria").await;
+    enter_worker(&app, "up", &["agent", "git"], 0.0).await;
+    enter_worker(&app, "gone", &["sync"], 600.0).await;
+    let (_, jobs) = app.get("/api/v1/jobs", &maria.token).await;
+    let polled = |queue: &str| {
+        let queues = jobs["queues"].as_array().unwrap();
+        queues.iter().find(|row| row["queue"] == queue).unwrap()["workers"].clone()
+    };
+    assert_eq!((polled("agent"), polled("sync"), polled("default")), (json!(1), json!(0), json!(0)));
+    let gone = jobs["workers"].as_array().unwrap().iter().find(|worker| worker["name"] == "gone").unwrap();
+    assert_eq!((&gone["alive"], &gone["queues"]), (&json!(false), &json!(["sync"])));
+}
+
+#[tokio::test]
+async fn a_scrape_shows_queues_that_nobody_polls_late_timers_and_who_leads() {
+    let app = TestApp::start().await;
+    enter_worker(&app, "up", &["agent"], 0.0).await;
+    let mut conn = app.app.pool().acquire().await.unwrap();
+    syndarix_jobs::enqueue(&mut conn, &NewJob::new("scrape", "test.work", json!({}))).await.unwrap();
+    sqlx::raw_sql(
+        "insert into timer (stream, name, fire_at, queue, kind, payload, max_attempts)
+         values (gen_random_uuid(), 'late', now() - interval '1 hour', 'scrape', 'test.late', '{}', 1)",
+    )
+    .execute(&mut *conn)
+    .await
+    .unwrap();
+    let minute = std::time::Duration::from_secs(60);
+    syndarix_jobs::lead(&mut conn, "test.duty", app.app.instance, minute).await.unwrap().unwrap();
+    drop(conn);
+    let (_, metrics) = text(&app, "/metrics").await;
+    for line in [
+        "syndarix_jobs_ready{queue=\"scrape\"} 1",
+        "syndarix_jobs_unpolled{queue=\"scrape\"} 1",
+        "syndarix_leader{duty=\"test.duty\"} 1",
+        "syndarix_leader_vacant{duty=\"test.duty\"} 0",
+        "syndarix_leader_epoch{duty=\"test.duty\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+    // Other tests of this process set the same gauges at their own scrapes.
+    for name in ["syndarix_jobs_workers{state=\"alive\"}", "syndarix_jobs_timer_overdue_seconds "] {
+        assert!(metrics.contains(name), "{name}: {metrics}");
+    }
+}
+
+#[tokio::test]
+async fn a_dead_letter_shows_its_failed_attempts_and_whether_the_reader_may_settle_it() {
+    let app = TestApp::start().await;
+    let maria = person(&app, "maria").await;
+    let project = project(&app, &maria).await;
+    bury(&app, Some(project), None).await;
+    sqlx::query("update job_dead set errors = $1")
+        .bind(json!([{ "attempt": 3, "at": "2026-11-28T10:00:00Z", "error": "it broke" }]))
+        .execute(app.app.pool())
+        .await
+        .unwrap();
+    let (_, dead) = app.get("/api/v1/jobs?state=dead", &maria.token).await;
+    assert_eq!(dead["items"][0]["errors"][0]["error"], "it broke");
+    assert_eq!(dead["items"][0]["may_settle"], false, "a member of the project only");
+    make_owner(&app, &maria, project).await;
+    let (_, dead) = app.get("/api/v1/jobs?state=dead", &maria.token).await;
+    assert_eq!(dead["items"][0]["may_settle"], true);
+}

@@ -34,10 +34,12 @@ async fn a_run_is_shown_with_its_steps_and_what_it_cost() {
     let (status, run) = test.get(&path(&scene, ""), &scene.token).await;
     assert_eq!(status, StatusCode::OK, "{run}");
     assert_eq!((&run["state"], &run["stage"]), (&json!("waiting"), &json!("analysis")));
+    let waiting = &run["waiting"];
     assert_eq!(
-        run["waiting"],
-        json!({ "on": "approval", "detail": "a human's decision", "approval_id": asked.id })
+        (&waiting["on"], &waiting["detail"], &waiting["approval_id"], &waiting["owner"]),
+        (&json!("approval"), &json!("a human's decision"), &json!(asked.id), &json!("approver"))
     );
+    assert!(waiting["since"].is_string(), "{waiting}");
     assert_eq!((&run["cost_micro_usd"], &run["simulated_micro_usd"]), (&json!(700), &json!(40)));
     assert_eq!((&run["tokens_in"], &run["tokens_out"]), (&json!(200), &json!(20)));
     assert_eq!((&run["summary"], &run["confidence"]), (&json!("It is done."), &json!(0.91)));
@@ -233,4 +235,61 @@ async fn a_wait_for_the_providers_that_nobody_ends_is_ended() {
     pause_everybody(&scene).await;
     reconcile_later(&scene).await;
     assert!(matches!(scene.run_state().await.phase, Phase::Waiting { wait: run::Wait::Paused { .. }, .. }));
+}
+
+#[tokio::test]
+async fn a_run_whose_job_is_in_back_off_says_when_it_goes_on_and_how_often_it_is_still_tried() {
+    let test = TestApp::start().await;
+    let scene = Scene::analysis(&test).await;
+    sqlx::query(
+        "insert into job (queue, project_id, kind, payload, due, run_at, concurrency_key, attempt, max_attempts, last_error)
+         values ('agent', $1, 'run.advance', '{}', false, now() + interval '1 hour', $2, 3, 12, 'no answer')",
+    )
+    .bind(scene.project.0)
+    .bind(format!("run:{}", scene.run))
+    .execute(test.app.pool())
+    .await
+    .unwrap();
+    let (_, run) = test.get(&path(&scene, ""), &scene.token).await;
+    let waiting = &run["waiting"];
+    assert_eq!(
+        (&waiting["on"], &waiting["owner"], &waiting["detail"]),
+        (&json!("retry"), &json!("syndarix"), &json!("no answer"))
+    );
+    let job = &waiting["job"];
+    assert_eq!((&job["attempts"], &job["attempts_left"]), (&json!(3), &json!(9)));
+    assert!(job["next_retry_at"].is_string() && job["next_retry_at"] == waiting["deadline"], "{waiting}");
+
+    sqlx::query("update job set due = true, run_at = now() where attempt = 3")
+        .execute(test.app.pool())
+        .await
+        .unwrap();
+    let (_, run) = test.get(&path(&scene, ""), &scene.token).await;
+    let waiting = &run["waiting"];
+    assert_eq!((&waiting["on"], &waiting["owner"]), (&json!("queue"), &json!("operator")), "no worker is up");
+    assert_eq!(waiting["job"]["polled"], false);
+}
+
+#[tokio::test]
+async fn a_run_is_seen_as_it_was_at_every_version_of_its_history() {
+    let test = TestApp::start().await;
+    let scene = Scene::analysis(&test).await;
+    scene.offer_requirements().await;
+    let (status, history) = test.get(&path(&scene, "/history"), &scene.token).await;
+    assert_eq!(status, StatusCode::OK, "{history}");
+    let items = history["items"].as_array().unwrap();
+    assert_eq!((&items[0]["type"], &items[0]["version"]), (&json!("run.started"), &json!(1)));
+    assert_eq!(items.last().unwrap()["phase"], "waiting");
+    for item in items {
+        let at = path(&scene, &format!("?version={}", item["version"]));
+        let (status, then) = test.get(&at, &scene.token).await;
+        assert_eq!((status, &then["state"]), (StatusCode::OK, &item["phase"]), "{item}");
+        assert_eq!(then["version"], item["version"]);
+        let steps = then["steps"].as_array().unwrap().len();
+        assert_eq!(Some(u64::try_from(steps).unwrap()), then["steps_count"].as_u64(), "{then}");
+    }
+    let (status, _) = test.get(&path(&scene, "?version=99"), &scene.token).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    let (status, _) = test.get(&scene.path(&format!("/runs/{}/history", scene.story)), &scene.token).await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "a story is no run");
 }

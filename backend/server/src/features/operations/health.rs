@@ -1,5 +1,6 @@
 //! `/livez` and `/readyz`.
 
+use super::queries::alive;
 use crate::{db, state::App};
 use axum::{
     Json,
@@ -17,9 +18,6 @@ use tokio::{sync::Mutex, time::Instant};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Anybody may ask, and each answer asks the database and every tool server: it is good for this long.
 const FRESH: Duration = Duration::from_secs(1);
-/// A worker that was not heard of for this long does not count.
-const SILENT_SECONDS: f64 = 30.0;
-
 /// The process turns.
 pub(super) async fn livez() -> &'static str {
     "ok"
@@ -127,7 +125,7 @@ async fn workers(app: &App) -> Part {
     });
     let (ok, detail) = match found.await {
         Ok(workers) => {
-            let live = workers.iter().filter(|worker| worker.silent_seconds < SILENT_SECONDS).count();
+            let live = workers.iter().filter(|worker| alive(worker)).count();
             (live > 0, format!("{live} at work"))
         }
         Err(reason) => (false, reason.to_owned()),

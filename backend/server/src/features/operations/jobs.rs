@@ -1,7 +1,7 @@
 //! `GET /jobs`: what is queued, running, waiting, dead.
 
 use super::{
-    queries::{held, visible},
+    queries::{administers, alive, held, visible},
     system::QueueView,
 };
 use crate::{
@@ -12,7 +12,9 @@ use crate::{
 use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use syndarix_jobs::{DeadJob, Filter, JobRow, JobState, list, list_dead};
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use syndarix_jobs::{Attempt, DeadJob, Filter, JobRow, JobState, WorkerRow, list, list_dead};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -77,11 +79,36 @@ pub(super) struct JobView {
     created_at: DateTime<Utc>,
     /// When it was given up.
     died_at: Option<DateTime<Utc>>,
+    /// The worker that holds it.
+    worker_id: Option<Uuid>,
+    /// The run that it would go on with.
+    run_id: Option<Uuid>,
+    /// The failed attempts of a dead one, oldest first; the last 20 at most.
+    errors: Vec<FailedAttempt>,
+    /// It is dead, and the caller may run it again or give it up for good.
+    may_settle: bool,
+}
+
+/// A failed attempt.
+#[derive(Debug, Serialize, ToSchema)]
+struct FailedAttempt {
+    /// Its number.
+    attempt: i32,
+    /// When it failed.
+    at: DateTime<Utc>,
+    /// What went wrong.
+    error: String,
+}
+
+/// Payloads are not shown; the run that one names is.
+fn run_of(payload: &Value) -> Option<Uuid> {
+    payload.get("run")?.as_str()?.parse().ok()
 }
 
 impl From<JobRow> for JobView {
     fn from(job: JobRow) -> Self {
         Self {
+            run_id: run_of(&job.payload),
             id: job.id.to_string(),
             queue: job.queue,
             kind: job.kind,
@@ -97,13 +124,22 @@ impl From<JobRow> for JobView {
             last_error: job.last_error,
             created_at: job.created_at,
             died_at: None,
+            worker_id: job.owner,
+            errors: Vec::new(),
+            may_settle: false,
         }
     }
 }
 
 impl From<DeadJob> for JobView {
     fn from(job: DeadJob) -> Self {
+        let failed = |attempt: Attempt| FailedAttempt {
+            attempt: attempt.attempt,
+            at: attempt.at,
+            error: attempt.error,
+        };
         Self {
+            run_id: run_of(&job.payload),
             id: job.id.to_string(),
             queue: job.queue,
             kind: job.kind,
@@ -115,6 +151,9 @@ impl From<DeadJob> for JobView {
             last_error: Some(job.reason),
             created_at: job.created_at,
             died_at: Some(job.died_at),
+            worker_id: None,
+            errors: job.errors.into_iter().map(failed).collect(),
+            may_settle: false,
         }
     }
 }
@@ -131,8 +170,37 @@ struct WorkerView {
     started_at: DateTime<Utc>,
     /// How long ago it was last heard of.
     silent_seconds: f64,
+    /// It was heard of lately enough to count as one that is up.
+    alive: bool,
+    /// The queues that it polls; null for one of an earlier release, which did not say.
+    queues: Option<Vec<String>>,
     /// Jobs of the caller's projects that it holds.
     running: i64,
+}
+
+impl From<WorkerRow> for WorkerView {
+    fn from(worker: WorkerRow) -> Self {
+        Self {
+            alive: alive(&worker),
+            id: worker.incarnation,
+            name: worker.name,
+            started_at: worker.started_at,
+            silent_seconds: worker.silent_seconds,
+            queues: worker.queues,
+            running: worker.running,
+        }
+    }
+}
+
+/// All queues and what is in them, for the operator's commands.
+pub async fn all_queues(conn: &mut PgConnection) -> Result<Value, sqlx::Error> {
+    Ok(json!(super::system::queues(conn, None).await?))
+}
+
+/// All workers with all that they hold, for the operator's commands.
+pub async fn all_workers(conn: &mut PgConnection) -> Result<Value, sqlx::Error> {
+    let workers = syndarix_jobs::workers(conn).await?;
+    Ok(json!(workers.into_iter().map(WorkerView::from).collect::<Vec<_>>()))
 }
 
 /// A page of jobs, with the queues as far as the caller's projects fill them, and the workers.
@@ -160,7 +228,8 @@ pub(super) async fn list_jobs(
     caller: Caller,
     ValidQuery(wanted): ValidQuery<Wanted>,
 ) -> Result<Json<Jobs>, ApiError> {
-    let projects = visible(app.pool(), caller.user()?).await?;
+    let user = caller.user()?;
+    let projects = visible(app.pool(), user).await?;
     let limit = wanted.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(ApiError::invalid("limit", format!("must be from 1 to {MAX_LIMIT}")));
@@ -173,19 +242,20 @@ pub(super) async fn list_jobs(
         limit: Some(limit + 1),
         ..Filter::default()
     };
-    let (items, more) = page(&app, filter, wanted.state, usize::from(limit)).await?;
+    let (mut items, more) = page(&app, filter, wanted.state, usize::from(limit)).await?;
+    let own = administers(app.pool(), user).await?;
+    for job in &mut items {
+        job.may_settle = job.state == Stage::Dead && job.project_id.is_some_and(|of| own.contains(&of));
+    }
     let next_cursor = items.last().filter(|_| more).map(|job| job.id.clone());
     let mut conn = app.pool().acquire().await.map_err(Error::from)?;
     let workers = syndarix_jobs::workers(&mut conn).await?;
     let held = held(&mut conn, &projects).await?;
-    let view = |worker: syndarix_jobs::WorkerRow| WorkerView {
-        running: held.get(&worker.incarnation).copied().unwrap_or(0),
-        id: worker.incarnation,
-        name: worker.name,
-        started_at: worker.started_at,
-        silent_seconds: worker.silent_seconds,
+    let view = |worker: WorkerRow| {
+        let running = held.get(&worker.incarnation).copied().unwrap_or(0);
+        WorkerView { running, ..WorkerView::from(worker) }
     };
-    let queues = super::system::queues(&mut conn, &projects).await?;
+    let queues = super::system::queues(&mut conn, Some(&projects)).await?;
     Ok(Json(Jobs { items, next_cursor, queues, workers: workers.into_iter().map(view).collect() }))
 }
 

@@ -1,17 +1,25 @@
 //! `/metrics` in Prometheus' text format, and what is measured of every request.
 
+use super::gauges::Gauges;
 use crate::state::App;
 use axum::{
     extract::{MatchedPath, Request, State},
     http::header,
     middleware::Next,
     response::{IntoResponse, Response},
+    routing::{MethodRouter, get},
 };
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use std::{sync::OnceLock, time::Instant};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
 /// Seconds: from a lookup to the longest that a request may take.
 const BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// Things written together: whatever ends in this is a count, not a time.
+const BATCH: &str = "_batch_size";
+const BATCH_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 /// Paths that no route has: one label for all of them, or a scanner could fill the memory.
 const NO_ROUTE: &str = "none";
 
@@ -25,8 +33,12 @@ pub(super) fn install() {
 
 fn recorder() -> Option<&'static PrometheusHandle> {
     let install = || {
-        let built =
-            PrometheusBuilder::new().set_buckets(BUCKETS).and_then(PrometheusBuilder::install_recorder);
+        let built = PrometheusBuilder::new()
+            .set_buckets(BUCKETS)
+            .and_then(|builder| {
+                builder.set_buckets_for_metric(Matcher::Suffix(BATCH.to_owned()), BATCH_BUCKETS)
+            })
+            .and_then(PrometheusBuilder::install_recorder);
         if let Err(error) = &built {
             tracing::warn!(error = error as &dyn std::error::Error, "no metrics: there is another recorder");
         }
@@ -62,8 +74,15 @@ fn method(method: &axum::http::Method) -> &'static str {
     }
 }
 
+/// The route.
+pub(super) fn route() -> MethodRouter<App> {
+    let gauges: Arc<Gauges> = Arc::default();
+    get(move |State(app): State<App>| render(app, gauges))
+}
+
 /// Everything that was recorded.
-pub(super) async fn render(State(app): State<App>) -> Response {
+async fn render(app: App, gauges: Arc<Gauges>) -> Response {
+    gauges.refresh(&app).await;
     let idle = u32::try_from(app.pool().num_idle()).unwrap_or(u32::MAX);
     metrics::gauge!("syndarix_database_connections").set(f64::from(app.pool().size()));
     metrics::gauge!("syndarix_database_connections_idle").set(f64::from(idle));

@@ -5,6 +5,7 @@
 //! more than which part is ill; jobs are seen, and counted, by members of their project, and re-driven or purged by owners and
 //! admins of its organisation.
 
+mod gauges;
 mod health;
 mod jobs;
 mod metrics;
@@ -12,6 +13,7 @@ mod queries;
 mod settle;
 mod system;
 
+pub use jobs::{all_queues, all_workers};
 pub use metrics::measure;
 pub use settle::{purge_any, redrive_any};
 
@@ -34,5 +36,5 @@ pub fn public_routes() -> axum::Router<App> {
     axum::Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", health::readyz())
-        .route("/metrics", get(metrics::render))
+        .route("/metrics", metrics::route())
 }

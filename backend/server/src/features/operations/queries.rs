@@ -3,7 +3,16 @@
 use sqlx::{FromRow, PgConnection, PgPool};
 use std::collections::HashMap;
 use syndarix_domain::ids::UserId;
+use syndarix_jobs::WorkerRow;
 use uuid::Uuid;
+
+/// A worker that was not heard of for this long does not count.
+const SILENT_SECONDS: f64 = 30.0;
+
+/// Whether a worker counts as one that is up.
+pub(super) fn alive(worker: &WorkerRow) -> bool {
+    worker.silent_seconds < SILENT_SECONDS
+}
 
 /// How full a queue is with the jobs of some projects.
 #[derive(Debug, FromRow)]
@@ -16,8 +25,12 @@ pub(super) struct Load {
     pub(super) oldest_ready_seconds: Option<f64>,
 }
 
-/// The queues, as far as these projects fill them: how busy others are is none of a tenant's business.
-pub(super) async fn load(conn: &mut PgConnection, projects: &[Uuid]) -> Result<Vec<Load>, sqlx::Error> {
+/// The queues, as far as these projects fill them: how busy others are is none of a tenant's business. `None` is for
+/// the operator: everything.
+pub(super) async fn load(
+    conn: &mut PgConnection,
+    projects: Option<&[Uuid]>,
+) -> Result<Vec<Load>, sqlx::Error> {
     sqlx::query_as(
         "select queue, count(*) filter (where state = 'ready') as ready,
                 count(*) filter (where state = 'running') as running,
@@ -26,9 +39,10 @@ pub(super) async fn load(conn: &mut PgConnection, projects: &[Uuid]) -> Result<V
                 extract(epoch from now() - min(run_at) filter (where state = 'ready'))::float8 as oldest_ready_seconds
            from (select queue, run_at, case when owner is not null then 'running'
                                             when due or run_at <= now() then 'ready' else 'delayed' end as state
-                   from job where project_id = any($1)
+                   from job where $1::uuid[] is null or project_id = any($1)
                  union all
-                 select queue, null, 'dead' from job_dead where project_id = any($1)) jobs
+                 select queue, null, 'dead' from job_dead
+                  where $1::uuid[] is null or project_id = any($1)) jobs
           group by queue",
     )
     .bind(projects)
@@ -56,6 +70,17 @@ pub(super) async fn visible(pool: &PgPool, user: UserId) -> Result<Vec<Uuid>, sq
         "select project_id from project_member where user_id = $1
          union
          select p.id from project p join membership m on m.organisation_id = p.organisation_id
+          where m.user_id = $1 and m.role in ('owner', 'admin')",
+    )
+    .bind(user.0)
+    .fetch_all(pool)
+    .await
+}
+
+/// The projects whose dead letters a person may settle.
+pub(super) async fn administers(pool: &PgPool, user: UserId) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select p.id from project p join membership m on m.organisation_id = p.organisation_id
           where m.user_id = $1 and m.role in ('owner', 'admin')",
     )
     .bind(user.0)

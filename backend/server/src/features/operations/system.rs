@@ -1,6 +1,6 @@
 //! `GET /system`: what this installation consists of.
 
-use super::queries::{load, visible};
+use super::queries::{alive, load, visible};
 use crate::{
     db::Error,
     http::{ApiError, Caller},
@@ -9,13 +9,12 @@ use crate::{
 use axum::{Json, extract::State};
 use serde::Serialize;
 use sqlx::PgConnection;
+use syndarix_jobs::WorkerRow;
 use syndarix_llm::ProviderKind;
 use utoipa::ToSchema;
 
 /// Queues that are shown also when they are empty.
-const QUEUES: [&str; 5] = ["agent", "cicd", "default", "git", "sync"];
-/// A worker that was not heard of for this long does not count.
-const SILENT_SECONDS: f64 = 30.0;
+const QUEUES: [&str; 6] = ["agent", "cicd", "default", "git", "index", "sync"];
 
 /// What this installation consists of.
 #[derive(Debug, Serialize, ToSchema)]
@@ -86,7 +85,7 @@ pub(super) struct QueueView {
     scheduled: i64,
     /// Jobs that were given up.
     dead: i64,
-    /// Worker processes that are up.
+    /// Worker processes that are up and poll it.
     workers: i64,
 }
 
@@ -107,7 +106,7 @@ pub(super) async fn show_system(State(app): State<App>, caller: Caller) -> Resul
             level: app.isolation.level.as_str().to_owned(),
             detail: app.isolation.detail.clone(),
         },
-        queues: queues(&mut conn, &projects).await?,
+        queues: queues(&mut conn, Some(&projects)).await?,
         database: if app.config.database_url.is_some() { "external" } else { "embedded" },
         redis: app.config.redis_url.is_some(),
     }))
@@ -133,35 +132,36 @@ fn models(app: &App) -> Vec<GroupView> {
 /// The queues by name: the usual ones, and any other that has jobs of these projects.
 pub(super) async fn queues(
     conn: &mut PgConnection,
-    projects: &[uuid::Uuid],
+    projects: Option<&[uuid::Uuid]>,
 ) -> Result<Vec<QueueView>, sqlx::Error> {
     let stats = load(conn, projects).await?;
-    let workers = syndarix_jobs::workers(conn).await?;
-    let live = workers.iter().filter(|worker| worker.silent_seconds < SILENT_SECONDS).count();
-    let workers = i64::try_from(live).unwrap_or(i64::MAX);
+    let live: Vec<WorkerRow> = syndarix_jobs::workers(conn).await?.into_iter().filter(alive).collect();
+    let polled = |queue: &str| {
+        let polling = live.iter().filter(|worker| worker.polls(queue)).count();
+        i64::try_from(polling).unwrap_or(i64::MAX)
+    };
     let mut views: Vec<QueueView> = stats
         .into_iter()
         .map(|queue| QueueView {
+            workers: polled(&queue.queue),
             oldest_age_seconds: queue.oldest_ready_seconds,
             queue: queue.queue,
             depth: queue.ready,
             running: queue.running,
             scheduled: queue.delayed,
             dead: queue.dead,
-            workers,
         })
         .collect();
     for name in QUEUES {
         if !views.iter().any(|view| view.queue == name) {
-            let queue = name.to_owned();
             views.push(QueueView {
-                queue,
+                queue: name.to_owned(),
                 depth: 0,
                 oldest_age_seconds: None,
                 running: 0,
                 scheduled: 0,
                 dead: 0,
-                workers,
+                workers: polled(name),
             });
         }
     }

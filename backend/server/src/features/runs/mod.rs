@@ -22,13 +22,15 @@ mod think;
 mod tools;
 mod transcript;
 mod views;
+mod waiting;
 mod worktree;
 
 pub use answer::{answer, edited, edited_outcome};
 pub use command::{CancelRun, RetryRun, cancel, end_with_agent, resume, retry};
 pub use read::{detail, view};
 pub use reconcile::schedule;
-pub use views::{RunAgent, RunDetail, RunView, StepView, TestRunView, TimelineItem, Waiting};
+pub use views::{RunAgent, RunDetail, RunView, StepView, TestRunView, TimelineItem};
+pub use waiting::{Waiting, WaitingJob};
 
 use crate::state::App;
 use syndarix_jobs::Registry;

@@ -1,10 +1,16 @@
 //! The SQL of reading runs.
 
-use super::views::{RunRow, RunView, StepView, TestRunView, TimelineItem};
-use crate::db::Error;
-use sqlx::{AssertSqlSafe, PgPool};
+use super::{
+    views::{RunRow, RunView, StepView, TestRunView, TimelineItem},
+    waiting,
+};
+use crate::db::{Error, Loaded};
+use sqlx::{AssertSqlSafe, PgPool, types::Json};
 use std::collections::HashMap;
-use syndarix_domain::ids::{ProjectId, RunId};
+use syndarix_domain::{
+    ids::{ProjectId, RunId},
+    run::Run,
+};
 use uuid::Uuid;
 
 /// The output of a step that one answer shows, in characters: 200 steps of it are a few megabytes.
@@ -19,16 +25,27 @@ const MAX_TEST_RUNS: i64 = 50;
 const RUN: &str = "
     select r.version, r.state, a.name as agent_name, a.role as agent_role,
            coalesce(u.tokens_in, 0)::bigint as tokens_in, coalesce(u.tokens_out, 0)::bigint as tokens_out,
-           coalesce(u.cost, 0)::bigint as cost, coalesce(u.simulated, 0)::bigint as simulated
-    from run r
+           coalesce(u.cost, 0)::bigint as cost, coalesce(u.simulated, 0)::bigint as simulated";
+/// What a run `r` had used up until then.
+const USAGE: &str = "
     left join agent a on a.id = (r.state ->> 'agent')::uuid
     left join lateral (
         select sum(tokens_in) as tokens_in, sum(tokens_out) as tokens_out,
                sum(cost_micro_usd) filter (where not simulated) as cost,
                sum(cost_micro_usd) filter (where simulated) as simulated
-        from usage where usage.project_id = r.project_id and usage.run_id = r.id
-    ) u on true
-    where r.project_id = $1";
+        from usage where usage.project_id = r.project_id and usage.run_id = r.id and usage.at <= r.until
+    ) u on true";
+/// The runs as they are.
+const NOW: &str = "(select *, 'infinity'::timestamptz as until from run) r";
+/// One run as it was, with nothing of today: no job waits for what is past.
+const THEN: &str =
+    "(select $1::uuid as project_id, $2::uuid as id, $3::bigint as version, $4::jsonb as state,
+                            $5::timestamptz as until, 'then' as phase) r";
+
+/// What every question about runs reads; `$1` is the project.
+fn reading(runs: &str) -> String {
+    format!("{RUN}, {} from {runs} {USAGE} {} where r.project_id = $1", waiting::COLUMNS, waiting::JOINS)
+}
 
 /// Which runs.
 #[derive(Debug, Default)]
@@ -46,10 +63,11 @@ pub(super) async fn runs(
     (limit, offset): (i64, i64),
 ) -> Result<Vec<RunRow>, Error> {
     let rows = sqlx::query_as(AssertSqlSafe(format!(
-        "{RUN} and ($2::uuid is null or (r.state ->> 'story')::uuid = $2)
+        "{} and ($2::uuid is null or (r.state ->> 'story')::uuid = $2)
            and ($3::uuid is null or (r.state ->> 'agent')::uuid = $3)
            and ($4::text is null or r.phase = $4)
-         order by r.id desc limit $5 offset $6"
+         order by r.id desc limit $5 offset $6",
+        reading(NOW)
     )))
     .bind(project.0)
     .bind(wanted.story)
@@ -64,12 +82,25 @@ pub(super) async fn runs(
 
 /// One run.
 pub(super) async fn run(pool: &PgPool, project: ProjectId, run: RunId) -> Result<RunView, Error> {
-    let row: Option<RunRow> = sqlx::query_as(AssertSqlSafe(format!("{RUN} and r.id = $2")))
+    let row: Option<RunRow> = sqlx::query_as(AssertSqlSafe(format!("{} and r.id = $2", reading(NOW))))
         .bind(project.0)
         .bind(run.0)
         .fetch_optional(pool)
         .await?;
     row.map(RunView::from).ok_or(Error::NotFound("run"))
+}
+
+/// A run as it was.
+pub(super) async fn run_then(pool: &PgPool, then: Loaded<Run>) -> Result<RunView, Error> {
+    let row: RunRow = sqlx::query_as(AssertSqlSafe(reading(THEN)))
+        .bind(then.state.project.0)
+        .bind(then.state.id.0)
+        .bind(then.version)
+        .bind(Json(&then.state))
+        .bind(then.state.updated_at)
+        .fetch_one(pool)
+        .await?;
+    Ok(row.into())
 }
 
 /// The steps of a run, in order, long outputs cut.

@@ -5,7 +5,7 @@ use super::{
     views::{RunDetail, RunView, TestRunView, TimelineItem},
 };
 use crate::{
-    features::workflow::{self, DiffView},
+    features::workflow::{self, DiffView, HistoryItem},
     http::{ApiError, List, Page, ProjectScope, ValidQuery, View},
     state::App,
 };
@@ -17,6 +17,7 @@ use serde::Deserialize;
 use syndarix_domain::{
     ids::{ProjectId, RunId},
     pull_request::PullRequest,
+    run::Run,
     story::Story,
 };
 use utoipa::IntoParams;
@@ -27,6 +28,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list_runs))
         .routes(routes!(show_run))
+        .routes(routes!(run_history))
         .routes(routes!(story_timeline))
         .routes(routes!(story_changes))
         .routes(routes!(story_tests))
@@ -63,15 +65,42 @@ async fn list_runs(
     Ok(Json(List::page(rows.into_iter().map(RunView::from).collect(), &page)?))
 }
 
+/// Which version.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct AtVersion {
+    /// The run as it was after this version: with the steps, the wait and the costs of that moment.
+    version: Option<i64>,
+}
+
 #[utoipa::path(get, path = "/projects/{project_id}/runs/{run_id}", operation_id = "show_run", tag = "runs",
-    params(("project_id" = Uuid, Path), ("run_id" = Uuid, Path)),
+    params(("project_id" = Uuid, Path), ("run_id" = Uuid, Path), AtVersion),
     responses((status = 200, body = RunDetail), (status = 404)))]
 async fn show_run(
     State(app): State<App>,
     scope: ProjectScope<View>,
     Path((_project, run)): Path<(Uuid, RunId)>,
+    ValidQuery(at): ValidQuery<AtVersion>,
 ) -> Result<Json<RunDetail>, ApiError> {
-    Ok(Json(detail(&app, scope.project(), run).await?))
+    let Some(version) = at.version else { return Ok(Json(detail(&app, scope.project(), run).await?)) };
+    let then = app.store.at_version::<Run>(scope.project(), run, version).await?;
+    let (begun, until) = (then.state.steps, then.state.updated_at);
+    let steps = queries::steps(app.pool(), scope.project(), run).await?;
+    let begun =
+        steps.into_iter().filter(|step| u32::try_from(step.number).is_ok_and(|number| number <= begun));
+    let steps = begun.map(|step| step.until(until)).collect();
+    Ok(Json(RunDetail { run: queries::run_then(app.pool(), then).await?, steps }))
+}
+
+#[utoipa::path(get, path = "/projects/{project_id}/runs/{run_id}/history", operation_id = "run_history", tag = "runs",
+    params(("project_id" = Uuid, Path), ("run_id" = Uuid, Path)),
+    responses((status = 200, body = List<HistoryItem>), (status = 404)))]
+async fn run_history(
+    State(app): State<App>,
+    scope: ProjectScope<View>,
+    Path((_project, run)): Path<(Uuid, RunId)>,
+) -> Result<Json<List<HistoryItem>>, ApiError> {
+    Ok(Json(workflow::history::<Run>(&app, scope.project(), run.0).await?))
 }
 
 /// A run with its steps.

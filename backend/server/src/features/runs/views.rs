@@ -1,5 +1,6 @@
 //! Runs and their steps as the API shows them.
 
+use super::waiting::{Circumstances, Waiting, waiting};
 use crate::features::agents::Limits;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use sqlx::{FromRow, types::Json};
 use syndarix_domain::{
     Timestamp,
     machine::Machine as _,
-    run::{self, Phase, Resume, Run, RunResult, Wait},
+    run::{self, Phase, Resume, Run, RunResult},
 };
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -27,7 +28,7 @@ pub struct RunView {
     pub stage: String,
     /// started, thinking, acting, waiting, succeeded, failed, stalled, cancelled.
     pub state: String,
-    /// What a parked run waits for.
+    /// Why it does not go on at this moment.
     pub waiting: Option<Waiting>,
     /// Why it failed, stalled or was cancelled.
     pub reason: Option<String>,
@@ -64,17 +65,6 @@ pub struct RunAgent {
     pub name: String,
     /// What it is for.
     pub role: String,
-}
-
-/// What a parked run waits for.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Waiting {
-    /// approval, human, rate_limit, budget, paused.
-    pub on: String,
-    /// In a sentence.
-    pub detail: String,
-    /// The open question.
-    pub approval_id: Option<Uuid>,
 }
 
 /// A run with its steps.
@@ -144,6 +134,29 @@ pub struct StepView {
     pub deletions: Option<i32>,
 }
 
+impl StepView {
+    /// The step as it stood then: what came of it later was not there.
+    pub(super) fn until(self, then: Timestamp) -> Self {
+        if self.ended_at.is_none_or(|ended| ended <= then) {
+            return self;
+        }
+        Self {
+            status: "started".into(),
+            ended_at: None,
+            duration_ms: None,
+            cost_micro_usd: 0,
+            tokens_in: None,
+            tokens_out: None,
+            output: None,
+            error: None,
+            target: None,
+            additions: None,
+            deletions: None,
+            ..self
+        }
+    }
+}
+
 /// A recorded run of the project's tests.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema, FromRow)]
 #[schema(as = TestRun)]
@@ -181,6 +194,8 @@ pub(super) struct RunRow {
     pub(super) tokens_out: i64,
     pub(super) cost: i64,
     pub(super) simulated: i64,
+    #[sqlx(flatten)]
+    pub(super) around: Circumstances,
 }
 
 impl From<RunRow> for RunView {
@@ -198,7 +213,7 @@ impl From<RunRow> for RunView {
             },
             stage: run.stage.name().into(),
             state: run.phase().into(),
-            waiting: waiting(&run.phase),
+            waiting: waiting(&run.phase, &row.around),
             summary: result.map(|result| result.summary.clone()),
             confidence: result.map(|result| f64::from(result.confidence) / 100.0),
             reason,
@@ -242,18 +257,4 @@ fn result(phase: &Phase) -> Option<&RunResult> {
         }
         _ => None,
     }
-}
-
-fn waiting(phase: &Phase) -> Option<Waiting> {
-    let Phase::Waiting { wait, .. } = phase else { return None };
-    let (on, detail, approval_id) = match wait {
-        Wait::Approval { approval } => ("approval", "a human's decision".to_owned(), Some(approval.0)),
-        Wait::Human { approval } => ("human", "a human's answer".to_owned(), Some(approval.0)),
-        Wait::RateLimit { until, detail } => {
-            ("rate_limit", format!("{detail}; tried again at {}", until.format("%H:%M:%S UTC")), None)
-        }
-        Wait::Budget { detail } => ("budget", detail.clone(), None),
-        Wait::Paused { .. } => ("paused", "its agent is paused".to_owned(), None),
-    };
-    Some(Waiting { on: on.into(), detail, approval_id })
 }

@@ -8,6 +8,7 @@
 
 mod diff;
 mod effects;
+mod history;
 mod merge;
 mod pull_requests;
 mod queries;
@@ -20,6 +21,7 @@ mod timers;
 mod views;
 
 pub use diff::{DiffView, FileView, diff};
+pub use history::history;
 pub use pull_requests::{CreateComment, CreatePullRequest, view as pull_request};
 pub(crate) use queries::names;
 pub use reconcile::schedule;

@@ -1,8 +1,9 @@
 //! Stories: write, list, show, and move through their phases.
 
 use super::{
+    history::history,
     queries,
-    views::{AuthorView, HistoryItem, StoryView, phases},
+    views::{HistoryItem, StoryView},
 };
 use crate::{
     db::{Author, retry_conflicts},
@@ -19,7 +20,6 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use syndarix_domain::{
     ids::{ProjectId, SprintId, StoryId},
-    machine::Machine as _,
     story::{Command, New, Story},
 };
 use utoipa::{IntoParams, ToSchema};
@@ -300,24 +300,5 @@ async fn story_history(
     scope: ProjectScope<View>,
     Path((_project, story)): Path<(Uuid, Uuid)>,
 ) -> Result<Json<List<HistoryItem>>, ApiError> {
-    let history = app.store.history(scope.project(), story, None).await?;
-    if history.first().is_none_or(|event| event.kind != Story::KIND.name()) {
-        return Err(ApiError::not_found("story"));
-    }
-    let ids: Vec<Uuid> = history.iter().filter_map(|event| event.actor.id()).collect();
-    let names = queries::names(app.pool(), scope.project(), &ids).await?;
-    let phases = phases(&history)?;
-    let items = history.iter().zip(phases).map(|(event, phase)| {
-        let envelope = event.envelope();
-        let name = event.actor.id().and_then(|id| names.get(&id)).map(String::as_str);
-        HistoryItem {
-            version: event.version,
-            kind: envelope.kind,
-            at: event.at,
-            actor: AuthorView::of(event.actor.0, name),
-            data: envelope.data,
-            phase,
-        }
-    });
-    Ok(Json(List::all(items.collect())))
+    Ok(Json(history::<Story>(&app, scope.project(), story).await?))
 }

@@ -1,6 +1,5 @@
 //! Stories and pull requests as the API shows them.
 
-use crate::db::Error;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -359,10 +358,10 @@ fn side_name(side: syndarix_domain::story::Side) -> &'static str {
     }
 }
 
-/// An event of a story's history.
+/// An event of the history of a story or a run.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct HistoryItem {
-    /// Dense within the story.
+    /// Dense within the story or the run.
     pub version: i64,
     /// `story.moved`.
     #[serde(rename = "type")]
@@ -375,16 +374,4 @@ pub struct HistoryItem {
     pub data: Value,
     /// The phase after it.
     pub phase: String,
-}
-
-/// The phase after each event of a history.
-pub(super) fn phases(history: &[crate::db::Recorded]) -> Result<Vec<String>, Error> {
-    let mut state: Option<Story> = None;
-    history
-        .iter()
-        .map(|event| {
-            state = Story::evolve(state.take(), &event.decode::<Story>()?);
-            Ok(state.as_ref().map_or_else(String::new, |story| story.phase().to_owned()))
-        })
-        .collect()
 }

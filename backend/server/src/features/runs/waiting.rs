@@ -1,0 +1,234 @@
+//! Why a run does not go on at this moment: whose move it is, until when, and what its job is at.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::FromRow;
+use syndarix_domain::run::{Phase, Wait};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// A job that is ready for longer than this waits for a worker; before, it is just being handed over.
+const HANDED_OVER_SECONDS: f64 = 5.0;
+
+/// Why a run does not go on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Waiting {
+    /// approval, human, rate_limit, budget, paused of a parked run; retry, queue, dead_letter where its job waits.
+    pub on: String,
+    /// In a sentence.
+    pub detail: String,
+    /// The open question.
+    pub approval_id: Option<Uuid>,
+    /// Whose move it is: approver (of the project), admin (of the organisation), person (who paused it), provider (of
+    /// the model), worker (any that polls the queue), operator (no worker does), syndarix (tries again by itself).
+    pub owner: String,
+    /// That person's name.
+    pub owner_name: Option<String>,
+    /// Since when.
+    pub since: Option<DateTime<Utc>>,
+    /// When the wait is over by itself: the question lapses, the provider is asked again, the next attempt begins.
+    pub deadline: Option<DateTime<Utc>>,
+    /// The job that would go on with it.
+    pub job: Option<WaitingJob>,
+}
+
+/// The job that would go on with a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct WaitingJob {
+    /// Its id.
+    pub id: String,
+    /// The queue that it is in.
+    pub queue: String,
+    /// A worker that is up polls this queue.
+    pub polled: bool,
+    /// Attempts that were begun, without those that died with their worker.
+    pub attempts: i32,
+    /// Attempts before it is given up.
+    pub attempts_left: i32,
+    /// When the next attempt begins, where it is put off; null for one that is ready or was given up.
+    pub next_retry_at: Option<DateTime<Utc>>,
+    /// What went wrong last, or what it waits for.
+    pub last_error: Option<String>,
+}
+
+/// What the database says of a run's job, of its open question and of who paused it.
+#[derive(Debug, Clone, Default, FromRow)]
+#[sqlx(default)]
+pub(super) struct Circumstances {
+    job_id: Option<i64>,
+    job_state: Option<String>,
+    job_queue: Option<String>,
+    job_polled: Option<bool>,
+    job_attempts: Option<i32>,
+    job_max_attempts: Option<i32>,
+    job_at: Option<DateTime<Utc>>,
+    job_waited_seconds: Option<f64>,
+    job_error: Option<String>,
+    asked_until: Option<DateTime<Utc>>,
+    paused_by: Option<String>,
+}
+
+/// The columns of [`Circumstances`] for a run `r`, from [`JOINS`].
+pub(super) const COLUMNS: &str = "
+    j.id as job_id, j.state as job_state, j.queue as job_queue, j.attempts as job_attempts,
+    j.max_attempts as job_max_attempts, j.at as job_at, j.waited_seconds as job_waited_seconds, j.error as job_error,
+    exists (select from worker w where w.last_seen > now() - interval '30 seconds'
+                                   and (w.queues is null or j.queue = any(w.queues))) as job_polled,
+    (select (a.state #>> '{request,expires_at}')::timestamptz from approval a
+      where a.project_id = r.project_id and a.id = (r.state #>> '{phase,wait,approval}')::uuid) as asked_until,
+    (select p.name from app_user p where p.id = (r.state #>> '{phase,wait,by}')::uuid) as paused_by";
+
+/// The job of a run that is not over: a live one before one that was given up.
+pub(super) const JOINS: &str = "
+    left join lateral (
+        (select id, queue, attempt - rescues as attempts, max_attempts, run_at as at, last_error as error,
+                extract(epoch from now() - run_at)::float8 as waited_seconds,
+                case when owner is not null then 'running' when run_at > now() then 'delayed' else 'ready' end as state
+           from job where concurrency_key = 'run:' || r.id order by owner is null, run_at, id limit 1)
+        union all
+        (select id, queue, attempt - rescues, max_attempts, died_at, reason, null, 'dead'
+           from job_dead where concurrency_key = 'run:' || r.id order by id desc limit 1)
+        limit 1
+    ) j on r.phase in ('started', 'thinking', 'acting', 'waiting')";
+
+/// Why a run in this phase does not go on; `None` when it does, or is over.
+pub(super) fn waiting(phase: &Phase, around: &Circumstances) -> Option<Waiting> {
+    match phase {
+        Phase::Waiting { wait, since, .. } => Some(parked(wait, *since, around)),
+        phase if phase.is_terminal() => None,
+        _ => held_up(around),
+    }
+}
+
+fn parked(wait: &Wait, since: DateTime<Utc>, around: &Circumstances) -> Waiting {
+    let base = |on: &str, owner: &str, detail: String| Waiting {
+        on: on.into(),
+        owner: owner.into(),
+        detail,
+        approval_id: None,
+        owner_name: None,
+        since: Some(since),
+        deadline: None,
+        job: around.job(),
+    };
+    let asked = |on, detail: &str, approval| Waiting {
+        approval_id: Some(approval),
+        deadline: around.asked_until,
+        ..base(on, "approver", detail.to_owned())
+    };
+    match wait {
+        Wait::Approval { approval } => asked("approval", "a human's decision", approval.0),
+        Wait::Human { approval } => asked("human", "a human's answer", approval.0),
+        Wait::RateLimit { until, detail } => {
+            let detail = format!("{detail}; tried again at {}", until.format("%H:%M:%S UTC"));
+            Waiting { deadline: Some(*until), ..base("rate_limit", "provider", detail) }
+        }
+        Wait::Budget { detail } => base("budget", "admin", detail.clone()),
+        Wait::Paused { .. } => {
+            let owner_name = around.paused_by.clone();
+            Waiting { owner_name, ..base("paused", "person", "its agent is paused".into()) }
+        }
+    }
+}
+
+/// A run that should be going on, and whose job does not let it.
+fn held_up(around: &Circumstances) -> Option<Waiting> {
+    let job = around.job()?;
+    let base = |on: &str, owner: &str, detail: String| Waiting {
+        on: on.into(),
+        owner: owner.into(),
+        detail,
+        approval_id: None,
+        owner_name: None,
+        since: None,
+        deadline: None,
+        job: Some(job.clone()),
+    };
+    let said = |otherwise: &str| around.job_error.clone().unwrap_or_else(|| otherwise.to_owned());
+    match around.job_state.as_deref()? {
+        "delayed" => {
+            let retry = base("retry", "syndarix", said("its next step is put off"));
+            Some(Waiting { deadline: around.job_at, ..retry })
+        }
+        "dead" => {
+            let given_up = base("dead_letter", "admin", said("its job was given up"));
+            Some(Waiting { since: around.job_at, ..given_up })
+        }
+        "ready" if !job.polled => {
+            let detail = format!("no worker is polling the queue {}", job.queue);
+            Some(Waiting { since: around.job_at, ..base("queue", "operator", detail) })
+        }
+        "ready" if around.job_waited_seconds.unwrap_or_default() > HANDED_OVER_SECONDS => {
+            let detail = format!("every worker of the queue {} is busy", job.queue);
+            Some(Waiting { since: around.job_at, ..base("queue", "worker", detail) })
+        }
+        _ => None,
+    }
+}
+
+impl Circumstances {
+    fn job(&self) -> Option<WaitingJob> {
+        let (attempts, most) = (self.job_attempts?, self.job_max_attempts?);
+        Some(WaitingJob {
+            id: self.job_id?.to_string(),
+            queue: self.job_queue.clone()?,
+            polled: self.job_polled.unwrap_or_default(),
+            attempts,
+            attempts_left: (most - attempts).max(0),
+            next_retry_at: self.job_at.filter(|_| self.job_state.as_deref() == Some("delayed")),
+            last_error: self.job_error.clone(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(state: &str) -> Circumstances {
+        Circumstances {
+            job_id: Some(7),
+            job_state: Some(state.into()),
+            job_queue: Some("agent".into()),
+            job_polled: Some(true),
+            job_attempts: Some(3),
+            job_max_attempts: Some(12),
+            job_at: Some(DateTime::UNIX_EPOCH),
+            job_waited_seconds: Some(60.0),
+            job_error: Some("the database is full".into()),
+            ..Circumstances::default()
+        }
+    }
+
+    fn why(around: &Circumstances) -> Option<(String, String)> {
+        waiting(&Phase::Started, around).map(|waiting| (waiting.on, waiting.owner))
+    }
+
+    #[test]
+    fn a_job_in_back_off_says_when_it_is_tried_again_and_how_often_still() {
+        let waiting = waiting(&Phase::Thinking { step: None }, &job("delayed")).unwrap();
+        assert_eq!((waiting.on.as_str(), waiting.detail.as_str()), ("retry", "the database is full"));
+        assert_eq!(waiting.deadline, Some(DateTime::UNIX_EPOCH));
+        let job = waiting.job.unwrap();
+        assert_eq!((job.attempts, job.attempts_left), (3, 9));
+        assert_eq!(job.next_retry_at, Some(DateTime::UNIX_EPOCH));
+    }
+
+    #[test]
+    fn a_run_that_goes_on_waits_for_nothing() {
+        assert_eq!(why(&job("running")), None);
+        assert_eq!(why(&Circumstances { job_waited_seconds: Some(0.2), ..job("ready") }), None);
+        assert_eq!(why(&Circumstances::default()), None);
+        let over = Phase::Failed { reason: "no".into(), at: DateTime::UNIX_EPOCH };
+        assert_eq!(waiting(&over, &job("dead")), None);
+    }
+
+    #[test]
+    fn a_ready_job_waits_for_a_busy_worker_or_for_whoever_starts_one() {
+        assert_eq!(why(&job("ready")), Some(("queue".into(), "worker".into())));
+        let unpolled =
+            Circumstances { job_polled: Some(false), job_waited_seconds: Some(0.0), ..job("ready") };
+        assert_eq!(why(&unpolled), Some(("queue".into(), "operator".into())));
+        assert_eq!(why(&job("dead")), Some(("dead_letter".into(), "admin".into())));
+    }
+}

@@ -1,0 +1,44 @@
+import { cleanup, render, screen } from "@testing-library/react";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import type { Run } from "../src/api/types";
+import { unpolled } from "../src/jobs/unpolled";
+import { WhyWaiting, deadlineLabel, until } from "../src/run/WhyWaiting";
+
+vi.mock("@tanstack/react-router", () => ({ Link: ({ children, to }: { children: React.ReactNode; to: string }) => <a href={to}>{children}</a> }));
+
+afterEach(cleanup);
+
+const NOW = Date.parse("2026-11-28T12:00:00Z");
+const RETRY: NonNullable<Run["waiting"]> = {
+  on: "retry", detail: "the provider did not answer", owner: "syndarix", deadline: "2026-11-28T12:00:42Z",
+  job: { id: "7", queue: "agent", polled: true, attempts: 3, attempts_left: 9, next_retry_at: "2026-11-28T12:00:42Z" },
+};
+
+describe("why a run waits", () => {
+  it("names the reason, whose move it is, the next attempt, and how many are left", () => {
+    render(<WhyWaiting projectId="p" waiting={RETRY} now={NOW} />);
+    const section = screen.getByRole("region", { name: "Why it waits" });
+    for (const words of ["The provider did not answer", "it tries again by itself", "42 s", "3 were made, 9 left", "Job 7 in agent"]) expect(section.textContent).toContain(words);
+    expect(screen.getByRole("link").getAttribute("href")).toBe("/jobs");
+  });
+
+  it("leads to the question that is open, and names who paused", () => {
+    const { rerender } = render(<WhyWaiting projectId="p" waiting={{ on: "approval", detail: "a human's decision", owner: "approver", approval_id: "a" }} now={NOW} />);
+    expect(screen.getByRole("link").getAttribute("href")).toContain("/approvals/");
+    rerender(<WhyWaiting projectId="p" waiting={{ on: "paused", detail: "its agent is paused", owner: "person", owner_name: "Maria Keller" }} now={NOW} />);
+    expect(screen.getByText("Maria Keller")).toBeTruthy();
+  });
+
+  it("counts down in seconds, and never below one", () => {
+    expect(until("2026-11-28T12:00:00.200Z", NOW)).toBe("1.0 s");
+    expect(until("2026-11-28T11:59:59Z", NOW)).toBe("due now");
+    expect([deadlineLabel("retry"), deadlineLabel("rate_limit"), deadlineLabel("approval")]).toEqual(["Next attempt", "Asked again", "Lapses"]);
+  });
+});
+
+describe("a queue that nobody polls", () => {
+  it("is named only when jobs wait in it", () => {
+    const queues = [{ queue: "git", depth: 2, workers: 0 }, { queue: "sync", depth: 0, workers: 0 }, { queue: "agent", depth: 5, workers: 1 }];
+    expect(unpolled(queues).map((queue) => queue.queue)).toEqual(["git"]);
+  });
+});
