@@ -12,6 +12,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 /// What can be asked for together with others of its kind.
@@ -41,6 +42,7 @@ struct Inner<I: Combine> {
     work: Box<Work<I>>,
     limits: Limits,
     queue: Mutex<Queue<I>>,
+    turns: TaskTracker,
 }
 
 /// How much a combiner does at once.
@@ -68,7 +70,7 @@ impl<I: Combine> Combiner<I> {
         F: Fn(Vec<I>) -> BoxFuture<'static, Vec<I::Answer>> + Send + Sync + 'static,
     {
         let queue = Mutex::new(Queue { waiting: VecDeque::new(), at_work: 0 });
-        Self { inner: Arc::new(Inner { work: Box::new(work), limits, queue }) }
+        Self { inner: Arc::new(Inner { work: Box::new(work), limits, queue, turns: TaskTracker::new() }) }
     }
 
     /// Asks for one item. `None`: the work broke down, and nobody knows what became of it.
@@ -82,7 +84,7 @@ impl<I: Combine> Combiner<I> {
             free
         };
         if begin {
-            tokio::spawn(Turn { inner: Arc::clone(&self.inner), over: false }.go_on());
+            self.inner.turns.spawn(Turn { inner: Arc::clone(&self.inner), over: false }.go_on());
         }
         answered.await.ok()
     }

@@ -24,8 +24,8 @@ impl Effects for Approval {
             let request = &approval.request;
             match effect {
                 Effect::Notify { sentence } => notify(uow, request.project, notice(approval, sentence)).await,
-                Effect::SetReminder { at } => set_timer(uow, approval, timers::REMIND, at).await,
-                Effect::SetExpiry { at } => set_timer(uow, approval, timers::EXPIRE, at).await,
+                Effect::SetReminder { at } => set_timer(uow, approval, timers::REMIND, at),
+                Effect::SetExpiry { at } => set_timer(uow, approval, timers::EXPIRE, at),
                 Effect::ClearTimers => {
                     uow.clear_timers(request.id, None);
                     Ok(())
@@ -64,7 +64,7 @@ fn is_yes(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::Approved | Outcome::ApprovedWithChanges)
 }
 
-async fn set_timer(
+fn set_timer(
     uow: &mut Uow,
     approval: &Approval,
     name: &'static str,
