@@ -105,8 +105,8 @@ impl Toolbox {
     }
 
     async fn send(&self, turn: &Turn, tool: &ToolInfo, call: ToolCall) -> Result<ToolOutcome, CallError> {
-        let token = token(turn, &tool.server, &self.grant)
-            .map_err(|error| CallError::Refused(error.to_string()))?;
+        let token =
+            token(turn, &tool.server, &self.grant).map_err(|error| CallError::Refused(error.to_string()))?;
         turn.app.tools.call(call, &token, &turn.cancel).await
     }
 }
