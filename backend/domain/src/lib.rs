@@ -14,6 +14,7 @@ pub mod machine;
 pub mod money;
 pub mod policy;
 pub mod pull_request;
+pub mod revision;
 pub mod run;
 pub mod sprint;
 pub mod stage;

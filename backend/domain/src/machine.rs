@@ -3,7 +3,10 @@
 //! Invariants: `decide` never changes anything; `evolve` is total, so that a history that was once accepted can
 //! always be replayed; a rejection names the guard and the phases from which the command is legal.
 
-use crate::Timestamp;
+use crate::{
+    Timestamp,
+    revision::{Step, Upgraded},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// The kinds of streams, as stored.
@@ -45,6 +48,11 @@ pub trait Machine:
 {
     /// What kind of stream this is.
     const KIND: Kind;
+    /// The revision of the states that this release writes: raised when a stored state of yesterday would not read, or
+    /// would mean something else, today. See [`crate::revision`].
+    const REVISION: i32 = 1;
+    /// The names of all phases of this revision.
+    const PHASES: &'static [&'static str];
     /// What may be asked of it.
     type Command: Command;
     /// What has happened to it.
@@ -64,6 +72,16 @@ pub trait Machine:
 
     /// The name of the phase, as the API shows it.
     fn phase(&self) -> &'static str;
+
+    /// How a state of an earlier revision, in this phase, becomes one of the next revision. There is one for every phase
+    /// that an earlier release could leave behind; `None` is said of what no release has written.
+    fn step(revision: i32, phase: &str) -> Option<Step> {
+        let _ = (revision, phase);
+        None
+    }
+
+    /// The event that records an upgrade.
+    fn upgraded(upgraded: Upgraded) -> Self::Event;
 
     /// Replays a history from nothing.
     fn replay<'a>(events: impl IntoIterator<Item = &'a Self::Event>) -> Option<Self>

@@ -10,6 +10,43 @@ use sha2::{Digest, Sha256};
 /// Between server and tool in a name that two servers share; both sides allow it in a model's tool name.
 const SEPARATOR: &str = "__";
 
+/// Where a tool's definition says how an interrupted call of it is resolved, and where a call asks only that.
+pub const RECOVERY_META: &str = "syndarix/recovery";
+
+/// What may be done about a call of which it is not known whether it took effect: its beginning is recorded, its end is
+/// not, because a process died in between or the answer was lost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recovery {
+    /// It only looks, or does nothing twice under one key: call it again with the same key.
+    Repeat,
+    /// The tool can be asked whether the key took effect: ask, and call it only if it did not.
+    Trace,
+    /// Nobody can tell but a human, who is asked. What a server says nothing of is this.
+    #[default]
+    Human,
+}
+
+impl Recovery {
+    /// As stored and shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Repeat => "repeat",
+            Self::Trace => "trace",
+            Self::Human => "human",
+        }
+    }
+
+    /// From the tool's own definition. A word that is not known is no permission.
+    fn of(tool: &Tool, harmless_twice: bool) -> Self {
+        match tool.meta.as_ref().and_then(|meta| meta.0.get(RECOVERY_META)) {
+            Some(word) => serde_json::from_value(word.clone()).unwrap_or_default(),
+            None if harmless_twice => Self::Repeat,
+            None => Self::Human,
+        }
+    }
+}
+
 /// A tool as its server describes it to one token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ToolInfo {
@@ -27,6 +64,8 @@ pub struct ToolInfo {
     pub destructive: bool,
     /// Twice is as once, says the server.
     pub idempotent: bool,
+    /// What may be done about an interrupted call.
+    pub recovery: Recovery,
     /// SHA-256 of all of the above and the output schema, in hex.
     pub hash: String,
 }
@@ -38,15 +77,16 @@ impl ToolInfo {
         // The defaults of the protocol: what is not declared harmless is not.
         let destructive = !read_only && hints.destructive_hint.unwrap_or(true);
         let idempotent = read_only || hints.idempotent_hint.unwrap_or(false);
+        let recovery = Recovery::of(tool, idempotent);
         let description = tool.description.as_deref().unwrap_or_default().to_owned();
         let input_schema = Value::Object(tool.input_schema.as_ref().clone());
         let pinned = json!({
             "name": tool.name, "title": tool.title, "description": description, "input": input_schema,
-            "output": tool.output_schema, "annotations": tool.annotations,
+            "output": tool.output_schema, "annotations": tool.annotations, "recovery": recovery,
         });
         let hash = hex::encode(Sha256::digest(canonical(&pinned)));
         let (server, name) = (server.to_owned(), tool.name.to_string());
-        Self { server, name, description, input_schema, read_only, destructive, idempotent, hash }
+        Self { server, name, description, input_schema, read_only, destructive, idempotent, recovery, hash }
     }
 }
 
@@ -171,6 +211,7 @@ impl Pins {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rmcp::model::{MetaObject, ToolAnnotations};
 
     fn tool(server: &str, name: &'static str, description: &'static str) -> ToolInfo {
         let schema = json!({ "type": "object", "properties": { "b": {}, "a": {} } });
@@ -219,5 +260,26 @@ mod tests {
     fn what_a_server_does_not_declare_harmless_is_not() {
         let silent = tool("out", "send", "");
         assert!(silent.destructive && !silent.read_only && !silent.idempotent);
+        assert_eq!(silent.recovery, Recovery::Human);
+    }
+
+    #[test]
+    fn how_an_interrupted_call_is_resolved_comes_from_the_tools_own_definition() {
+        let plain = || Tool::new("send", "", serde_json::Map::new());
+        let with = |word: &str| {
+            plain().with_meta(MetaObject(json!({ RECOVERY_META: word }).as_object().unwrap().clone()))
+        };
+        let idempotent = plain().with_annotations(ToolAnnotations::new().idempotent(true));
+        let looking = plain().with_annotations(ToolAnnotations::new().read_only(true));
+        for (tool, recovery) in [
+            (plain(), Recovery::Human),
+            (idempotent, Recovery::Repeat),
+            (looking, Recovery::Repeat),
+            (with("trace"), Recovery::Trace),
+            (with("human"), Recovery::Human),
+            (with("just do it"), Recovery::Human),
+        ] {
+            assert_eq!(ToolInfo::of("out", &tool).recovery, recovery, "{tool:?}");
+        }
     }
 }

@@ -18,7 +18,7 @@ mod post;
 mod transport;
 
 pub use crate::{
-    catalogue::{Catalogue, PinChange, Pins, RouteError, ToolInfo},
+    catalogue::{Catalogue, PinChange, Pins, RECOVERY_META, Recovery, RouteError, ToolInfo},
     error::CallError,
     manager::{Health, Limits, Manager, ServerEndpoint, SetupError, ToolCall},
     outcome::ToolOutcome,

@@ -3899,6 +3899,13 @@ export interface components {
             /** @description What came back: a tool's text, or a model's answer. Long ones are cut, with a note at the end. */
             output?: unknown;
             /**
+             * @description What the tool's definition allows when the call is interrupted: repeat (with the same key), trace (ask the tool
+             *     whether it took effect), human (ask a person).
+             */
+            recovery?: string | null;
+            /** @description What was done about an interruption: repeated, found, not_found, asked, allowed, declined. */
+            resolution?: string | null;
+            /**
              * Format: uuid
              * @description The run that it belongs to.
              */

@@ -42,6 +42,8 @@ pub fn server(ci: Ci) -> ToolServer<Ci> {
                 "Run the project's test command on your worktree as it is now. Says whether it passed, with the \
                  end of the output.",
             )
+            // Run twice, they say it twice; one report is kept for each step.
+            .idempotent()
             .timeout(limit)
             .max_result_bytes(MAX_RESULT_BYTES),
             run_tests::run_tests,

@@ -15,21 +15,21 @@ const MAX_NAMED_LINES: usize = 8;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EditFile {
-    path: String,
-    old_text: String,
-    new_text: String,
-    replace_all: Option<bool>,
+    pub(crate) path: String,
+    pub(crate) old_text: String,
+    pub(crate) new_text: String,
+    pub(crate) replace_all: Option<bool>,
     /// Hash from read_file.
-    expected_hash: Option<String>,
+    pub(crate) expected_hash: Option<String>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Edited {
-    path: String,
-    replacements: usize,
+    pub(crate) path: String,
+    pub(crate) replacements: usize,
     /// Line of the first replacement.
-    line: usize,
-    hash: String,
+    pub(crate) line: usize,
+    pub(crate) hash: String,
 }
 
 pub(crate) async fn edit_file(locks: Locks, ctx: ProjectCtx, args: EditFile) -> Result<Edited, ToolFailure> {

@@ -11,6 +11,7 @@ mod manage;
 mod read;
 mod search;
 mod text;
+mod trace;
 mod tree;
 mod walk;
 mod write;
@@ -29,10 +30,7 @@ const INSTRUCTIONS: &str = "Files of this run's git worktree. Paths are relative
 pub fn server() -> ToolServer<Locks> {
     ToolServer::new(NAME, INSTRUCTIONS, Locks::default())
         .tool_with_output(
-            ToolSpec::read(
-                "read_file",
-                "Read a text file, or a range of its lines. Answers the hash that edits can expect.",
-            ),
+            ToolSpec::read("read_file", "Read a text file, or a range of its lines, with its hash."),
             read::read_file,
         )
         .tool_with_output(
@@ -41,36 +39,31 @@ pub fn server() -> ToolServer<Locks> {
                 .idempotent(),
             write::write_file,
         )
+        .traced("write_file", trace::trace_write)
         .tool_with_output(
-            ToolSpec::write(
-                "edit_file",
-                "Replace exact text in a file. old_text must occur exactly once, unless replace_all.",
-            )
-            .destructive(),
+            ToolSpec::write("edit_file", "Replace exact text. old_text must occur once, unless replace_all.")
+                .destructive(),
             edit::edit_file,
         )
+        .traced("edit_file", trace::trace_edit)
         .tool_with_output(ToolSpec::read("list_directory", "List a directory."), list::list_directory)
         .tool_with_output(
-            ToolSpec::read("tree", "Show the files under a directory as a tree, without what git ignores."),
+            ToolSpec::read("tree", "The files under a directory as a tree, without what git ignores."),
             tree::tree,
         )
         .tool_with_output(
-            ToolSpec::read(
-                "search_files",
-                "Find lines by regular expression in files that git does not ignore.",
-            ),
+            ToolSpec::read("search_files", "Find lines by regular expression, not in what git ignores."),
             search::search_files,
         )
         .tool_with_output(
-            ToolSpec::write("move_path", "Move or rename a file or directory.").destructive(),
+            ToolSpec::write("move_path", "Move or rename a path.").destructive(),
             manage::move_path,
         )
+        .traced("move_path", trace::trace_move)
         .tool_with_output(
             ToolSpec::write("delete_path", "Delete a file, or a directory with recursive.").destructive(),
             manage::delete_path,
         )
-        .tool_with_output(
-            ToolSpec::read("stat", "Kind, size, time and hash of a file or directory."),
-            manage::stat,
-        )
+        .traced("delete_path", trace::trace_delete)
+        .tool_with_output(ToolSpec::read("stat", "Kind, size, time and hash of a path."), manage::stat)
 }

@@ -19,16 +19,16 @@ const MAX_ENTRIES: usize = 20_000;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct MovePath {
-    from: String,
-    to: String,
+    pub(crate) from: String,
+    pub(crate) to: String,
     /// Replace a file that is there.
-    overwrite: Option<bool>,
+    pub(crate) overwrite: Option<bool>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Moved {
-    from: String,
-    to: String,
+    pub(crate) from: String,
+    pub(crate) to: String,
 }
 
 pub(crate) async fn move_path(locks: Locks, ctx: ProjectCtx, args: MovePath) -> Result<Moved, ToolFailure> {
@@ -65,17 +65,17 @@ pub(crate) async fn move_path(locks: Locks, ctx: ProjectCtx, args: MovePath) -> 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeletePath {
-    path: String,
+    pub(crate) path: String,
     /// Delete a directory with all that is in it.
-    recursive: Option<bool>,
+    pub(crate) recursive: Option<bool>,
     /// Hash from read_file; files only.
-    expected_hash: Option<String>,
+    pub(crate) expected_hash: Option<String>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Deleted {
-    path: String,
-    entries: usize,
+    pub(crate) path: String,
+    pub(crate) entries: usize,
 }
 
 pub(crate) async fn delete_path(

@@ -12,17 +12,17 @@ use crate::{
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct WriteFile {
-    path: String,
-    content: String,
+    pub(crate) path: String,
+    pub(crate) content: String,
     /// Hash from read_file, or "none" when the file must be new.
-    expected_hash: Option<String>,
+    pub(crate) expected_hash: Option<String>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Written {
-    path: String,
-    created: bool,
-    hash: String,
+    pub(crate) path: String,
+    pub(crate) created: bool,
+    pub(crate) hash: String,
 }
 
 pub(crate) async fn write_file(

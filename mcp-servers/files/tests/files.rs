@@ -432,3 +432,25 @@ async fn a_run_without_a_worktree_is_told_so() {
     let client = world.bench.client_with(&world.running, &token, era).await.unwrap();
     assert!(client.fails("tree", json!({})).await.contains("no worktree"));
 }
+
+#[tokio::test]
+async fn a_change_can_be_asked_for_before_and_after_it_was_made() {
+    let world = world().await;
+    let changes = [
+        ("write_file", json!({ "path": "a.txt", "content": "one" })),
+        ("edit_file", json!({ "path": "a.txt", "old_text": "one", "new_text": "one, two" })),
+        ("move_path", json!({ "from": "a.txt", "to": "b.txt" })),
+        ("delete_path", json!({ "path": "b.txt" })),
+    ];
+    for (tool, arguments) in changes {
+        let before = world.client.trace(tool, arguments.clone(), "step-1").await.unwrap();
+        assert_eq!(before, json!({ "trace": "not_found" }), "{tool}");
+        world.client.ok(tool, arguments.clone()).await;
+        let after = world.client.trace(tool, arguments, "step-1").await.unwrap();
+        assert_eq!(after["trace"], "found", "{tool}: {after}");
+    }
+    let gone = json!({ "path": "a.txt", "old_text": "one", "new_text": "two" });
+    assert_eq!(world.client.trace("edit_file", gone, "step-1").await.unwrap()["trace"], "unclear");
+    let refused = world.client.trace("read_file", json!({ "path": "a.txt" }), "step-1").await;
+    assert!(refused.unwrap_err().to_string().contains("this tool cannot tell"));
+}

@@ -12,12 +12,12 @@ use syndarix_git::{
     ChangeStatus, Expected, FileChange, FileLock, NewCommit, ObjectId, RefUpdate, RepoPath, Trailer,
     Worktree, compose_message,
 };
-use syndarix_mcp_kit::{ProjectCtx, RelPath, ToolFailure};
+use syndarix_mcp_kit::{ProjectCtx, RelPath, ToolFailure, Trace};
 
 use crate::diff::parse_paths;
 use crate::merging::{MergeState, clear_finished_merge};
 use crate::stage::ScratchIndex;
-use crate::state::{Current, GitTools, author, current_branch, failure, now, step_key};
+use crate::state::{Current, GitTools, author, current_branch, failure, now, own_branch, step_key};
 use crate::status::{Change, ChangeKind, changes};
 
 /// Name of the trailer that holds the step's id.
@@ -83,6 +83,22 @@ pub(crate) async fn commit(
     advance(&worktree, &current, &id, &lock).await?;
     clear_finished_merge(&worktree, &id).await?;
     answer(&worktree, &current, id, false).await
+}
+
+/// Whether the step has its commit: on the run's own branch, which is the only one that it moves.
+pub(crate) async fn trace_commit(
+    tools: GitTools,
+    ctx: ProjectCtx,
+    _: CommitArguments,
+) -> Result<Trace<Committed>, ToolFailure> {
+    let worktree = tools.worktree(&ctx)?;
+    // While a commit is being made, nobody can say.
+    let _lock = worktree.lock_files().await.map_err(failure)?;
+    let Some(own) = own_branch(&ctx, &worktree).await? else { return Ok(Trace::NotFound) };
+    match commit_of_step(&ctx, &worktree, &own).await? {
+        Some(found) => Ok(Trace::Found(answer(&worktree, &own, found, true).await?)),
+        None => Ok(Trace::NotFound),
+    }
 }
 
 /// The commit an earlier attempt of this step made on the current branch.

@@ -88,6 +88,7 @@ fn with_changes(server: ToolServer<GitTools>) -> ToolServer<GitTools> {
                 .timeout(SLOW),
             commit::commit,
         )
+        .traced("commit", commit::trace_commit)
         .tool(
             ToolSpec::write(
                 "update_branch",
@@ -105,6 +106,7 @@ fn with_pull_requests(server: ToolServer<GitTools>) -> ToolServer<GitTools> {
             ToolSpec::write("create_pull_request", "Submit the current branch.").idempotent(),
             pull_requests::create_pull_request,
         )
+        .traced("create_pull_request", pull_requests::trace_pull_request)
         .tool(ToolSpec::read("list_pull_requests", "Pull requests."), pull_requests::list_pull_requests)
         .tool(
             ToolSpec::read("get_pull_request", "A pull request with its reviews."),

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use syndarix_git::LogQuery;
-use syndarix_mcp_kit::{ProjectCtx, ToolFailure};
+use syndarix_mcp_kit::{ProjectCtx, ToolFailure, Trace};
 
 use crate::state::{GitTools, current_branch, default_branch, failure};
 use crate::status::changes;
@@ -65,6 +65,26 @@ pub(crate) async fn create_pull_request(
     let project = ctx.project().to_string();
     let pull_request = ctx.backend()?.post(&path(&project, &[]), &body).await?;
     Ok(Created { pull_request, uncommitted_files })
+}
+
+/// Whether the branch has an open pull request: it can have one only.
+pub(crate) async fn trace_pull_request(
+    tools: GitTools,
+    ctx: ProjectCtx,
+    _: CreateArguments,
+) -> Result<Trace<Created>, ToolFailure> {
+    let worktree = tools.worktree(&ctx)?;
+    let current = current_branch(&ctx, &worktree).await?;
+    let project = ctx.project().to_string();
+    let listed: Value = ctx.backend()?.get(&path(&project, &[]), &[]).await?;
+    let open = |found: &&Value| {
+        found["head_branch"] == current.branch.as_str()
+            && !matches!(found["state"].as_str(), Some("merged" | "closed"))
+    };
+    let found = listed["items"].as_array().and_then(|items| items.iter().find(open)).cloned();
+    let Some(pull_request) = found else { return Ok(Trace::NotFound) };
+    let uncommitted_files = changes(&worktree).await.map_err(failure)?.len();
+    Ok(Trace::Found(Created { pull_request, uncommitted_files }))
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

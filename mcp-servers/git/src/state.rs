@@ -79,6 +79,14 @@ pub(crate) async fn current_branch(ctx: &ProjectCtx, worktree: &Worktree) -> Res
     Ok(Current { branch, head: worktree.head().await.map_err(failure)? })
 }
 
+/// The run's own branch and its newest commit, whatever the worktree shows; none while there is none.
+pub(crate) async fn own_branch(ctx: &ProjectCtx, worktree: &Worktree) -> Result<Option<Current>, ToolFailure> {
+    let Some(name) = ctx.branch() else { return Ok(None) };
+    let branch = BranchName::new(name).map_err(failure)?;
+    let head = worktree.branch_head(&branch).await.map_err(failure)?;
+    Ok(head.map(|head| Current { branch, head }))
+}
+
 /// The default branch and its newest commit.
 pub(crate) async fn default_branch(worktree: &Worktree) -> Result<Current, ToolFailure> {
     let branch = worktree.default_branch().await.map_err(failure)?;

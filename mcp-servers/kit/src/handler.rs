@@ -25,9 +25,10 @@ use crate::{
     failure::{FailureCode, ToolFailure},
     host::Host,
     schema::{AGENT_ARGUMENT, PROJECT_ARGUMENT},
-    server::{Entry, ToolServer},
+    server::{Entry, Run, ToolServer},
     shape::shape,
     token::{Bearer, Claims},
+    trace::TRACE_META_KEY,
 };
 
 /// JSON-RPC code of a call that the token does not allow: another project, or a missing capability.
@@ -161,11 +162,12 @@ impl<S> Handler<S> {
         check_scope(&mut arguments, AGENT_ARGUMENT, caller.claims.sub)?;
         refuse_unknown(entry, &arguments)?;
         let ctx = self.context(caller, &context)?;
+        let run = wanted(entry, &context)?;
         let cancelled = ctx.cancel.clone();
         // However this future ends, blocking work it has started sees that it is over.
         let _over = cancelled.clone().drop_guard();
         let limit = entry.spec.timeout;
-        let work = AssertUnwindSafe((entry.run)(ctx, arguments)).catch_unwind();
+        let work = AssertUnwindSafe(run(ctx, arguments)).catch_unwind();
         let mut value = tokio::select! {
             done = work => done.unwrap_or_else(|_| Err(ToolFailure::internal(&"the tool panicked")))?,
             () = tokio::time::sleep(limit) => return Err(timed_out(limit.as_secs_f64()).into()),
@@ -198,6 +200,22 @@ impl<S> Handler<S> {
             host: self.host.clone(),
             progress: context.meta.get_progress_token().map(|token| (context.peer.clone(), token)),
         })
+    }
+}
+
+/// What the call asks for: the tool's work, or only whether the step has done it already.
+fn wanted<'e>(entry: &'e Entry, context: &RequestContext<RoleServer>) -> Result<&'e Run, Refusal> {
+    let refused = |why: &str| {
+        let message = format!("_meta[\"{TRACE_META_KEY}\"]: {why}");
+        Refusal::Refused(ErrorData::invalid_params(message, None))
+    };
+    match context.meta.get(TRACE_META_KEY) {
+        None | Some(Value::Bool(false)) => Ok(&*entry.run),
+        Some(Value::Bool(true)) if !context.meta.contains_key(STEP_META_KEY) => {
+            Err(refused("only a step can be asked about"))
+        }
+        Some(Value::Bool(true)) => entry.look.as_deref().ok_or_else(|| refused("this tool cannot tell")),
+        Some(_) => Err(refused("true or false")),
     }
 }
 

@@ -62,6 +62,7 @@ mod shape;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod token;
+mod trace;
 mod worktree;
 
 pub use crate::{
@@ -78,6 +79,7 @@ pub use crate::{
         Access, BACKEND_AUDIENCE, Bearer, Claims, ISSUER, MAX_LIFETIME, TokenError, TokenSigner,
         TokenVerifier, allows, audience,
     },
+    trace::{RECOVERY_META_KEY, TRACE_META_KEY, Trace},
     worktree::{
         MAX_PATH_BYTES, MAX_PATH_DEPTH, Place, RelPath, Worktree, is_git_name, open_nofollow, path_failure,
     },

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
-use rmcp::model::{JsonObject, Tool, ToolAnnotations};
+use rmcp::model::{JsonObject, MetaObject, Tool, ToolAnnotations};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -14,6 +14,7 @@ use crate::{
     failure::ToolFailure,
     schema::{input_schema, output_schema},
     token::Access,
+    trace::{RECOVERY_META_KEY, Trace},
 };
 
 /// How long a tool may take unless it says otherwise.
@@ -97,13 +98,16 @@ impl ToolSpec {
     }
 }
 
-type Run = dyn Fn(ProjectCtx, JsonObject) -> BoxFuture<'static, Result<Value, ToolFailure>> + Send + Sync;
+pub(crate) type Run =
+    dyn Fn(ProjectCtx, JsonObject) -> BoxFuture<'static, Result<Value, ToolFailure>> + Send + Sync;
 
 /// One registered tool.
 pub(crate) struct Entry {
     pub(crate) spec: ToolSpec,
     pub(crate) tool: Tool,
     pub(crate) run: Box<Run>,
+    /// Looks whether the step took effect, where the tool can tell.
+    pub(crate) look: Option<Box<Run>>,
 }
 
 /// A server's tools over a shared state `S` (`()` when there is none).
@@ -166,18 +170,40 @@ impl<S: Clone + Send + Sync + 'static> ToolServer<S> {
         Fut: Future<Output = Result<O, ToolFailure>> + Send + 'static,
     {
         let tool = spec.describe(input_schema::<A>(), output);
-        let (state, run) = (self.state.clone(), Arc::new(run));
-        let run = move |ctx: ProjectCtx, arguments: JsonObject| -> BoxFuture<'static, _> {
-            let (state, run) = (state.clone(), Arc::clone(&run));
-            Box::pin(async move {
-                let arguments: A = serde_json::from_value(Value::Object(arguments))
-                    .map_err(|fault| ToolFailure::invalid(format!("The arguments are wrong: {fault}.")))?;
-                let output = run(state, ctx, arguments).await?;
-                serde_json::to_value(output).map_err(|fault| ToolFailure::internal(&fault))
-            })
-        };
-        self.tools.insert(spec.name, Entry { tool, run: Box::new(run), spec });
+        let run = boxed(self.state.clone(), run);
+        self.tools.insert(spec.name, Entry { tool, run, spec, look: None });
         self
+    }
+
+    /// Lets the backend ask whether a step's call of the tool `name` took effect, when it does not know: the process
+    /// died, or the answer was lost. `look` gets the call's own arguments and step key, changes nothing, and says
+    /// [`Trace::Unclear`] where it cannot be sure. The tool's definition says that it can be asked.
+    #[must_use]
+    pub fn traced<A, O, F, Fut>(mut self, name: &str, look: F) -> Self
+    where
+        A: DeserializeOwned + Send + 'static,
+        O: Serialize + 'static,
+        F: Fn(S, ProjectCtx, A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Trace<O>, ToolFailure>> + Send + 'static,
+    {
+        debug_assert!(self.tools.contains_key(name), "no tool is called {name}");
+        let look = boxed(self.state.clone(), look);
+        if let Some(entry) = self.tools.get_mut(name) {
+            entry.look = Some(look);
+            let meta = [(RECOVERY_META_KEY.to_owned(), Value::from("trace"))];
+            entry.tool.meta = Some(MetaObject(meta.into_iter().collect()));
+        }
+        self
+    }
+
+    /// How an interrupted call of each tool is resolved: `repeat`, `trace` or `human`, as the published definitions say.
+    pub fn recoveries(&self) -> BTreeMap<&'static str, &'static str> {
+        let of = |entry: &Entry| match &entry.look {
+            Some(_) => "trace",
+            None if entry.spec.idempotent => "repeat",
+            None => "human",
+        };
+        self.tools.iter().map(|(name, entry)| (*name, of(entry))).collect()
     }
 
     /// The server's name.
@@ -189,4 +215,24 @@ impl<S: Clone + Send + Sync + 'static> ToolServer<S> {
     pub fn published_tools(&self) -> Vec<Tool> {
         self.tools.values().map(|entry| entry.tool.clone()).collect()
     }
+}
+
+fn boxed<S, A, O, F, Fut>(state: S, run: F) -> Box<Run>
+where
+    S: Clone + Send + Sync + 'static,
+    A: DeserializeOwned + Send + 'static,
+    O: Serialize + 'static,
+    F: Fn(S, ProjectCtx, A) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<O, ToolFailure>> + Send + 'static,
+{
+    let run = Arc::new(run);
+    Box::new(move |ctx: ProjectCtx, arguments: JsonObject| -> BoxFuture<'static, _> {
+        let (state, run) = (state.clone(), Arc::clone(&run));
+        Box::pin(async move {
+            let arguments: A = serde_json::from_value(Value::Object(arguments))
+                .map_err(|fault| ToolFailure::invalid(format!("The arguments are wrong: {fault}.")))?;
+            let output = run(state, ctx, arguments).await?;
+            serde_json::to_value(output).map_err(|fault| ToolFailure::internal(&fault))
+        })
+    })
 }

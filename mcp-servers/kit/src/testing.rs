@@ -28,6 +28,7 @@ use crate::{
     host::{Host, Options, serve},
     server::ToolServer,
     token::{BACKEND_AUDIENCE, Claims, ISSUER, TokenSigner, TokenVerifier, audience},
+    trace::TRACE_META_KEY,
 };
 
 /// A project, a run and an agent with an empty worktree, and the key that signs for them.
@@ -246,17 +247,32 @@ impl Client {
     pub async fn try_call(
         &self,
         tool: &str,
-        mut arguments: Value,
+        arguments: Value,
         step: Option<&str>,
+    ) -> Result<Answer, ServiceError> {
+        self.send(tool, arguments, step.map(|step| (STEP_META_KEY, json!(step)))).await
+    }
+
+    /// Asks a tool whether the step took effect.
+    pub async fn trace(&self, tool: &str, arguments: Value, step: &str) -> Result<Value, ServiceError> {
+        let meta = [(STEP_META_KEY, json!(step)), (TRACE_META_KEY, json!(true))];
+        let answer = self.send(tool, arguments, meta).await?;
+        assert!(!answer.is_error, "{tool}: {}", answer.text);
+        Ok(answer.value)
+    }
+
+    async fn send(
+        &self,
+        tool: &str,
+        mut arguments: Value,
+        meta: impl IntoIterator<Item = (&str, Value)>,
     ) -> Result<Answer, ServiceError> {
         let object = arguments.as_object_mut().unwrap();
         object.entry("project_id").or_insert(json!(self.project));
         object.entry("agent_id").or_insert(json!(self.agent));
         let mut params = CallToolRequestParams::new(tool.to_owned()).with_arguments(object.clone());
-        if let Some(step) = step {
-            let mut meta = RequestMetaObject::new();
-            meta.insert(STEP_META_KEY.to_owned(), json!(step));
-            params.meta = Some(meta);
+        for (key, value) in meta {
+            params.meta.get_or_insert_with(RequestMetaObject::new).insert(key.to_owned(), value);
         }
         self.service.call_tool(params).await.map(Answer::from)
     }

@@ -3,6 +3,9 @@
 use super::types::{Approval, Event, Phase};
 
 pub(super) fn evolve(state: Option<Approval>, event: &Event) -> Option<Approval> {
+    if let Event::Upgraded(upgraded) = event {
+        return upgraded.apply(state);
+    }
     let Some(mut approval) = state else {
         return match event {
             Event::Requested { request, at } => Some(Approval {
@@ -20,7 +23,7 @@ pub(super) fn evolve(state: Option<Approval>, event: &Event) -> Option<Approval>
         return Some(approval);
     }
     approval.updated_at = match event {
-        Event::Requested { .. } => approval.updated_at,
+        Event::Requested { .. } | Event::Upgraded(_) => approval.updated_at,
         Event::Decided(decided) => {
             approval.phase = Phase::Decided(decided.clone());
             decided.at

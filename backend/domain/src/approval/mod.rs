@@ -12,10 +12,21 @@ pub use types::*;
 use crate::{
     Timestamp,
     machine::{Decision, Kind, Machine, Rejection},
+    revision::Upgraded,
 };
 
 impl Machine for Approval {
     const KIND: Kind = Kind::Approval;
+    const PHASES: &'static [&'static str] = &[
+        "pending",
+        "approved",
+        "approved_with_changes",
+        "changes_requested",
+        "rejected",
+        "expired",
+        "cancelled",
+        "superseded",
+    ];
     type Command = Command;
     type Event = Event;
     type Effect = Effect;
@@ -26,6 +37,10 @@ impl Machine for Approval {
 
     fn evolve(state: Option<Self>, event: &Event) -> Option<Self> {
         evolve::evolve(state, event)
+    }
+
+    fn upgraded(upgraded: Upgraded) -> Event {
+        Event::Upgraded(upgraded)
     }
 
     fn phase(&self) -> &'static str {

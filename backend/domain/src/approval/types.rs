@@ -5,6 +5,7 @@ use crate::{
     actor::Actor,
     ids::{AgentId, ApprovalId, ProjectId, PullRequestId, RunId, SprintId, StoryId, UserId},
     policy::{Action, Category},
+    revision::Upgraded,
     story::LineComment,
 };
 use serde::{Deserialize, Serialize};
@@ -221,6 +222,8 @@ pub enum Event {
     Cancelled { reason: String, at: Timestamp },
     #[serde(rename = "approval.superseded.v1")]
     Superseded { reason: String, at: Timestamp },
+    #[serde(rename = "approval.upgraded.v1")]
+    Upgraded(Upgraded),
 }
 
 /// What must follow.

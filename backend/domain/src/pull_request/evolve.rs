@@ -3,6 +3,9 @@
 use super::types::{Event, Phase, PullRequest};
 
 pub(super) fn evolve(state: Option<PullRequest>, event: &Event) -> Option<PullRequest> {
+    if let Event::Upgraded(upgraded) = event {
+        return upgraded.apply(state);
+    }
     let Some(mut pr) = state else {
         return match event {
             Event::Submitted { pull_request: new, at } => Some(PullRequest {
@@ -28,7 +31,7 @@ pub(super) fn evolve(state: Option<PullRequest>, event: &Event) -> Option<PullRe
         return Some(pr);
     }
     pr.updated_at = match event {
-        Event::Submitted { .. } => pr.updated_at,
+        Event::Submitted { .. } | Event::Upgraded(_) => pr.updated_at,
         Event::Reviewing { at } => {
             pr.phase = Phase::Reviewing;
             *at

@@ -12,10 +12,13 @@ pub use types::*;
 use crate::{
     Timestamp,
     machine::{Decision, Kind, Machine, Rejection},
+    revision::Upgraded,
 };
 
 impl Machine for PullRequest {
     const KIND: Kind = Kind::PullRequest;
+    const PHASES: &'static [&'static str] =
+        &["submitted", "reviewing", "approved", "changes_requested", "merged", "closed"];
     type Command = Command;
     type Event = Event;
     type Effect = Effect;
@@ -26,6 +29,10 @@ impl Machine for PullRequest {
 
     fn evolve(state: Option<Self>, event: &Event) -> Option<Self> {
         evolve::evolve(state, event)
+    }
+
+    fn upgraded(upgraded: Upgraded) -> Event {
+        Event::Upgraded(upgraded)
     }
 
     fn phase(&self) -> &'static str {

@@ -4,6 +4,7 @@ use crate::{
     Timestamp,
     actor::Actor,
     ids::{ProjectId, PullRequestId, StoryId},
+    revision::Upgraded,
     story::Side,
 };
 use serde::{Deserialize, Serialize};
@@ -181,6 +182,8 @@ pub enum Event {
     Commented { comment: Comment },
     #[serde(rename = "pr.closed.v1")]
     Closed { at: Timestamp },
+    #[serde(rename = "pr.upgraded.v1")]
+    Upgraded(Upgraded),
 }
 
 /// What must follow.

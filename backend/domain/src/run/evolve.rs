@@ -5,6 +5,9 @@ use super::watchdog;
 use crate::Timestamp;
 
 pub(super) fn evolve(state: Option<Run>, event: &Event) -> Option<Run> {
+    if let Event::Upgraded(upgraded) = event {
+        return upgraded.apply(state);
+    }
     let Some(mut run) = state else {
         return match event {
             Event::Started { run, at } => Some(started(run, *at)),
@@ -37,7 +40,7 @@ fn started(new: &New, at: Timestamp) -> Run {
 
 fn apply(run: &mut Run, event: &Event) -> Timestamp {
     match event {
-        Event::Started { .. } => run.updated_at,
+        Event::Started { .. } | Event::Upgraded(_) => run.updated_at,
         Event::ModelCallStarted { step, at } => {
             run.steps = run.steps.max(*step);
             run.phase = Phase::Thinking { step: Some(*step) };

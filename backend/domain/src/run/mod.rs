@@ -15,10 +15,13 @@ pub use types::*;
 use crate::{
     Timestamp,
     machine::{Decision, Kind, Machine, Rejection},
+    revision::Upgraded,
 };
 
 impl Machine for Run {
     const KIND: Kind = Kind::Run;
+    const PHASES: &'static [&'static str] =
+        &["started", "thinking", "acting", "waiting", "succeeded", "failed", "stalled", "cancelled"];
     type Command = Command;
     type Event = Event;
     type Effect = Effect;
@@ -29,6 +32,10 @@ impl Machine for Run {
 
     fn evolve(state: Option<Self>, event: &Event) -> Option<Self> {
         evolve::evolve(state, event)
+    }
+
+    fn upgraded(upgraded: Upgraded) -> Event {
+        Event::Upgraded(upgraded)
     }
 
     fn phase(&self) -> &'static str {

@@ -5,6 +5,7 @@ use crate::{
     Timestamp,
     ids::{AgentId, ApprovalId, ProjectId, RunId, StoryId, TestRunId, UserId},
     money::MicroUsd,
+    revision::Upgraded,
     stage::StageName,
     story::LineComment,
 };
@@ -477,6 +478,8 @@ pub enum Event {
     Stalled { reason: String, at: Timestamp },
     #[serde(rename = "run.cancelled.v1")]
     Cancelled { reason: String, at: Timestamp },
+    #[serde(rename = "run.upgraded.v1")]
+    Upgraded(Upgraded),
 }
 
 /// What must follow.

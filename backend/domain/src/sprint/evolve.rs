@@ -3,6 +3,9 @@
 use super::types::{Event, Phase, Sprint};
 
 pub(super) fn evolve(state: Option<Sprint>, event: &Event) -> Option<Sprint> {
+    if let Event::Upgraded(upgraded) = event {
+        return upgraded.apply(state);
+    }
     let Some(mut sprint) = state else {
         return match event {
             Event::Created { sprint: new, at } => Some(Sprint {
@@ -24,7 +27,7 @@ pub(super) fn evolve(state: Option<Sprint>, event: &Event) -> Option<Sprint> {
         return Some(sprint);
     }
     sprint.updated_at = match event {
-        Event::Created { .. } => sprint.updated_at,
+        Event::Created { .. } | Event::Upgraded(_) => sprint.updated_at,
         Event::Edited { name, goal, starts_on, ends_on, at } => {
             sprint.name.clone_from(name);
             sprint.goal.clone_from(goal);

@@ -12,10 +12,12 @@ pub use types::*;
 use crate::{
     Timestamp,
     machine::{Decision, Kind, Machine, Rejection},
+    revision::Upgraded,
 };
 
 impl Machine for Sprint {
     const KIND: Kind = Kind::Sprint;
+    const PHASES: &'static [&'static str] = &["planning", "active", "review", "done", "cancelled"];
     type Command = Command;
     type Event = Event;
     type Effect = Effect;
@@ -26,6 +28,10 @@ impl Machine for Sprint {
 
     fn evolve(state: Option<Self>, event: &Event) -> Option<Self> {
         evolve::evolve(state, event)
+    }
+
+    fn upgraded(upgraded: Upgraded) -> Event {
+        Event::Upgraded(upgraded)
     }
 
     fn phase(&self) -> &'static str {

@@ -3,6 +3,7 @@
 use crate::{
     Timestamp,
     ids::{ApprovalId, ProjectId, SprintId, StoryId},
+    revision::Upgraded,
 };
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
@@ -185,6 +186,8 @@ pub enum Event {
     Completed { points: u32, at: Timestamp },
     #[serde(rename = "sprint.cancelled.v1")]
     Cancelled { reason: String, at: Timestamp },
+    #[serde(rename = "sprint.upgraded.v1")]
+    Upgraded(Upgraded),
 }
 
 /// What must follow.

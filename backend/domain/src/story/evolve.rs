@@ -4,6 +4,9 @@ use super::types::{Event, New, Phase, Stage, StageOutput, Story, Work};
 use crate::Timestamp;
 
 pub(super) fn evolve(state: Option<Story>, event: &Event) -> Option<Story> {
+    if let Event::Upgraded(upgraded) = event {
+        return upgraded.apply(state);
+    }
     let Some(mut story) = state else {
         return match event {
             Event::Created { story, at } => Some(created(story, *at)),
@@ -38,7 +41,7 @@ fn created(new: &New, at: Timestamp) -> Story {
 
 fn apply(story: &mut Story, event: &Event) {
     let at = match event {
-        Event::Created { .. } => return,
+        Event::Created { .. } | Event::Upgraded(_) => return,
         Event::Started { at } => {
             // The stage is entered when the agents begin, not when the story was written: deadlines count from here.
             if let Phase::Working { work, since, .. } = &mut story.phase {

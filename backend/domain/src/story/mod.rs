@@ -13,10 +13,13 @@ pub use types::*;
 use crate::{
     Timestamp,
     machine::{Decision, Kind, Machine, Rejection},
+    revision::Upgraded,
 };
 
 impl Machine for Story {
     const KIND: Kind = Kind::Story;
+    const PHASES: &'static [&'static str] =
+        &["analysis", "design", "implementation", "review", "testing", "done", "blocked", "cancelled"];
     type Command = Command;
     type Event = Event;
     type Effect = Effect;
@@ -27,6 +30,10 @@ impl Machine for Story {
 
     fn evolve(state: Option<Self>, event: &Event) -> Option<Self> {
         evolve::evolve(state, event)
+    }
+
+    fn upgraded(upgraded: Upgraded) -> Event {
+        Event::Upgraded(upgraded)
     }
 
     fn phase(&self) -> &'static str {

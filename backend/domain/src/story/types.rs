@@ -3,6 +3,7 @@
 use crate::{
     Timestamp,
     ids::{ApprovalId, ProjectId, PullRequestId, RunId, SprintId, StoryId, TestRunId},
+    revision::Upgraded,
     stage::StageName,
 };
 use serde::{Deserialize, Serialize};
@@ -386,6 +387,8 @@ pub enum Event {
     Planned { sprint: Option<SprintId>, at: Timestamp },
     #[serde(rename = "story.deadline_passed.v1")]
     DeadlinePassed { stage: StageName, escalated: bool, at: Timestamp },
+    #[serde(rename = "story.upgraded.v1")]
+    Upgraded(Upgraded),
 }
 
 /// What must follow.

@@ -3,11 +3,11 @@
 //! A file is a history that exists somewhere. When one of these tests fails, give the event a new version and
 //! upcast the old one; never change a file.
 
-use crate::events::Recorded;
-use serde_json::Value;
+use crate::{events::Recorded, samples::minute};
+use serde_json::{Value, json};
 use std::{collections::BTreeSet, fs, path::Path};
 use syndarix_domain::{
-    approval::Approval, pull_request::PullRequest, run::Run, sprint::Sprint, story::Story,
+    approval::Approval, pull_request::PullRequest, revision::Upgraded, run::Run, sprint::Sprint, story::Story,
 };
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/events");
@@ -43,7 +43,14 @@ fn no_golden_file_is_left_without_its_event() {
 
 /// A file holds a list: one event of the kind for each shape that its data can have.
 fn check<M: Recorded>() {
-    let samples = M::events("read me", 1);
+    let mut samples = M::events("read me", 1);
+    samples.push(M::upgraded(Upgraded {
+        from: 1,
+        to: 2,
+        phase: "read me".into(),
+        state: json!({ "phase": { "name": "read me" } }),
+        at: minute(3),
+    }));
     let covered: BTreeSet<String> = samples.iter().map(kind_of::<M>).collect();
     for kind in kinds(M::SOURCE) {
         assert!(covered.contains(&kind), "no sample of `{kind}`");

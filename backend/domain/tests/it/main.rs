@@ -6,6 +6,7 @@ mod audit_chain;
 mod diagrams;
 mod events;
 mod golden;
+mod histories;
 mod loops;
 mod money;
 mod policy_matrix;

@@ -199,9 +199,10 @@ async fn repair<M: Machine>(conn: &mut PgConnection, id: Uuid) -> Result<(), Err
 
 async fn overwrite<M: Machine>(conn: &mut PgConnection, row: &Row) -> Result<(), Error> {
     let sql = format!(
-        "insert into {} (id, project_id, version, phase, state, updated_at) values ($1, $2, $3, $4, $5, now())
+        "insert into {} (id, project_id, version, phase, state, updated_at, def_rev)
+         values ($1, $2, $3, $4, $5, now(), $6)
          on conflict (id) do update
-            set project_id = excluded.project_id, version = excluded.version, phase = excluded.phase,
+            set def_rev = excluded.def_rev, project_id = excluded.project_id, version = excluded.version, phase = excluded.phase,
                 state = excluded.state, updated_at = excluded.updated_at",
         table(M::KIND)
     );
@@ -211,6 +212,7 @@ async fn overwrite<M: Machine>(conn: &mut PgConnection, row: &Row) -> Result<(),
         .bind(row.version)
         .bind(&row.phase)
         .bind(&row.state)
+        .bind(M::REVISION)
         .execute(conn)
         .await?;
     Ok(())

@@ -110,18 +110,20 @@ fn compare(sql: &mut QueryBuilder<Postgres>, kind: Kind, units: &[&mut Writes], 
     sql.push_bind(heads.iter().map(|(_, head)| head.project).collect::<Vec<_>>()).push(", ");
     sql.push_bind(heads.iter().map(|(_, head)| head.expected).collect::<Vec<_>>()).push(", ");
     sql.push_bind(heads.iter().map(|(_, head)| head.version).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(heads.iter().map(|(_, head)| head.revision).collect::<Vec<_>>()).push(", ");
     sql.push_bind(heads.iter().map(|(_, head)| head.phase).collect::<Vec<_>>()).push(", ");
     sql.push_bind(heads.iter().map(|(_, head)| &head.state).collect::<Vec<_>>());
-    sql.push(") as w (unit, id, project_id, expected, version, phase, state)), ");
+    sql.push(") as w (unit, id, project_id, expected, version, def_rev, phase, state)), ");
     let skip = if locked == Locked::Skip { " skip locked" } else { "" };
     sql.push(format_args!(
         "have_{name} as materialized (
-            select h.id, h.project_id, h.version from {name} h
+            select h.id, h.project_id, h.version, h.def_rev from {name} h
              where h.id = any (select id from want_{name}) order by h.id for update of h{skip}),
          lost_{name} as (
             select w.unit, h.id is null as absent from want_{name} w left join have_{name} h on h.id = w.id
              where case when w.expected = 0 then h.id is not null
-                        else h.id is null or h.version <> w.expected or h.project_id <> w.project_id end), "
+                        else h.id is null or h.version <> w.expected or h.def_rev <> w.def_rev
+                             or h.project_id <> w.project_id end), "
     ));
 }
 
@@ -155,8 +157,8 @@ fn set(sql: &mut QueryBuilder<Postgres>, kind: Kind, units: &[&mut Writes]) {
     if any(true) {
         sql.push(format_args!(
             ", made_{name} as (
-                insert into {name} (id, project_id, version, phase, state, updated_at)
-                select w.id, w.project_id, w.version, w.phase, w.state, now() from want_{name} w
+                insert into {name} (id, project_id, version, def_rev, phase, state, updated_at)
+                select w.id, w.project_id, w.version, w.def_rev, w.phase, w.state, now() from want_{name} w
                  where w.expected = 0 and w.unit not in (select unit from lost))"
         ));
     }

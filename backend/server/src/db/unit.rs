@@ -226,11 +226,12 @@ impl Uow {
         let place = heads.iter().position(|head| head.id == id && head.kind == M::KIND);
         let expected = place.map_or(expected, |place| heads.swap_remove(place).expected);
         let (kind, phase) = (M::KIND, state.phase());
-        heads.push(Head { kind, id, project: project.0, expected, version, phase, state: json });
+        let (project, revision) = (project.0, M::REVISION);
+        heads.push(Head { kind, id, project, expected, version, revision, phase, state: json });
         Ok(())
     }
 
-    fn record<M: Machine>(
+    pub(super) fn record<M: Machine>(
         &mut self,
         project: ProjectId,
         stream: Uuid,

@@ -44,6 +44,8 @@ pub(super) struct Head {
     /// The version that was decided on; 0: there must be none yet.
     pub(super) expected: i64,
     pub(super) version: i64,
+    /// Of the machine that decided: a row of another is nobody's to change but an upgrade's.
+    pub(super) revision: i32,
     pub(super) phase: &'static str,
     pub(super) state: Value,
 }

@@ -43,6 +43,9 @@ pub enum StartError {
     /// The schema cannot be brought up to date.
     #[error("the database's schema cannot be brought up to this version")]
     Migrate(#[source] sqlx::migrate::MigrateError),
+    /// States of another release are there that this one cannot take over.
+    #[error("the states in the database are not this release's")]
+    Revision(#[from] db::RevisionError),
     /// The key that signs tokens cannot be had.
     #[error(transparent)]
     Keys(#[from] KeysError),

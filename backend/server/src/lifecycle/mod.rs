@@ -1,8 +1,8 @@
 //! From settings to a running process, and back.
 //!
-//! The order of a start: take the API's port, have a database, migrate, put the application together, serve its tools
-//! on a loopback address of their own, answer HTTP, and only then begin to work. A stop goes the other way round: the
-//! tools and the API answer until the last job has ended or been handed back.
+//! The order of a start: take the API's port, have a database, migrate, take over the states of earlier releases, put
+//! the application together, serve its tools on a loopback address of their own, answer HTTP, and only then begin to
+//! work. A stop goes the other way round: the tools and the API answer until the last job has ended or been handed back.
 //!
 //! Invariants: nothing is half started (a failure undoes what was done before it); a stop ends within
 //! [`STOP_LIMIT`]; jobs that do not end in time are handed back with no attempt used up.
@@ -169,6 +169,7 @@ async fn assemble(
     let tools = servers.build().await?;
     let (hub, wake) = (Hub::default(), Wake::new());
     let store = Store::new(pool.clone(), options.clock, hub.clone(), wake.clone());
+    db::upgrade_states(&store).await?;
     features::agents::seed_default_team(&store, &features::agents::default_team()?)
         .await
         .map_err(StartError::Team)?;
@@ -203,6 +204,7 @@ pub async fn offline(config: Config, pool: PgPool) -> Result<App, StartError> {
     let clock = Clock::default();
     let (hub, wake) = (Hub::default(), Wake::new());
     let store = Store::new(pool.clone(), clock.clone(), hub.clone(), wake.clone());
+    db::check_states(&store).await?;
     let git = Git::new(&config.data_dir.join("git-home"))?;
     let forge = LocalForge::new(git, &config.repositories(), &config.workspaces())?;
     let tools = Manager::new(Vec::new(), syndarix_mcp::Limits::default())

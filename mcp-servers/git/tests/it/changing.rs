@@ -303,3 +303,17 @@ async fn files_directories_links_and_modes_change_into_each_other() {
     assert_eq!(listed, expected);
     assert_eq!(f.ok("status", json!({})).await["changes"], json!([]));
 }
+
+#[tokio::test]
+async fn whether_a_step_has_its_commit_can_be_asked_also_while_something_else_is_checked_out() {
+    let f = Fixture::new().await;
+    f.write("x", "1\n");
+    let arguments = json!({ "message": "Add x" });
+    let trace = async |step: &str| f.client.trace("commit", arguments.clone(), step).await.unwrap();
+    assert_eq!(trace("step-9").await, json!({ "trace": "not_found" }));
+    let made = f.step("step-9", "commit", arguments.clone()).await.value;
+    f.ok("checkout", json!({ "target": "main" })).await;
+    let found = trace("step-9").await;
+    assert_eq!((&found["trace"], &found["with"]["commit"]), (&json!("found"), &made["commit"]));
+    assert_eq!(trace("step-10").await, json!({ "trace": "not_found" }));
+}

@@ -86,6 +86,16 @@ fn merge(row: &ApprovalRow, reviewer: &str) -> [String; 3] {
 
 fn tool(request: &Request, agent: &str) -> [String; 3] {
     let tool = request.arguments.get("tool").and_then(Value::as_str).unwrap_or("the tool");
+    // A step is named where the call was begun before, and may have taken effect.
+    if request.arguments.get("step").is_some() {
+        return [
+            format!(
+                "`{tool}` is called again, with exactly these arguments; what it did already, it may do twice."
+            ),
+            format!("`{tool}` is not called again; {agent} gets your note and goes on."),
+            format!("`{tool}` is not called again; {agent} is told why and goes on."),
+        ];
+    }
     [
         format!("`{tool}` is called once, with exactly these arguments."),
         format!("`{tool}` is not called; {agent} gets your note and looks for another way."),

@@ -130,5 +130,6 @@ fn sentence(event: &Event) -> String {
         Event::Expired { .. } => "expired: nobody answered in time, which is not consent".into(),
         Event::Cancelled { reason, .. } => format!("withdrawn: {reason}"),
         Event::Superseded { reason, .. } => format!("superseded: {reason}"),
+        Event::Upgraded(_) => "taken over by a newer release".into(),
     }
 }

@@ -5,37 +5,31 @@ use super::{
     brief,
     completion::{self, Wanted},
     control,
+    leave::{self, Doubtful},
+    resolve::{self, Fate, Sending},
     steps::{self, Ended, Intent, StepRow},
     tools::Toolbox,
     transcript,
 };
-use crate::{
-    db::{Error, Uow, retry_conflicts, storable, storable_json},
-    features::approvals,
-};
+use crate::db::{Error, Uow, retry_conflicts, storable};
 use chrono::Duration;
 use futures::stream::{FuturesUnordered, StreamExt};
 use serde_json::{Value, json};
 use syndarix_domain::{
-    approval::Subject,
-    ids::{ApprovalId, StepId},
-    policy::{Action, Verdict},
+    ids::StepId,
     run::{Call, CallStatus, Command, Phase, Run},
 };
 use syndarix_jobs::Outcome;
 use syndarix_llm::Completion;
-use syndarix_mcp::{CallError, ToolInfo, ToolOutcome};
-
-/// Pauses before a call that did not reach its server is made again, in milliseconds.
-const UNSENT_PAUSES: [u64; 3] = [500, 2_000, 5_000];
+use syndarix_mcp::ToolInfo;
 
 /// One call of the answer, as far as it can be known before it is made.
-struct Planned {
-    call: Call,
-    kind: Plan,
+pub(super) struct Planned {
+    pub(super) call: Call,
+    pub(super) kind: Plan,
 }
 
-enum Plan {
+pub(super) enum Plan {
     /// A tool of a server.
     Tool { tool: ToolInfo, input: Value },
     /// One of the run's own.
@@ -58,16 +52,21 @@ pub(super) async fn act(turn: &Turn) -> Result<Outcome, Error> {
         return turn.end_with(&Command::Fail { reason }).await;
     };
     let planned = plan(calls, &answer, &toolbox);
-    if let Some(gated) = gate(turn, &planned).await? {
+    if let Some(gated) = leave::gate(turn, &planned).await? {
         return Ok(gated);
     }
     let (controls, tools): (Vec<Planned>, Vec<Planned>) =
         planned.into_iter().partition(|planned| matches!(planned.kind, Plan::Control { .. }));
     let begun = begin(turn, &tools, &rows).await?;
-    let cancelled = run_all(turn, &toolbox, begun).await?;
-    if cancelled {
+    let left = run_all(turn, &toolbox, begun).await?;
+    if left.interrupted {
         let until = turn.app.clock().now() + Duration::seconds(1);
         return Ok(Outcome::Snooze { until, reason: "the tool calls were interrupted".into() });
+    }
+    // One question at a time: the others are asked when the run goes on.
+    if let Some(doubtful) = left.doubtful.first() {
+        retry_conflicts(|| leave::ask_about(turn, doubtful)).await?;
+        return Ok(Outcome::Completed);
     }
     for control in controls {
         let Plan::Control { input } = &control.kind else { continue };
@@ -99,67 +98,6 @@ fn plan_one(call: &Call, answer: &Completion, toolbox: &Toolbox) -> Plan {
     }
 }
 
-/// A call that writes outside the run's worktree may need a human's leave: the first that does parks the run.
-async fn gate(turn: &Turn, planned: &[Planned]) -> Result<Option<Outcome>, Error> {
-    for planned in planned {
-        let Plan::Tool { tool, input } = &planned.kind else { continue };
-        if planned.call.status != CallStatus::Pending || !writes_outside(tool) {
-            continue;
-        }
-        let parked = retry_conflicts(|| ask_leave(turn, &planned.call, tool, input)).await?;
-        if parked {
-            return Ok(Some(Outcome::Completed));
-        }
-    }
-    Ok(None)
-}
-
-/// Files and commits stay in the run's own worktree and branch; tests run in a sandbox.
-fn writes_outside(tool: &ToolInfo) -> bool {
-    let inside = match tool.server.as_str() {
-        "filesystem" | "cicd" => true,
-        "git" => !tool.name.contains("pull_request"),
-        _ => false,
-    };
-    !tool.read_only && !inside
-}
-
-/// What is gone for good. Tools that replace are destructive, too, and leave something to repair.
-fn deletes(tool: &ToolInfo) -> bool {
-    tool.destructive && tool.name.starts_with("delete")
-}
-
-async fn ask_leave(turn: &Turn, call: &Call, tool: &ToolInfo, input: &Value) -> Result<bool, Error> {
-    let mut uow = turn.app.store.begin(turn.author()).await?;
-    let action = if deletes(tool) { Action::DataDelete } else { Action::ToolWrite };
-    let verdict = approvals::verdict(&mut uow, turn.project, action, None).await?;
-    let Verdict::Ask { category, rule } = verdict else { return Ok(false) };
-    let approval = ApprovalId(uow.new_id());
-    let question = approvals::Question {
-        subject: Subject::Run { run: turn.run.id },
-        action,
-        category,
-        rule,
-        title: format!("Call `{}` of {}", tool.name, tool.server),
-        summary: format!(
-            "An agent wants to call a tool that writes outside its worktree: {}",
-            tool.description
-        ),
-        story: Some(turn.run.story),
-        pull_request: None,
-        arguments: json!({ "server": tool.server, "tool": tool.name, "input": input }),
-        editable: false,
-        confidence: None,
-        alternatives: Vec::new(),
-    };
-    approvals::ask(&mut uow, turn.project, approval, question).await?;
-    let command = Command::AskHuman { call: call.id.clone(), approval, expertise: false };
-    uow.execute::<Run>(turn.project, turn.run.id, &command).await?;
-    uow.complete_job();
-    uow.commit().await?;
-    Ok(true)
-}
-
 /// A call whose intent is recorded.
 struct Begun {
     call: Call,
@@ -168,8 +106,22 @@ struct Begun {
 }
 
 enum Todo {
-    Call { tool: ToolInfo, input: Value },
-    Answer { ended: Ended },
+    Call {
+        tool: ToolInfo,
+        input: Value,
+    },
+    /// It was begun before, and may have taken effect.
+    Recover {
+        tool: ToolInfo,
+        input: Value,
+    },
+    Answer {
+        ended: Ended,
+    },
+    /// It was begun before, and cannot be looked into: a human is asked.
+    Doubt {
+        why: String,
+    },
 }
 
 /// Records all intents in one transaction; takes over those of a worker that was lost.
@@ -193,9 +145,9 @@ async fn begin_one(turn: &Turn, uow: &mut Uow, planned: &Planned, rows: &[StepRo
     let call = planned.call.clone();
     if let (CallStatus::Started, Some(number)) = (call.status, call.step) {
         let row = rows.iter().find(|row| u32::try_from(row.number) == Ok(number));
-        let step = StepId(row.ok_or(Error::NotFound("step"))?.id);
-        steps::again(uow, turn.project, step, turn.lease.fence).await?;
-        return Ok(Begun { call, step, todo: resolve(planned) });
+        let row = row.ok_or(Error::NotFound("step"))?;
+        steps::again(uow, turn.project, StepId(row.id), turn.lease.fence).await?;
+        return Ok(Begun { call, step: StepId(row.id), todo: take_over(planned, row) });
     }
     let (step, call) = record_intent(turn, uow, planned).await?;
     let todo = match &planned.kind {
@@ -215,10 +167,12 @@ async fn record_intent(turn: &Turn, uow: &mut Uow, planned: &Planned) -> Result<
         _ => None,
     };
     let call = call.ok_or(Error::NotFound("tool call"))?;
-    let (server, name, request) = match &planned.kind {
-        Plan::Tool { tool, input } => (Some(tool.server.clone()), tool.name.clone(), input.clone()),
-        Plan::Control { input } => (None, call.tool.clone(), input.clone()),
-        Plan::Refused { .. } => (None, call.tool.clone(), Value::Null),
+    let (server, name, request, recovery) = match &planned.kind {
+        Plan::Tool { tool, input } => {
+            (Some(tool.server.clone()), tool.name.clone(), input.clone(), Some(tool.recovery))
+        }
+        Plan::Control { input } => (None, call.tool.clone(), input.clone(), None),
+        Plan::Refused { .. } => (None, call.tool.clone(), Value::Null, None),
     };
     let intent = Intent {
         run: turn.run.id,
@@ -230,26 +184,28 @@ async fn record_intent(turn: &Turn, uow: &mut Uow, planned: &Planned) -> Result<
         target: target(&request),
         request,
         fence: turn.lease.fence,
+        recovery,
     };
     let step = steps::begin(uow, turn.project, &intent).await?;
     Ok((step, call))
 }
 
-/// The intent is recorded, the result is not: nobody knows whether it took effect.
-fn resolve(planned: &Planned) -> Todo {
+/// The intent is recorded, the result is not. The key may be used again for the very same request only.
+fn take_over(planned: &Planned, row: &StepRow) -> Todo {
     match &planned.kind {
-        // Read-only: repeat. Idempotent by its key, which is the step's id: repeat with the same key.
-        Plan::Tool { tool, input } if tool.read_only || tool.idempotent => {
+        Plan::Tool { input, .. } if steps::hash_of(input) != row.request_hash => {
+            Todo::Doubt { why: "what was begun is not what would be called now".into() }
+        }
+        // A human had it called again.
+        Plan::Tool { tool, input } if row.status == "unknown" => {
             Todo::Call { tool: tool.clone(), input: input.clone() }
         }
+        Plan::Tool { tool, input } => Todo::Recover { tool: tool.clone(), input: input.clone() },
+        Plan::Refused { sentence } if row.server.is_some() && row.status == "started" => {
+            Todo::Doubt { why: format!("{}, and it cannot be called any more: {sentence}", resolve::LOST) }
+        }
         Plan::Refused { sentence } => Todo::Answer { ended: refusal(sentence) },
-        _ => Todo::Answer {
-            ended: Ended {
-                status: "unknown",
-                error: Some("the worker was lost during the call".into()),
-                ..said(steps::INTERRUPTED, true)
-            },
-        },
+        Plan::Control { .. } => Todo::Answer { ended: refusal("this call is made on its own") },
     }
 }
 
@@ -261,77 +217,49 @@ fn target(request: &Value) -> Option<String> {
         .map(|text| text.lines().next().unwrap_or_default().chars().take(120).collect())
 }
 
-/// Makes all calls at once. True when the turn was interrupted before the end.
-async fn run_all(turn: &Turn, toolbox: &Toolbox, begun: Vec<Begun>) -> Result<bool, Error> {
+/// What is left to do when all calls have been looked after.
+#[derive(Default)]
+struct Left {
+    interrupted: bool,
+    doubtful: Vec<Doubtful>,
+}
+
+/// Makes all calls at once, and records each end as it comes.
+async fn run_all(turn: &Turn, toolbox: &Toolbox, begun: Vec<Begun>) -> Result<Left, Error> {
     let mut running = FuturesUnordered::new();
     for begun in begun {
         running.push(async move {
-            let ended = match begun.todo {
-                Todo::Answer { ended } => Some(ended),
-                Todo::Call { tool, input } => call(turn, toolbox, &tool, &input, begun.step).await,
-            };
-            (begun.call, begun.step, ended)
+            let fate = fate(turn, toolbox, &begun).await;
+            (begun, fate)
         });
     }
-    let mut interrupted = false;
-    while let Some((call, step, ended)) = running.next().await {
-        match ended {
-            Some(ended) => record(turn, &call, step, &ended).await?,
-            None => interrupted = true,
+    let mut left = Left::default();
+    while let Some((Begun { call, step, todo }, fate)) = running.next().await {
+        match fate {
+            Fate::Ended(ended) => record(turn, &call, step, &ended).await?,
+            Fate::Interrupted => left.interrupted = true,
+            Fate::Doubt(why) => left.doubtful.push(doubtful(call, step, todo, why)),
         }
     }
-    Ok(interrupted)
+    Ok(left)
 }
 
-/// None when the turn was interrupted: the intent stays for whoever comes next.
-async fn call(turn: &Turn, toolbox: &Toolbox, tool: &ToolInfo, input: &Value, step: StepId) -> Option<Ended> {
-    for pause in UNSENT_PAUSES {
-        match toolbox.call(turn, tool, input, step).await {
-            Err(CallError::Unreachable { sent: false, .. }) => {}
-            answer => return ended(answer),
-        }
-        tokio::select! {
-            () = turn.cancel.cancelled() => return None,
-            () = tokio::time::sleep(std::time::Duration::from_millis(pause)) => {}
-        }
-    }
-    ended(toolbox.call(turn, tool, input, step).await)
-}
-
-fn ended(answer: Result<ToolOutcome, CallError>) -> Option<Ended> {
-    match answer {
-        Ok(outcome) => {
-            let mut ended = said(&outcome.text, outcome.is_error);
-            ended.lines = lines(outcome.structured.as_ref());
-            if let Some(result) = ended.result.as_object_mut() {
-                let structured = outcome.structured.map(storable_json).unwrap_or_default();
-                result.insert("structured".into(), structured);
-            }
-            Some(ended)
-        }
-        Err(CallError::Cancelled) => None,
-        // The server has the request and may have done it, or does it still.
-        Err(error @ (CallError::Timeout(_) | CallError::Unreachable { sent: true, .. })) => {
-            let sentence = format!(
-                "No answer came: {error}. It is not known whether the call took effect. Look before you repeat it."
-            );
-            Some(Ended {
-                status: "unknown",
-                error: Some(storable(error.to_string())),
-                ..said(&sentence, true)
-            })
-        }
-        Err(error) => {
-            let sentence = format!("The tool could not be called: {error}");
-            Some(Ended { error: Some(storable(error.to_string())), ..said(&sentence, true) })
-        }
+async fn fate(turn: &Turn, toolbox: &Toolbox, begun: &Begun) -> Fate {
+    let sending = |tool, input| Sending { turn, toolbox, tool, input, step: begun.step };
+    match &begun.todo {
+        Todo::Call { tool, input } => sending(tool, input).call().await,
+        Todo::Recover { tool, input } => sending(tool, input).recover(resolve::LOST.into()).await,
+        Todo::Answer { ended } => Fate::Ended(ended.clone()),
+        Todo::Doubt { why } => Fate::Doubt(why.clone()),
     }
 }
 
-/// Lines added and removed, where a tool says so.
-fn lines(structured: Option<&Value>) -> Option<(i32, i32)> {
-    let count = |key: &str| structured?.get(key)?.as_i64().and_then(|n| i32::try_from(n).ok());
-    Some((count("additions")?, count("deletions")?))
+fn doubtful(call: Call, step: StepId, todo: Todo, why: String) -> Doubtful {
+    let what = match todo {
+        Todo::Call { tool, input } | Todo::Recover { tool, input } => Some((tool, input)),
+        Todo::Answer { .. } | Todo::Doubt { .. } => None,
+    };
+    Doubtful { call, step, what, why }
 }
 
 /// A result in words.
@@ -369,31 +297,4 @@ fn makes_something(tool: &str) -> bool {
     ["write", "edit", "commit", "create", "run_tests", "move", "delete", "update", "comment", "ingest"]
         .iter()
         .any(|verb| name.starts_with(verb))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn a_lost_answer_is_unknown_and_a_call_that_was_never_sent_is_a_failure() {
-        let reason = || "the connection was closed".to_owned();
-        let of = |error| ended(Err(error)).unwrap();
-        for lost in [
-            CallError::Timeout(Duration::from_secs(1)),
-            CallError::Unreachable { reason: reason(), sent: true },
-        ] {
-            let ended = of(lost);
-            let text = ended.result["text"].as_str().unwrap();
-            assert_eq!(ended.status, "unknown");
-            assert!(
-                text.contains("not known whether") && text.contains("Look before you repeat it"),
-                "{text}"
-            );
-        }
-        let ended = of(CallError::Unreachable { reason: reason(), sent: false });
-        assert_eq!(ended.status, "failed");
-        assert!(ended.result["text"].as_str().unwrap().contains("could not be called"));
-    }
 }

@@ -10,7 +10,7 @@ use syndarix_domain::{
     ids::{RunId, StepId},
     machine::Rejection,
     policy::Action,
-    run::{Answer, Command, Outcome, Phase, Resume, Run, RunResult},
+    run::{Answer, CallStatus, Command, Outcome, Phase, Resume, Run, RunResult},
 };
 use uuid::Uuid;
 
@@ -123,8 +123,32 @@ fn reply(approval: &Approval, answer: &Answer, knowledge: bool) -> String {
     }
 }
 
-/// Records the call that waited as begun and ended: its answer is known, and it must not be asked again.
+/// Gives the call that waited its end, which is known now: it must not be asked again.
 async fn settle(uow: &mut Uow, run: &Run, call: &str, text: &str, declined: bool) -> Result<(), Error> {
+    let now: Run = uow.load(run.project, run.id).await?;
+    let Phase::Acting { calls } = &now.phase else { return Ok(()) };
+    if calls.iter().any(|this| this.id == call && this.status == CallStatus::Started) {
+        return leave_as_it_is(uow, run, call, text).await;
+    }
+    settle_new(uow, run, call, text, declined).await
+}
+
+/// A call that may have taken effect, and that a human does not want called again.
+async fn leave_as_it_is(uow: &mut Uow, run: &Run, call: &str, text: &str) -> Result<(), Error> {
+    let Some(step) = step_of(uow, run, call).await? else { return Ok(()) };
+    let sentence = format!("It is not known whether this call took effect, and it is not made again. {text}");
+    let ended = steps::Ended {
+        status: "unknown",
+        resolution: Some(steps::Resolution::Declined),
+        ..said(&sentence, true)
+    };
+    steps::end(uow, run.project, step, &ended).await?;
+    let finished = Command::FinishToolCall { call: call.to_owned(), artefact: false };
+    uow.tell::<Run>(run.project, run.id, &finished).await
+}
+
+/// Records a call as begun and ended.
+async fn settle_new(uow: &mut Uow, run: &Run, call: &str, text: &str, declined: bool) -> Result<(), Error> {
     let begun = Command::BeginToolCall { call: call.to_owned() };
     let Ok(now) = uow.ask::<Run>(run.project, run.id, &begun).await? else { return Ok(()) };
     let Phase::Acting { calls } = &now.phase else { return Ok(()) };
@@ -139,6 +163,7 @@ async fn settle(uow: &mut Uow, run: &Run, call: &str, text: &str, declined: bool
         request: json!({}),
         target: None,
         fence: 0,
+        recovery: None,
     };
     let step = steps::begin(uow, run.project, &intent).await?;
     steps::end(uow, run.project, step, &said(text, declined)).await?;
@@ -148,7 +173,7 @@ async fn settle(uow: &mut Uow, run: &Run, call: &str, text: &str, declined: bool
 
 async fn step_of(uow: &mut Uow, run: &Run, call: &str) -> Result<Option<StepId>, Error> {
     let id: Option<Uuid> = sqlx::query_scalar(
-        "select id from step where project_id = $1 and run_id = $2 and call_id = $3 and status = 'started'",
+        "select id from step where project_id = $1 and run_id = $2 and call_id = $3 and ended_at is null",
     )
     .bind(run.project.0)
     .bind(run.id.0)

@@ -425,6 +425,7 @@ async fn begin(
         request: input.clone(),
         target: None,
         fence: turn.lease.fence,
+        recovery: None,
     };
     steps::begin(uow, turn.project, &intent).await
 }

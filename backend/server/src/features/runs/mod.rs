@@ -3,8 +3,9 @@
 //! A job `run.advance` does what is due next and nothing more: one model call, or the tool calls of one answer. Every
 //! step is recorded before and after, under the job's lease: whoever lost the lease records nothing.
 //!
-//! Invariants: a recorded result is used, never asked for again; an intent without a result is resolved by the
-//! tool's class; every tool call that the model asked for gets a result; a parked run holds nothing but rows.
+//! Invariants: a recorded result is used, never asked for again; an intent without a result is resolved as the
+//! tool's own definition says (see `resolve`); a call that the run makes of itself (a message, its result) is written in
+//! the transaction of the transition that it causes, and so exactly once; every tool call that the model asked for gets a result; a parked run holds nothing but rows.
 
 mod act;
 mod advance;
@@ -14,9 +15,11 @@ mod command;
 mod completion;
 mod control;
 mod effects;
+mod leave;
 mod queries;
 mod read;
 mod reconcile;
+mod resolve;
 mod steps;
 mod think;
 mod tools;

@@ -116,16 +116,19 @@ async fn steps_of(
 ) -> Result<Vec<StepView>, Error> {
     // A tool's result is its text; a model's is its answer, shown as it is unless it is too long for that.
     let rows = sqlx::query_as(
-        "select id, run_id, number, kind, name, server, status, started_at, ended_at, attempt, cost_micro_usd, simulated,
+        "select id, run_id, number, kind, name, server, status, recovery, resolution, started_at, ended_at, attempt, cost_micro_usd, simulated,
                 tokens_in, tokens_out, error, target, additions, deletions, request as input,
                 (extract(epoch from ended_at - started_at) * 1000)::bigint as duration_ms,
-                case when shown is null or result = 'null' then null
+                case when shown is null or whole = 'null' then null
                      when length(shown) > $3
                          then to_jsonb(left(shown, $3) || E'\\n[... ' || length(shown) - $3 || ' characters more]')
-                     when result ->> 'text' is not null then to_jsonb(shown)
-                     else result end as output
-         from (select *, coalesce(result ->> 'text', result::text) as shown from step
-               where project_id = $1 and run_id = any($2)) step
+                     when whole ->> 'text' is not null then to_jsonb(shown)
+                     else whole end as output
+         from (select step.*, whole, coalesce(whole ->> 'text', whole::text) as shown
+                 from step
+                 left join step_result large on large.project_id = step.project_id and large.hash = step.result_hash
+                cross join lateral (select coalesce(large.body, step.result) as whole) either
+                where step.project_id = $1 and step.run_id = any($2)) step
          order by run_id, number",
     )
     .bind(project.0)

@@ -177,6 +177,7 @@ fn intent(turn: &Turn, brief: &Brief, request: &ChatRequest, told: &[Told]) -> I
         }),
         target: None,
         fence: turn.lease.fence,
+        recovery: None,
     }
 }
 

@@ -14,6 +14,8 @@ use uuid::Uuid;
 const FILLED_IN: [&str; 2] = ["project_id", "agent_id"];
 /// Where our servers find the idempotency key of a call.
 const STEP_META: &str = "syndarix/step";
+/// Where they find that it is only asked whether the step took effect.
+const TRACE_META: &str = "syndarix/trace";
 /// A project's whole test-suite may take ten minutes, after waiting for a free place for four.
 const TEST_TIMEOUT: Duration = Duration::from_secs(16 * 60);
 
@@ -79,21 +81,43 @@ impl Toolbox {
         input: &Value,
         step: StepId,
     ) -> Result<ToolOutcome, CallError> {
-        let mut arguments = input.as_object().cloned().unwrap_or_default();
-        arguments.insert(FILLED_IN[0].into(), turn.project.to_string().into());
-        arguments.insert(FILLED_IN[1].into(), turn.run.agent.to_string().into());
         if turn.run.stage == StageName::Testing && is_test_run(tool) {
             // A pass counts for the merged commit, so exactly that is what is tested.
             let renewed = super::worktree::renew(turn).await;
             renewed.map_err(|error| CallError::Refused(error.to_string()))?;
         }
+        let mut call = prepared(turn, tool, input, step);
+        call.timeout = (tool.server == "cicd").then_some(TEST_TIMEOUT);
+        self.send(turn, tool, call).await
+    }
+
+    /// Asks a tool whether this step took effect; changes nothing.
+    pub(super) async fn trace(
+        &self,
+        turn: &Turn,
+        tool: &ToolInfo,
+        input: &Value,
+        step: StepId,
+    ) -> Result<ToolOutcome, CallError> {
+        let mut call = prepared(turn, tool, input, step);
+        call.meta.insert(TRACE_META.into(), true.into());
+        self.send(turn, tool, call).await
+    }
+
+    async fn send(&self, turn: &Turn, tool: &ToolInfo, call: ToolCall) -> Result<ToolOutcome, CallError> {
         let token =
             token(turn, &tool.server, &self.grant).map_err(|error| CallError::Refused(error.to_string()))?;
-        let mut call = ToolCall::new(&tool.server, &tool.name, arguments);
-        call.meta.insert(STEP_META.into(), step.to_string().into());
-        call.timeout = (tool.server == "cicd").then_some(TEST_TIMEOUT);
         turn.app.tools.call(call, &token, &turn.cancel).await
     }
+}
+
+fn prepared(turn: &Turn, tool: &ToolInfo, input: &Value, step: StepId) -> ToolCall {
+    let mut arguments = input.as_object().cloned().unwrap_or_default();
+    arguments.insert(FILLED_IN[0].into(), turn.project.to_string().into());
+    arguments.insert(FILLED_IN[1].into(), turn.run.agent.to_string().into());
+    let mut call = ToolCall::new(&tool.server, &tool.name, arguments);
+    call.meta.insert(STEP_META.into(), step.to_string().into());
+    call
 }
 
 fn is_test_run(tool: &ToolInfo) -> bool {
@@ -131,6 +155,7 @@ fn without_filled_in(schema: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use syndarix_mcp::Recovery;
 
     #[test]
     fn testers_run_the_tests_and_change_nothing_that_is_tested() {
@@ -142,6 +167,7 @@ mod tests {
             read_only,
             destructive: false,
             idempotent: false,
+            recovery: Recovery::Human,
             hash: String::new(),
         };
         for left in [

@@ -104,6 +104,11 @@ pub struct StepView {
     pub server: Option<String>,
     /// started, done, failed, unknown, interrupted.
     pub status: String,
+    /// What the tool's definition allows when the call is interrupted: repeat (with the same key), trace (ask the tool
+    /// whether it took effect), human (ask a person).
+    pub recovery: Option<String>,
+    /// What was done about an interruption: repeated, found, not_found, asked, allowed, declined.
+    pub resolution: Option<String>,
     /// When its intent was recorded.
     pub started_at: DateTime<Utc>,
     /// When its result was recorded.

@@ -3,6 +3,7 @@
 
 mod budget;
 mod conflicts;
+mod journal;
 mod leave;
 mod left_behind;
 mod limits;
@@ -75,7 +76,7 @@ async fn admin(sql: String) {
     admin.execute(AssertSqlSafe(sql)).await.unwrap();
 }
 
-fn config(dir: &Path, database: &str) -> Config {
+pub(crate) fn config(dir: &Path, database: &str) -> Config {
     let mut url = server();
     url.set_path(database);
     let flags = Flags { data_dir: Some(dir.into()), listen: Some(([127, 0, 0, 1], 0).into()), file: None };

@@ -20,7 +20,9 @@ fn row(number: i32, kind: &str, call: Option<String>, result: Value) -> StepRow 
         kind: kind.into(),
         name: "read_file".into(),
         call_id: call,
+        server: None,
         status: "done".into(),
+        request_hash: String::new(),
         result: Some(result),
         told: None,
     }

@@ -1,0 +1,148 @@
+//! What earlier releases recorded, replayed through today's machines: every event of theirs leads to the phase that it led
+//! to then, and every state that they left behind is one of today's.
+//!
+//! A folder of `tests/histories` for each release, made by the example `history` from what that release really did. A
+//! folder is never changed: when one of these tests fails, the machines forgot something that exists somewhere.
+
+use crate::samples::Sampled;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+use syndarix_domain::{
+    approval::Approval,
+    machine::{Kind, Machine},
+    pull_request::PullRequest,
+    revision::{self, Unmapped},
+    run::Run,
+    sprint::Sprint,
+    story::Story,
+};
+use uuid::Uuid;
+
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/histories");
+
+/// A line of `events.jsonl`.
+#[derive(Deserialize)]
+struct Line {
+    kind: Kind,
+    stream: Uuid,
+    version: i64,
+    #[serde(rename = "type")]
+    event_type: String,
+    data: Value,
+    /// After it, at the time.
+    phase: String,
+}
+
+/// A line of `states.jsonl`.
+#[derive(Deserialize)]
+struct Left {
+    kind: Kind,
+    revision: i32,
+    phase: String,
+    state: Value,
+}
+
+fn releases() -> Vec<PathBuf> {
+    let found: Vec<PathBuf> = fs::read_dir(FOLDER).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(!found.is_empty());
+    found
+}
+
+fn lines<T: for<'de> Deserialize<'de>>(file: &Path) -> Vec<T> {
+    let text = fs::read_to_string(file).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn replay<M: Machine>(release: &Path, lines: &[&Line]) {
+    let mut states: BTreeMap<Uuid, M> = BTreeMap::new();
+    for line in lines {
+        let event = json!({ "type": line.event_type, "data": line.data });
+        let place = format!("{}: {} {} of {}", release.display(), line.event_type, line.version, line.stream);
+        let event =
+            serde_json::from_value::<M::Event>(event).unwrap_or_else(|why| unreachable!("{place}: {why}"));
+        let state = M::evolve(states.remove(&line.stream), &event);
+        let state = state.unwrap_or_else(|| unreachable!("{place} leads to nothing"));
+        assert_eq!(state.phase(), line.phase, "{place}");
+        states.insert(line.stream, state);
+    }
+    assert!(!states.is_empty(), "{}: no history of a {}", release.display(), M::KIND.name());
+}
+
+#[test]
+fn every_event_of_every_release_leads_to_the_phase_that_it_led_to_then() {
+    for release in releases() {
+        let lines: Vec<Line> = lines(&release.join("events.jsonl"));
+        let of = |kind: Kind| -> Vec<&Line> { lines.iter().filter(|line| line.kind == kind).collect() };
+        replay::<Approval>(&release, &of(Kind::Approval));
+        replay::<PullRequest>(&release, &of(Kind::PullRequest));
+        replay::<Run>(&release, &of(Kind::Run));
+        replay::<Sprint>(&release, &of(Kind::Sprint));
+        replay::<Story>(&release, &of(Kind::Story));
+    }
+}
+
+fn takes_over<M: Machine>(release: &Path, left: Vec<&Left>) {
+    let phases: BTreeSet<&str> = left.iter().map(|left| left.phase.as_str()).collect();
+    assert!(!phases.is_empty(), "{}: no state of a {}", release.display(), M::KIND.name());
+    for left in left {
+        let read = revision::read::<M>(left.revision, &left.phase, left.state.clone());
+        assert!(read.is_ok(), "{}: {}", release.display(), read.unwrap_err());
+        let state = read.unwrap();
+        assert!(M::PHASES.contains(&state.phase()));
+        if left.revision == M::REVISION {
+            let again = serde_json::to_value(&state).unwrap();
+            assert_eq!(again, left.state, "{}: another shape is another revision", release.display());
+        }
+    }
+}
+
+#[test]
+fn every_state_that_a_release_left_behind_is_one_of_today() {
+    for release in releases() {
+        let left: Vec<Left> = lines(&release.join("states.jsonl"));
+        let of = |kind: Kind| -> Vec<&Left> { left.iter().filter(|left| left.kind == kind).collect() };
+        takes_over::<Approval>(&release, of(Kind::Approval));
+        takes_over::<PullRequest>(&release, of(Kind::PullRequest));
+        takes_over::<Run>(&release, of(Kind::Run));
+        takes_over::<Sprint>(&release, of(Kind::Sprint));
+        takes_over::<Story>(&release, of(Kind::Story));
+    }
+}
+
+fn names_its_phases<M: Sampled>() {
+    let reached: BTreeSet<&str> =
+        M::states().unwrap().iter().flat_map(|(_, state)| state).map(M::phase).collect();
+    let named: BTreeSet<&str> = M::PHASES.iter().copied().collect();
+    assert_eq!(reached, named, "PHASES of the {}", M::KIND.name());
+    for from in 1..M::REVISION {
+        assert!(
+            M::PHASES.iter().any(|phase| M::step(from, phase).is_some()),
+            "nothing leads on from revision {from}"
+        );
+    }
+}
+
+#[test]
+fn every_machine_names_all_its_phases() {
+    names_its_phases::<Approval>();
+    names_its_phases::<PullRequest>();
+    names_its_phases::<Run>();
+    names_its_phases::<Sprint>();
+    names_its_phases::<Story>();
+}
+
+#[test]
+fn a_state_of_a_later_release_or_of_an_unknown_phase_is_not_read() {
+    let later = revision::steps::<Run>(Run::REVISION + 1, "waiting").unwrap_err();
+    assert!(matches!(later, Unmapped::Later { .. }), "{later}");
+    let unknown = revision::steps::<Run>(Run::REVISION, "dreaming").unwrap_err();
+    assert_eq!(unknown.to_string(), "a run in `dreaming` of revision 1 has no mapping to revision 1");
+    assert!(matches!(revision::steps::<Run>(0, "waiting").unwrap_err(), Unmapped::Missing { .. }));
+    let unreadable = revision::read::<Run>(Run::REVISION, "waiting", json!({})).unwrap_err();
+    assert!(matches!(unreadable, Unmapped::Unreadable { .. }), "{unreadable}");
+}
