@@ -54,3 +54,9 @@ pub(crate) enum CallError {
     #[error("the database refused")]
     Database(#[from] sqlx::Error),
 }
+
+/// The database understood and said no (data or constraint): the same statement will never pass.
+pub(crate) fn is_refusal(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+}
