@@ -4,7 +4,7 @@
 //! one with the fewest running jobs first; inside a project priority decides, raised by waiting. Which projects
 //! there are, and where their ready jobs begin, the claimer remembers in its [`Cursor`].
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
@@ -154,7 +154,7 @@ async fn claim_once(
     if claimed.more || claimed.jobs.len() >= usize::from(wanted.limit) {
         return Ok(claimed);
     }
-    let wait = cursor.strangers_in();
+    let wait = cursor.others_in();
     if !wait.is_zero() {
         return Ok(Claimed { look_again: Some(wait), ..claimed });
     }
@@ -168,10 +168,8 @@ async fn fill_up(
     mut claimed: Claimed,
     cursor: &mut Cursor,
 ) -> Result<Claimed, sqlx::Error> {
-    let mut rest = cursor.round(Some(false));
-    rest.extend(survey::strangers(conn, wanted.queue, cursor).await?);
     let room = wanted.limit.saturating_sub(u16::try_from(claimed.jobs.len()).unwrap_or(u16::MAX));
-    match take(conn, Claim { limit: room, ..wanted }, &rest, cursor).await {
+    match take_others(conn, Claim { limit: room, ..wanted }, cursor).await {
         Ok(more) => {
             claimed.jobs.extend(more.jobs);
             claimed.more = more.more;
@@ -183,6 +181,21 @@ async fn fill_up(
         }
         Err(error) => return Err(error),
     }
+    Ok(claimed)
+}
+
+async fn take_others(
+    conn: &mut PgConnection,
+    wanted: Claim<'_>,
+    cursor: &mut Cursor,
+) -> Result<Claimed, sqlx::Error> {
+    let begun = Instant::now();
+    let mut others = cursor.round(Some(false));
+    if cursor.is_strangers_due() {
+        others.extend(survey::strangers(conn, wanted.queue, cursor).await?);
+    }
+    let claimed = take(conn, wanted, &others, cursor).await?;
+    cursor.idle.done(begun);
     Ok(claimed)
 }
 

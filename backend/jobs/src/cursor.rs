@@ -32,9 +32,11 @@ pub(crate) const LOOKS_BACK: [(Option<Duration>, Duration); 4] = [
     (None, Duration::from_secs(60)),
 ];
 
-/// Between two looks for projects that are not known, while those that are have enough work, and while they have not.
-const STRANGERS_EVERY: Duration = Duration::from_millis(100);
-const STRANGERS_WHEN_IDLE: Duration = Duration::from_millis(5);
+/// Between two looks at all projects, the unknown ones among them, while the busy ones have enough work.
+const ROUND_EVERY: Duration = Duration::from_millis(100);
+
+/// Between two looks at the others while the busy ones have not.
+const OTHERS_EVERY: Duration = Duration::from_millis(5);
 
 /// Between two counts of what others run.
 const CENSUS_EVERY: Duration = Duration::from_secs(1);
@@ -85,6 +87,7 @@ pub struct Cursor {
     pub(crate) turn: Uuid,
     known: BTreeMap<Uuid, Tenant>,
     pub(crate) strangers: Paced,
+    pub(crate) idle: Paced,
     pub(crate) census: Paced,
     pub(crate) looks_back: [Paced; LOOKS_BACK.len()],
     /// Running jobs per project: those of the owner that asks when it has said so, and the rest by the last census.
@@ -103,6 +106,7 @@ impl Default for Cursor {
             turn: Uuid::max(),
             known: BTreeMap::new(),
             strangers: Paced::default(),
+            idle: Paced::default(),
             census: Paced::default(),
             looks_back,
             own: None,
@@ -123,12 +127,24 @@ impl Cursor {
 
     /// Time to look at all projects, also when the busy ones have enough work.
     pub(crate) fn is_round_due(&self) -> bool {
-        self.strangers.is_due(STRANGERS_EVERY)
+        self.strangers.is_due(ROUND_EVERY)
     }
 
-    /// How long to wait before a look for strangers when there was not enough work.
-    pub(crate) fn strangers_in(&self) -> Duration {
-        self.strangers.wait(STRANGERS_WHEN_IDLE)
+    /// How long to wait before a look at the projects that are not busy.
+    pub(crate) fn others_in(&self) -> Duration {
+        self.idle.wait(OTHERS_EVERY)
+    }
+
+    pub(crate) fn is_strangers_due(&self) -> bool {
+        self.strangers.is_due(OTHERS_EVERY)
+    }
+
+    /// After an outage nothing is known of what a look costs, and much may have come in: all looks are due.
+    pub(crate) fn look_anew(&mut self) {
+        self.strangers = Paced::default();
+        self.idle = Paced::default();
+        self.census = Paced::default();
+        self.looks_back = [Paced::default(); LOOKS_BACK.len()];
     }
 
     pub(crate) fn is_census_due(&self) -> bool {

@@ -48,6 +48,9 @@ pub(crate) async fn fetch(shared: Arc<Shared>, queue: QueueConfig) {
             }
             Err(error) => {
                 drop(free);
+                if !error.is_statement_timeout() {
+                    cursor.look_anew();
+                }
                 Some(outage.failed(&error))
             }
         };

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::outage::STATEMENT_LIMIT;
+use crate::outage::{SERVER_LIMIT, STATEMENT_LIMIT};
 use crate::settle::Settlement;
 use crate::{Holder, Lease, Registry, Rescue, Wake, beat, fetch, maintain};
 
@@ -306,7 +306,7 @@ fn own_pool(pool: &PgPool) -> PgPool {
             Box::pin(async move {
                 sqlx::raw_sql(PLANS).execute(&mut *conn).await?;
                 // What nobody waits for any more must not go on holding locks.
-                let limit = format!("set statement_timeout = {}", STATEMENT_LIMIT.as_millis());
+                let limit = format!("set statement_timeout = {}", SERVER_LIMIT.as_millis());
                 sqlx::query(AssertSqlSafe(limit)).execute(conn).await.map(drop)
             })
         })
