@@ -20,16 +20,18 @@ const SHORTEST_BEAT: Duration = Duration::from_millis(20);
 // skipped: waiting for it would let all the other leases run out.
 const BEAT: &str = "
 with beat as (
-    update worker set last_seen = now() where incarnation = $1 returning 1
-), mine as (
-    select id, fence, cancel_requested from job where id = any($2) and owner = $1
+    update worker set last_seen = now(), emptied_at = null where incarnation = $1 returning 1
+), mine as materialized (
+    select job.id, fence, cancel_requested, lease_until
+      from unnest($2::bigint[]) as held (id) join job on job.id = held.id where owner = $1
 ), short as (
-    select id from job where id = any($2) and owner = $1 and lease_until < now() + make_interval(secs => $3 * 2 / 3)
-       for update skip locked
+    select job.id from mine join job on job.id = mine.id
+     where mine.lease_until < now() + make_interval(secs => $3 * 2 / 3) and job.owner = $1
+       for update of job skip locked
 ), longer as (
     update job set lease_until = now() + make_interval(secs => $3) from short where job.id = short.id
 )
-select exists (select from beat) as known, mine.* from (select) always left join mine on true";
+select exists (select from beat) as known, mine.id, mine.fence, mine.cancel_requested from (select) always left join mine on true";
 
 /// The heartbeat's connection.
 struct Line {
@@ -154,7 +156,7 @@ async fn lock(conn: &mut PgConnection, config: &WorkerConfig) -> Result<bool, sq
 async fn enrol(conn: &mut PgConnection, config: &WorkerConfig) -> Result<(), sqlx::Error> {
     sqlx::query(
         "insert into worker (incarnation, name, lock_key, place, queues) values ($1, $2, $3, $4, $5)
-         on conflict (incarnation) do update set lock_taken_at = now(), last_seen = now()",
+         on conflict (incarnation) do update set lock_taken_at = now(), last_seen = now(), emptied_at = null",
     )
     .bind(config.incarnation)
     .bind(&config.name)

@@ -1,15 +1,18 @@
 //! Claiming ready jobs: batched, fenced, fair between projects.
 //!
 //! One statement chooses, locks and takes; its commit comes before the first job runs. Projects take turns, the
-//! one with the fewest running jobs first; inside a project priority decides, raised by waiting.
+//! one with the fewest running jobs first; inside a project priority decides, raised by waiting. Which projects
+//! there are, and where their ready jobs begin, the claimer remembers in its [`Cursor`].
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
-use crate::{Job, Lease, Priority};
+use crate::cursor::{Cursor, LEVELS};
+use crate::{Job, Lease, Priority, survey};
 
 /// Waiting this long is worth one level of priority: a low job is treated as urgent after three steps.
 const AGEING_STEP: Duration = Duration::from_secs(600);
@@ -21,16 +24,6 @@ const RACES_PER_CLAIM: u32 = 3;
 const PROMOTED_PER_STATEMENT: i64 = 1_000;
 
 const ONE_PER_KEY: &str = "job_one_running_per_key";
-
-/// Where the round of projects goes on. Kept in memory: after a restart the round starts anywhere.
-#[derive(Clone, Copy, Debug)]
-pub struct Cursor(Uuid);
-
-impl Default for Cursor {
-    fn default() -> Self {
-        Self(Uuid::max())
-    }
-}
 
 /// What to claim.
 #[derive(Clone, Copy, Debug)]
@@ -52,47 +45,42 @@ pub struct Claimed {
     pub jobs: Vec<(Job, Lease)>,
     /// More was ready than was taken: ask again as soon as there is room.
     pub more: bool,
+    /// There may be work of projects that this claim did not ask: ask again after this time.
+    pub look_again: Option<Duration>,
 }
 
-// `turn` walks from project to project by index, at most 32 of them, so that a project with a long backlog costs one
-// probe like any other. `offer` names more jobs than are wanted: others may be locking them at this moment.
+// A slot is one level of one project, with the time at which its ready jobs begin. `offer` names more jobs than are
+// wanted: others may be locking them at this moment. The first row brings along where each slot begins now.
 const CLAIM: &str = "
-with recursive turn (tenant, wrapped, seat) as (
-    select $3::uuid, false, 0
-  union all
-    select next.tenant, next.wrapped, turn.seat + 1
-      from turn
-     cross join lateral (
-        (select j.tenant, turn.wrapped as wrapped from job j
-          where j.queue = $1 and j.owner is null and j.due and j.tenant > turn.tenant
-            and (not turn.wrapped or j.tenant <= $3)
-          order by j.tenant limit 1)
-        union all
-        (select j.tenant, true from job j
-          where not turn.wrapped and j.queue = $1 and j.owner is null and j.due and j.tenant <= $3
-          order by j.tenant limit 1)
-        order by wrapped limit 1
-     ) next
-     where turn.seat < 32
-), busy as (
-    select tenant, count(*) as running from job where queue = $1 and owner is not null group by tenant
+with slot as materialized (
+    select tenant, seat, running, level, coalesce(since, '-infinity') as since, nth
+      from unnest($3::uuid[], $7::bigint[], $8::bigint[], $9::smallint[], $10::timestamptz[])
+           with ordinality as s (tenant, seat, running, level, since, nth)
 ), offer as materialized (
-    select o.id, turn.seat,
-           coalesce(busy.running, 0) + row_number() over (partition by turn.tenant order by o.rank, o.run_at, o.id) as round
-      from turn
-      left join busy using (tenant)
-     cross join generate_series(0, 3) as level
+    select o.id, slot.seat,
+           slot.running + row_number() over (partition by slot.tenant order by o.rank, o.run_at, o.id) as round
+      from slot
      cross join lateral (
-        select j.id, j.run_at, greatest(level - floor(extract(epoch from now() - j.run_at) / $6::float8), 0) as rank
-          from job j
-         where j.queue = $1 and j.tenant = turn.tenant and j.priority = level and j.owner is null and j.due
-           and (j.concurrency_key is null
-                or not exists (select from job r where r.concurrency_key = j.concurrency_key and r.owner is not null))
-         order by j.run_at, j.id limit $2
+        select f.id, f.run_at,
+               greatest(slot.level - greatest(floor(extract(epoch from now() - f.run_at) / $6::float8), 0), 0) as rank
+          from (
+            (select j.id, j.run_at from job j
+              where j.queue = $1 and j.tenant = slot.tenant and j.priority = slot.level
+                and j.owner is null and j.due and j.fence = 0 and j.run_at >= slot.since
+                and (j.concurrency_key is null
+                     or not exists (select from job r where r.concurrency_key = j.concurrency_key and r.owner is not null))
+              order by j.run_at, j.id limit $2)
+            union all
+            (select j.id, j.run_at from job j
+              where j.queue = $1 and j.tenant = slot.tenant and j.priority = slot.level
+                and j.owner is null and j.due and j.fence > 0
+                and (j.concurrency_key is null
+                     or not exists (select from job r where r.concurrency_key = j.concurrency_key and r.owner is not null))
+              order by j.run_at, j.id limit $2)
+          ) f
      ) o
-     where turn.seat > 0
 ), next_up as materialized (
-    select id, round, seat from offer order by round, seat limit $2 * 4
+    select id, round, seat from offer order by round, seat limit $2 * 2
 ), locked as (
     select j.id, j.concurrency_key, next_up.round, next_up.seat
       from next_up join job j on j.id = next_up.id
@@ -108,12 +96,20 @@ with recursive turn (tenant, wrapped, seat) as (
 ), taken as (
     update job set owner = $4, fence = fence + 1, attempt = attempt + 1, lease_until = now() + make_interval(secs => $5)
       from granted where job.id = granted.id
-    returning job.*, granted.round, granted.seat, extract(epoch from now() - job.run_at)::float8 as waited
+    returning job.id, tenant, project_id, kind, payload, priority, attempt, rescues, max_attempts, concurrency_key,
+              created_at, job.fence, granted.round, granted.seat,
+              extract(epoch from now() - job.run_at)::float8 as waited
+), nth as (
+    select *, row_number() over (order by round, seat) as nth from (select) always left join taken on true
 )
-select taken.*, (select count(*) from offer) as offered,
-       (select tenant from turn where seat > 0 order by seat desc limit 1) as last_turn
-  from (select) always left join taken on true
- order by taken.round, taken.seat";
+select nth.*, (select count(*) from offer) as offered, now() as looked_at,
+       case when nth = 1 then array(
+            select (select j.run_at from job j
+                     where j.queue = $1 and j.tenant = slot.tenant and j.priority = slot.level
+                       and j.owner is null and j.due and j.fence = 0 and j.run_at >= slot.since
+                     order by j.run_at, j.id limit 1)
+              from slot order by slot.nth) end as begins
+  from nth order by nth";
 
 /// Claims ready jobs. Run it on its own, outside any transaction: the claim must be committed before a job starts.
 pub async fn claim(
@@ -126,7 +122,7 @@ pub async fn claim(
         match claim_once(conn, wanted, cursor).await {
             // A claimer with an older snapshot asked for a key that was just taken; a new look settles it.
             Err(error) if races < RACES_PER_CLAIM && is_key_race(&error) => races += 1,
-            Err(error) if is_key_race(&error) => return Ok(Claimed { jobs: Vec::new(), more: true }),
+            Err(error) if is_key_race(&error) => return Ok(Claimed { more: true, ..Claimed::default() }),
             result => return result,
         }
     }
@@ -136,47 +132,162 @@ fn is_key_race(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(|error| error.constraint()) == Some(ONE_PER_KEY)
 }
 
+/// Asks the projects that are busy; all of them, and for unknown ones, when it is time to, or when there is room left.
 async fn claim_once(
     conn: &mut PgConnection,
     wanted: Claim<'_>,
     cursor: &mut Cursor,
 ) -> Result<Claimed, sqlx::Error> {
+    if let Some(nth) = cursor.look_back_due() {
+        survey::look_back(conn, wanted.queue, nth, cursor).await?;
+    }
+    if cursor.is_census_due() {
+        survey::census(conn, wanted, cursor).await?;
+    }
+    if cursor.is_round_due() {
+        survey::strangers(conn, wanted.queue, cursor).await?;
+        let everybody = cursor.round(None);
+        return take(conn, wanted, &everybody, cursor).await;
+    }
+    let busy = cursor.round(Some(true));
+    let claimed = take(conn, wanted, &busy, cursor).await?;
+    if claimed.more || claimed.jobs.len() >= usize::from(wanted.limit) {
+        return Ok(claimed);
+    }
+    let wait = cursor.others_in();
+    if !wait.is_zero() {
+        return Ok(Claimed { look_again: Some(wait), ..claimed });
+    }
+    fill_up(conn, wanted, claimed, cursor).await
+}
+
+/// Gives the places that the busy projects left to those that were idle or unknown.
+async fn fill_up(
+    conn: &mut PgConnection,
+    wanted: Claim<'_>,
+    mut claimed: Claimed,
+    cursor: &mut Cursor,
+) -> Result<Claimed, sqlx::Error> {
+    let room = wanted.limit.saturating_sub(u16::try_from(claimed.jobs.len()).unwrap_or(u16::MAX));
+    match take_others(conn, Claim { limit: room, ..wanted }, cursor).await {
+        Ok(more) => {
+            claimed.jobs.extend(more.jobs);
+            claimed.more = more.more;
+        }
+        // What was taken is committed and must be run; the next claim meets whatever went wrong here.
+        Err(error) if !claimed.jobs.is_empty() => {
+            tracing::debug!(error = &error as &dyn std::error::Error, "the second half of a claim failed");
+            claimed.more = true;
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(claimed)
+}
+
+async fn take_others(
+    conn: &mut PgConnection,
+    wanted: Claim<'_>,
+    cursor: &mut Cursor,
+) -> Result<Claimed, sqlx::Error> {
+    let begun = Instant::now();
+    let mut others = cursor.round(Some(false));
+    if cursor.is_strangers_due() {
+        others.extend(survey::strangers(conn, wanted.queue, cursor).await?);
+    }
+    let claimed = take(conn, wanted, &others, cursor).await?;
+    cursor.idle.done(begun);
+    Ok(claimed)
+}
+
+/// Slots as the columns of the statement.
+#[derive(Default)]
+struct Slots {
+    tenants: Vec<Uuid>,
+    seats: Vec<i64>,
+    running: Vec<i64>,
+    levels: Vec<i16>,
+    since: Vec<Option<DateTime<Utc>>>,
+}
+
+impl Slots {
+    fn of(tenants: &[Uuid], cursor: &Cursor) -> Self {
+        let mut slots = Self::default();
+        for (seat, tenant) in (1..).zip(tenants) {
+            for (level, since) in (0..).zip(cursor.since(*tenant)) {
+                slots.tenants.push(*tenant);
+                slots.seats.push(seat);
+                slots.running.push(cursor.running(*tenant));
+                slots.levels.push(level);
+                slots.since.push(since);
+            }
+        }
+        slots
+    }
+}
+
+async fn take(
+    conn: &mut PgConnection,
+    wanted: Claim<'_>,
+    tenants: &[Uuid],
+    cursor: &mut Cursor,
+) -> Result<Claimed, sqlx::Error> {
+    if tenants.is_empty() || wanted.limit == 0 {
+        return Ok(Claimed::default());
+    }
+    let slots = Slots::of(tenants, cursor);
     let rows = sqlx::query(CLAIM)
         .bind(wanted.queue)
         .bind(i64::from(wanted.limit))
-        .bind(cursor.0)
+        .bind(&slots.tenants)
         .bind(wanted.owner)
         .bind(wanted.lease.as_secs_f64())
         .bind(AGEING_STEP.as_secs_f64())
+        .bind(&slots.seats)
+        .bind(&slots.running)
+        .bind(&slots.levels)
+        .bind(&slots.since)
         .fetch_all(conn)
         .await?;
+    if let Some(first) = rows.first() {
+        note_begins(first, tenants, cursor)?;
+    }
     let mut claimed = Claimed::default();
     let mut offered = 0;
     for row in &rows {
         offered = row.try_get("offered")?;
         if row.try_get::<Option<i64>, _>("id")?.is_some() {
-            cursor.0 = row.try_get("tenant")?;
+            cursor.turn = row.try_get("tenant")?;
+            cursor.met(cursor.turn);
             crate::telemetry::claimed(wanted.queue, waited(row)?);
-            claimed.jobs.push(job_of(row)?);
-        } else if let Some(last) = row.try_get("last_turn")? {
-            // Nobody in this window could be served: the next look starts behind it.
-            cursor.0 = last;
+            claimed.jobs.push(job_of(wanted.queue, row)?);
         }
     }
     claimed.more = i64::try_from(claimed.jobs.len()).unwrap_or(i64::MAX) < offered;
     Ok(claimed)
 }
 
+/// Where nothing was ready, nothing can be from now on but what comes in.
+fn note_begins(row: &PgRow, tenants: &[Uuid], cursor: &mut Cursor) -> Result<(), sqlx::Error> {
+    let begins: Vec<Option<DateTime<Utc>>> = row.try_get("begins")?;
+    let looked_at = row.try_get("looked_at")?;
+    for (tenant, levels) in tenants.iter().zip(begins.chunks(LEVELS)) {
+        for (level, begin) in levels.iter().enumerate() {
+            cursor.begin(*tenant, level, begin.unwrap_or(looked_at));
+        }
+    }
+    Ok(())
+}
+
 fn waited(row: &PgRow) -> Result<Duration, sqlx::Error> {
     Ok(Duration::try_from_secs_f64(row.try_get("waited")?).unwrap_or_default())
 }
 
-fn job_of(row: &PgRow) -> Result<(Job, Lease), sqlx::Error> {
+fn job_of(queue: &str, row: &PgRow) -> Result<(Job, Lease), sqlx::Error> {
     let id = row.try_get("id")?;
     let count = |column| row.try_get::<i32, _>(column).map(|n| u32::try_from(n).unwrap_or(0));
     let job = Job {
         id,
-        queue: row.try_get("queue")?,
+        queue: queue.to_owned(),
         project: row.try_get("project_id")?,
         kind: row.try_get("kind")?,
         payload: row.try_get("payload")?,
@@ -197,7 +308,7 @@ pub async fn promote(conn: &mut PgConnection) -> Result<Vec<String>, sqlx::Error
             select id from job where owner is null and not due and run_at <= now()
              order by run_at limit $1 for update skip locked
          ), woken as (
-            update job set due = true from ripe where job.id = ripe.id returning job.queue
+            update job set due = true, fence = fence + 1 from ripe where job.id = ripe.id returning job.queue
          )
          select distinct queue from woken",
     )

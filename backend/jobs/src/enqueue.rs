@@ -135,12 +135,29 @@ impl NewJob {
 
     /// Whether its payload is within the limit. Enqueueing checks it, too: this says so before anything else is done.
     pub fn check(&self) -> Result<(), EnqueueError> {
-        let bytes = self.payload.to_string().len();
+        let bytes = length(&self.payload);
         if bytes > MAX_PAYLOAD_BYTES {
             return Err(EnqueueError::PayloadTooLarge { kind: self.kind.clone(), bytes });
         }
         Ok(())
     }
+}
+
+/// Bytes of a value as JSON, without writing it anywhere.
+fn length(value: &Value) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // Neither a JSON value nor a counter can fail; if one did, the job would be over the limit.
+    serde_json::to_writer(&mut count, value).map_or(usize::MAX, |()| count.0)
 }
 
 /// What became of a job that was to be enqueued.
@@ -168,16 +185,17 @@ pub enum EnqueueError {
     Database(#[from] sqlx::Error),
 }
 
-// Ids are drawn before the insert: it is the only way to tell which of the rows a conflict swallowed.
+// Ids are drawn before the insert: it is the only way to tell which of the rows a conflict swallowed. A job that names
+// its time may stand before those that claimers have passed already: its fence says so (see the index `job_again`).
 const ENQUEUE: &str = "
 with wanted as materialized (
     select nextval('job_id_seq') as id, u.*
       from unnest($1::text[], $2::uuid[], $3::text[], $4::jsonb[], $5::smallint[], $6::timestamptz[], $7::text[], $8::text[], $9::int[])
            with ordinality as u (queue, project_id, kind, payload, priority, run_at, unique_key, concurrency_key, max_attempts, nth)
 ), put as (
-    insert into job (id, queue, project_id, kind, payload, priority, run_at, due, unique_key, concurrency_key, max_attempts)
-    select id, queue, project_id, kind, payload, priority, coalesce(run_at, now()), coalesce(run_at <= now(), true),
-           unique_key, concurrency_key, max_attempts
+    insert into job (id, queue, project_id, kind, payload, priority, run_at, due, fence, unique_key, concurrency_key, max_attempts)
+    select id, queue, project_id, kind, payload, priority, coalesce(run_at, statement_timestamp()),
+           coalesce(run_at <= now(), true), (run_at is not null)::int, unique_key, concurrency_key, max_attempts
       from wanted order by nth
     on conflict (unique_key) where unique_key is not null do nothing
     returning id

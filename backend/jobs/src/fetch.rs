@@ -1,5 +1,6 @@
 //! From a claimed job to its written end.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -7,14 +8,15 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use crate::outage::{CallError, Outage, STATEMENT_LIMIT};
+use crate::outage::{self, CallError, Outage, STATEMENT_LIMIT};
 use crate::settle::{Settlement, Verdict, settle};
 use crate::worker::{Running, Shared};
 use crate::{Claim, Claimed, Cursor, Job, Lease, Outcome, QueueConfig, claim};
 
 /// Most jobs of one claim: more would only wait for their neighbours.
-const MAX_BATCH: usize = 64;
+const MAX_BATCH: usize = 256;
 
 /// Most ends written in one transaction.
 const MAX_ENDS: usize = 256;
@@ -26,22 +28,29 @@ const CONTENDED_WAIT: Duration = Duration::from_millis(10);
 pub(crate) async fn fetch(shared: Arc<Shared>, queue: QueueConfig) {
     let slots = Arc::new(Semaphore::new(usize::from(queue.concurrency)));
     let wake = shared.wake.listen(&queue.name);
+    let name: Arc<str> = queue.name.as_str().into();
     let (mut cursor, mut outage) = (Cursor::default(), Outage::new("claiming jobs"));
     while let Some(free) = free_slots(&shared, &slots).await {
         let asked = free.len();
         let pause = match claim_batch(&shared, &queue.name, asked, &mut cursor).await {
             Ok(batch) => {
                 outage.over();
-                let (taken, more) = (batch.jobs.len(), batch.more);
-                start_all(&shared, batch, free);
+                let (taken, more, again) = (batch.jobs.len(), batch.more, batch.look_again);
+                start_all(&shared, &name, batch, free);
                 match (taken, more) {
                     (0, true) => Some(CONTENDED_WAIT),
                     (taken, more) if more || taken == asked => None,
-                    _ => Some(shared.config.poll.mul_f64(0.25 + 0.75 * rand::random::<f64>())),
+                    _ => {
+                        let poll = shared.config.poll.mul_f64(0.25 + 0.75 * rand::random::<f64>());
+                        Some(again.map_or(poll, |again| again.min(poll)))
+                    }
                 }
             }
             Err(error) => {
                 drop(free);
+                if !error.is_statement_timeout() {
+                    cursor.look_anew();
+                }
                 Some(outage.failed(&error))
             }
         };
@@ -86,25 +95,39 @@ async fn claim_batch(
     };
     let call = async {
         let mut connection = shared.pool.acquire().await?;
+        cursor.own = Some(running_by_project(shared, queue));
         claim(&mut connection, wanted, cursor).await
     };
     Ok(tokio::time::timeout(STATEMENT_LIMIT, call).await??)
 }
 
-fn start_all(shared: &Arc<Shared>, batch: Claimed, slots: Vec<OwnedSemaphorePermit>) {
+fn running_by_project(shared: &Shared, queue: &str) -> HashMap<Uuid, i64> {
+    let mut counts = HashMap::new();
+    for run in shared.running().values().filter(|run| &*run.queue == queue) {
+        *counts.entry(run.tenant).or_default() += 1;
+    }
+    counts
+}
+
+fn start_all(shared: &Arc<Shared>, queue: &Arc<str>, batch: Claimed, slots: Vec<OwnedSemaphorePermit>) {
     if shared.end.is_cancelled() {
         // The claim was under way when the drain ended; these go back with everything this worker still owns.
         return;
     }
     for ((job, lease), slot) in batch.jobs.into_iter().zip(slots) {
         let cancel = CancellationToken::new();
-        let unblocks = job.concurrency_key.is_some().then(|| job.queue.clone());
-        let run = Running { fence: lease.fence, cancel: cancel.clone(), unblocks, _slot: slot };
+        let run = Running {
+            fence: lease.fence,
+            cancel: cancel.clone(),
+            queue: Arc::clone(queue),
+            tenant: job.project.unwrap_or_default(),
+            keyed: job.concurrency_key.is_some(),
+        };
         if let Some(overtaken) = shared.running().insert(lease.job, run) {
             // Its lease was lost and the job came back here: the old attempt must not go on beside the new one.
             overtaken.cancel.cancel();
         }
-        shared.tasks.spawn(supervise(Arc::clone(shared), job, lease, cancel));
+        shared.tasks.spawn(supervise(Arc::clone(shared), job, lease, cancel, slot));
     }
 }
 
@@ -116,8 +139,14 @@ async fn wait(shared: &Shared, wake: &Notify, pause: Duration) {
     }
 }
 
-/// Runs one attempt and passes its end on to be written.
-async fn supervise(shared: Arc<Shared>, job: Job, lease: Lease, cancel: CancellationToken) {
+/// Runs one attempt and passes its end on to be written. Its slot is free as soon as the end is passed on.
+async fn supervise(
+    shared: Arc<Shared>,
+    job: Job,
+    lease: Lease,
+    cancel: CancellationToken,
+    _slot: OwnedSemaphorePermit,
+) {
     let Some(handler) = shared.registry.get(&job.kind) else {
         let reason = format!("no worker knows the job kind {} yet", job.kind);
         let wait = shared.config.unknown_kind_wait;
@@ -222,10 +251,9 @@ async fn settle_batch(shared: &Shared, batch: &[Settlement]) -> Result<(), CallE
     Ok(tokio::time::timeout(STATEMENT_LIMIT, call).await??)
 }
 
-/// The database understood and said no (data or constraint): the same batch will never pass.
+/// The same batch will never pass.
 fn is_refusal(error: &CallError) -> bool {
-    let CallError::Database(sqlx::Error::Database(error)) = error else { return false };
-    error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+    matches!(error, CallError::Database(error) if outage::is_refusal(error))
 }
 
 /// One bad end must not take its neighbours with it. Its own lease runs out, and the job is rescued.

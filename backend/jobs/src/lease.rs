@@ -45,7 +45,7 @@ impl Lease {
     ///
     /// The handler then returns [`crate::Outcome::Completed`].
     pub async fn complete(&self, conn: &mut PgConnection) -> Result<(), LeaseLost> {
-        let finished = crate::settle::finish_leased(conn, &[*self]).await?;
+        let finished = crate::settle::finish_leased(conn, &[*self], false).await?;
         self.lost_unless(!finished.is_empty())
     }
 

@@ -16,31 +16,38 @@
 
 mod beat;
 mod claim;
+mod cursor;
 mod dead;
 mod enqueue;
 mod fetch;
 mod handler;
+mod intake;
 mod leader;
 mod lease;
 mod maintain;
 mod outage;
 mod rescue;
+mod retention;
 mod settle;
+mod survey;
 mod telemetry;
 mod timers;
 mod views;
 mod wake;
 mod worker;
 
-pub use claim::{Claim, Claimed, Cursor, claim, promote};
+pub use claim::{Claim, Claimed, claim, promote};
+pub use cursor::Cursor;
 pub use dead::{Redriven, purge, redrive};
 pub use enqueue::{
     Cancelled, EnqueueError, Enqueued, NewJob, Priority, cancel, cancel_key, enqueue, enqueue_many,
 };
 pub use handler::{Handler, Job, Outcome, Registry};
+pub use intake::{Intake, IntakeError};
 pub use leader::{Leadership, NotLeader, lead};
 pub use lease::{Lease, LeaseLost};
 pub use rescue::{Holder, Rescue, Rescued, rescue};
+pub use retention::keep_history;
 pub use telemetry::measure;
 pub use timers::{Fired, NewTimer, Recurring, cancel_timers, ensure_recurring, fire_due, schedule_timer};
 pub use views::{

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use sqlx::PgConnection;
 
 use crate::outage::{CallError, Outage, STATEMENT_LIMIT};
+use crate::rescue::Patrol;
 use crate::worker::Shared;
-use crate::{claim, leader, rescue, telemetry, timers};
+use crate::{NotLeader, claim, leader, retention, telemetry, timers};
 
 /// Between two looks for dead workers: with a stale heartbeat of 4 s, a job is taken over within 5.
 const RESCUE_EVERY: Duration = Duration::from_millis(500);
@@ -20,10 +21,6 @@ const MEASURE_EVERY: Duration = Duration::from_secs(15);
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 const PRUNE_LEASE: Duration = Duration::from_secs(90);
 const PRUNE_DUTY: &str = "jobs.prune";
-
-/// History rows deleted by one statement, and statements per pruning: bounds locks, run time and WAL.
-const PRUNED_PER_STATEMENT: i64 = 1_000;
-const PRUNE_STATEMENTS: usize = 50;
 
 /// Dead workers stay on the list this long, for people to see.
 const DEAD_WORKERS_SHOWN: Duration = Duration::from_secs(24 * 3600);
@@ -56,6 +53,7 @@ pub(crate) async fn maintain(shared: Arc<Shared>) {
         rescue: Every::new(rescue_every),
         measure: Every::new(MEASURE_EVERY),
         prune: Every::new(PRUNE_EVERY),
+        patrol: Patrol::default(),
         queues_seen: shared.config.queues.iter().map(|queue| queue.name.clone()).collect(),
     };
     while !shared.stop.is_cancelled() {
@@ -76,6 +74,7 @@ struct Due {
     rescue: Every,
     measure: Every,
     prune: Every,
+    patrol: Patrol,
     queues_seen: BTreeSet<String>,
 }
 
@@ -89,7 +88,8 @@ async fn tick(shared: &Shared, due: &mut Due) -> Result<(), sqlx::Error> {
         woken.extend(fired.queues);
     }
     if due.rescue.is_due() {
-        woken.extend(rescue::rescue(conn, shared.config.rescue(), shared.config.holder()).await?.queues);
+        let (limits, holder) = (shared.config.rescue(), shared.config.holder());
+        woken.extend(due.patrol.rescue(conn, limits, holder).await?.queues);
     }
     for queue in &woken {
         shared.wake.poke(queue);
@@ -104,26 +104,20 @@ async fn tick(shared: &Shared, due: &mut Due) -> Result<(), sqlx::Error> {
 }
 
 async fn prune(conn: &mut PgConnection, shared: &Shared) -> Result<(), sqlx::Error> {
-    if leader::lead(conn, PRUNE_DUTY, shared.config.incarnation, PRUNE_LEASE).await?.is_none() {
+    let Some(leadership) = leader::lead(conn, PRUNE_DUTY, shared.config.incarnation, PRUNE_LEASE).await?
+    else {
         return Ok(());
-    }
-    for _ in 0..PRUNE_STATEMENTS {
-        let pruned = sqlx::query(
-            "delete from job_done where id in (
-                select id from job_done where ended_at < now() - make_interval(secs => $1) order by ended_at limit $2)",
-        )
-        .bind(shared.config.history.as_secs_f64())
-        .bind(PRUNED_PER_STATEMENT)
-        .execute(&mut *conn)
-        .await?;
-        if pruned.rows_affected() < PRUNED_PER_STATEMENT.unsigned_abs() {
-            break;
-        }
+    };
+    match retention::keep_history(conn, &leadership, shared.config.history).await {
+        Ok(_) => {}
+        Err(NotLeader::Database(error)) => return Err(error),
+        // Another has the duty now, and does it.
+        Err(NotLeader::Moved { .. }) => return Ok(()),
     }
     // Never before their jobs have been moved.
     sqlx::query(
         "delete from worker where last_seen < now() - make_interval(secs => $1)
-            and not exists (select from job where owner = incarnation)",
+            and not exists (select from job where owner = incarnation and lease_until is not null)",
     )
     .bind(DEAD_WORKERS_SHOWN.as_secs_f64())
     .execute(conn)

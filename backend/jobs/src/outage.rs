@@ -7,6 +7,9 @@ use crate::Backoff;
 /// Longest a worker waits for one of its own statements: they are all short, so this is a dead connection.
 pub(crate) const STATEMENT_LIMIT: Duration = Duration::from_secs(5);
 
+/// When the server breaks off a statement by itself: before its worker stops waiting, so that one is told from the other.
+pub(crate) const SERVER_LIMIT: Duration = Duration::from_secs(4);
+
 /// Says an outage once, aloud, and waits longer with every failure.
 #[derive(Debug)]
 pub(crate) struct Outage {
@@ -53,4 +56,18 @@ pub(crate) enum CallError {
     TimedOut(#[from] tokio::time::error::Elapsed),
     #[error("the database refused")]
     Database(#[from] sqlx::Error),
+}
+
+impl CallError {
+    /// The server broke the statement off because it took too long: it is there, and would do so again.
+    pub(crate) fn is_statement_timeout(&self) -> bool {
+        let Self::Database(error) = self else { return false };
+        error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "57014")
+    }
+}
+
+/// The database understood and said no (data or constraint): the same statement will never pass.
+pub(crate) fn is_refusal(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
 }

@@ -9,15 +9,26 @@
 //! first rescue is ready at once, and those that follow without an end in between wait longer and longer, each for a
 //! time of its own, which parts the innocent from the guilty. Only a job that outlasts all that is a crash loop.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
+use crate::cursor::Paced;
+use crate::outage::STATEMENT_LIMIT;
 use crate::{Backoff, settle};
 
-/// Jobs taken over in one transaction: bounds its locks; the next tick goes on.
+/// Jobs taken over by one statement: bounds its locks; the next tick goes on.
 const RESCUED_PER_PASS: i64 = 500;
+/// A pass that took over fewer than this has seen everything.
+const RESCUED_AT_LEAST: usize = 500;
+
+/// A lease becomes visible at most this long after it was to run out: claims and heartbeats have shorter limits than leases.
+const LATE_AT_MOST: TimeDelta = TimeDelta::seconds(2);
+
+/// Between two passes over all leases.
+const WHOLE_EVERY: Duration = Duration::from_secs(60);
 
 /// Advisory lock that keeps the workers from rescuing all at once. Any number would do, all must use the same.
 const RESCUE_LOCK: i64 = 0x5379_6e4a_6f62_0001;
@@ -76,22 +87,81 @@ pub async fn rescue(
     limits: Rescue,
     holder: Option<Holder<'_>>,
 ) -> Result<Rescued, sqlx::Error> {
+    Patrol::default().rescue(conn, limits, holder).await
+}
+
+/// Where a series of rescues has got to: leases that had run out at the last one need not be looked at again.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Patrol {
+    looked_at: Option<DateTime<Utc>>,
+    whole: Paced,
+}
+
+impl Patrol {
+    /// As [`rescue`], but from where the last one ended; now and then from the start, to rely on no belief.
+    pub(crate) async fn rescue(
+        &mut self,
+        conn: &mut PgConnection,
+        limits: Rescue,
+        holder: Option<Holder<'_>>,
+    ) -> Result<Rescued, sqlx::Error> {
+        let (begun, whole) = (Instant::now(), self.whole.is_due(WHOLE_EVERY));
+        if whole {
+            self.whole.begin();
+        }
+        let since = self.looked_at.filter(|_| !whole).and_then(|at| at.checked_sub_signed(LATE_AT_MOST));
+        let (rescued, looked_at) = rescue_since(conn, limits, holder, since).await?;
+        // After a full pass, or while another does it, there may be more in the same place.
+        let all = looked_at.filter(|_| rescued.revived + rescued.buried < RESCUED_AT_LEAST);
+        self.looked_at = all.or(self.looked_at);
+        if whole && all.is_some() {
+            self.whole.done(begun);
+        }
+        Ok(rescued)
+    }
+}
+
+async fn rescue_since(
+    conn: &mut PgConnection,
+    limits: Rescue,
+    holder: Option<Holder<'_>>,
+    since: Option<DateTime<Utc>>,
+) -> Result<(Rescued, Option<DateTime<Utc>>), sqlx::Error> {
     let mut transaction = conn.begin().await?;
     let mine: bool = sqlx::query_scalar("select pg_try_advisory_xact_lock($1)")
         .bind(RESCUE_LOCK)
         .fetch_one(&mut *transaction)
         .await?;
     if !mine {
-        return Ok(Rescued::default());
+        return Ok((Rescued::default(), None));
     }
     let mut dead = dead_workers(&mut transaction, limits.stale_after).await?;
     if let Some(holder) = holder {
         dead.extend(earlier_holders(&mut transaction, holder).await?);
     }
-    let lost = lost_jobs(&mut transaction, &dead).await?;
+    let looked_at = sqlx::query_scalar("select now()").fetch_one(&mut *transaction).await?;
+    let lost = lost_jobs(&mut transaction, &dead, since).await?;
     let rescued = take_over(&mut transaction, lost, limits).await?;
+    note_emptied(&mut transaction, &dead).await?;
     transaction.commit().await?;
-    Ok(rescued)
+    Ok((rescued, Some(looked_at)))
+}
+
+/// A worker that was silent for so long that no claim of it can be under way, and holds nothing, is not asked about again.
+async fn note_emptied(conn: &mut PgConnection, dead: &[Uuid]) -> Result<(), sqlx::Error> {
+    if dead.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "update worker set emptied_at = now()
+          where incarnation = any($1) and last_seen < now() - make_interval(secs => $2)
+            and not exists (select from job where owner = incarnation and lease_until is not null)",
+    )
+    .bind(dead)
+    .bind(2.0 * STATEMENT_LIMIT.as_secs_f64())
+    .execute(conn)
+    .await
+    .map(drop)
 }
 
 async fn dead_workers(conn: &mut PgConnection, stale_after: Duration) -> Result<Vec<Uuid>, sqlx::Error> {
@@ -100,7 +170,7 @@ async fn dead_workers(conn: &mut PgConnection, stale_after: Duration) -> Result<
         "with stale as materialized (
             select incarnation, lock_key from worker
              where last_seen < now() - make_interval(secs => $1) and lock_taken_at > pg_postmaster_start_time()
-               and exists (select from job where owner = incarnation)
+               and emptied_at is null
          )
          select incarnation from stale where pg_try_advisory_xact_lock(lock_key)",
     )
@@ -112,7 +182,7 @@ async fn dead_workers(conn: &mut PgConnection, stale_after: Duration) -> Result<
 async fn earlier_holders(conn: &mut PgConnection, now: Holder<'_>) -> Result<Vec<Uuid>, sqlx::Error> {
     sqlx::query_scalar(
         "select incarnation from worker
-          where place = $1 and incarnation <> $2 and exists (select from job where owner = incarnation)",
+          where place = $1 and incarnation <> $2 and emptied_at is null",
     )
     .bind(now.place)
     .bind(now.incarnation)
@@ -120,16 +190,34 @@ async fn earlier_holders(conn: &mut PgConnection, now: Holder<'_>) -> Result<Vec
     .await
 }
 
-async fn lost_jobs(conn: &mut PgConnection, dead: &[Uuid]) -> Result<Vec<Lost>, sqlx::Error> {
-    sqlx::query_as(
+async fn lost_jobs(
+    conn: &mut PgConnection,
+    dead: &[Uuid],
+    since: Option<DateTime<Utc>>,
+) -> Result<Vec<Lost>, sqlx::Error> {
+    // Two statements, because the common one must not walk past the leases that hold.
+    let mut lost: Vec<Lost> = sqlx::query_as(
         "select id, queue, rescues, cancel_requested from job
-          where owner is not null and (lease_until < now() or owner = any($1))
-          order by id limit $2 for update skip locked",
+          where lease_until >= coalesce($1, '-infinity') and lease_until < now()
+          order by lease_until limit $2 for update skip locked",
     )
-    .bind(dead)
+    .bind(since)
     .bind(RESCUED_PER_PASS)
-    .fetch_all(conn)
-    .await
+    .fetch_all(&mut *conn)
+    .await?;
+    if !dead.is_empty() {
+        lost.extend(
+            sqlx::query_as::<_, Lost>(
+                "select id, queue, rescues, cancel_requested from job
+                  where owner = any($1) and lease_until >= now() order by lease_until limit $2 for update skip locked",
+            )
+            .bind(dead)
+            .bind(RESCUED_PER_PASS)
+            .fetch_all(conn)
+            .await?,
+        );
+    }
+    Ok(lost)
 }
 
 async fn take_over(conn: &mut PgConnection, lost: Vec<Lost>, limits: Rescue) -> Result<Rescued, sqlx::Error> {

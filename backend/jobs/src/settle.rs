@@ -98,17 +98,27 @@ pub(crate) async fn settle(
     backoff: &Backoff,
 ) -> Result<(), sqlx::Error> {
     let (done, others): (Vec<_>, Vec<_>) = batch.iter().partition(|end| end.verdict == Verdict::Done);
-    let mut transaction = conn.begin().await?;
-    if !done.is_empty() {
-        let leases: Vec<_> = done.iter().map(|end| end.lease).collect();
-        let finished = finish_leased(&mut transaction, &leases).await?;
-        crate::telemetry::finished(u64::try_from(finished.len()).unwrap_or(u64::MAX));
-        (finished.len()..leases.len()).for_each(|_| crate::telemetry::lease_lost());
+    let leases: Vec<_> = done.iter().map(|end| end.lease).collect();
+    if others.is_empty() {
+        // One statement is a transaction by itself, and saves the way there and back twice.
+        return finish_done(conn, &leases).await;
     }
+    let mut transaction = conn.begin().await?;
+    finish_done(&mut transaction, &leases).await?;
     for end in others {
         settle_one(&mut transaction, end, backoff).await?;
     }
     transaction.commit().await
+}
+
+async fn finish_done(conn: &mut PgConnection, leases: &[Lease]) -> Result<(), sqlx::Error> {
+    if leases.is_empty() {
+        return Ok(());
+    }
+    let finished = finish_leased(conn, leases, true).await?;
+    crate::telemetry::finished(u64::try_from(finished.len()).unwrap_or(u64::MAX));
+    (finished.len()..leases.len()).for_each(|_| crate::telemetry::lease_lost());
+    Ok(())
 }
 
 async fn settle_one(conn: &mut PgConnection, end: &Settlement, backoff: &Backoff) -> Result<(), sqlx::Error> {
@@ -143,10 +153,12 @@ async fn settle_one(conn: &mut PgConnection, end: &Settlement, backoff: &Backoff
     }
 }
 
-/// Ends the jobs whose lease is still held, and returns their ids.
+/// Ends the jobs whose lease is still held, and returns their ids. `own`: the connection is the worker's, which plans
+/// every statement anew.
 pub(crate) async fn finish_leased(
     conn: &mut PgConnection,
     leases: &[Lease],
+    own: bool,
 ) -> Result<Vec<i64>, sqlx::Error> {
     sqlx::query_scalar(
         "with gone as (
@@ -160,8 +172,8 @@ pub(crate) async fn finish_leased(
     )
     .bind(leases.iter().map(|lease| lease.job).collect::<Vec<_>>())
     .bind(leases.iter().map(|lease| lease.fence).collect::<Vec<_>>())
-    // Not cached, because handlers run it on their own connections: see Lease::hold.
-    .persistent(false)
+    // Not cached where handlers run it on their own connections: see Lease::hold.
+    .persistent(own)
     .fetch_all(conn)
     .await
 }

@@ -290,8 +290,10 @@ fn dead_job(row: &sqlx::postgres::PgRow) -> Result<DeadJob, sqlx::Error> {
 pub async fn workers(conn: &mut PgConnection) -> Result<Vec<WorkerRow>, sqlx::Error> {
     sqlx::query_as(
         "select incarnation, name, started_at, last_seen, extract(epoch from now() - last_seen)::float8 as silent_seconds,
-                (select count(*) from job where owner = incarnation) as running, queues
-           from worker order by started_at",
+                coalesce(held.running, 0) as running, queues
+           from worker left join (select owner, count(*) as running from job where lease_until is not null group by owner) held
+             on held.owner = incarnation
+          order by started_at",
     )
     .fetch_all(conn)
     .await

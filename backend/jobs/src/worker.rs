@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::outage::STATEMENT_LIMIT;
+use crate::outage::{SERVER_LIMIT, STATEMENT_LIMIT};
 use crate::settle::Settlement;
 use crate::{Holder, Lease, Registry, Rescue, Wake, beat, fetch, maintain};
 
@@ -180,10 +180,10 @@ impl WorkerConfig {
 pub(crate) struct Running {
     pub(crate) fence: i64,
     pub(crate) cancel: CancellationToken,
-    /// Queue to look at again when it ends: jobs of the same concurrency key may wait for it.
-    pub(crate) unblocks: Option<String>,
-    /// Its slot, given back when it ends.
-    pub(crate) _slot: OwnedSemaphorePermit,
+    pub(crate) queue: Arc<str>,
+    pub(crate) tenant: Uuid,
+    /// Jobs of the same concurrency key may wait for its end: its queue is looked at again then.
+    pub(crate) keyed: bool,
 }
 
 /// What the loops of one worker share.
@@ -212,7 +212,7 @@ impl Shared {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The attempt under this lease is over and written; its slot is free.
+    /// The attempt under this lease is over and written.
     pub(crate) fn forget(&self, lease: Lease) {
         let gone = {
             let mut running = self.running();
@@ -223,8 +223,8 @@ impl Shared {
                 None
             }
         };
-        if let Some(queue) = gone.and_then(|run| run.unblocks) {
-            self.wake.poke(&queue);
+        if let Some(run) = gone.filter(|run| run.keyed) {
+            self.wake.poke(&run.queue);
         }
         self.ended.notify_waiters();
     }
@@ -292,17 +292,21 @@ impl Worker {
     }
 }
 
-/// A plan made while the table was empty reads all of it once it is full, until somebody analyses it: so here
-/// every statement is planned for the table as it is.
+/// What the statements of a worker do by index, whatever the statistics say: a plan made while the table was empty would
+/// read all of it once it is full, and planning anew each time costs a small claim more than running it.
+const PLANS: &str =
+    "set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set enable_bitmapscan = off;
+     set enable_hashjoin = off; set enable_mergejoin = off";
+
 fn own_pool(pool: &PgPool) -> PgPool {
     PgPoolOptions::new()
         .max_connections(CONNECTIONS)
         .acquire_timeout(STATEMENT_LIMIT)
         .after_connect(|conn, _| {
             Box::pin(async move {
-                sqlx::query("set plan_cache_mode = force_custom_plan").execute(&mut *conn).await?;
+                sqlx::raw_sql(PLANS).execute(&mut *conn).await?;
                 // What nobody waits for any more must not go on holding locks.
-                let limit = format!("set statement_timeout = {}", STATEMENT_LIMIT.as_millis());
+                let limit = format!("set statement_timeout = {}", SERVER_LIMIT.as_millis());
                 sqlx::query(AssertSqlSafe(limit)).execute(conn).await.map(drop)
             })
         })
@@ -386,17 +390,19 @@ async fn leave(pool: &PgPool, incarnation: Uuid) -> Result<u64, sqlx::Error> {
     Ok(handed_back)
 }
 
+/// A lease that ran out a minute ago is no longer this worker's to give back, and the way to it may be long.
 async fn hand_back_all(conn: &mut PgConnection, incarnation: Uuid) -> Result<u64, sqlx::Error> {
-    let cancelled: Vec<i64> =
-        sqlx::query_scalar("select id from job where owner = $1 and cancel_requested for update")
-            .bind(incarnation)
-            .fetch_all(&mut *conn)
-            .await?;
+    let cancelled: Vec<i64> = sqlx::query_scalar(
+        "select id from job where owner = $1 and lease_until > now() - interval '1 minute' and cancel_requested for update",
+    )
+    .bind(incarnation)
+    .fetch_all(&mut *conn)
+    .await?;
     crate::settle::finish_as(conn, &cancelled, "cancelled").await?;
     let handed_back = sqlx::query(
         "update job set owner = null, lease_until = null, fence = fence + 1, due = true,
                 attempt = attempt - rescues - 1, rescues = 0
-          where owner = $1",
+          where owner = $1 and lease_until > now() - interval '1 minute'",
     )
     .bind(incarnation)
     .execute(conn)

@@ -4,6 +4,9 @@
 
 mod exhaustive;
 mod harness;
+mod history;
+mod intake;
+mod late;
 mod leader;
 mod leases;
 mod model;
