@@ -58,6 +58,7 @@ impl Lease {
         )
         .bind(leases.iter().map(|lease| lease.job).collect::<Vec<_>>())
         .bind(leases.iter().map(|lease| lease.fence).collect::<Vec<_>>())
+        .persistent(false)
         .fetch_all(conn)
         .await?;
         (held.len()..leases.len()).for_each(|_| crate::telemetry::lease_lost());
@@ -66,7 +67,7 @@ impl Lease {
 
     /// As [`Self::complete`], for many at once: the ids of the jobs that are finished now.
     pub async fn complete_all(conn: &mut PgConnection, leases: &[Self]) -> Result<Vec<i64>, sqlx::Error> {
-        let finished = crate::settle::finish_leased(conn, leases).await?;
+        let finished = crate::settle::finish_leased(conn, leases, false).await?;
         (finished.len()..leases.len()).for_each(|_| crate::telemetry::lease_lost());
         Ok(finished)
     }

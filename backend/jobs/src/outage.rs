@@ -62,7 +62,10 @@ impl CallError {
     /// The server broke the statement off because it took too long: it is there, and would do so again.
     pub(crate) fn is_statement_timeout(&self) -> bool {
         let Self::Database(error) = self else { return false };
-        error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "57014")
+        error
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code)
+            .is_some_and(|code| code == "57014")
     }
 }
 

@@ -80,7 +80,10 @@ pub(crate) async fn current_branch(ctx: &ProjectCtx, worktree: &Worktree) -> Res
 }
 
 /// The run's own branch and its newest commit, whatever the worktree shows; none while there is none.
-pub(crate) async fn own_branch(ctx: &ProjectCtx, worktree: &Worktree) -> Result<Option<Current>, ToolFailure> {
+pub(crate) async fn own_branch(
+    ctx: &ProjectCtx,
+    worktree: &Worktree,
+) -> Result<Option<Current>, ToolFailure> {
     let Some(name) = ctx.branch() else { return Ok(None) };
     let branch = BranchName::new(name).map_err(failure)?;
     let head = worktree.branch_head(&branch).await.map_err(failure)?;
