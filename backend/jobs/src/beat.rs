@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use sqlx::{ConnectOptions, Connection, PgConnection, Row};
 
+use crate::config::WorkerConfig;
 use crate::outage::{CallError, Outage, STATEMENT_LIMIT};
-use crate::worker::{Shared, WorkerConfig};
+use crate::worker::Shared;
 
 /// Shortest time a beat gets to come back, when the time to distrust is near.
 const SHORTEST_BEAT: Duration = Duration::from_millis(20);

@@ -16,6 +16,7 @@
 
 mod beat;
 mod claim;
+mod config;
 mod cursor;
 mod dead;
 mod enqueue;
@@ -37,6 +38,7 @@ mod wake;
 mod worker;
 
 pub use claim::{Claim, Claimed, claim, promote};
+pub use config::{Backoff, QueueConfig, WorkerConfig};
 pub use cursor::Cursor;
 pub use dead::{Redriven, purge, redrive};
 pub use enqueue::{
@@ -54,4 +56,4 @@ pub use views::{
     Attempt, DeadJob, Filter, JobRow, JobState, QueueStats, WorkerRow, list, list_dead, queue_stats, workers,
 };
 pub use wake::Wake;
-pub use worker::{Backoff, DRAIN_GRACE, Drained, QueueConfig, Worker, WorkerConfig, WorkerHandle};
+pub use worker::{DRAIN_GRACE, Drained, Worker, WorkerHandle};

@@ -1,30 +1,18 @@
-//! The engine by itself: durable transitions and durable jobs.
+//! The engine by itself: durable transitions.
 
 use crate::{
     Failure,
     figures::{Figures, cpu_seconds, percentile},
 };
 use serde_json::{Value, json};
-use sqlx::PgPool;
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 use syndarix::db::{Author, Store, retry_conflicts};
 use syndarix_domain::{
     ids::{ProjectId, SprintId, StoryId},
     sprint::{self, Sprint},
     story::{Command, New, Story},
 };
-use syndarix_jobs::{
-    Job, Lease, NewJob, Outcome, QueueConfig, Registry, Wake, Worker, WorkerConfig, enqueue_many,
-};
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 /// Stories moved at the same time.
 const STORIES: usize = 32;
@@ -32,8 +20,6 @@ const STORIES: usize = 32;
 const STREAMS: usize = 256;
 /// Projects that they are spread over: the log's head serialises the commits of one.
 const PROJECTS: usize = 8;
-/// Jobs in one transaction of the producer.
-const BATCH: usize = 500;
 
 /// How long each figure is taken, and of whose CPU seconds.
 #[derive(Clone, Copy)]
@@ -203,42 +189,4 @@ async fn own_sprint(store: &Store, project: ProjectId) -> Result<SprintId, Failu
     uow.create::<Sprint>(project, id, &sprint::Command::Create(new)).await?;
     uow.commit().await?;
     Ok(id)
-}
-
-/// Enqueues and runs jobs that do nothing: what the queue itself costs.
-pub(crate) async fn jobs(pool: &PgPool, by: Measured, figures: &mut Figures) -> Result<(), Failure> {
-    let done = Arc::new(AtomicU64::new(0));
-    let counter = Arc::clone(&done);
-    let registry = Registry::new().with("bench.nothing", move |_: Job, _: Lease, _: CancellationToken| {
-        counter.fetch_add(1, Ordering::Relaxed);
-        std::future::ready(Outcome::Done)
-    });
-    let wake = Wake::new();
-    let config =
-        WorkerConfig::new("bench", Uuid::from_u128(rand::random()), vec![QueueConfig::new("bench", 200)]);
-    let worker = Worker::new(pool.clone(), registry, config, wake.clone()).start();
-    let (cpu, begun) = (cpu_seconds(by.postmaster), Instant::now());
-    let batch: Vec<NewJob> = (0..BATCH).map(|_| NewJob::new("bench", "bench.nothing", json!({}))).collect();
-    let mut enqueued = 0_u64;
-    while begun.elapsed() < by.span {
-        // A short backlog, as a busy system has it: the rate is that of the slower side.
-        if enqueued - done.load(Ordering::Relaxed) > 4_000 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-            continue;
-        }
-        let mut tx = pool.begin().await?;
-        enqueue_many(&mut tx, &batch).await?;
-        tx.commit().await?;
-        wake.poke("bench");
-        enqueued += BATCH as u64;
-    }
-    while done.load(Ordering::Relaxed) < enqueued {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    let (wall, cpu) = (begun.elapsed().as_secs_f64(), cpu_seconds(by.postmaster) - cpu);
-    worker.shutdown(Duration::from_secs(10)).await;
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    let count = enqueued as f64;
-    let settings = json!({ "enqueued_in_batches_of": BATCH, "concurrency": 200, "fsync": "on" });
-    figures.add("jobs, enqueued to done", (count / wall, "per second"), Some(count / cpu), &settings)
 }

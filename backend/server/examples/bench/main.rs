@@ -3,6 +3,7 @@
 
 mod engine;
 mod figures;
+mod jobs;
 mod process;
 
 use clap::Parser;
@@ -34,6 +35,9 @@ struct Arguments {
     /// Only transitions and jobs.
     #[arg(long)]
     engine: bool,
+    /// Also take jobs beside a session that holds an old snapshot for so many seconds.
+    #[arg(long)]
+    old_snapshot: Option<u64>,
 }
 
 #[tokio::main]
@@ -54,7 +58,11 @@ async fn main() -> Result<(), Failure> {
     let by = engine::Measured { postmaster: postgres.pid(), span };
     engine::streams(&store, by, &mut figures).await?;
     engine::stories(&store, by, &mut figures).await?;
-    engine::jobs(&pool, by, &mut figures).await?;
+    jobs::queue(&pool, by, &mut figures).await?;
+    if let Some(seconds) = arguments.old_snapshot {
+        let by = engine::Measured { span: Duration::from_secs(seconds), ..by };
+        jobs::beside_an_old_snapshot(&pool, by, &mut figures).await?;
+    }
     pool.close().await;
     postgres.stop().await?;
 
