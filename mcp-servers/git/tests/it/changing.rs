@@ -137,7 +137,7 @@ async fn other_branches_are_looked_at_and_not_worked_on() {
 }
 
 #[tokio::test]
-async fn a_run_that_stands_on_another_storys_branch_reads_it_and_does_not_move_it() {
+async fn a_run_that_stands_on_a_branch_of_another_story_reads_it_and_does_not_move_it() {
     let mut f = Fixture::new().await;
     f.main_moves(&[("new.txt", "1\n")]).await;
     let before = f.git(&["rev-parse", BRANCH]);
