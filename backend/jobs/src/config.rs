@@ -99,7 +99,8 @@ impl WorkerConfig {
             incarnation,
             queues,
             place: None,
-            lease: Duration::from_secs(15),
+            // With the looks at it and the claim, a frozen worker's job starts elsewhere within 15 s.
+            lease: Duration::from_secs(13),
             heartbeat: Duration::from_secs(2),
             stale_after: Duration::from_secs(4),
             poll: Duration::from_secs(1),

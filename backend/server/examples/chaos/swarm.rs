@@ -25,7 +25,7 @@ const PROJECTS: usize = 5;
 const STORIES: usize = 50;
 const AGENTS: usize = 200;
 /// A job's lease: how long a story may stand still because its process died.
-const LEASE: Duration = Duration::from_secs(15);
+const LEASE: Duration = Duration::from_secs(13);
 /// What a busy machine may add to it: starting the job again, and its step.
 const MARGIN: Duration = Duration::from_secs(15);
 /// Kills until one hits a process with jobs in hand.
