@@ -11,10 +11,10 @@ use rand::rngs::StdRng;
 use std::time::Duration;
 
 /// The lease: a frozen process holds its lock, so that nothing else speaks against it.
-const LIMIT: Duration = Duration::from_secs(15);
+const LIMIT: Duration = Duration::from_secs(13);
 /// A heartbeat may have extended the lease in the very moment of the freeze; who looks for lost jobs does so four times a
 /// second, and whoever claims them needs a moment, too.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_secs(2);
 
 pub(super) const CELL: Cell = Cell {
     name: "worker-frozen",
