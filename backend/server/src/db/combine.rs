@@ -165,7 +165,10 @@ impl<I: Combine> Drop for Turn<I> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        time::Duration,
+    };
 
     struct Asked(u32, Vec<Uuid>);
 
@@ -181,7 +184,14 @@ mod tests {
 
     /// Answers each with its number and the size of its batch; number 99 breaks it.
     fn slow() -> Combiner<Asked> {
-        Combiner::new(LIMITS, |items: Vec<Asked>| {
+        counting(&Arc::default())
+    }
+
+    /// The same; counts the batches that have begun.
+    fn counting(begun: &Arc<AtomicUsize>) -> Combiner<Asked> {
+        let begun = Arc::clone(begun);
+        Combiner::new(LIMITS, move |items: Vec<Asked>| {
+            begun.fetch_add(1, Ordering::SeqCst);
             Box::pin(async move {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 assert!(items.iter().all(|item| item.0 != 99), "broken on purpose");
@@ -191,17 +201,24 @@ mod tests {
         })
     }
 
-    async fn all(combiner: &Combiner<Asked>, asked: Vec<Asked>) -> Vec<Option<(u32, usize)>> {
-        let first = combiner.ask(Asked(0, Vec::new()));
-        let rest = futures::future::join_all(asked.into_iter().map(|item| combiner.ask(item)));
-        let (first, mut rest) = futures::join!(first, rest);
+    /// The answers to number 0, and to those who come while it is worked on.
+    async fn all(asked: Vec<Asked>) -> Vec<Option<(u32, usize)>> {
+        let begun = Arc::default();
+        let combiner = counting(&begun);
+        let rest = async {
+            while begun.load(Ordering::SeqCst) == 0 {
+                tokio::task::yield_now().await;
+            }
+            futures::future::join_all(asked.into_iter().map(|item| combiner.ask(item))).await
+        };
+        let (first, mut rest) = futures::join!(combiner.ask(Asked(0, Vec::new())), rest);
         rest.insert(0, first);
         rest
     }
 
     #[tokio::test]
     async fn the_first_is_served_alone_and_those_who_come_meanwhile_together() {
-        let answers = all(&slow(), (1..=6).map(|n| Asked(n, Vec::new())).collect()).await;
+        let answers = all((1..=6).map(|n| Asked(n, Vec::new())).collect()).await;
         let expected = [(0, 1), (1, 4), (2, 4), (3, 4), (4, 4), (5, 2), (6, 2)];
         assert_eq!(answers, expected.map(Some));
     }
@@ -210,7 +227,7 @@ mod tests {
     async fn two_that_want_the_same_are_never_in_one_batch_and_keep_their_order() {
         let (a, b) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let asked = vec![Asked(1, vec![a]), Asked(2, vec![a, b]), Asked(3, vec![b]), Asked(4, vec![])];
-        let answers = all(&slow(), asked).await;
+        let answers = all(asked).await;
         assert_eq!(answers, [(0, 1), (1, 2), (2, 1), (3, 1), (4, 2)].map(Some));
     }
 
