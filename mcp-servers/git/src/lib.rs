@@ -56,20 +56,13 @@ pub fn server(state: GitTools) -> ToolServer<GitTools> {
 fn with_looks(server: ToolServer<GitTools>) -> ToolServer<GitTools> {
     server
         .tool(ToolSpec::read("status", "Branch and changed files.").timeout(SLOW), status::status)
-        .tool(
-            ToolSpec::read("diff", "Changes of the worktree, new files too, since head or default_branch.")
-                .timeout(SLOW),
-            diff::diff,
-        )
+        .tool(ToolSpec::read("diff", "The worktree's changes, new files too.").timeout(SLOW), diff::diff)
         .tool(ToolSpec::read("log", "Commits, newest first."), history::log)
         .tool(ToolSpec::read("show", "A commit and its diff."), history::show)
         .tool(ToolSpec::read("read_file", "A file at a revision."), read::read_file)
-        .tool(ToolSpec::read("blame", "Which commit wrote which lines."), blame::blame)
+        .tool(ToolSpec::read("blame", "Who wrote which lines."), blame::blame)
         .tool(ToolSpec::read("list_branches", "The branches."), branches::list_branches)
-        .tool(
-            ToolSpec::read("merge_preview", "Whether a branch merges into the default branch."),
-            merging::merge_preview,
-        )
+        .tool(ToolSpec::read("merge_preview", "Whether a branch merges cleanly."), merging::merge_preview)
 }
 
 fn with_changes(server: ToolServer<GitTools>) -> ToolServer<GitTools> {
@@ -92,7 +85,7 @@ fn with_changes(server: ToolServer<GitTools>) -> ToolServer<GitTools> {
         .tool(
             ToolSpec::write(
                 "update_branch",
-                "Merge the default branch in. Conflicts stay in the files: edit, then commit; or abort.",
+                "Merge the default branch in. Conflicts: edit the files, then commit; or abort.",
             )
             .idempotent()
             .timeout(SLOW),
