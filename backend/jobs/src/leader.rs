@@ -69,7 +69,16 @@ impl Leadership {
         .bind(self.epoch)
         .fetch_optional(conn)
         .await?;
-        held.map(drop).ok_or_else(|| NotLeader::Moved { duty: self.duty.clone(), epoch: self.epoch })
+        held.map(drop).ok_or_else(|| self.moved())
+    }
+
+    /// The duty and its holder, for statements that check the lease themselves.
+    pub(crate) fn by(&self) -> (&str, Uuid) {
+        (&self.duty, self.holder)
+    }
+
+    pub(crate) fn moved(&self) -> NotLeader {
+        NotLeader::Moved { duty: self.duty.clone(), epoch: self.epoch }
     }
 
     /// Gives the duty up, so that another instance need not wait for the time to run out.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{Connection, PgConnection};
 
 use crate::{Leadership, NotLeader};
 
@@ -14,8 +14,9 @@ const DAYS_AHEAD: u64 = 3;
 /// Rows of the rest deleted by one statement: bounds its locks and run time.
 const DELETED_PER_STATEMENT: i64 = 1_000;
 
-/// Dropping a day locks the history for a moment; behind somebody's long transaction it is left to the next time.
-const LOCK_LIMIT: &str = "set local lock_timeout = '500ms'";
+// Each in one statement that checks the lease, takes the lock and commits: see the migration that made them.
+const MAKE_DAY: &str = "select job_done_make_day($1, $2, $3, $4)";
+const DROP_DAY: &str = "select job_done_drop_day($1, $2, $3, $4)";
 
 /// Makes the days to come and drops those that ended before the history's length. Returns how many were dropped.
 pub async fn keep_history(
@@ -27,20 +28,16 @@ pub async fn keep_history(
     let have = days(conn).await?;
     let coming = (0..=DAYS_AHEAD).filter_map(|ahead| now.date_naive().checked_add_days(Days::new(ahead)));
     for day in coming.filter(|day| !have.contains(day)) {
-        make(conn, leadership, day).await?;
+        as_leader(conn, leadership, MAKE_DAY, day).await?;
     }
     let oldest = TimeDelta::from_std(history).ok().and_then(|history| now.checked_sub_signed(history));
     let old = have.into_iter().filter(|day| oldest.is_some_and(|oldest| *day < oldest.date_naive()));
     let mut dropped = 0;
     for day in old {
-        dropped += usize::from(drop_day(conn, leadership, day).await?);
+        dropped += usize::from(as_leader(conn, leadership, DROP_DAY, day).await?);
     }
     delete_rest(conn, leadership, history).await?;
     Ok(dropped)
-}
-
-fn partition(day: NaiveDate) -> String {
-    format!("job_done_{}", day.format("%Y%m%d"))
 }
 
 async fn days(conn: &mut PgConnection) -> Result<Vec<NaiveDate>, sqlx::Error> {
@@ -52,47 +49,23 @@ async fn days(conn: &mut PgConnection) -> Result<Vec<NaiveDate>, sqlx::Error> {
     .await
 }
 
-async fn make(conn: &mut PgConnection, leadership: &Leadership, day: NaiveDate) -> Result<(), NotLeader> {
-    let name = partition(day);
-    let Some(next) = day.succ_opt() else { return Ok(()) };
-    let mut transaction = conn.begin().await?;
-    leadership.hold(&mut transaction).await?;
-    // Made apart and then attached: that does not keep anybody from writing to the history.
-    let make = format!(
-        "{LOCK_LIMIT}; create table {name} (like job_done including all);
-         alter table job_done attach partition {name} for values from ('{day} 00:00:00+00') to ('{next} 00:00:00+00')"
-    );
-    match sqlx::raw_sql(AssertSqlSafe(make)).execute(&mut *transaction).await {
-        Ok(_) => Ok(transaction.commit().await?),
-        // Rows of this day are in the rest already, or the table is busy: the rest takes the day, or the next time does.
-        Err(error) if is_left_for_later(&error) => {
-            tracing::debug!(%day, error = &error as &dyn std::error::Error, "no partition for this day");
-            Ok(transaction.rollback().await?)
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-async fn drop_day(
+/// False: left for the next time.
+async fn as_leader(
     conn: &mut PgConnection,
     leadership: &Leadership,
+    statement: &'static str,
     day: NaiveDate,
 ) -> Result<bool, NotLeader> {
-    let mut transaction = conn.begin().await?;
-    leadership.hold(&mut transaction).await?;
-    let statement = format!("{LOCK_LIMIT}; drop table if exists {}", partition(day));
-    match sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *transaction).await {
-        Ok(_) => {
-            transaction.commit().await?;
-            tracing::info!(%day, "the history of this day is dropped");
-            Ok(true)
-        }
-        Err(error) if is_left_for_later(&error) => {
-            transaction.rollback().await?;
-            Ok(false)
-        }
-        Err(error) => Err(error.into()),
-    }
+    let (duty, holder) = leadership.by();
+    let done: Option<bool> = sqlx::query_scalar(statement)
+        .bind(day)
+        .bind(duty)
+        .bind(holder)
+        .bind(leadership.epoch)
+        .fetch_one(conn)
+        .await?;
+    tracing::debug!(%day, ?done, statement, "a day of the history");
+    done.ok_or_else(|| leadership.moved())
 }
 
 async fn delete_rest(
@@ -111,10 +84,4 @@ async fn delete_rest(
     .execute(&mut *transaction)
     .await?;
     Ok(transaction.commit().await?)
-}
-
-/// A check that rows violate, and a lock that was not to be had in time.
-fn is_left_for_later(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    code.is_some_and(|code| matches!(code.as_ref(), "23514" | "55P03"))
 }
