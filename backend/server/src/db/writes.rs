@@ -97,7 +97,10 @@ impl Writes {
             all_written(&fates)?;
             self.heads.clear();
         }
-        follow_up(conn, &mut [self]).await
+        follow_up(conn, &[self]).await?;
+        self.jobs.clear();
+        self.timers.clear();
+        Ok(())
     }
 
     fn has_rows(&self) -> bool {
@@ -109,6 +112,7 @@ impl Writes {
         if !lost_leases(conn, &[self]).await?.is_empty() {
             return Err(Error::LeaseLost);
         }
+        complete(conn, &[self]).await?;
         if !self.jobs.is_empty() || !self.timers.is_empty() {
             self.flush(conn).await?;
         }
@@ -180,7 +184,9 @@ async fn write_together(pool: &PgPool, units: &mut [Writes]) -> Result<Vec<Outco
     let mut kept = fates.iter().map(|fate| *fate == Fate::Written);
     left.retain(|_| kept.next().unwrap_or(false));
     places.retain(|unit| outcomes[*unit].is_written());
-    follow_up(&mut tx, &mut left).await?;
+    // A job ends with what it was done for, and not with what came to nothing.
+    complete(&mut tx, &left).await?;
+    follow_up(&mut tx, &left).await?;
     statement::write(&mut tx, &mut left, Part::Record, Locked::Skip).await?;
     tx.commit().await?;
     Ok(outcomes)
@@ -207,24 +213,13 @@ impl Outcome {
     }
 }
 
-/// Locks the rows of the units' jobs, and ends those that end with them. Says whose job was taken over.
+/// Locks the rows of the units' jobs. Says whose job was taken over.
 async fn lost_leases(conn: &mut PgConnection, units: &[&mut Writes]) -> Result<Vec<usize>, sqlx::Error> {
-    let of = |completes: bool| -> Vec<Lease> {
-        units
-            .iter()
-            .filter_map(|unit| unit.lease)
-            .filter(|held| held.completes == completes)
-            .map(|held| held.lease)
-            .collect()
-    };
-    let (completed, continued) = (of(true), of(false));
-    let mut held = HashSet::new();
-    if !completed.is_empty() {
-        held.extend(Lease::complete_all(conn, &completed).await?);
+    let leases: Vec<Lease> = units.iter().filter_map(|unit| unit.lease).map(|of| of.lease).collect();
+    if leases.is_empty() {
+        return Ok(Vec::new());
     }
-    if !continued.is_empty() {
-        held.extend(Lease::hold_all(conn, &continued).await?);
-    }
+    let held: HashSet<i64> = Lease::hold_all(conn, &leases).await?.into_iter().collect();
     let lost = units
         .iter()
         .enumerate()
@@ -232,17 +227,27 @@ async fn lost_leases(conn: &mut PgConnection, units: &[&mut Writes]) -> Result<V
     Ok(lost.map(|(unit, _)| unit).collect())
 }
 
-/// Writes the units' jobs and timers, and forgets them.
-async fn follow_up(conn: &mut PgConnection, units: &mut [&mut Writes]) -> Result<(), Error> {
-    let jobs: Vec<NewJob> = units.iter_mut().flat_map(|unit| std::mem::take(&mut unit.jobs)).collect();
+/// Ends the jobs that end with their units. Their rows are locked.
+async fn complete(conn: &mut PgConnection, units: &[&mut Writes]) -> Result<(), sqlx::Error> {
+    let done = units.iter().filter_map(|unit| unit.lease).filter(|of| of.completes);
+    let leases: Vec<Lease> = done.map(|of| of.lease).collect();
+    if !leases.is_empty() {
+        Lease::complete_all(conn, &leases).await?;
+    }
+    Ok(())
+}
+
+/// Writes the units' jobs and timers. They stay what they are: a unit may have to be written again, by itself.
+async fn follow_up(conn: &mut PgConnection, units: &[&mut Writes]) -> Result<(), Error> {
+    let jobs: Vec<NewJob> = units.iter().flat_map(|unit| &unit.jobs).cloned().collect();
     if !jobs.is_empty() {
         syndarix_jobs::enqueue_many(conn, &jobs).await?;
     }
-    for change in units.iter_mut().flat_map(|unit| std::mem::take(&mut unit.timers)) {
+    for change in units.iter().flat_map(|unit| &unit.timers) {
         match change {
-            TimerChange::Set(timer) => syndarix_jobs::schedule_timer(conn, &timer).await?,
+            TimerChange::Set(timer) => syndarix_jobs::schedule_timer(conn, timer).await?,
             TimerChange::Clear { stream, name } => {
-                syndarix_jobs::cancel_timers(conn, stream, name.as_deref()).await?;
+                syndarix_jobs::cancel_timers(conn, *stream, name.as_deref()).await?;
             }
         }
     }

@@ -5,7 +5,10 @@ use crate::{
     support::TestApp,
 };
 use futures::future::join_all;
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 use syndarix::db::{Author, Error, Store, Uow, retry_conflicts};
 use syndarix_domain::{
     actor::Actor,
@@ -13,8 +16,11 @@ use syndarix_domain::{
     sprint::{self, Sprint},
     story::{self, Story},
 };
-use syndarix_jobs::{Claim, Cursor, NewJob};
+use syndarix_jobs::{Claim, Cursor, Lease, NewJob, NewTimer};
 use uuid::Uuid;
+
+/// Longest a test waits for something that must happen.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How a unit comes to its commit.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -238,7 +244,9 @@ async fn a_stream_that_is_created_twice_is_there_once() {
 /// Waits until as many sessions wait for a lock.
 async fn until_waiting(bench: &Bench, sessions: i64) {
     let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
-    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(bench.store().pool()).await.unwrap() < sessions {
+    let started = Instant::now();
+    while count(bench, waiting).await < sessions {
+        assert!(started.elapsed() < PATIENCE, "nobody waits");
         tokio::task::yield_now().await;
     }
 }
@@ -265,6 +273,99 @@ async fn a_row_that_somebody_holds_keeps_only_its_own_unit_waiting() {
     let (slow, ()) = futures::join!(slow, rest);
     slow.unwrap();
     assert_eq!(bench.version(held).await, 2);
+    bench.holds().await;
+}
+
+/// Claims one job by hand.
+async fn job_in_hand(bench: &Bench) -> Lease {
+    let mut conn = bench.store().pool().acquire().await.unwrap();
+    let job = NewJob::new("hand", "by.hand", serde_json::json!({}));
+    syndarix_jobs::enqueue(&mut conn, &job).await.unwrap();
+    let lease = Duration::from_secs(60);
+    let wanted = Claim { queue: "hand", owner: Uuid::from_u128(1), limit: 1, lease };
+    syndarix_jobs::claim(&mut conn, wanted, &mut Cursor::default()).await.unwrap().jobs.remove(0).1
+}
+
+async fn count(bench: &Bench, sql: &'static str) -> i64 {
+    sqlx::query_scalar(sql).fetch_one(bench.store().pool()).await.unwrap()
+}
+
+/// Commits these in one group: both writers are kept busy until all of them wait.
+async fn commit_in_one_group(bench: &Bench, units: Vec<Uow>) -> Vec<Result<(), Error>> {
+    let busy = bench.sprints(2).await;
+    let mut holder = bench.store().pool().begin().await.unwrap();
+    sqlx::query("select from project_log where project_id = $1 for update")
+        .bind(bench.project.0)
+        .execute(&mut *holder)
+        .await
+        .unwrap();
+    let first = bench.rename(Path::Together, busy[0], "busy");
+    let second = async {
+        until_waiting(bench, 1).await;
+        bench.rename(Path::Together, busy[1], "busy").await
+    };
+    let group = async {
+        until_waiting(bench, 2).await;
+        let asked = join_all(units.into_iter().map(async |unit| unit.commit().await.map(drop)));
+        let release = async {
+            // Everybody has asked when this is polled again.
+            tokio::task::yield_now().await;
+            holder.rollback().await.unwrap();
+        };
+        futures::join!(asked, release).0
+    };
+    let (first, second, group) = futures::join!(first, second, group);
+    assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
+    group
+}
+
+#[tokio::test]
+async fn a_job_whose_work_came_to_nothing_is_not_done_though_others_of_its_group_are() {
+    let bench = Bench::start().await;
+    let (stale, others) = (bench.sprint().await, bench.sprints(5).await);
+    let lease = job_in_hand(&bench).await;
+    let mut lost = bench.store().begin(Author::system().within(lease)).await.unwrap();
+    lost.execute::<Sprint>(bench.project, stale, &edit("by a job")).await.unwrap();
+    lost.enqueue(NewJob::new("hand", "what.follows", serde_json::json!({}))).unwrap();
+    lost.complete_job();
+    bench.rename(Path::Alone, stale, "quicker").await.unwrap();
+    let mut units = vec![lost];
+    for sprint in &others {
+        let mut uow = bench.unit(Path::Together).await;
+        uow.execute::<Sprint>(bench.project, *sprint, &edit("others")).await.unwrap();
+        units.push(uow);
+    }
+    let done = commit_in_one_group(&bench, units).await;
+    assert!(matches!(done[0], Err(Error::Conflict)), "{done:?}");
+    assert!(done[1..].iter().all(Result::is_ok), "{done:?}");
+    assert_eq!(count(&bench, "select count(*) from job where kind = 'by.hand'").await, 1);
+    assert_eq!(count(&bench, "select count(*) from job where kind = 'what.follows'").await, 0);
+    bench.holds().await;
+}
+
+#[tokio::test]
+async fn whoever_was_in_a_group_that_failed_still_has_its_jobs_and_timers() {
+    let bench = Bench::start().await;
+    let mut units = Vec::new();
+    for sprint in bench.sprints(6).await {
+        let mut uow = bench.unit(Path::Together).await;
+        uow.execute::<Sprint>(bench.project, sprint, &edit("with a job")).await.unwrap();
+        let job = NewJob::new("hand", "what.follows", serde_json::json!({}));
+        uow.enqueue(job.clone()).unwrap();
+        let fire_at = uow.now() + chrono::Duration::days(1);
+        uow.set_timer(NewTimer { stream: sprint.0, name: "later".into(), fire_at, job }).unwrap();
+        units.push(uow);
+    }
+    let mut refused = bench.unit(Path::Together).await;
+    // A project without a log has no numbers to give.
+    let (nobody, nothing) = (ProjectId(Uuid::from_u128(1)), serde_json::json!({}));
+    refused.announce(nobody, "agent", Uuid::from_u128(7), "agent.made.v1", nothing);
+    units.push(refused);
+    let mut done = commit_in_one_group(&bench, units).await;
+    assert!(matches!(done.pop(), Some(Err(Error::Database(_)))));
+    assert!(done.iter().all(Result::is_ok), "{done:?}");
+    assert_eq!(count(&bench, "select count(*) from job where kind = 'what.follows'").await, 6);
+    assert_eq!(count(&bench, "select count(*) from timer where name = 'later'").await, 6);
     bench.holds().await;
 }
 
@@ -302,7 +403,7 @@ async fn whoever_lost_the_lease_writes_nothing_and_keeps_nobody_from_writing() {
                 .await
                 .unwrap();
         }
-        let lease = std::time::Duration::from_secs(60);
+        let lease = Duration::from_secs(60);
         let wanted = Claim { queue: "hand", owner: Uuid::from_u128(1), limit: 2, lease };
         let claimed = syndarix_jobs::claim(&mut conn, wanted, &mut Cursor::default()).await.unwrap().jobs;
         let (stale, good) = (claimed[0].1, claimed[1].1);
