@@ -4,6 +4,7 @@
 //! one with the fewest running jobs first; inside a project priority decides, raised by waiting. Which projects
 //! there are, and where their ready jobs begin, the claimer remembers in its [`Cursor`].
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -50,7 +51,11 @@ pub struct Claimed {
 }
 
 // A slot is one level of one project, with the time at which its ready jobs begin. `offer` names more jobs than are
-// wanted: others may be locking them at this moment. The first row brings along where each slot begins now.
+// wanted: others may be locking them at this moment. The first row brings along where each slot begins now, and in which
+// order the jobs are to start.
+//
+// The plan may have been made while the table was empty, so nothing joins the table: a join would be planned as reading
+// all of it for each row. Rows are reached by key alone: one by one from `next_up`, in its order, or by an array.
 const CLAIM: &str = "
 with slot as materialized (
     select tenant, seat, running, level, coalesce(since, '-infinity') as since, nth
@@ -68,14 +73,14 @@ with slot as materialized (
               where j.queue = $1 and j.tenant = slot.tenant and j.priority = slot.level
                 and j.owner is null and j.due and j.fence = 0 and j.run_at >= slot.since
                 and (j.concurrency_key is null
-                     or not exists (select from job r where r.concurrency_key = j.concurrency_key and r.owner is not null))
+                     or (select true from job r where r.concurrency_key = j.concurrency_key and r.owner is not null limit 1) is null)
               order by j.run_at, j.id limit $2)
             union all
             (select j.id, j.run_at from job j
               where j.queue = $1 and j.tenant = slot.tenant and j.priority = slot.level
                 and j.owner is null and j.due and j.fence > 0
                 and (j.concurrency_key is null
-                     or not exists (select from job r where r.concurrency_key = j.concurrency_key and r.owner is not null))
+                     or (select true from job r where r.concurrency_key = j.concurrency_key and r.owner is not null limit 1) is null)
               order by j.run_at, j.id limit $2)
           ) f
      ) o
@@ -83,10 +88,10 @@ with slot as materialized (
     select id, round, seat from offer order by round, seat limit $2 * 2
 ), locked as (
     select j.id, j.concurrency_key, next_up.round, next_up.seat
-      from next_up join job j on j.id = next_up.id
-     where j.owner is null and j.due
-     order by next_up.round, next_up.seat limit $2
-       for update of j skip locked
+      from next_up
+     cross join lateral (
+        select id, concurrency_key from job where id = next_up.id and owner is null and due for update skip locked
+     ) j limit $2
 ), granted as (
     select id, round, seat
       from (select *, row_number() over (partition by concurrency_key order by round, seat) as nth from locked) l
@@ -95,14 +100,14 @@ with slot as materialized (
                 else pg_try_advisory_xact_lock(hashtextextended(concurrency_key, 7)) end
 ), taken as (
     update job set owner = $4, fence = fence + 1, attempt = attempt + 1, lease_until = now() + make_interval(secs => $5)
-      from granted where job.id = granted.id
-    returning job.id, tenant, project_id, kind, payload, priority, attempt, rescues, max_attempts, concurrency_key,
-              created_at, job.fence, granted.round, granted.seat,
-              extract(epoch from now() - job.run_at)::float8 as waited
+     where id = any (array (select id from granted))
+    returning id, tenant, project_id, kind, payload, priority, attempt, rescues, max_attempts, concurrency_key,
+              created_at, fence, extract(epoch from now() - run_at)::float8 as waited
 ), nth as (
-    select *, row_number() over (order by round, seat) as nth from (select) always left join taken on true
+    select *, row_number() over () as nth from (select) always left join taken on true
 )
 select nth.*, (select count(*) from offer) as offered, now() as looked_at,
+       case when nth = 1 then array (select id from granted order by round, seat) end as turns,
        case when nth = 1 then array(
             select (select j.run_at from job j
                      where j.queue = $1 and j.tenant = slot.tenant and j.priority = slot.level
@@ -253,7 +258,7 @@ async fn take(
     }
     let mut claimed = Claimed::default();
     let mut offered = 0;
-    for row in &rows {
+    for row in in_turn(&rows)? {
         offered = row.try_get("offered")?;
         if row.try_get::<Option<i64>, _>("id")?.is_some() {
             cursor.turn = row.try_get("tenant")?;
@@ -264,6 +269,19 @@ async fn take(
     }
     claimed.more = i64::try_from(claimed.jobs.len()).unwrap_or(i64::MAX) < offered;
     Ok(claimed)
+}
+
+/// The rows in the order in which their jobs are to start.
+fn in_turn(rows: &[PgRow]) -> Result<Vec<&PgRow>, sqlx::Error> {
+    let turns: Vec<i64> = rows.first().map_or(Ok(Vec::new()), |first| first.try_get("turns"))?;
+    let places: HashMap<i64, usize> = turns.into_iter().zip(0..).collect();
+    let mut ordered = Vec::with_capacity(rows.len());
+    for row in rows {
+        let id: Option<i64> = row.try_get("id")?;
+        ordered.push((id.and_then(|id| places.get(&id).copied()), row));
+    }
+    ordered.sort_by_key(|(place, _)| *place);
+    Ok(ordered.into_iter().map(|(_, row)| row).collect())
 }
 
 /// Where nothing was ready, nothing can be from now on but what comes in.
@@ -308,7 +326,7 @@ pub async fn promote(conn: &mut PgConnection) -> Result<Vec<String>, sqlx::Error
             select id from job where owner is null and not due and run_at <= now()
              order by run_at limit $1 for update skip locked
          ), woken as (
-            update job set due = true, fence = fence + 1 from ripe where job.id = ripe.id returning job.queue
+            update job set due = true, fence = fence + 1 where id = any (array (select id from ripe)) returning queue
          )
          select distinct queue from woken",
     )

@@ -153,8 +153,8 @@ async fn settle_one(conn: &mut PgConnection, end: &Settlement, backoff: &Backoff
     }
 }
 
-/// Ends the jobs whose lease is still held, and returns their ids. `own`: the connection is the worker's, which plans
-/// every statement anew.
+/// Ends the jobs whose lease is still held, and returns their ids. `own`: the connection is the worker's, which keeps its
+/// plans; so the leases are looked up beside the rows, and not joined to them: see the claim.
 pub(crate) async fn finish_leased(
     conn: &mut PgConnection,
     leases: &[Lease],
@@ -162,9 +162,10 @@ pub(crate) async fn finish_leased(
 ) -> Result<Vec<i64>, sqlx::Error> {
     sqlx::query_scalar(
         "with gone as (
-            delete from job using unnest($1::bigint[], $2::bigint[]) as held (id, fence)
-             where job.id = held.id and job.fence = held.fence and job.owner is not null
-            returning job.*
+            delete from job
+             where id = any ($1) and owner is not null
+               and ((id, fence) in (select * from unnest($1::bigint[], $2::bigint[]))) is true
+            returning *
          )
          insert into job_done (id, queue, project_id, kind, attempt, outcome)
          select id, queue, project_id, kind, attempt, 'done' from gone

@@ -8,14 +8,13 @@ from .cells import UNITS
 from .measure import percentile
 
 # The names of our own figures in target/bench/*.jsonl, by the work that they are compared with: the first that is
-# there counts. When `make bench-engine` names a figure otherwise, this is the place.
+# there counts. Our takeover is measured by the chaos cell `worker-killed`, not here.
 OURS = {
-    ("steps", 1): ["transitions, 1 stream"],
-    ("steps", 32): ["transitions, 32 streams", "story transitions"],
+    ("steps", 1): ["transitions, one stream"],
+    ("steps", 32): ["transitions, 32 streams"],
     ("steps", 256): ["transitions, 256 streams"],
-    ("single", 0): ["jobs, enqueued singly by 32 clients", "jobs, one by one"],
-    ("batch", 0): ["jobs, enqueued in batches", "jobs, enqueued to done"],
-    ("takeover", 0): ["takeover after SIGKILL", "takeover, SIGKILL"],
+    ("single", 0): ["jobs, enqueued singly by 32 clients"],
+    ("batch", 0): ["jobs, enqueued in batches"],
 }
 OUT = "peers.jsonl"
 

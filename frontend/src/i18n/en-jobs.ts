@@ -1,6 +1,6 @@
 /** The sentences about queues, workers, waiting and history: a part of `en.ts`. */
 
-const plural = (n: number, one: string, many: string) => `${n} ${n === 1 ? one : many}`;
+import { plural } from "./plural";
 
 export const jobs = {
   title: "Jobs",

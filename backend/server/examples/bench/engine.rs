@@ -16,8 +16,6 @@ use tokio::task::JoinSet;
 
 /// Stories moved at the same time.
 const STORIES: usize = 32;
-/// Streams in flight where the rate of transitions is measured.
-const STREAMS: usize = 256;
 /// Projects that they are spread over: the log's head serialises the commits of one.
 const PROJECTS: usize = 8;
 
@@ -30,7 +28,9 @@ pub(crate) struct Measured {
 
 /// Moves of single streams: many in flight, and one at a time.
 pub(crate) async fn streams(store: &Store, by: Measured, figures: &mut Figures) -> Result<(), Failure> {
-    for (name, streams) in [("transitions, 256 streams", STREAMS), ("transitions, one stream", 1)] {
+    for streams in [256, 32, 1] {
+        let name =
+            if streams == 1 { "transitions, one stream" } else { &format!("transitions, {streams} streams") };
         let mut sprints = Vec::new();
         let projects = PROJECTS.min(streams);
         for _ in 0..projects {

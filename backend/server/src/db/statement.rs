@@ -117,8 +117,11 @@ fn compare(sql: &mut QueryBuilder<Postgres>, kind: Kind, units: &[&mut Writes], 
     let skip = if locked == Locked::Skip { " skip locked" } else { "" };
     sql.push(format_args!(
         "have_{name} as materialized (
-            select h.id, h.project_id, h.version, h.def_rev from {name} h
-             where h.id = any (select id from want_{name}) order by h.id for update of h{skip}),
+            select id, project_id, version, def_rev from {name} where id = any ("
+    ));
+    sql.push_bind(heads.iter().map(|(_, head)| head.id).collect::<Vec<_>>());
+    sql.push(format_args!(
+        ") order by id for update{skip}),
          lost_{name} as (
             select w.unit, h.id is null as absent from want_{name} w left join have_{name} h on h.id = w.id
              where case when w.expected = 0 then h.id is not null

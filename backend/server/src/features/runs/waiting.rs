@@ -101,16 +101,8 @@ pub(super) fn waiting(phase: &Phase, around: &Circumstances) -> Option<Waiting> 
 }
 
 fn parked(wait: &Wait, since: DateTime<Utc>, around: &Circumstances) -> Waiting {
-    let base = |on: &str, owner: &str, detail: String| Waiting {
-        on: on.into(),
-        owner: owner.into(),
-        detail,
-        approval_id: None,
-        owner_name: None,
-        since: Some(since),
-        deadline: None,
-        job: around.job(),
-    };
+    let base =
+        |on, owner, detail| Waiting { since: Some(since), ..Waiting::new(on, owner, detail, around.job()) };
     let asked = |on, detail: &str, approval| Waiting {
         approval_id: Some(approval),
         deadline: around.asked_until,
@@ -134,16 +126,7 @@ fn parked(wait: &Wait, since: DateTime<Utc>, around: &Circumstances) -> Waiting 
 /// A run that should be going on, and whose job does not let it.
 fn held_up(around: &Circumstances) -> Option<Waiting> {
     let job = around.job()?;
-    let base = |on: &str, owner: &str, detail: String| Waiting {
-        on: on.into(),
-        owner: owner.into(),
-        detail,
-        approval_id: None,
-        owner_name: None,
-        since: None,
-        deadline: None,
-        job: Some(job.clone()),
-    };
+    let base = |on, owner, detail| Waiting::new(on, owner, detail, Some(job.clone()));
     let said = |otherwise: &str| around.job_error.clone().unwrap_or_else(|| otherwise.to_owned());
     match around.job_state.as_deref()? {
         "delayed" => {
@@ -163,6 +146,13 @@ fn held_up(around: &Circumstances) -> Option<Waiting> {
             Some(Waiting { since: around.job_at, ..base("queue", "worker", detail) })
         }
         _ => None,
+    }
+}
+
+impl Waiting {
+    fn new(on: &str, owner: &str, detail: String, job: Option<WaitingJob>) -> Self {
+        let (on, owner) = (on.into(), owner.into());
+        Self { on, owner, detail, approval_id: None, owner_name: None, since: None, deadline: None, job }
     }
 }
 
