@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
-use sqlx::{Connection, PgConnection};
+use sqlx::PgConnection;
 
 use crate::{Leadership, NotLeader};
 
@@ -68,20 +68,27 @@ async fn as_leader(
     done.ok_or_else(|| leadership.moved())
 }
 
+/// One statement, so that a leader that freezes holds nothing; who leads no more deletes nothing.
 async fn delete_rest(
     conn: &mut PgConnection,
     leadership: &Leadership,
     history: Duration,
-) -> Result<(), NotLeader> {
-    let mut transaction = conn.begin().await?;
-    leadership.hold(&mut transaction).await?;
+) -> Result<(), sqlx::Error> {
+    let (duty, holder) = leadership.by();
     sqlx::query(
-        "delete from job_done_rest where ctid = any(array(
+        "with leads as materialized (
+            select from leader_lease
+             where duty = $3 and holder = $4 and epoch = $5 and expires_at > clock_timestamp() for share
+         )
+         delete from job_done_rest where exists (select from leads) and ctid = any (array (
             select ctid from job_done_rest where ended_at < now() - make_interval(secs => $1) limit $2))",
     )
     .bind(history.as_secs_f64())
     .bind(DELETED_PER_STATEMENT)
-    .execute(&mut *transaction)
-    .await?;
-    Ok(transaction.commit().await?)
+    .bind(duty)
+    .bind(holder)
+    .bind(leadership.epoch)
+    .execute(conn)
+    .await
+    .map(drop)
 }

@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use std::{
     collections::{HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
@@ -52,6 +53,8 @@ pub(super) struct Limits {
     pub(super) workers: usize,
     /// Items of one batch.
     pub(super) batch: usize,
+    /// A batch that takes longer is given up: behind a line that is dead without a word, everybody would wait for ever.
+    pub(super) patience: Duration,
 }
 
 struct Queue<I: Combine> {
@@ -73,7 +76,7 @@ impl<I: Combine> Combiner<I> {
         Self { inner: Arc::new(Inner { work: Box::new(work), limits, queue, turns: TaskTracker::new() }) }
     }
 
-    /// Asks for one item. `None`: the work broke down, and nobody knows what became of it.
+    /// Asks for one item. `None`: the work broke down or took too long, and nobody knows what became of it.
     pub(super) async fn ask(&self, item: I) -> Option<I::Answer> {
         let (answer, answered) = oneshot::channel();
         let begin = {
@@ -144,7 +147,11 @@ impl<I: Combine> Turn<I> {
             }
             let (items, answers): (Vec<_>, Vec<_>) =
                 batch.into_iter().map(|waiting| (waiting.item, waiting.answer)).unzip();
-            let done = (self.inner.work)(items).await;
+            let work = (self.inner.work)(items);
+            let Ok(done) = tokio::time::timeout(self.inner.limits.patience, work).await else {
+                tracing::error!(items = answers.len(), "the database does not answer: a batch is given up");
+                continue;
+            };
             for (answer, what) in answers.into_iter().zip(done) {
                 // Whoever went away has no use for it.
                 let _ = answer.send(what);
@@ -165,10 +172,7 @@ impl<I: Combine> Drop for Turn<I> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{
-        sync::atomic::{AtomicUsize, Ordering},
-        time::Duration,
-    };
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     struct Asked(u32, Vec<Uuid>);
 
@@ -180,9 +184,9 @@ mod tests {
         }
     }
 
-    const LIMITS: Limits = Limits { workers: 1, batch: 4 };
+    const LIMITS: Limits = Limits { workers: 1, batch: 4, patience: Duration::from_millis(500) };
 
-    /// Answers each with its number and the size of its batch; number 99 breaks it.
+    /// Answers each with its number and the size of its batch; number 99 breaks it, number 98 never ends.
     fn slow() -> Combiner<Asked> {
         counting(&Arc::default())
     }
@@ -195,6 +199,9 @@ mod tests {
             Box::pin(async move {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 assert!(items.iter().all(|item| item.0 != 99), "broken on purpose");
+                if items.iter().any(|item| item.0 == 98) {
+                    std::future::pending::<()>().await;
+                }
                 let size = items.len();
                 items.into_iter().map(|item| (item.0, size)).collect()
             })
@@ -235,6 +242,13 @@ mod tests {
     async fn work_that_breaks_down_leaves_the_next_ones_their_turn() {
         let combiner = slow();
         assert_eq!(combiner.ask(Asked(99, Vec::new())).await, None);
+        assert_eq!(combiner.ask(Asked(1, Vec::new())).await, Some((1, 1)));
+    }
+
+    #[tokio::test]
+    async fn work_that_never_ends_is_given_up_and_leaves_the_next_ones_their_turn() {
+        let combiner = slow();
+        assert_eq!(combiner.ask(Asked(98, Vec::new())).await, None);
         assert_eq!(combiner.ask(Asked(1, Vec::new())).await, Some((1, 1)));
     }
 

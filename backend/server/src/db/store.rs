@@ -10,6 +10,7 @@ use super::{
 };
 use crate::clock::{Clock, Ids};
 use sqlx::PgPool;
+use std::time::Duration;
 use syndarix_bus::Hub;
 use syndarix_domain::{
     envelope::Envelope,
@@ -20,8 +21,10 @@ use syndarix_jobs::Wake;
 use uuid::Uuid;
 
 /// Two at a time: while one batch waits for the disk, the next is on its way.
-const COMMITS: Limits = Limits { workers: 2, batch: 256 };
-const READS: Limits = Limits { workers: 2, batch: 256 };
+const COMMITS: Limits = Limits { workers: 2, batch: 256, patience: PATIENCE };
+const READS: Limits = Limits { workers: 2, batch: 256, patience: PATIENCE };
+/// Longer than the server lets a statement take: where it can, it says itself what was too slow.
+const PATIENCE: Duration = Duration::from_secs(35);
 
 /// Everything a unit of work needs to begin.
 #[derive(Clone)]
@@ -105,7 +108,7 @@ impl Store {
     /// Commits a unit that needs no transaction of its own: at once when nothing else is under way, else together with
     /// what waits.
     pub(super) async fn commit(&self, unit: Writes) -> Result<Committed, Error> {
-        match self.commits.ask(unit).await.ok_or_else(broken)? {
+        match self.commits.ask(unit).await.ok_or_else(unanswered)? {
             Answer::Committed(committed) => Ok(committed),
             Answer::Failed(error) => Err(error),
             Answer::Alone(unit) => {
@@ -123,7 +126,7 @@ impl Store {
 
     /// A state row, outside any transaction.
     pub(super) async fn head(&self, wanted: Wanted) -> Result<Option<heads::Row>, Error> {
-        self.reads.ask(wanted).await.ok_or_else(broken)?
+        self.reads.ask(wanted).await.ok_or_else(unanswered)?
     }
 
     /// The state of one stream, outside any transaction.
@@ -190,8 +193,8 @@ fn tell(hub: &Hub, wake: &Wake, committed: &Committed) {
     }
 }
 
-fn broken() -> Error {
-    Error::Outside("the writer broke down; whether this was written is unknown".into())
+fn unanswered() -> Error {
+    Error::Outside("the database did not answer in time; whether this was written is unknown".into())
 }
 
 pub(super) fn replay<M: Machine>(history: &[Recorded]) -> Result<Option<M>, Error> {
