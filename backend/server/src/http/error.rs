@@ -15,6 +15,8 @@ const RETRY_AFTER: &str = "retry_after_seconds";
 pub(super) const OUR_FAULT: &str = "something failed on our side; the log has it under this request id";
 /// PostgreSQL's codes for a text that it cannot keep: U+0000 in JSON, and bytes that are no UTF-8 or hold a NUL.
 const UNSTORABLE: [&str; 2] = ["22P05", "22021"];
+/// PostgreSQL's code for a disk that is full.
+const DISK_FULL: &str = "53100";
 
 /// What the caller is told. An internal error is logged once, with its chain, and shown without it.
 #[derive(Debug, thiserror::Error)]
@@ -161,6 +163,16 @@ impl From<db::Error> for ApiError {
                 if error.code().is_some_and(|code| UNSTORABLE.contains(&code.as_ref())) =>
             {
                 Self::invalid("body", "holds a character that no text that is kept can hold, such as U+0000")
+            }
+            db::Error::Database(sqlx::Error::Database(error))
+                if error.code().as_deref() == Some(DISK_FULL) =>
+            {
+                tracing::error!(error = &error as &dyn std::error::Error, "the database's disk is full");
+                Self::new(
+                    StatusCode::INSUFFICIENT_STORAGE,
+                    "disk_full",
+                    "the disk of the database is full, and nothing of this was written: free some space, then try again",
+                )
             }
             other => Self::internal(&other),
         }

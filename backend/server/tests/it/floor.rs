@@ -1,10 +1,13 @@
 //! The floor: errors, health of the database, what a stranger sees.
 
 use crate::support::TestApp;
-use axum::http::{Method, StatusCode};
+use axum::{
+    http::{Method, StatusCode},
+    response::IntoResponse,
+};
 use sqlx::{Connection, PgConnection, postgres::PgPoolOptions};
 use std::time::Duration;
-use syndarix::db;
+use syndarix::{db, http::ApiError};
 
 #[tokio::test]
 async fn an_unknown_endpoint_is_a_problem_document_with_a_request_id() {
@@ -14,6 +17,19 @@ async fn an_unknown_endpoint_is_a_problem_document_with_a_request_id() {
     assert_eq!(problem["code"], "not_found");
     assert_eq!(problem["status"], 404);
     assert!(!problem["request_id"].as_str().unwrap_or_default().is_empty(), "{problem}");
+}
+
+#[tokio::test]
+async fn a_full_disk_is_said_to_be_one() {
+    let app = TestApp::start().await;
+    // What PostgreSQL says when a file cannot grow.
+    let full = "do $$ begin raise exception 'could not extend file' using errcode = 'disk_full'; end $$";
+    let error = sqlx::query(full).execute(app.app.pool()).await.unwrap_err();
+    let answer = ApiError::from(error).into_response();
+    assert_eq!(answer.status(), StatusCode::INSUFFICIENT_STORAGE);
+    let body = axum::body::to_bytes(answer.into_body(), 10_000).await.unwrap();
+    let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(problem["code"], "disk_full", "{problem}");
 }
 
 #[tokio::test]
