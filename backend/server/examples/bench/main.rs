@@ -17,6 +17,10 @@ use syndarix_bus::Hub;
 use syndarix_jobs::Wake;
 use syndarix_postgres::EmbeddedOptions;
 
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What went wrong, in words.
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 

@@ -15,7 +15,7 @@ const MAX_PAYLOAD: usize = 48 * 1024;
 
 /// What is going to be written.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct Entry<D = Value> {
     /// Its id.
     pub id: Uuid,
     /// The project, or none for the instance's own chain.
@@ -31,7 +31,7 @@ pub struct Entry {
     /// In plain words.
     pub action: String,
     /// Details; never a secret.
-    pub data: Value,
+    pub data: D,
     /// When.
     pub at: Timestamp,
 }
@@ -76,36 +76,52 @@ struct Header<'a> {
 /// An entry as it is stored.
 #[derive(Debug)]
 pub(super) struct Row {
-    pub(super) entry: Entry,
+    pub(super) id: Uuid,
     pub(super) chain: Uuid,
+    pub(super) at: Timestamp,
+    pub(super) event_type: String,
+    pub(super) category: String,
+    pub(super) severity: Severity,
+    pub(super) actor: Actor,
+    pub(super) action: String,
     pub(super) header: Vec<u8>,
     pub(super) payload: Vec<u8>,
     pub(super) salt: [u8; 32],
 }
 
 impl Row {
-    pub(super) fn of(entry: Entry) -> Result<Self, sqlx::Error> {
+    pub(super) fn of<D: Serialize>(entry: Entry<D>) -> Result<Self, sqlx::Error> {
+        let payload = payload(&entry.data)?;
+        let Entry { id, project, event_type, category, severity, actor, action, at, .. } = entry;
         let salt: [u8; 32] = rand::random();
-        let mut payload = entry.data.to_string().into_bytes();
-        if payload.len() > MAX_PAYLOAD {
-            let digest = hex::encode(Sha256::digest(&payload));
-            payload = format!("{{\"omitted_bytes\":{},\"sha256\":\"{digest}\"}}", payload.len()).into_bytes();
-        }
-        let chain = entry.project.map_or(INSTANCE, |project| project.0);
+        let chain = project.map_or(INSTANCE, |project| project.0);
         let header = Header {
             v: 1,
-            id: entry.id,
+            id,
             chain,
-            time: entry.at,
-            r#type: &entry.event_type,
-            category: &entry.category,
-            severity: entry.severity.name(),
-            actor_type: entry.actor.kind(),
-            actor_id: entry.actor.id(),
-            action: &entry.action,
+            time: at,
+            r#type: &event_type,
+            category: &category,
+            severity: severity.name(),
+            actor_type: actor.kind(),
+            actor_id: actor.id(),
+            action: &action,
             payload: hex::encode(commitment(&salt, &payload)),
         };
-        let header = serde_json::to_vec(&header).map_err(|error| sqlx::Error::Encode(error.into()))?;
-        Ok(Self { entry, chain, header, payload, salt })
+        let header = json(&header)?;
+        Ok(Self { id, chain, at, event_type, category, severity, actor, action, header, payload, salt })
     }
+}
+
+fn payload(data: &impl Serialize) -> Result<Vec<u8>, sqlx::Error> {
+    let payload = json(data)?;
+    if payload.len() <= MAX_PAYLOAD {
+        return Ok(payload);
+    }
+    let digest = hex::encode(Sha256::digest(&payload));
+    Ok(format!("{{\"omitted_bytes\":{},\"sha256\":\"{digest}\"}}", payload.len()).into_bytes())
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>, sqlx::Error> {
+    serde_json::to_vec(value).map_err(|error| sqlx::Error::Encode(error.into()))
 }

@@ -44,10 +44,16 @@ impl Recorded {
 
     /// The event as clients see it.
     pub fn envelope(&self) -> Envelope {
-        let (event_type, data) = upcast(&self.event_type, self.data.clone());
+        self.clone().into_envelope()
+    }
+
+    /// The same, of an event that is needed no more.
+    pub fn into_envelope(self) -> Envelope {
+        let (mut kind, data) = upcast(&self.event_type, self.data);
+        kind.truncate(unversioned(&kind).len());
         Envelope {
             id: self.id,
-            kind: unversioned(&event_type).to_owned(),
+            kind,
             time: self.at,
             project_id: ProjectId(self.project_id),
             actor_id: self.actor.id(),
@@ -80,6 +86,7 @@ pub fn stored_event<E: Serialize>(event: &E) -> Result<(String, Value), Error> {
         .map_err(|source| Error::Corrupt { what: "event", source })
 }
 
-fn unversioned(event_type: &str) -> &str {
+/// The type of an event without its version.
+pub(super) fn unversioned(event_type: &str) -> &str {
     event_type.rsplit_once(".v").map_or(event_type, |(name, _)| name)
 }

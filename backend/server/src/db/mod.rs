@@ -9,6 +9,7 @@ mod combine;
 mod error;
 mod events;
 mod heads;
+mod memory;
 mod pool;
 mod rebuild;
 mod retry;

@@ -8,6 +8,16 @@ const ATTEMPTS: u32 = 8;
 /// The longest pause before deciding again, in milliseconds, doubled each time.
 const FIRST_PAUSE_MS: u64 = 4;
 
+tokio::task_local! {
+    /// Which attempt at a unit of work this is, from 0.
+    static ATTEMPT: u32;
+}
+
+/// What is decided now is decided again when it was outdated: it may be decided on a guess.
+pub(super) fn is_first_attempt() -> bool {
+    ATTEMPT.try_with(|attempt| *attempt == 0).unwrap_or(false)
+}
+
 /// Runs a whole unit of work, again when another transaction came first.
 pub async fn retry_conflicts<T, E, F, Fut>(work: F) -> Result<T, E>
 where
@@ -17,7 +27,7 @@ where
 {
     let mut attempt = 0;
     loop {
-        match work().await {
+        match ATTEMPT.scope(attempt, work()).await {
             Err(error) if error.is_conflict() && attempt < ATTEMPTS => {
                 let ceiling = FIRST_PAUSE_MS << attempt;
                 tokio::time::sleep(Duration::from_millis(rand::random_range(0..=ceiling))).await;

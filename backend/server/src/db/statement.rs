@@ -5,7 +5,7 @@
 //! heads: they are all locked and compared before the first one is changed.
 
 use super::{events::Recorded, writes::Writes};
-use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
+use sqlx::{PgConnection, Postgres, QueryBuilder, Row, types::Json};
 use std::collections::BTreeSet;
 use syndarix_domain::machine::Kind;
 use uuid::Uuid;
@@ -58,35 +58,33 @@ pub(super) async fn write(
     for kind in &kinds {
         set(&mut sql, *kind, units);
     }
-    let recorded = record && units.iter().any(|unit| !unit.events.is_empty());
-    if recorded {
-        number(&mut sql, units);
-    }
+    let mut before: Vec<String> = kinds.iter().map(|kind| format!("set_{}", kind.name())).collect();
     if record && units.iter().any(|unit| !unit.audit.is_empty()) {
         note(&mut sql, units);
+        before.push("noted".to_owned());
     }
-    sql.push(" select unit, null::bigint as seq, absent from lost");
+    let recorded = record && units.iter().any(|unit| !unit.events.is_empty());
     if recorded {
-        sql.push(" union all select unit, seq, null from numbered order by unit, seq");
+        number(&mut sql, units, &before);
     }
-    let rows = sql.build().fetch_all(conn).await?;
-    fates(units, &rows)
-}
-
-fn fates(units: &mut [&mut Writes], rows: &[sqlx::postgres::PgRow]) -> Result<Vec<Fate>, sqlx::Error> {
+    sql.push(
+        " select array (select unit from lost where not absent) as outdated, array (select unit from lost where absent) as busy,",
+    );
+    sql.push(if recorded { " array (select seq from numbered order by nth)" } else { " '{}'::bigint[]" });
+    sql.push(" as numbers");
+    let row = sql.build().fetch_one(conn).await?;
     let mut fates = vec![Fate::Written; units.len()];
-    let mut next = vec![0; units.len()];
-    for row in rows {
-        let unit = usize::try_from(row.try_get::<i32, _>("unit")?).unwrap_or(usize::MAX);
-        let Some(writes) = units.get_mut(unit) else { continue };
-        if let Some(seq) = row.try_get::<Option<i64>, _>("seq")? {
-            if let Some(event) = writes.events.get_mut(next[unit]) {
-                event.seq = seq;
+    for (lost, fate) in [("outdated", Fate::Conflict), ("busy", Fate::Busy)] {
+        for unit in row.try_get::<Vec<i32>, _>(lost)? {
+            if let Some(of) = usize::try_from(unit).ok().and_then(|unit| fates.get_mut(unit)) {
+                *of = fate;
             }
-            next[unit] += 1;
-        } else {
-            fates[unit] = if row.try_get("absent")? { Fate::Busy } else { Fate::Conflict };
         }
+    }
+    let written = units.iter_mut().zip(&fates).filter(|(_, fate)| **fate == Fate::Written);
+    let events = written.flat_map(|(unit, _)| &mut unit.events);
+    for (event, seq) in events.zip(row.try_get::<Vec<i64>, _>("numbers")?) {
+        event.seq = seq;
     }
     Ok(fates)
 }
@@ -112,7 +110,7 @@ fn compare(sql: &mut QueryBuilder<Postgres>, kind: Kind, units: &[&mut Writes], 
     sql.push_bind(heads.iter().map(|(_, head)| head.version).collect::<Vec<_>>()).push(", ");
     sql.push_bind(heads.iter().map(|(_, head)| head.revision).collect::<Vec<_>>()).push(", ");
     sql.push_bind(heads.iter().map(|(_, head)| head.phase).collect::<Vec<_>>()).push(", ");
-    sql.push_bind(heads.iter().map(|(_, head)| &head.state).collect::<Vec<_>>());
+    sql.push_bind(heads.iter().map(|(_, head)| Json(&*head.json)).collect::<Vec<_>>());
     sql.push(") as w (unit, id, project_id, expected, version, def_rev, phase, state)), ");
     let skip = if locked == Locked::Skip { " skip locked" } else { "" };
     sql.push(format_args!(
@@ -149,27 +147,34 @@ fn set(sql: &mut QueryBuilder<Postgres>, kind: Kind, units: &[&mut Writes]) {
         let mut heads = units.iter().flat_map(|unit| &unit.heads);
         heads.any(|head| head.kind == kind && (head.expected == 0) == new)
     };
+    let mut set = Vec::new();
     if any(false) {
+        set.push(format!("select * from moved_{name}"));
         sql.push(format_args!(
             ", moved_{name} as (
                 update {name} h set version = w.version, phase = w.phase, state = w.state, updated_at = now()
                   from want_{name} w
-                 where h.id = w.id and w.expected > 0 and w.unit not in (select unit from lost))"
+                 where h.id = w.id and w.expected > 0 and w.unit not in (select unit from lost) returning 1)"
         ));
     }
     if any(true) {
+        set.push(format!("select * from made_{name}"));
         sql.push(format_args!(
             ", made_{name} as (
                 insert into {name} (id, project_id, version, def_rev, phase, state, updated_at)
                 select w.id, w.project_id, w.version, w.def_rev, w.phase, w.state, now() from want_{name} w
-                 where w.expected = 0 and w.unit not in (select unit from lost))"
+                 where w.expected = 0 and w.unit not in (select unit from lost) returning 1)"
         ));
     }
+    sql.push(format_args!(", set_{name} as ({})", set.join(" union all ")));
 }
 
 /// Numbers the events of each project without a gap, and writes them. An event of a project without a log has no number,
 /// which the table refuses.
-fn number(sql: &mut QueryBuilder<Postgres>, units: &[&mut Writes]) {
+///
+/// The logs are locked after everything in `before` is written, which their condition asks for: who holds them keeps all
+/// others of the project waiting until its commit is on the disk.
+fn number(sql: &mut QueryBuilder<Postgres>, units: &[&mut Writes], before: &[String]) {
     let events: Vec<(usize, Option<Uuid>, &Recorded)> = units
         .iter()
         .enumerate()
@@ -191,8 +196,13 @@ fn number(sql: &mut QueryBuilder<Postgres>, units: &[&mut Writes]) {
         ") with ordinality as e (unit, command_id, project_id, id, kind, stream_id, version, type, data, actor, at, nth)
            where unit not in (select unit from lost)),
          logs as materialized (
-            select project_id from project_log where project_id in (select project_id from happened)
-             order by project_id for update),
+            select project_id from project_log where project_id in (select project_id from happened)",
+    );
+    for part in before {
+        sql.push(format_args!(" and (select count(*) from {part}) >= 0"));
+    }
+    sql.push(
+        " order by project_id for update),
          grown as (
             update project_log l set head = l.head + c.events
               from (select h.project_id, count(*) as events from happened h join logs using (project_id) group by 1) c
@@ -219,21 +229,21 @@ fn note(sql: &mut QueryBuilder<Postgres>, units: &[&mut Writes]) {
             select id, chain, at, type, category, severity, actor_type, actor_id, action, header, payload, salt from unnest(",
     );
     sql.push_bind(rows.iter().map(|(unit, _)| number_of(*unit)).collect::<Vec<_>>()).push(", ");
-    sql.push_bind(rows.iter().map(|(_, row)| row.entry.id).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(rows.iter().map(|(_, row)| row.id).collect::<Vec<_>>()).push(", ");
     sql.push_bind(rows.iter().map(|(_, row)| row.chain).collect::<Vec<_>>()).push(", ");
-    sql.push_bind(rows.iter().map(|(_, row)| row.entry.at).collect::<Vec<_>>()).push(", ");
-    sql.push_bind(rows.iter().map(|(_, row)| row.entry.event_type.as_str()).collect::<Vec<_>>()).push(", ");
-    sql.push_bind(rows.iter().map(|(_, row)| row.entry.category.as_str()).collect::<Vec<_>>()).push(", ");
-    sql.push_bind(rows.iter().map(|(_, row)| row.entry.severity.name()).collect::<Vec<_>>()).push(", ");
-    sql.push_bind(rows.iter().map(|(_, row)| row.entry.actor.kind()).collect::<Vec<_>>()).push(", ");
-    sql.push_bind(rows.iter().map(|(_, row)| row.entry.actor.id()).collect::<Vec<_>>()).push(", ");
-    sql.push_bind(rows.iter().map(|(_, row)| row.entry.action.as_str()).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(rows.iter().map(|(_, row)| row.at).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(rows.iter().map(|(_, row)| row.event_type.as_str()).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(rows.iter().map(|(_, row)| row.category.as_str()).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(rows.iter().map(|(_, row)| row.severity.name()).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(rows.iter().map(|(_, row)| row.actor.kind()).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(rows.iter().map(|(_, row)| row.actor.id()).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(rows.iter().map(|(_, row)| row.action.as_str()).collect::<Vec<_>>()).push(", ");
     sql.push_bind(rows.iter().map(|(_, row)| row.header.as_slice()).collect::<Vec<_>>()).push(", ");
     sql.push_bind(rows.iter().map(|(_, row)| row.payload.as_slice()).collect::<Vec<_>>()).push(", ");
     sql.push_bind(rows.iter().map(|(_, row)| row.salt.as_slice()).collect::<Vec<_>>());
     sql.push(
         ") with ordinality as a (unit, id, chain, at, type, category, severity, actor_type, actor_id, action, header, payload, salt, nth)
-           where unit not in (select unit from lost) order by nth)",
+           where unit not in (select unit from lost) order by nth returning 1)",
     );
 }
 

@@ -4,6 +4,7 @@ use super::{
     Error, Recorded,
     combine::{Combiner, Limits},
     heads::{self, Wanted},
+    memory::Memory,
     rebuild::{self, Rebuild},
     unit::{Author, Uow},
     writes::{self, Answer, Committed, Writes},
@@ -13,7 +14,6 @@ use sqlx::PgPool;
 use std::time::Duration;
 use syndarix_bus::Hub;
 use syndarix_domain::{
-    envelope::Envelope,
     ids::ProjectId,
     machine::{Kind, Machine},
 };
@@ -32,10 +32,17 @@ pub struct Store {
     pub(super) pool: PgPool,
     pub(super) clock: Clock,
     pub(super) ids: Ids,
-    pub(super) hub: Hub,
-    pub(super) wake: Wake,
+    pub(super) world: World,
     reads: Combiner<Wanted>,
     commits: Combiner<Writes>,
+}
+
+/// Whoever is to know of what is committed.
+#[derive(Clone)]
+pub(super) struct World {
+    hub: Hub,
+    wake: Wake,
+    pub(super) memory: Memory,
 }
 
 /// A machine's state with the version it is at.
@@ -50,6 +57,7 @@ pub struct Loaded<M> {
 impl Store {
     /// A store over this pool.
     pub fn new(pool: PgPool, clock: Clock, hub: Hub, wake: Wake) -> Self {
+        let world = World { hub, wake, memory: Memory::new() };
         let reads = Combiner::new(READS, {
             let pool = pool.clone();
             move |wanted| {
@@ -58,22 +66,22 @@ impl Store {
             }
         });
         let commits = Combiner::new(COMMITS, {
-            let (pool, hub, wake) = (pool.clone(), hub.clone(), wake.clone());
+            let (pool, world) = (pool.clone(), world.clone());
             move |units| {
-                let (pool, hub, wake) = (pool.clone(), hub.clone(), wake.clone());
+                let (pool, world) = (pool.clone(), world.clone());
                 Box::pin(async move {
-                    let answers = writes::commit_together(&pool, units).await;
+                    let mut answers = writes::commit_together(&pool, units).await;
                     // Here, and not where it is waited for: who asked may have gone away meanwhile.
-                    for answer in &answers {
+                    for answer in &mut answers {
                         if let Answer::Committed(committed) = answer {
-                            tell(&hub, &wake, committed);
+                            world.tell(committed);
                         }
                     }
                     answers
                 })
             }
         });
-        Self { pool, clock, ids: Ids::default(), hub, wake, reads, commits }
+        Self { pool, clock, ids: Ids::default(), world, reads, commits }
     }
 
     /// The pool, for reads.
@@ -112,16 +120,11 @@ impl Store {
             Answer::Committed(committed) => Ok(committed),
             Answer::Failed(error) => Err(error),
             Answer::Alone(unit) => {
-                let committed = unit.commit_alone(&self.pool).await?;
-                tell(&self.hub, &self.wake, &committed);
+                let mut committed = unit.commit_alone(&self.pool).await?;
+                self.world.tell(&mut committed);
                 Ok(committed)
             }
         }
-    }
-
-    /// Tells the world what is committed.
-    pub(super) fn tell(&self, committed: &Committed) {
-        tell(&self.hub, &self.wake, committed);
     }
 
     /// A state row, outside any transaction.
@@ -181,15 +184,18 @@ impl Store {
     }
 }
 
-/// What is committed is told to those who watch, and the queues that got a job are woken.
-fn tell(hub: &Hub, wake: &Wake, committed: &Committed) {
-    let envelopes: Vec<Envelope> = committed.events.iter().map(Recorded::envelope).collect();
-    hub.committed(&envelopes);
-    for event in committed.events.iter().filter(|event| event.version > 0) {
-        metrics::counter!("syndarix_transitions_total", "kind" => event.kind.clone()).increment(1);
-    }
-    for queue in &committed.wakes {
-        wake.poke(queue);
+impl World {
+    /// What is committed is told to those who watch, and the queues that got a job are woken.
+    pub(super) fn tell(&self, committed: &mut Committed) {
+        self.hub.committed(&committed.events);
+        for head in &committed.heads {
+            metrics::counter!("syndarix_transitions_total", "kind" => head.kind.name())
+                .increment(head.steps());
+        }
+        for queue in &committed.wakes {
+            self.wake.poke(queue);
+        }
+        self.memory.keep(std::mem::take(&mut committed.heads));
     }
 }
 

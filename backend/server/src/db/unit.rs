@@ -2,15 +2,17 @@
 
 use super::{
     Claim, Error, audit,
-    events::{Recorded, stored_event},
+    events::{Recorded, stored_event, unversioned},
     heads::{self, Wanted},
-    storable_json,
+    retry, storable_json,
     store::{Loaded, Store},
+    text::storable_text,
     writes::{Head, Held, TimerChange, Writes},
 };
 use futures::future::BoxFuture;
 use serde::Serialize;
 use sqlx::{PgConnection, Postgres, Transaction, types::Json};
+use std::sync::Arc;
 use syndarix_domain::{
     Timestamp,
     actor::Actor,
@@ -59,7 +61,7 @@ impl Author {
 }
 
 /// What a machine's effects do: jobs, timers, commands to other machines, all in the same transaction.
-pub trait Effects: Machine {
+pub trait Effects: Machine + 'static {
     /// Carries out one effect of a decision that has just been written.
     fn carry_out<'u>(
         uow: &'u mut Uow,
@@ -122,7 +124,7 @@ impl Uow {
 
     async fn loaded<M: Machine>(&mut self, project: ProjectId, id: Uuid) -> Result<Loaded<M>, Error> {
         if let Some(head) = self.writes.heads.iter().find(|head| head.id == id && head.kind == M::KIND) {
-            let state = serde_json::from_value(head.state.clone())
+            let state = serde_json::from_str(head.json.get())
                 .map_err(|source| Error::Corrupt { what: M::KIND.name(), source })?;
             return Ok(Loaded { version: head.version, state });
         }
@@ -164,11 +166,27 @@ impl Uow {
         command: &M::Command,
     ) -> Result<Result<M, Rejection>, Error> {
         let id = id.into();
+        if let Some(guess) = self.guess::<M>(project, id)
+            && let Ok(decision) = M::decide(Some(&guess.state), command, self.now)
+            && !decision.events.is_empty()
+        {
+            return self.write(project, id, Some(guess), decision).await.map(Ok);
+        }
         let loaded = self.loaded::<M>(project, id).await?;
         match M::decide(Some(&loaded.state), command, self.now) {
             Ok(decision) => self.write(project, id, Some(loaded), decision).await.map(Ok),
             Err(rejection) => Ok(Err(rejection)),
         }
+    }
+
+    /// What the stream was when this process last wrote it. Good for a decision whose commit compares the version, and
+    /// that is made again, on what is stored, when it was outdated.
+    fn guess<M: Machine + 'static>(&self, project: ProjectId, id: Uuid) -> Option<Loaded<M>> {
+        let moved = self.writes.heads.iter().any(|head| head.id == id && head.kind == M::KIND);
+        if moved || self.tx.is_some() || !retry::is_first_attempt() {
+            return None;
+        }
+        self.store.world.memory.take(project.0, id)
     }
 
     /// Gives a command that may have become moot: a refusal is noted and forgotten.
@@ -210,7 +228,7 @@ impl Uow {
     }
 
     /// A head that this unit has moved before goes on from there: others only see where it ends.
-    fn move_head<M: Machine>(
+    fn move_head<M: Machine + 'static>(
         &mut self,
         project: ProjectId,
         id: Uuid,
@@ -219,15 +237,14 @@ impl Uow {
         state: &M,
     ) -> Result<(), Error> {
         // As the events are stored, of which it can be made anew.
-        let json = serde_json::to_value(state)
-            .map(storable_json)
-            .map_err(|source| Error::Corrupt { what: M::KIND.name(), source })?;
+        let json = storable_text(state).map_err(|source| Error::Corrupt { what: M::KIND.name(), source })?;
         let heads = &mut self.writes.heads;
         let place = heads.iter().position(|head| head.id == id && head.kind == M::KIND);
         let expected = place.map_or(expected, |place| heads.swap_remove(place).expected);
         let (kind, phase) = (M::KIND, state.phase());
         let (project, revision) = (project.0, M::REVISION);
-        heads.push(Head { kind, id, project, expected, version, revision, phase, state: json });
+        let state = Arc::new(state.clone());
+        heads.push(Head { kind, id, project, expected, version, revision, phase, json, state });
         Ok(())
     }
 
@@ -329,12 +346,12 @@ impl Uow {
             Some(mut tx) => {
                 writes.finish(&mut tx).await?;
                 tx.commit().await?;
-                let committed = writes.committed();
-                store.tell(&committed);
+                let mut committed = writes.committed();
+                store.world.tell(&mut committed);
                 committed
             }
         };
-        Ok(committed.events.iter().map(Recorded::envelope).collect())
+        Ok(committed.events)
     }
 
     /// Adds what belongs to every unit: the lease of its job, and its audit entries, one for each event before the
@@ -345,24 +362,23 @@ impl Uow {
             return Err(Error::TwoProjects);
         }
         self.writes.lease = self.author.lease.map(|lease| Held { lease, completes: self.completes });
-        let mut entries: Vec<audit::Entry> =
-            self.writes.events.iter().map(|event| self.entry(event)).collect();
-        entries.append(&mut self.audit);
-        self.writes.audit = entries.into_iter().map(audit::Row::of).collect::<Result<_, _>>()?;
+        let explicit = std::mem::take(&mut self.audit).into_iter().map(audit::Row::of);
+        let of_events = self.writes.events.iter().map(|event| audit::Row::of(self.entry(event)));
+        self.writes.audit = of_events.chain(explicit).collect::<Result<_, _>>()?;
         Ok(())
     }
 
-    fn entry(&self, event: &Recorded) -> audit::Entry {
-        let envelope = event.envelope();
+    fn entry<'e>(&self, event: &'e Recorded) -> audit::Entry<&'e serde_json::Value> {
+        let event_type = unversioned(&event.event_type);
         audit::Entry {
             id: self.new_id(),
-            project: Some(envelope.project_id),
+            project: Some(ProjectId(event.project_id)),
             category: event.kind.clone(),
-            severity: severity(&envelope.kind),
+            severity: severity(event_type),
             actor: self.author.actor,
-            action: format!("{} {}", envelope.kind.replace(['.', '_'], " "), event.stream_id),
-            event_type: envelope.kind,
-            data: envelope.data,
+            action: format!("{} {}", event_type.replace(['.', '_'], " "), event.stream_id),
+            event_type: event_type.to_owned(),
+            data: &event.data,
             at: event.at,
         }
     }

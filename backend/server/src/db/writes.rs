@@ -6,10 +6,14 @@ use super::{
     events::Recorded,
     statement::{self, Fate, Locked, Part},
 };
-use serde_json::Value;
+use serde_json::value::RawValue;
 use sqlx::{Acquire, PgConnection, PgPool};
-use std::collections::{BTreeSet, HashSet};
-use syndarix_domain::machine::Kind;
+use std::{
+    any::Any,
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
+use syndarix_domain::{envelope::Envelope, machine::Kind};
 use syndarix_jobs::{Lease, NewJob, NewTimer};
 use uuid::Uuid;
 
@@ -17,6 +21,8 @@ use uuid::Uuid;
 #[derive(Debug, Default)]
 pub(super) struct Writes {
     pub(super) heads: Vec<Head>,
+    /// Those that its transaction has written already.
+    pub(super) written: Vec<Head>,
     pub(super) events: Vec<Recorded>,
     pub(super) audit: Vec<audit::Row>,
     /// The command that it comes from, kept on every event.
@@ -31,7 +37,9 @@ pub(super) struct Writes {
 /// What the world is told of once it is committed.
 #[derive(Debug)]
 pub(super) struct Committed {
-    pub(super) events: Vec<Recorded>,
+    pub(super) events: Vec<Envelope>,
+    /// Where its streams are now.
+    pub(super) heads: Vec<Head>,
     pub(super) wakes: BTreeSet<String>,
 }
 
@@ -47,7 +55,16 @@ pub(super) struct Head {
     /// Of the machine that decided: a row of another is nobody's to change but an upgrade's.
     pub(super) revision: i32,
     pub(super) phase: &'static str,
-    pub(super) state: Value,
+    /// The state as it is stored, and as its machine knows it.
+    pub(super) json: Box<RawValue>,
+    pub(super) state: Arc<dyn Any + Send + Sync>,
+}
+
+impl Head {
+    /// How many events brought it here.
+    pub(super) fn steps(&self) -> u64 {
+        self.version.abs_diff(self.expected)
+    }
 }
 
 /// The job that does the work.
@@ -95,7 +112,7 @@ impl Writes {
         if !self.heads.is_empty() {
             let fates = statement::write(conn, &mut [self], Part::Heads, Locked::Wait).await?;
             all_written(&fates)?;
-            self.heads.clear();
+            self.written.append(&mut self.heads);
         }
         follow_up(conn, &[self]).await?;
         self.jobs.clear();
@@ -138,8 +155,11 @@ impl Writes {
         Ok(self.committed())
     }
 
-    pub(super) fn committed(self) -> Committed {
-        Committed { events: self.events, wakes: self.wakes }
+    pub(super) fn committed(mut self) -> Committed {
+        // Of a head that was written twice, the later one counts.
+        self.written.append(&mut self.heads);
+        let events = self.events.into_iter().map(Recorded::into_envelope).collect();
+        Committed { events, heads: self.written, wakes: self.wakes }
     }
 }
 

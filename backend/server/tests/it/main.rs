@@ -31,6 +31,7 @@ mod projects;
 mod pull_requests;
 mod reconcilers;
 mod recovery;
+mod remembered;
 mod runs;
 mod scene;
 mod seed;
