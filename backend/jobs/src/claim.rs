@@ -16,7 +16,7 @@ use crate::cursor::{Cursor, LEVELS};
 use crate::{Job, Lease, Priority, survey};
 
 /// Waiting this long is worth one level of priority: a low job is treated as urgent after three steps.
-const AGEING_STEP: Duration = Duration::from_secs(600);
+pub(crate) const AGEING_STEP: Duration = Duration::from_secs(600);
 
 /// Lost races for a concurrency key in one claim before it is left to the next poll.
 const RACES_PER_CLAIM: u32 = 3;
@@ -56,6 +56,8 @@ pub struct Claimed {
 //
 // The plan may have been made while the table was empty, so nothing joins the table: a join would be planned as reading
 // all of it for each row. Rows are reached by key alone: one by one from `next_up`, in its order, or by an array.
+//
+// What has a rate asks for it last, when nothing else can keep it from starting: see `rate.rs`.
 const CLAIM: &str = "
 with slot as materialized (
     select tenant, seat, running, level, coalesce(since, '-infinity') as since, nth
@@ -87,17 +89,33 @@ with slot as materialized (
 ), next_up as materialized (
     select id, round, seat from offer order by round, seat limit $2 * 2
 ), locked as (
-    select j.id, j.concurrency_key, next_up.round, next_up.seat
+    select j.id, j.concurrency_key, j.rate, next_up.round, next_up.seat
       from next_up
      cross join lateral (
-        select id, concurrency_key from job where id = next_up.id and owner is null and due for update skip locked
+        select id, concurrency_key, rate from job where id = next_up.id and owner is null and due for update skip locked
      ) j limit $2
-), granted as (
-    select id, round, seat
+), unlocked as materialized (
+    select id, round, seat, (rate).key as rate_key, (rate).count as most, (rate).seconds
       from (select *, row_number() over (partition by concurrency_key order by round, seat) as nth from locked) l
      where case when concurrency_key is null then true
                 when nth > 1 then false
                 else pg_try_advisory_xact_lock(hashtextextended(concurrency_key, 7)) end
+), asked as materialized (
+    select rate_key, job_rate_take(rate_key, most, seconds, wanted) as room
+      from (select rate_key, min(most) as most, max(seconds) as seconds, count(*) as wanted
+              from unlocked where rate_key is not null group by rate_key) r
+), rated as materialized (
+    select id, nth <= room as may_start
+      from (select id, rate_key, row_number() over (partition by rate_key order by round, seat) as nth
+              from unlocked where rate_key is not null) u
+      join asked using (rate_key) where room is not null
+), granted as (
+    select id, round, seat from unlocked
+     where case when rate_key is null then true
+                else id = any (array (select id from rated where may_start)) end
+), put_off as (
+    update job set due = false, in_line_at = run_at + priority * make_interval(secs => $6)
+     where id = any (array (select id from rated where not may_start))
 ), taken as (
     update job set owner = $4, fence = fence + 1, attempt = attempt + 1, lease_until = now() + make_interval(secs => $5)
      where id = any (array (select id from granted))
@@ -320,17 +338,22 @@ fn job_of(queue: &str, row: &PgRow) -> Result<(Job, Lease), sqlx::Error> {
 }
 
 /// Makes delayed jobs ready whose time has come; returns the queues that got some. Any worker may do it at any time.
+///
+/// Those with a rate go to its line: see [`crate::let_out`].
 pub async fn promote(conn: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar(
         "with ripe as (
-            select id from job where owner is null and not due and run_at <= now()
+            select id from job where owner is null and not due and in_line_at is null and run_at <= now()
              order by run_at limit $1 for update skip locked
          ), woken as (
-            update job set due = true, fence = fence + 1 where id = any (array (select id from ripe)) returning queue
+            update job set due = (rate).key is null, fence = fence + 1,
+                   in_line_at = case when (rate).key is not null then run_at + priority * make_interval(secs => $2) end
+             where id = any (array (select id from ripe)) returning queue, due
          )
-         select distinct queue from woken",
+         select distinct queue from woken where due",
     )
     .bind(PROMOTED_PER_STATEMENT)
+    .bind(AGEING_STEP.as_secs_f64())
     .fetch_all(conn)
     .await
 }

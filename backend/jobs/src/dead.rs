@@ -2,6 +2,8 @@
 
 use sqlx::PgConnection;
 
+use crate::claim::AGEING_STEP;
+
 /// What became of a dead letter that was to be driven again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Redriven {
@@ -24,9 +26,10 @@ pub async fn redrive(conn: &mut PgConnection, job: i64) -> Result<Redriven, sqlx
     let moved = sqlx::query(
         "with put as (
             insert into job (id, queue, project_id, kind, payload, priority, unique_key, concurrency_key,
-                             max_attempts, fence, errors, last_error, created_at)
+                             max_attempts, fence, errors, last_error, created_at, rate, due, in_line_at)
             select id, queue, project_id, kind, payload, priority, unique_key, concurrency_key,
-                   max_attempts, fence + 1, errors, reason, created_at
+                   max_attempts, fence + 1, errors, reason, created_at, rate, (rate).key is null,
+                   case when (rate).key is not null then now() + priority * make_interval(secs => $2) end
               from job_dead where id = $1
             on conflict (unique_key) where unique_key is not null do nothing
             returning id
@@ -34,6 +37,7 @@ pub async fn redrive(conn: &mut PgConnection, job: i64) -> Result<Redriven, sqlx
          delete from job_dead using put where job_dead.id = put.id",
     )
     .bind(job)
+    .bind(AGEING_STEP.as_secs_f64())
     .execute(conn)
     .await?;
     Ok(if moved.rows_affected() == 0 { Redriven::Duplicate } else { Redriven::Queued })

@@ -121,7 +121,7 @@ fn answer_all(
 
 fn is_refusal(error: &EnqueueError) -> bool {
     match error {
-        EnqueueError::PayloadTooLarge { .. } => true,
+        EnqueueError::PayloadTooLarge { .. } | EnqueueError::ImpossibleRate { .. } => true,
         EnqueueError::Database(error) => crate::outage::is_refusal(error),
     }
 }

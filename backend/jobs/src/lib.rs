@@ -7,6 +7,7 @@
 //! - a result is written only under the current fence: whoever lost the lease writes nothing;
 //! - effects written in one transaction with [`Lease::complete`] happen exactly once;
 //! - two jobs of one concurrency key never run at the same time, two jobs of one unique key are never live together;
+//! - of a rate's key no more jobs start in any window than its limit says, whatever crashes;
 //! - a project with a long backlog does not keep another project waiting;
 //! - a timer fires once, late rather than never;
 //! - [`WorkerHandle::shutdown`] comes back within its deadline plus [`DRAIN_GRACE`].
@@ -27,6 +28,7 @@ mod leader;
 mod lease;
 mod maintain;
 mod outage;
+mod rate;
 mod rescue;
 mod retention;
 mod settle;
@@ -48,6 +50,7 @@ pub use handler::{Handler, Job, Outcome, Registry};
 pub use intake::{Intake, IntakeError};
 pub use leader::{Leadership, NotLeader, lead};
 pub use lease::{Lease, LeaseLost};
+pub use rate::{LastLine, RateLimit, let_out};
 pub use rescue::{Holder, Rescue, Rescued, rescue};
 pub use retention::keep_history;
 pub use telemetry::measure;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use sqlx::PgConnection;
 
 use crate::outage::{CallError, Outage, STATEMENT_LIMIT};
+use crate::rate::{self, LastLine};
 use crate::rescue::Patrol;
 use crate::worker::Shared;
 use crate::{NotLeader, claim, leader, retention, telemetry, timers};
@@ -54,6 +55,7 @@ pub(crate) async fn maintain(shared: Arc<Shared>) {
         measure: Every::new(MEASURE_EVERY),
         prune: Every::new(PRUNE_EVERY),
         patrol: Patrol::default(),
+        last_line: LastLine::default(),
         queues_seen: shared.config.queues.iter().map(|queue| queue.name.clone()).collect(),
     };
     while !shared.stop.is_cancelled() {
@@ -75,6 +77,7 @@ struct Due {
     measure: Every,
     prune: Every,
     patrol: Patrol,
+    last_line: LastLine,
     queues_seen: BTreeSet<String>,
 }
 
@@ -82,6 +85,7 @@ async fn tick(shared: &Shared, due: &mut Due) -> Result<(), sqlx::Error> {
     let mut connection = shared.pool.acquire().await?;
     let conn = &mut *connection;
     let mut woken = claim::promote(conn).await?;
+    woken.extend(rate::let_out(conn, &mut due.last_line).await?);
     let fired = timers::fire_due(conn).await?;
     if fired.count > 0 {
         telemetry::timer_lag(fired.lag);
@@ -114,6 +118,7 @@ async fn prune(conn: &mut PgConnection, shared: &Shared) -> Result<(), sqlx::Err
         // Another has the duty now, and does it.
         Err(NotLeader::Moved { .. }) => return Ok(()),
     }
+    rate::forget_idle(conn).await?;
     // Never before their jobs have been moved.
     sqlx::query(
         "delete from worker where last_seen < now() - make_interval(secs => $1)

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
+use crate::claim::AGEING_STEP;
 use crate::{EnqueueError, NewJob};
 
 /// Timers fired by one statement: bounds its locks and its run time.
@@ -43,13 +44,14 @@ pub struct Fired {
 pub async fn schedule_timer(conn: &mut PgConnection, timer: &NewTimer) -> Result<(), EnqueueError> {
     timer.job.check()?;
     sqlx::query(
-        "insert into timer (stream, name, fire_at, queue, project_id, kind, payload, priority, unique_key, concurrency_key, max_attempts)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        "insert into timer (stream, name, fire_at, queue, project_id, kind, payload, priority, unique_key, concurrency_key, max_attempts, rate)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
+                 case when $12::text is not null then row($12, $13, $14)::rate_limit end)
          on conflict (stream, name) do update
             set fire_at = excluded.fire_at, queue = excluded.queue, project_id = excluded.project_id,
                 kind = excluded.kind, payload = excluded.payload, priority = excluded.priority,
                 unique_key = excluded.unique_key, concurrency_key = excluded.concurrency_key,
-                max_attempts = excluded.max_attempts, every_seconds = null",
+                max_attempts = excluded.max_attempts, rate = excluded.rate, every_seconds = null",
     )
     .bind(timer.stream)
     .bind(&timer.name)
@@ -62,6 +64,9 @@ pub async fn schedule_timer(conn: &mut PgConnection, timer: &NewTimer) -> Result
     .bind(&timer.job.unique_key)
     .bind(&timer.job.concurrency_key)
     .bind(i32::from(timer.job.max_attempts.max(1)))
+    .bind(timer.job.rate.as_ref().map(|rate| rate.key.as_str()))
+    .bind(timer.job.rate.as_ref().map(|rate| i32::from(rate.count)))
+    .bind(timer.job.rate.as_ref().map(|rate| rate.per.as_secs_f64()))
     .execute(conn)
     .await?;
     Ok(())
@@ -85,16 +90,17 @@ pub struct Recurring {
 pub async fn ensure_recurring(conn: &mut PgConnection, recurring: &Recurring) -> Result<(), EnqueueError> {
     recurring.job.check()?;
     sqlx::query(
-        "insert into timer (stream, name, fire_at, every_seconds, queue, project_id, kind, payload, priority, unique_key, concurrency_key, max_attempts)
+        "insert into timer (stream, name, fire_at, every_seconds, queue, project_id, kind, payload, priority, unique_key, concurrency_key, max_attempts, rate)
          values ($1, $2,
                  $3 + make_interval(secs => $4 * greatest(ceil(extract(epoch from now() - $3)::float8 / $4), 0)),
-                 $4, $5, $6, $7, $8, $9, $10, $11, $12)
+                 $4, $5, $6, $7, $8, $9, $10, $11, $12,
+                 case when $13::text is not null then row($13, $14, $15)::rate_limit end)
          on conflict (stream, name) do update
             set fire_at = case when timer.every_seconds = excluded.every_seconds then timer.fire_at else excluded.fire_at end,
                 every_seconds = excluded.every_seconds, queue = excluded.queue, project_id = excluded.project_id,
                 kind = excluded.kind, payload = excluded.payload, priority = excluded.priority,
                 unique_key = excluded.unique_key, concurrency_key = excluded.concurrency_key,
-                max_attempts = excluded.max_attempts",
+                max_attempts = excluded.max_attempts, rate = excluded.rate",
     )
     .bind(Uuid::nil())
     .bind(&recurring.name)
@@ -108,6 +114,9 @@ pub async fn ensure_recurring(conn: &mut PgConnection, recurring: &Recurring) ->
     .bind(&recurring.job.unique_key)
     .bind(&recurring.job.concurrency_key)
     .bind(i32::from(recurring.job.max_attempts.max(1)))
+    .bind(recurring.job.rate.as_ref().map(|rate| rate.key.as_str()))
+    .bind(recurring.job.rate.as_ref().map(|rate| i32::from(rate.count)))
+    .bind(recurring.job.rate.as_ref().map(|rate| rate.per.as_secs_f64()))
     .execute(conn)
     .await?;
     Ok(())
@@ -145,8 +154,9 @@ with ripe as (
       from ripe
      where timer.stream = ripe.stream and timer.name = ripe.name and ripe.every_seconds is not null
 ), put as (
-    insert into job (queue, project_id, kind, payload, priority, unique_key, concurrency_key, max_attempts)
-    select queue, project_id, kind, payload, priority, unique_key, concurrency_key, max_attempts
+    insert into job (queue, project_id, kind, payload, priority, unique_key, concurrency_key, max_attempts, rate, due, in_line_at)
+    select queue, project_id, kind, payload, priority, unique_key, concurrency_key, max_attempts, rate, (rate).key is null,
+           case when (rate).key is not null then now() + priority * make_interval(secs => $2) end
       from ripe order by fire_at
     on conflict (unique_key) where unique_key is not null do nothing
 )
@@ -155,7 +165,9 @@ select queue, count(*) as fired, extract(epoch from max(now() - fire_at))::float
 /// Turns due timers into jobs. Any worker may do it at any time.
 pub async fn fire_due(conn: &mut PgConnection) -> Result<Fired, sqlx::Error> {
     let mut fired = Fired::default();
-    for row in sqlx::query(FIRE).bind(FIRED_PER_STATEMENT).fetch_all(conn).await? {
+    for row in
+        sqlx::query(FIRE).bind(FIRED_PER_STATEMENT).bind(AGEING_STEP.as_secs_f64()).fetch_all(conn).await?
+    {
         fired.count += usize::try_from(row.try_get::<i64, _>("fired")?).unwrap_or(0);
         fired.queues.push(row.try_get("queue")?);
         fired.lag = fired.lag.max(Duration::try_from_secs_f64(row.try_get("lag")?).unwrap_or_default());

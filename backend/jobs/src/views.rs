@@ -20,7 +20,7 @@ pub struct QueueStats {
     pub queue: String,
     /// Jobs that could run now.
     pub ready: i64,
-    /// Jobs whose time has not come.
+    /// Jobs whose time has not come, or whose rate's limit is used up.
     pub delayed: i64,
     /// Jobs a worker holds.
     pub running: i64,
@@ -36,7 +36,7 @@ pub struct QueueStats {
 pub enum JobState {
     /// Could run now.
     Ready,
-    /// Its time has not come.
+    /// Its time has not come, or the limit of its rate is used up.
     Delayed,
     /// A worker holds it.
     Running,
@@ -186,10 +186,10 @@ pub async fn queue_stats(conn: &mut PgConnection) -> Result<Vec<QueueStats>, sql
     sqlx::query_as(
         "with live as (
             select queue,
-                   count(*) filter (where owner is null and run_at <= now()) as ready,
-                   count(*) filter (where owner is null and run_at > now()) as delayed,
+                   count(*) filter (where owner is null and run_at <= now() and in_line_at is null) as ready,
+                   count(*) filter (where owner is null and (run_at > now() or in_line_at is not null)) as delayed,
                    count(*) filter (where owner is not null) as running,
-                   min(run_at) filter (where owner is null and run_at <= now()) as oldest
+                   min(run_at) filter (where owner is null and run_at <= now() and in_line_at is null) as oldest
               from job group by queue
          ), dead as (select queue, count(*) as dead from job_dead group by queue)
          select queue, coalesce(ready, 0) as ready, coalesce(delayed, 0) as delayed, coalesce(running, 0) as running,
@@ -204,7 +204,7 @@ pub async fn queue_stats(conn: &mut PgConnection) -> Result<Vec<QueueStats>, sql
 pub async fn list(conn: &mut PgConnection, filter: &Filter) -> Result<Vec<JobRow>, sqlx::Error> {
     let rows = sqlx::query(
         "select * from (
-            select *, case when owner is not null then 'running' when run_at > now() then 'delayed' else 'ready' end as state
+            select *, case when owner is not null then 'running' when run_at > now() or in_line_at is not null then 'delayed' else 'ready' end as state
               from job
          ) j
           where ($1::uuid is null or project_id = $1) and ($2::text is null or queue = $2)

@@ -12,6 +12,7 @@ mod leases;
 mod model;
 mod outages;
 mod queue;
+mod rates;
 mod timers;
 mod views;
 mod workers;
