@@ -1,5 +1,6 @@
 //! No more jobs of a key start than its limit allows, and nobody else waits for them.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -10,6 +11,7 @@ use syndarix_jobs::{
     Claim, Cursor, EnqueueError, Filter, JobState, LastLine, NewJob, NewTimer, Outcome, RateLimit, Registry,
     Rescue, WorkerConfig, fire_due, let_out, list, list_dead, queue_stats, redrive, rescue, schedule_timer,
 };
+use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -79,15 +81,40 @@ fn eight_racing_claimers_never_start_more_than_the_limit_in_any_window() {
 #[test]
 fn the_claim_itself_keeps_the_limit_whatever_was_let_out() {
     on_database(|pool| async move {
-        enqueue_all(&pool, &vec![limited("api", 3); 40]).await;
-        let everything = "update job set due = true, in_line_at = null, fence = fence + 1";
-        sqlx::query(everything).execute(&pool).await.unwrap();
-        let mut claimers = JoinSet::new();
-        for _ in 0..8 {
-            let pool = pool.clone();
-            claimers.spawn(async move { claim(&pool, id(), 20).await.len() });
+        for round in 0..10 {
+            enqueue_all(&pool, &vec![limited(&format!("api-{round}"), 3); 40]).await;
+            let everything = "update job set due = true, in_line_at = null, fence = fence + 1";
+            sqlx::query(everything).execute(&pool).await.unwrap();
+            let (together, mut claimers) = (Arc::new(Barrier::new(8)), JoinSet::new());
+            for _ in 0..8 {
+                let (pool, together) = (pool.clone(), Arc::clone(&together));
+                claimers.spawn(async move {
+                    together.wait().await;
+                    claim(&pool, id(), 20).await.len()
+                });
+            }
+            assert_eq!(claimers.join_all().await.iter().sum::<usize>(), 3);
+            sqlx::query("delete from job").execute(&pool).await.unwrap();
         }
-        assert_eq!(claimers.join_all().await.iter().sum::<usize>(), 3);
+    });
+}
+
+#[test]
+fn while_one_claim_decides_about_a_key_no_other_does_and_none_waits() {
+    on_database(|pool| async move {
+        enqueue_all(&pool, &vec![limited("api", 3); 40]).await;
+        sqlx::query("update job set due = true, in_line_at = null").execute(&pool).await.unwrap();
+        let wanted = Claim { queue: "default", owner: id(), limit: 5, lease: Duration::from_secs(60) };
+        let beside = || tokio::time::timeout(Duration::from_secs(5), claim(&pool, id(), 20));
+
+        let mut undecided = pool.begin().await.unwrap();
+        let taken = syndarix_jobs::claim(&mut undecided, wanted, &mut Cursor::default()).await.unwrap();
+        assert_eq!(taken.jobs.len(), 3);
+        assert_eq!(beside().await.expect("it waited").len(), 0);
+        undecided.rollback().await.unwrap();
+
+        assert_eq!(beside().await.unwrap().len(), 3, "what was rolled back has not started");
+        assert_eq!(beside().await.unwrap().len(), 0);
     });
 }
 
