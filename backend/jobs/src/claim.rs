@@ -120,7 +120,7 @@ with slot as materialized (
     update job set owner = $4, fence = fence + 1, attempt = attempt + 1, lease_until = now() + make_interval(secs => $5)
      where id = any (array (select id from granted))
     returning id, tenant, project_id, kind, payload, priority, attempt, rescues, max_attempts, concurrency_key,
-              created_at, fence, extract(epoch from now() - run_at)::float8 as waited
+              created_at, tick, fence, extract(epoch from now() - run_at)::float8 as waited
 ), nth as (
     select *, row_number() over () as nth from (select) always left join taken on true
 )
@@ -333,6 +333,7 @@ fn job_of(queue: &str, row: &PgRow) -> Result<(Job, Lease), sqlx::Error> {
         max_attempts: count("max_attempts")?,
         concurrency_key: row.try_get("concurrency_key")?,
         created_at: row.try_get("created_at")?,
+        tick: row.try_get("tick")?,
     };
     Ok((job, Lease { job: id, fence: row.try_get("fence")? }))
 }

@@ -26,9 +26,9 @@ pub async fn redrive(conn: &mut PgConnection, job: i64) -> Result<Redriven, sqlx
     let moved = sqlx::query(
         "with put as (
             insert into job (id, queue, project_id, kind, payload, priority, unique_key, concurrency_key,
-                             max_attempts, fence, errors, last_error, created_at, rate, due, in_line_at)
+                             max_attempts, fence, errors, last_error, created_at, rate, tick, due, in_line_at)
             select id, queue, project_id, kind, payload, priority, unique_key, concurrency_key,
-                   max_attempts, fence + 1, errors, reason, created_at, rate, (rate).key is null,
+                   max_attempts, fence + 1, errors, reason, created_at, rate, tick, (rate).key is null,
                    case when (rate).key is not null then now() + priority * make_interval(secs => $2) end
               from job_dead where id = $1
             on conflict (unique_key) where unique_key is not null do nothing

@@ -8,9 +8,9 @@ use serde_json::Value;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
-use crate::RateLimit;
 use crate::claim::AGEING_STEP;
 use crate::rate::MAX_COUNT;
+use crate::{RateLimit, ScheduleError};
 
 /// Largest payload, in bytes of JSON: a job carries ids, not documents.
 const MAX_PAYLOAD_BYTES: usize = 256 * 1024;
@@ -205,6 +205,14 @@ pub enum EnqueueError {
         kind: String,
         /// Key of its rate.
         key: String,
+    },
+    /// The schedule of a recurring job cannot be used; nothing was written.
+    #[error("cannot use the schedule of the recurring job {name}")]
+    Schedule {
+        /// Its name.
+        name: String,
+        /// What is wrong with the schedule.
+        source: ScheduleError,
     },
     /// The database refused.
     #[error("cannot write the job")]

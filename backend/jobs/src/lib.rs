@@ -9,7 +9,7 @@
 //! - two jobs of one concurrency key never run at the same time, two jobs of one unique key are never live together;
 //! - of a rate's key no more jobs start in any window than its limit says, whatever crashes;
 //! - a project with a long backlog does not keep another project waiting;
-//! - a timer fires once, late rather than never;
+//! - a timer fires once, late rather than never; a tick of a schedule once, or as its policy for missed ones says;
 //! - [`WorkerHandle::shutdown`] comes back within its deadline plus [`DRAIN_GRACE`].
 //!
 //! All times are the database's clock. Nothing here sends NOTIFY: it serialises commits. The caller pokes [`Wake`]
@@ -29,8 +29,10 @@ mod lease;
 mod maintain;
 mod outage;
 mod rate;
+mod recurring;
 mod rescue;
 mod retention;
+mod schedule;
 mod settle;
 mod survey;
 mod telemetry;
@@ -51,10 +53,12 @@ pub use intake::{Intake, IntakeError};
 pub use leader::{Leadership, NotLeader, lead};
 pub use lease::{Lease, LeaseLost};
 pub use rate::{LastLine, RateLimit, let_out};
+pub use recurring::{Recurring, ensure_recurring};
 pub use rescue::{Holder, Rescue, Rescued, rescue};
 pub use retention::keep_history;
+pub use schedule::{Missed, Schedule, ScheduleError};
 pub use telemetry::measure;
-pub use timers::{Fired, NewTimer, Recurring, cancel_timers, ensure_recurring, fire_due, schedule_timer};
+pub use timers::{Fired, NewTimer, cancel_timers, fire_due, schedule_timer};
 pub use views::{
     Attempt, DeadJob, Filter, JobRow, JobState, QueueStats, WorkerRow, list, list_dead, queue_stats, workers,
 };

@@ -204,9 +204,9 @@ pub(crate) async fn bury(conn: &mut PgConnection, jobs: &[i64], reason: &str) ->
     sqlx::query(
         "with gone as (delete from job where id = any($1) returning *)
          insert into job_dead (id, queue, project_id, kind, payload, priority, unique_key, concurrency_key,
-                               attempt, max_attempts, rescues, fence, reason, errors, created_at, rate)
+                               attempt, max_attempts, rescues, fence, reason, errors, created_at, rate, tick)
          select id, queue, project_id, kind, payload, priority, unique_key, concurrency_key,
-                attempt, max_attempts, rescues, fence, $2, errors, created_at, rate from gone",
+                attempt, max_attempts, rescues, fence, $2, errors, created_at, rate, tick from gone",
     )
     .bind(jobs)
     .bind(storable(reason))

@@ -13,6 +13,7 @@ mod model;
 mod outages;
 mod queue;
 mod rates;
+mod recurring;
 mod timers;
 mod views;
 mod workers;
