@@ -10,6 +10,7 @@
 //! - of a rate's key no more jobs start in any window than its limit says, whatever crashes;
 //! - a project with a long backlog does not keep another project waiting;
 //! - a timer fires once, late rather than never; a tick of a schedule once, or as its policy for missed ones says;
+//! - a duty has one leader, and who lost it writes nothing as the leader;
 //! - [`WorkerHandle::shutdown`] comes back within its deadline plus [`DRAIN_GRACE`].
 //!
 //! All times are the database's clock. Nothing here sends NOTIFY: it serialises commits. The caller pokes [`Wake`]
@@ -20,6 +21,7 @@ mod claim;
 mod config;
 mod cursor;
 mod dead;
+mod duty;
 mod enqueue;
 mod fetch;
 mod handler;
@@ -45,6 +47,7 @@ pub use claim::{Claim, Claimed, claim, promote};
 pub use config::{Backoff, QueueConfig, WorkerConfig};
 pub use cursor::Cursor;
 pub use dead::{Redriven, purge, redrive};
+pub use duty::Duty;
 pub use enqueue::{
     Cancelled, EnqueueError, Enqueued, NewJob, Priority, cancel, cancel_key, enqueue, enqueue_many,
 };
