@@ -50,7 +50,8 @@ pub struct Claimed {
     pub look_again: Option<Duration>,
 }
 
-// A slot is one level of one project, with the time at which its ready jobs begin. `offer` names more jobs than are
+// A slot is one level of one project, with the time at which its ready jobs begin. A job's round is how many of its project
+// would run before it, for each part of its weight: who has nothing running is never behind who has something. `offer` names more jobs than are
 // wanted: others may be locking them at this moment. The first row brings along where each slot begins now, and in which
 // order the jobs are to start.
 //
@@ -60,12 +61,12 @@ pub struct Claimed {
 // What has a rate asks for it last, when nothing else can keep it from starting: see `rate.rs`.
 const CLAIM: &str = "
 with slot as materialized (
-    select tenant, seat, running, level, coalesce(since, '-infinity') as since, nth
-      from unnest($3::uuid[], $7::bigint[], $8::bigint[], $9::smallint[], $10::timestamptz[])
-           with ordinality as s (tenant, seat, running, level, since, nth)
+    select tenant, seat, running, weight, level, coalesce(since, '-infinity') as since, nth
+      from unnest($3::uuid[], $7::bigint[], $8::bigint[], $9::smallint[], $10::timestamptz[], $11::float8[])
+           with ordinality as s (tenant, seat, running, level, since, weight, nth)
 ), offer as materialized (
     select o.id, slot.seat,
-           slot.running + row_number() over (partition by slot.tenant order by o.rank, o.run_at, o.id) as round
+           (slot.running + row_number() over (partition by slot.tenant order by o.rank, o.run_at, o.id) - 1) / slot.weight as round
       from slot
      cross join lateral (
         select f.id, f.run_at,
@@ -230,6 +231,7 @@ struct Slots {
     running: Vec<i64>,
     levels: Vec<i16>,
     since: Vec<Option<DateTime<Utc>>>,
+    weights: Vec<f64>,
 }
 
 impl Slots {
@@ -242,6 +244,7 @@ impl Slots {
                 slots.running.push(cursor.running(*tenant));
                 slots.levels.push(level);
                 slots.since.push(since);
+                slots.weights.push(cursor.weight(*tenant));
             }
         }
         slots
@@ -269,6 +272,7 @@ async fn take(
         .bind(&slots.running)
         .bind(&slots.levels)
         .bind(&slots.since)
+        .bind(&slots.weights)
         .fetch_all(conn)
         .await?;
     if let Some(first) = rows.first() {

@@ -101,12 +101,11 @@ impl Duty {
             let asked = Instant::now();
             match self.ask(until.saturating_duration_since(asked)).await {
                 Ok(Some(renewed)) if renewed == *mine => until = asked + TERM,
-                Ok(_) => return,
                 Err(error) if Instant::now() < until => {
                     let error: &(dyn std::error::Error + 'static) = &error;
                     tracing::debug!(duty = self.name, error, "a duty was not renewed; trying on");
                 }
-                Err(_) => return,
+                Ok(_) | Err(_) => return,
             }
         }
     }

@@ -36,6 +36,7 @@ mod rescue;
 mod retention;
 mod schedule;
 mod settle;
+mod share;
 mod survey;
 mod telemetry;
 mod timers;
@@ -60,6 +61,7 @@ pub use recurring::{Recurring, ensure_recurring};
 pub use rescue::{Holder, Rescue, Rescued, rescue};
 pub use retention::keep_history;
 pub use schedule::{Missed, Schedule, ScheduleError};
+pub use share::set_share;
 pub use telemetry::measure;
 pub use timers::{Fired, NewTimer, cancel_timers, fire_due, schedule_timer};
 pub use views::{
