@@ -1,8 +1,16 @@
 //! Dead letters: kept until somebody drives them again or purges them.
 
+use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use crate::claim::AGEING_STEP;
+use crate::settle::storable;
+
+/// The reason of jobs that lost one worker after another.
+pub(crate) const WORKER_LOST: &str = "worker lost";
+
+/// How the reason of a job begins whose handler panicked.
+pub(crate) const PANICKED: &str = "the handler panicked";
 
 /// What became of a dead letter that was to be driven again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,15 +51,41 @@ pub async fn redrive(conn: &mut PgConnection, job: i64) -> Result<Redriven, sqlx
     Ok(if moved.rows_affected() == 0 { Redriven::Duplicate } else { Redriven::Queued })
 }
 
-/// Gives a dead letter up for good; only a line in the history stays. False: no dead letter has this id.
-pub async fn purge(conn: &mut PgConnection, job: i64) -> Result<bool, sqlx::Error> {
+/// Gives a dead letter up for good; a line in the history stays, with what the person says about it. False: no dead
+/// letter has this id.
+pub async fn purge(conn: &mut PgConnection, job: i64, note: Option<&str>) -> Result<bool, sqlx::Error> {
     let purged = sqlx::query(
         "with gone as (delete from job_dead where id = $1 returning *)
-         insert into job_done (id, queue, project_id, kind, attempt, outcome)
-         select id, queue, project_id, kind, attempt, 'purged' from gone",
+         insert into job_done (id, queue, project_id, kind, attempt, outcome, note)
+         select id, queue, project_id, kind, attempt, 'purged', $2 from gone",
     )
     .bind(job)
+    .bind(note.map(storable))
     .execute(conn)
     .await?;
     Ok(purged.rows_affected() > 0)
+}
+
+/// What kind of end made a dead letter: what they have in common is settled together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeathCause {
+    /// It lost one worker after another.
+    WorkerLost,
+    /// Its handler panicked.
+    Panicked,
+    /// Its handler said that it cannot be done, or failed as often as it may.
+    Failed,
+}
+
+impl DeathCause {
+    /// What its reasons are like, and what they are not like.
+    pub(crate) fn patterns(self) -> (Option<String>, Vec<String>) {
+        let (lost, panicked) = (WORKER_LOST.to_owned(), format!("{PANICKED}%"));
+        match self {
+            Self::WorkerLost => (Some(lost), Vec::new()),
+            Self::Panicked => (Some(panicked), Vec::new()),
+            Self::Failed => (None, vec![lost, panicked]),
+        }
+    }
 }

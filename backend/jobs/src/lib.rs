@@ -47,7 +47,7 @@ mod worker;
 pub use claim::{Claim, Claimed, claim, promote};
 pub use config::{Backoff, QueueConfig, WorkerConfig};
 pub use cursor::Cursor;
-pub use dead::{Redriven, purge, redrive};
+pub use dead::{DeathCause, Redriven, purge, redrive};
 pub use duty::Duty;
 pub use enqueue::{
     Cancelled, EnqueueError, Enqueued, NewJob, Priority, cancel, cancel_key, enqueue, enqueue_many,

@@ -268,7 +268,7 @@ async fn release(
 }
 
 /// PostgreSQL cannot store NUL in text, and a job's error must not grow without limit.
-fn storable(text: &str) -> String {
+pub(crate) fn storable(text: &str) -> String {
     let mut text = text.replace('\0', "\u{fffd}");
     if text.len() > MAX_REASON_BYTES {
         let cut = (0..=MAX_REASON_BYTES).rev().find(|at| text.is_char_boundary(*at));

@@ -7,7 +7,7 @@ use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection, Row};
 use uuid::Uuid;
 
-use crate::Priority;
+use crate::{DeathCause, Priority};
 
 /// Rows of one page when the caller does not say, and the most it can ask for.
 const DEFAULT_PAGE: u16 = 50;
@@ -66,6 +66,8 @@ pub struct Filter {
     pub kind: Option<String>,
     /// In this state; dead letters have none.
     pub state: Option<JobState>,
+    /// Dead of this cause; live jobs have none.
+    pub cause: Option<DeathCause>,
     /// Older than this id: the last one of the page before.
     pub before: Option<i64>,
     /// Rows of the page, at most 500; 50 when not given.
@@ -251,11 +253,13 @@ fn job_row(row: &sqlx::postgres::PgRow) -> Result<JobRow, sqlx::Error> {
 
 /// Dead letters, newest first.
 pub async fn list_dead(conn: &mut PgConnection, filter: &Filter) -> Result<Vec<DeadJob>, sqlx::Error> {
+    let (like, unlike) = filter.cause.map(DeathCause::patterns).unwrap_or_default();
     let rows = sqlx::query(
         "select * from job_dead
           where ($1::uuid is null or project_id = $1) and ($2::text is null or queue = $2)
             and ($3::text is null or kind = $3) and ($4::bigint is null or id < $4)
             and ($6::uuid[] is null or project_id = any($6))
+            and ($7::text is null or reason like $7) and not reason like any ($8)
           order by id desc limit $5",
     )
     .bind(filter.project)
@@ -264,6 +268,8 @@ pub async fn list_dead(conn: &mut PgConnection, filter: &Filter) -> Result<Vec<D
     .bind(filter.before)
     .bind(filter.page())
     .bind(&filter.projects)
+    .bind(like)
+    .bind(unlike)
     .fetch_all(conn)
     .await?;
     rows.iter().map(dead_job).collect()

@@ -24,9 +24,10 @@ async fn with_effect(pool: &PgPool, lease: Lease, finish: bool) -> Result<(), Le
     let mut transaction = pool.begin().await?;
     let effect = sqlx::query("insert into effect values ($1, $2)").bind(lease.job).bind(lease.fence);
     effect.execute(&mut *transaction).await?;
-    match finish {
-        true => lease.complete(&mut transaction).await?,
-        false => lease.hold(&mut transaction).await?,
+    if finish {
+        lease.complete(&mut transaction).await?;
+    } else {
+        lease.hold(&mut transaction).await?;
     }
     Ok(transaction.commit().await?)
 }

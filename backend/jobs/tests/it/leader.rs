@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use sqlx::PgPool;
 use syndarix_jobs::{Duty, Leadership, NotLeader, lead};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::harness::{count, id, on_database, until_count};
 
@@ -80,7 +81,7 @@ fn keep(pool: &PgPool, stop: &CancellationToken) -> tokio::task::JoinHandle<()> 
             }
         }
     };
-    tokio::spawn(duty.keep(work, stop.clone()))
+    TaskTracker::new().spawn(duty.keep(work, stop.clone()))
 }
 
 async fn write_as(pool: &PgPool, leadership: &Leadership) -> Result<(), NotLeader> {
