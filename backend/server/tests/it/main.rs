@@ -34,6 +34,7 @@ mod recovery;
 mod runs;
 mod scene;
 mod seed;
+mod signals;
 mod sprints;
 mod strangers;
 mod streams;
