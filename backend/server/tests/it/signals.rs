@@ -57,6 +57,7 @@ async fn signal_at_the_gate(test: &TestApp, signal: impl Future<Output = ()>) {
         }
     };
     tokio::join!(test.run_jobs(), meanwhile);
+    test.run_jobs().await;
 }
 
 async fn answering() -> ModelGroups {
@@ -69,7 +70,7 @@ async fn answering() -> ModelGroups {
         "model": "scripted-model", "context_window": 100_000, "max_output": 1_000,
     }))
     .unwrap();
-    let group = ModelGroup { name: "high-reasoning".into(), chain: vec![deployment] };
+    let group = ModelGroup { name: "default".into(), chain: vec![deployment] };
     ModelGroups::new(vec![group]).unwrap()
 }
 
@@ -99,10 +100,12 @@ async fn a_run_without_the_budget_parks_until_it_is_raised() {
     set_budget(&scene, 1).await;
     scene.due().await;
     test.run_jobs().await;
-    assert!(matches!(scene.run_state().await.phase, Phase::Waiting { wait: Wait::Budget { .. }, .. }));
+    let phase = scene.run_state().await.phase;
+    assert!(matches!(phase, Phase::Waiting { wait: Wait::Budget { .. }, .. }), "{phase:?}");
     set_budget(&scene, 50_000_000).await;
     test.run_jobs().await;
-    assert!(matches!(scene.run_state().await.phase, Phase::Waiting { wait: Wait::RateLimit { .. }, .. }));
+    let phase = scene.run_state().await.phase;
+    assert!(matches!(phase, Phase::Waiting { wait: Wait::RateLimit { .. }, .. }), "{phase:?}");
 }
 
 #[tokio::test]
