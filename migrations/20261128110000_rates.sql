@@ -4,12 +4,12 @@ create type rate_limit as (key text, count integer, seconds double precision);
 
 alter table job add column rate rate_limit,
     -- Set while it waits in the line of its rate: its place there, a later one for a lower priority.
-    add column in_line_at timestamptz,
-    add constraint job_in_line_is_not_due check (in_line_at is null or (not due and owner is null));
+    add column in_line_at timestamptz;
 alter table job_dead add column rate rate_limit;
 alter table timer add column rate rate_limit;
 
-create index job_in_line on job (((rate).key), tenant, in_line_at, id) where in_line_at is not null;
+-- Without those that a worker of the release before, which knows of no line, took out of it.
+create index job_in_line on job (((rate).key), tenant, in_line_at, id) where in_line_at is not null and owner is null and not due;
 -- Let out of the line and not started yet: they count against what else may be let out.
 create index job_let_out on job (((rate).key)) where owner is null and due and (rate).key is not null;
 -- As `job_later`, which a worker of the release before still uses, but without those in a line.

@@ -118,7 +118,8 @@ with slot as materialized (
     update job set due = false, in_line_at = run_at + priority * make_interval(secs => $6)
      where id = any (array (select id from rated where not may_start))
 ), taken as (
-    update job set owner = $4, fence = fence + 1, attempt = attempt + 1, lease_until = now() + make_interval(secs => $5)
+    update job set owner = $4, fence = fence + 1, attempt = attempt + 1, lease_until = now() + make_interval(secs => $5),
+           in_line_at = null
      where id = any (array (select id from granted))
     returning id, tenant, project_id, kind, payload, priority, attempt, rescues, max_attempts, concurrency_key,
               created_at, tick, fence, extract(epoch from now() - run_at)::float8 as waited

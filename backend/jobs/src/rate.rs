@@ -55,14 +55,14 @@ pub struct LastLine {
 const LET_OUT: &str = "
 with recursive line (rate_key, tenant, nth) as (
     (select (rate).key, tenant, 1::bigint from job
-      where in_line_at is not null and ((rate).key, tenant) > ($1, $2) and (select pg_try_advisory_xact_lock($4))
+      where in_line_at is not null and owner is null and not due and ((rate).key, tenant) > ($1, $2) and (select pg_try_advisory_xact_lock($4))
       order by (rate).key, tenant limit 1)
   union all
     select next.rate_key, next.tenant, line.nth + 1
       from line
      cross join lateral (
         select (rate).key as rate_key, tenant from job
-         where in_line_at is not null and ((rate).key, tenant) > (line.rate_key, line.tenant)
+         where in_line_at is not null and owner is null and not due and ((rate).key, tenant) > (line.rate_key, line.tenant)
          order by (rate).key, tenant limit 1
      ) next
      where line.nth < $3
@@ -71,7 +71,7 @@ with recursive line (rate_key, tenant, nth) as (
       from (select distinct rate_key from line) k
      cross join lateral (
         select (rate).count as most, (rate).seconds from job
-         where in_line_at is not null and (rate).key = k.rate_key limit 1
+         where in_line_at is not null and owner is null and not due and (rate).key = k.rate_key limit 1
      ) r
      cross join lateral (
         select count(*) from job_rate, unnest(starts) as start
@@ -87,7 +87,7 @@ with recursive line (rate_key, tenant, nth) as (
       join open on open.rate_key = line.rate_key and open.room > 0
      cross join lateral (
         select id, in_line_at from job
-         where in_line_at is not null and (rate).key = line.rate_key and tenant = line.tenant
+         where in_line_at is not null and owner is null and not due and (rate).key = line.rate_key and tenant = line.tenant
          order by in_line_at, id limit open.room
      ) j
 ), chosen as materialized (
@@ -95,7 +95,7 @@ with recursive line (rate_key, tenant, nth) as (
     select id, row_number() over (partition by rate_key order by round, random()) <= room as may_leave from first
 ), locked as materialized (
     select j.id from chosen
-     cross join lateral (select id from job where id = chosen.id and in_line_at is not null for update skip locked) j
+     cross join lateral (select id from job where id = chosen.id and in_line_at is not null and owner is null and not due for update skip locked) j
      where may_leave
 ), left_line as (
     update job set due = true, in_line_at = null, fence = fence + 1

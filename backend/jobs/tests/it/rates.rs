@@ -271,6 +271,20 @@ fn a_rate_outlasts_timers_delays_retries_and_dead_letters() {
 }
 
 #[test]
+fn what_a_worker_of_the_release_before_takes_out_of_the_line_is_limited_and_leaves_it_for_good() {
+    on_database(|pool| async move {
+        enqueue_all(&pool, &vec![limited("api", 1); 2]).await;
+        let promoted = "update job set due = true, fence = fence + 1 where owner is null and not due and run_at <= now()";
+        sqlx::query(promoted).execute(&pool).await.unwrap();
+        let (_, lease) = claim(&pool, id(), 9).await.remove(0);
+        assert_eq!(count(&pool, "select count(*) from job where owner is not null").await, 1);
+        sqlx::query("truncate job_rate").execute(&pool).await.unwrap();
+        open_line(&pool).await;
+        lease.hold(&mut pool.acquire().await.unwrap()).await.expect("what runs is let alone");
+    });
+}
+
+#[test]
 fn a_clock_that_is_set_back_closes_a_key_for_no_longer_than_its_window() {
     on_database(|pool| async move {
         sqlx::query("insert into job_rate values ('api', array[now() + interval '1 hour'], now() + interval '2 hours')")
