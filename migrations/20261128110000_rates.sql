@@ -48,3 +48,25 @@ begin
     end if;
     return room;
 end $$;
+
+-- Of jobs that the caller has locked, in the order of their turns: those that may start. The others go to the line, or stay
+-- where they are while another transaction is deciding about their key.
+create function job_rate_sift(jobs bigint[], ageing double precision) returns bigint[]
+language plpgsql as $$
+declare
+    asked  record;
+    room   integer;
+    passed bigint[] := '{}';
+begin
+    for asked in
+        select (rate).key, min((rate).count) as most, max((rate).seconds) as seconds, array_agg(job.id order by nth) as ids
+          from unnest(jobs) with ordinality as mine (id, nth) join job on job.id = mine.id group by (rate).key
+    loop
+        room := job_rate_take(asked.key, asked.most, asked.seconds, cardinality(asked.ids));
+        continue when room is null;
+        passed := passed || asked.ids[1:room];
+        update job set due = false, in_line_at = run_at + priority * make_interval(secs => ageing)
+         where id = any (asked.ids[room + 1:]);
+    end loop;
+    return passed;
+end $$;

@@ -58,7 +58,8 @@ pub struct Claimed {
 // The plan may have been made while the table was empty, so nothing joins the table: a join would be planned as reading
 // all of it for each row. Rows are reached by key alone: one by one from `next_up`, in its order, or by an array.
 //
-// What has a rate asks for it last, when nothing else can keep it from starting: see `rate.rs`.
+// What has a rate asks for it last, when nothing else can keep it from starting: see `rate.rs`. The function that asks is
+// called once, and not at all where nothing has a rate.
 const CLAIM: &str = "
 with slot as materialized (
     select tenant, seat, running, weight, level, coalesce(since, '-infinity') as since, nth
@@ -90,33 +91,21 @@ with slot as materialized (
 ), next_up as materialized (
     select id, round, seat from offer order by round, seat limit $2 * 2
 ), locked as (
-    select j.id, j.concurrency_key, j.rate, next_up.round, next_up.seat
+    select j.id, j.concurrency_key, j.rated, next_up.round, next_up.seat
       from next_up
      cross join lateral (
-        select id, concurrency_key, rate from job where id = next_up.id and owner is null and due for update skip locked
+        select id, concurrency_key, (rate).key is not null as rated from job where id = next_up.id and owner is null and due for update skip locked
      ) j limit $2
 ), unlocked as materialized (
-    select id, round, seat, (rate).key as rate_key, (rate).count as most, (rate).seconds
+    select id, round, seat, rated
       from (select *, row_number() over (partition by concurrency_key order by round, seat) as nth from locked) l
      where case when concurrency_key is null then true
                 when nth > 1 then false
                 else pg_try_advisory_xact_lock(hashtextextended(concurrency_key, 7)) end
-), asked as materialized (
-    select rate_key, job_rate_take(rate_key, most, seconds, wanted) as room
-      from (select rate_key, min(most) as most, max(seconds) as seconds, count(*) as wanted
-              from unlocked where rate_key is not null group by rate_key) r
-), rated as materialized (
-    select id, nth <= room as may_start
-      from (select id, rate_key, row_number() over (partition by rate_key order by round, seat) as nth
-              from unlocked where rate_key is not null) u
-      join asked using (rate_key) where room is not null
 ), granted as (
     select id, round, seat from unlocked
-     where case when rate_key is null then true
-                else id = any (array (select id from rated where may_start)) end
-), put_off as (
-    update job set due = false, in_line_at = run_at + priority * make_interval(secs => $6)
-     where id = any (array (select id from rated where not may_start))
+     where case when not rated then true
+                else id = any ((select job_rate_sift(array(select id from unlocked where rated order by round, seat), $6))::bigint[]) end
 ), taken as (
     update job set owner = $4, fence = fence + 1, attempt = attempt + 1, lease_until = now() + make_interval(secs => $5),
            in_line_at = null
