@@ -85,7 +85,7 @@ async fn a_budget_that_is_raised_while_a_run_parks_for_want_of_it_wakes_the_run(
     let scene = Scene::analysis(&test).await;
     set_budget(&scene, 1).await;
     scene.due().await;
-    signal_at_the_gate(&test, set_budget(&scene, 50_000_000)).await;
+    signal_at_the_gate(&test, Box::pin(set_budget(&scene, 50_000_000))).await;
     let phase = scene.run_state().await.phase;
     assert!(
         matches!(phase, Phase::Waiting { wait: Wait::RateLimit { .. }, .. }),
@@ -120,7 +120,7 @@ async fn an_agent_that_is_resumed_while_its_run_parks_goes_on() {
         let (status, resumed) = test.post(&format!("{agent}/resume"), &scene.token, json!({})).await;
         assert_eq!(status, StatusCode::OK, "{resumed}");
     };
-    signal_at_the_gate(&test, resume).await;
+    signal_at_the_gate(&test, Box::pin(resume)).await;
     let phase = scene.run_state().await.phase;
     assert!(
         !matches!(phase, Phase::Waiting { wait: Wait::Paused { .. }, .. }),
