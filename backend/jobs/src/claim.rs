@@ -16,7 +16,7 @@ use crate::cursor::{Cursor, LEVELS};
 use crate::{Job, Lease, Priority, survey};
 
 /// Waiting this long is worth one level of priority: a low job is treated as urgent after three steps.
-const AGEING_STEP: Duration = Duration::from_secs(600);
+pub(crate) const AGEING_STEP: Duration = Duration::from_secs(600);
 
 /// Lost races for a concurrency key in one claim before it is left to the next poll.
 const RACES_PER_CLAIM: u32 = 3;
@@ -50,20 +50,24 @@ pub struct Claimed {
     pub look_again: Option<Duration>,
 }
 
-// A slot is one level of one project, with the time at which its ready jobs begin. `offer` names more jobs than are
+// A slot is one level of one project, with the time at which its ready jobs begin. A job's round is how many of its project
+// would run before it, for each part of its weight: who has nothing running is never behind who has something. `offer` names more jobs than are
 // wanted: others may be locking them at this moment. The first row brings along where each slot begins now, and in which
 // order the jobs are to start.
 //
 // The plan may have been made while the table was empty, so nothing joins the table: a join would be planned as reading
 // all of it for each row. Rows are reached by key alone: one by one from `next_up`, in its order, or by an array.
+//
+// What has a rate asks for it last, when nothing else can keep it from starting: see `rate.rs`. The function that asks is
+// called once, and not at all where nothing has a rate.
 const CLAIM: &str = "
 with slot as materialized (
-    select tenant, seat, running, level, coalesce(since, '-infinity') as since, nth
-      from unnest($3::uuid[], $7::bigint[], $8::bigint[], $9::smallint[], $10::timestamptz[])
-           with ordinality as s (tenant, seat, running, level, since, nth)
+    select tenant, seat, running, weight, level, coalesce(since, '-infinity') as since, nth
+      from unnest($3::uuid[], $7::bigint[], $8::bigint[], $9::smallint[], $10::timestamptz[], $11::float8[])
+           with ordinality as s (tenant, seat, running, level, since, weight, nth)
 ), offer as materialized (
     select o.id, slot.seat,
-           slot.running + row_number() over (partition by slot.tenant order by o.rank, o.run_at, o.id) as round
+           (slot.running + row_number() over (partition by slot.tenant order by o.rank, o.run_at, o.id) - 1) / slot.weight as round
       from slot
      cross join lateral (
         select f.id, f.run_at,
@@ -87,22 +91,27 @@ with slot as materialized (
 ), next_up as materialized (
     select id, round, seat from offer order by round, seat limit $2 * 2
 ), locked as (
-    select j.id, j.concurrency_key, next_up.round, next_up.seat
+    select j.id, j.concurrency_key, j.rated, next_up.round, next_up.seat
       from next_up
      cross join lateral (
-        select id, concurrency_key from job where id = next_up.id and owner is null and due for update skip locked
+        select id, concurrency_key, (rate).key is not null as rated from job where id = next_up.id and owner is null and due for update skip locked
      ) j limit $2
-), granted as (
-    select id, round, seat
+), unlocked as materialized (
+    select id, round, seat, rated
       from (select *, row_number() over (partition by concurrency_key order by round, seat) as nth from locked) l
      where case when concurrency_key is null then true
                 when nth > 1 then false
                 else pg_try_advisory_xact_lock(hashtextextended(concurrency_key, 7)) end
+), granted as (
+    select id, round, seat from unlocked
+     where case when not rated then true
+                else id = any ((select job_rate_sift(array(select id from unlocked where rated order by round, seat), $6))::bigint[]) end
 ), taken as (
-    update job set owner = $4, fence = fence + 1, attempt = attempt + 1, lease_until = now() + make_interval(secs => $5)
+    update job set owner = $4, fence = fence + 1, attempt = attempt + 1, lease_until = now() + make_interval(secs => $5),
+           in_line_at = null
      where id = any (array (select id from granted))
     returning id, tenant, project_id, kind, payload, priority, attempt, rescues, max_attempts, concurrency_key,
-              created_at, fence, extract(epoch from now() - run_at)::float8 as waited
+              created_at, tick, fence, extract(epoch from now() - run_at)::float8 as waited
 ), nth as (
     select *, row_number() over () as nth from (select) always left join taken on true
 )
@@ -212,6 +221,7 @@ struct Slots {
     running: Vec<i64>,
     levels: Vec<i16>,
     since: Vec<Option<DateTime<Utc>>>,
+    weights: Vec<f64>,
 }
 
 impl Slots {
@@ -224,6 +234,7 @@ impl Slots {
                 slots.running.push(cursor.running(*tenant));
                 slots.levels.push(level);
                 slots.since.push(since);
+                slots.weights.push(cursor.weight(*tenant));
             }
         }
         slots
@@ -251,6 +262,7 @@ async fn take(
         .bind(&slots.running)
         .bind(&slots.levels)
         .bind(&slots.since)
+        .bind(&slots.weights)
         .fetch_all(conn)
         .await?;
     if let Some(first) = rows.first() {
@@ -315,22 +327,28 @@ fn job_of(queue: &str, row: &PgRow) -> Result<(Job, Lease), sqlx::Error> {
         max_attempts: count("max_attempts")?,
         concurrency_key: row.try_get("concurrency_key")?,
         created_at: row.try_get("created_at")?,
+        tick: row.try_get("tick")?,
     };
     Ok((job, Lease { job: id, fence: row.try_get("fence")? }))
 }
 
 /// Makes delayed jobs ready whose time has come; returns the queues that got some. Any worker may do it at any time.
+///
+/// Those with a rate go to its line: see [`crate::let_out`].
 pub async fn promote(conn: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar(
         "with ripe as (
-            select id from job where owner is null and not due and run_at <= now()
+            select id from job where owner is null and not due and in_line_at is null and run_at <= now()
              order by run_at limit $1 for update skip locked
          ), woken as (
-            update job set due = true, fence = fence + 1 where id = any (array (select id from ripe)) returning queue
+            update job set due = (rate).key is null, fence = fence + 1,
+                   in_line_at = case when (rate).key is not null then run_at + priority * make_interval(secs => $2) end
+             where id = any (array (select id from ripe)) returning queue, due
          )
-         select distinct queue from woken",
+         select distinct queue from woken where due",
     )
     .bind(PROMOTED_PER_STATEMENT)
+    .bind(AGEING_STEP.as_secs_f64())
     .fetch_all(conn)
     .await
 }

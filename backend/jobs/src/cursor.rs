@@ -11,6 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::outage::STATEMENT_LIMIT;
+use crate::share;
 
 /// Levels of priority.
 pub(crate) const LEVELS: usize = 4;
@@ -93,6 +94,8 @@ pub struct Cursor {
     /// Running jobs per project: those of the owner that asks when it has said so, and the rest by the last census.
     pub(crate) own: Option<HashMap<Uuid, i64>>,
     pub(crate) others: HashMap<Uuid, i64>,
+    /// Of the projects that have one, by the last census.
+    pub(crate) weights: HashMap<Uuid, f64>,
 }
 
 impl Default for Cursor {
@@ -111,6 +114,7 @@ impl Default for Cursor {
             looks_back,
             own: None,
             others: HashMap::new(),
+            weights: HashMap::new(),
         };
         // The seat of the jobs that belong to no project; the gaps between the known ones begin at it.
         cursor.met(Uuid::nil());
@@ -200,6 +204,10 @@ impl Cursor {
     pub(crate) fn running(&self, tenant: Uuid) -> i64 {
         let own = self.own.as_ref().and_then(|own| own.get(&tenant)).copied().unwrap_or(0);
         own + self.others.get(&tenant).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn weight(&self, tenant: Uuid) -> f64 {
+        self.weights.get(&tenant).copied().unwrap_or(share::USUAL)
     }
 
     /// Forgets the projects longest without work when there are too many.

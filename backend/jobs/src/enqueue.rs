@@ -8,6 +8,10 @@ use serde_json::Value;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
+use crate::claim::AGEING_STEP;
+use crate::rate::MAX_COUNT;
+use crate::{RateLimit, ScheduleError};
+
 /// Largest payload, in bytes of JSON: a job carries ids, not documents.
 const MAX_PAYLOAD_BYTES: usize = 256 * 1024;
 
@@ -71,6 +75,8 @@ pub struct NewJob {
     pub unique_key: Option<String>,
     /// At most one job of this key runs at a time, over all workers.
     pub concurrency_key: Option<String>,
+    /// How often jobs of one key may start.
+    pub rate: Option<RateLimit>,
     /// Attempts before the dead letters; 0 counts as 1. Lost workers and snoozes do not use them up.
     pub max_attempts: u16,
 }
@@ -87,6 +93,7 @@ impl NewJob {
             run_at: None,
             unique_key: None,
             concurrency_key: None,
+            rate: None,
             max_attempts: DEFAULT_ATTEMPTS,
         }
     }
@@ -126,6 +133,13 @@ impl NewJob {
         self
     }
 
+    /// Starts no more often than this allows, together with all other jobs of the limit's key.
+    #[must_use]
+    pub fn limited_to(mut self, rate: RateLimit) -> Self {
+        self.rate = Some(rate);
+        self
+    }
+
     /// Sets how often it is tried.
     #[must_use]
     pub fn with_attempts(mut self, attempts: u16) -> Self {
@@ -133,8 +147,12 @@ impl NewJob {
         self
     }
 
-    /// Whether its payload is within the limit. Enqueueing checks it, too: this says so before anything else is done.
+    /// Whether its payload and its rate are within their limits. Enqueueing checks it, too: this says so before anything
+    /// else is done.
     pub fn check(&self) -> Result<(), EnqueueError> {
+        if let Some(rate) = self.rate.as_ref().filter(|rate| !rate.is_possible()) {
+            return Err(EnqueueError::ImpossibleRate { kind: self.kind.clone(), key: rate.key.clone() });
+        }
         let bytes = length(&self.payload);
         if bytes > MAX_PAYLOAD_BYTES {
             return Err(EnqueueError::PayloadTooLarge { kind: self.kind.clone(), bytes });
@@ -180,22 +198,45 @@ pub enum EnqueueError {
         /// Size of its payload as JSON.
         bytes: usize,
     },
+    /// The rate is none that can be kept; nothing was written.
+    #[error("the rate {key} of a {kind} job is not from 1 to {MAX_COUNT} starts in a second to a week")]
+    ImpossibleRate {
+        /// Kind of the job.
+        kind: String,
+        /// Key of its rate.
+        key: String,
+    },
+    /// The schedule of a recurring job cannot be used; nothing was written.
+    #[error("cannot use the schedule of the recurring job {name}")]
+    Schedule {
+        /// Its name.
+        name: String,
+        /// What is wrong with the schedule.
+        source: ScheduleError,
+    },
     /// The database refused.
     #[error("cannot write the job")]
     Database(#[from] sqlx::Error),
 }
 
 // Ids are drawn before the insert: it is the only way to tell which of the rows a conflict swallowed. A job that names
-// its time may stand before those that claimers have passed already: its fence says so (see the index `job_again`).
+// its time may stand before those that claimers have passed already: its fence says so (see the index `job_again`). One
+// that has a rate goes to the line of its key, unless its own time is still to come.
 const ENQUEUE: &str = "
 with wanted as materialized (
     select nextval('job_id_seq') as id, u.*
-      from unnest($1::text[], $2::uuid[], $3::text[], $4::jsonb[], $5::smallint[], $6::timestamptz[], $7::text[], $8::text[], $9::int[])
-           with ordinality as u (queue, project_id, kind, payload, priority, run_at, unique_key, concurrency_key, max_attempts, nth)
+      from unnest($1::text[], $2::uuid[], $3::text[], $4::jsonb[], $5::smallint[], $6::timestamptz[], $7::text[], $8::text[], $9::int[],
+                  $10::text[], $11::int[], $12::float8[])
+           with ordinality as u (queue, project_id, kind, payload, priority, run_at, unique_key, concurrency_key, max_attempts,
+                                 rate_key, rate_count, rate_seconds, nth)
 ), put as (
-    insert into job (id, queue, project_id, kind, payload, priority, run_at, due, fence, unique_key, concurrency_key, max_attempts)
+    insert into job (id, queue, project_id, kind, payload, priority, run_at, due, fence, unique_key, concurrency_key, max_attempts,
+                     rate, in_line_at)
     select id, queue, project_id, kind, payload, priority, coalesce(run_at, statement_timestamp()),
-           coalesce(run_at <= now(), true), (run_at is not null)::int, unique_key, concurrency_key, max_attempts
+           rate_key is null and coalesce(run_at <= now(), true), (run_at is not null)::int, unique_key, concurrency_key, max_attempts,
+           case when rate_key is not null then row(rate_key, rate_count, rate_seconds)::rate_limit end,
+           case when rate_key is not null and coalesce(run_at <= now(), true)
+                then coalesce(run_at, statement_timestamp()) + priority * make_interval(secs => $13) end
       from wanted order by nth
     on conflict (unique_key) where unique_key is not null do nothing
     returning id
@@ -225,6 +266,7 @@ async fn write_batch(
     batch: &[NewJob],
     written: &mut Vec<Enqueued>,
 ) -> Result<(), EnqueueError> {
+    let rates = || batch.iter().map(|job| job.rate.as_ref());
     let rows = sqlx::query(ENQUEUE)
         .bind(batch.iter().map(|job| job.queue.as_str()).collect::<Vec<_>>())
         .bind(batch.iter().map(|job| job.project).collect::<Vec<_>>())
@@ -235,6 +277,10 @@ async fn write_batch(
         .bind(batch.iter().map(|job| job.unique_key.as_deref()).collect::<Vec<_>>())
         .bind(batch.iter().map(|job| job.concurrency_key.as_deref()).collect::<Vec<_>>())
         .bind(batch.iter().map(|job| i32::from(job.max_attempts.max(1))).collect::<Vec<_>>())
+        .bind(rates().map(|rate| rate.map(|rate| rate.key.as_str())).collect::<Vec<_>>())
+        .bind(rates().map(|rate| rate.map(|rate| i32::from(rate.count))).collect::<Vec<_>>())
+        .bind(rates().map(|rate| rate.map(|rate| rate.per.as_secs_f64())).collect::<Vec<_>>())
+        .bind(AGEING_STEP.as_secs_f64())
         .fetch_all(conn)
         .await?;
     for row in rows {

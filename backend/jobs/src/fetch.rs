@@ -10,6 +10,7 @@ use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::dead::PANICKED;
 use crate::outage::{self, CallError, Outage, STATEMENT_LIMIT};
 use crate::settle::{Settlement, Verdict, settle};
 use crate::worker::{Running, Shared};
@@ -206,7 +207,7 @@ fn panic_text(error: JoinError) -> String {
     };
     let text =
         panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("the handler panicked: {}", text.unwrap_or("(no message)"))
+    format!("{PANICKED}: {}", text.unwrap_or("(no message)"))
 }
 
 async fn pass_on(shared: &Shared, lease: Lease, verdict: Verdict) {

@@ -38,6 +38,8 @@ pub struct Job {
     pub concurrency_key: Option<String>,
     /// When it was enqueued.
     pub created_at: DateTime<Utc>,
+    /// The time it is for, if it comes from a schedule; it may run much later.
+    pub tick: Option<DateTime<Utc>>,
 }
 
 impl Job {

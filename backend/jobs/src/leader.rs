@@ -30,6 +30,9 @@ pub enum NotLeader {
     Database(#[from] sqlx::Error),
 }
 
+/// Longest that a transaction which holds a duty may be idle: a frozen leader must not keep the next one waiting.
+const IDLE_AT_MOST: &str = "1s";
+
 /// Takes a duty, or extends it when `holder` has it; `None`: somebody else has it.
 ///
 /// Run it on its own, outside any transaction, well within `ttl` of the last time.
@@ -39,34 +42,56 @@ pub async fn lead(
     holder: Uuid,
     ttl: Duration,
 ) -> Result<Option<Leadership>, sqlx::Error> {
-    let epoch: Option<i64> = sqlx::query_scalar(
-        "insert into leader_lease as held (duty, holder, epoch, expires_at)
-         values ($1, $2, 1, clock_timestamp() + make_interval(secs => $3))
-         on conflict (duty) do update
-            set holder = excluded.holder, expires_at = excluded.expires_at,
-                -- A lease that ran out may have been another's meanwhile in all but writing: a new epoch.
-                epoch = held.epoch + (held.holder <> excluded.holder or held.expires_at < clock_timestamp())::int
-          where held.holder = excluded.holder or held.expires_at < clock_timestamp()
-         returning epoch",
-    )
-    .bind(duty)
-    .bind(holder)
-    .bind(ttl.as_secs_f64())
-    .fetch_optional(conn)
-    .await?;
+    let mut epoch = None;
+    for statement in [RENEW, TAKE, FOUND] {
+        epoch = sqlx::query_scalar(statement)
+            .bind(duty)
+            .bind(holder)
+            .bind(ttl.as_secs_f64())
+            .fetch_optional(&mut *conn)
+            .await?;
+        if epoch.is_some() {
+            break;
+        }
+    }
     Ok(epoch.map(|epoch| Leadership { duty: duty.to_owned(), holder, epoch }))
 }
 
+// Goes on beside a transaction that holds the duty, so that long work does not lose it: see `Leadership::hold`.
+const RENEW: &str = "
+update leader_lease set expires_at = clock_timestamp() + make_interval(secs => $3)
+ where duty = $1 and holder = $2 and expires_at >= clock_timestamp()
+returning epoch";
+
+// Not while a transaction holds the duty: its row is locked then. A lease that ran out may have been another's meanwhile
+// in all but writing, so it gets a new epoch also in the same hands.
+const TAKE: &str = "
+with vacant as materialized (
+    select duty from leader_lease where duty = $1 and expires_at < clock_timestamp() for update skip locked
+)
+update leader_lease
+   set holder = $2, epoch = epoch + 1, expires_at = clock_timestamp() + make_interval(secs => $3)
+ where duty = (select duty from vacant)
+returning epoch";
+
+const FOUND: &str = "
+insert into leader_lease (duty, holder, epoch, expires_at)
+values ($1, $2, 1, clock_timestamp() + make_interval(secs => $3))
+on conflict (duty) do nothing
+returning epoch";
+
 impl Leadership {
-    /// Locks the lease until the end of the caller's transaction, so that what it writes is written as the leader.
+    /// Keeps the duty until the end of the caller's transaction, so that what it writes is written as the leader: nobody
+    /// can take it over before. Renewals go on. When the process freezes, the server ends the transaction after a second.
     pub async fn hold(&self, conn: &mut PgConnection) -> Result<(), NotLeader> {
         let held = sqlx::query(
-            "select from leader_lease
-              where duty = $1 and holder = $2 and epoch = $3 and expires_at > clock_timestamp() for share",
+            "select set_config('idle_in_transaction_session_timeout', $4, true) from leader_lease
+              where duty = $1 and holder = $2 and epoch = $3 and expires_at > clock_timestamp() for key share",
         )
         .bind(&self.duty)
         .bind(self.holder)
         .bind(self.epoch)
+        .bind(IDLE_AT_MOST)
         .fetch_optional(conn)
         .await?;
         held.map(drop).ok_or_else(|| self.moved())

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::PgConnection;
+use sqlx::Connection;
+use tokio_util::sync::CancellationToken;
 
 use crate::outage::{CallError, Outage, STATEMENT_LIMIT};
+use crate::rate::{self, LastLine};
 use crate::rescue::Patrol;
 use crate::worker::Shared;
-use crate::{NotLeader, claim, leader, retention, telemetry, timers};
+use crate::{Duty, Leadership, NotLeader, claim, retention, telemetry, timers};
 
 /// Between two looks for dead workers: with a stale heartbeat of 4 s, a job is taken over within 5.
 const RESCUE_EVERY: Duration = Duration::from_millis(500);
@@ -17,9 +19,8 @@ const RESCUE_EVERY: Duration = Duration::from_millis(500);
 /// Between two measurements of the queues: they count rows.
 const MEASURE_EVERY: Duration = Duration::from_secs(15);
 
-/// Between two prunings of the history, and how long the duty is held.
+/// Between two prunings of the history.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
-const PRUNE_LEASE: Duration = Duration::from_secs(90);
 const PRUNE_DUTY: &str = "jobs.prune";
 
 /// Dead workers stay on the list this long, for people to see.
@@ -52,8 +53,8 @@ pub(crate) async fn maintain(shared: Arc<Shared>) {
     let mut due = Due {
         rescue: Every::new(rescue_every),
         measure: Every::new(MEASURE_EVERY),
-        prune: Every::new(PRUNE_EVERY),
         patrol: Patrol::default(),
+        last_line: LastLine::default(),
         queues_seen: shared.config.queues.iter().map(|queue| queue.name.clone()).collect(),
     };
     while !shared.stop.is_cancelled() {
@@ -73,8 +74,8 @@ pub(crate) async fn maintain(shared: Arc<Shared>) {
 struct Due {
     rescue: Every,
     measure: Every,
-    prune: Every,
     patrol: Patrol,
+    last_line: LastLine,
     queues_seen: BTreeSet<String>,
 }
 
@@ -82,6 +83,7 @@ async fn tick(shared: &Shared, due: &mut Due) -> Result<(), sqlx::Error> {
     let mut connection = shared.pool.acquire().await?;
     let conn = &mut *connection;
     let mut woken = claim::promote(conn).await?;
+    woken.extend(rate::let_out(conn, &mut due.last_line).await?);
     let fired = timers::fire_due(conn).await?;
     if fired.count > 0 {
         telemetry::timer_lag(fired.lag);
@@ -97,30 +99,52 @@ async fn tick(shared: &Shared, due: &mut Due) -> Result<(), sqlx::Error> {
     if due.measure.is_due() {
         telemetry::measure(conn, &mut due.queues_seen).await?;
     }
-    if due.prune.is_due() {
-        prune(conn, shared).await?;
-    }
     Ok(())
 }
 
-async fn prune(conn: &mut PgConnection, shared: &Shared) -> Result<(), sqlx::Error> {
-    let Some(leadership) = leader::lead(conn, PRUNE_DUTY, shared.config.incarnation, PRUNE_LEASE).await?
-    else {
-        return Ok(());
+/// Prunes on one worker at a time, until the worker stops.
+pub(crate) async fn prune(shared: Arc<Shared>) {
+    let (pool, holder) = (shared.pool.clone(), shared.config.incarnation);
+    let duty = Duty { name: PRUNE_DUTY, holder, pool };
+    let work = |leadership: Leadership, ending: CancellationToken| {
+        let shared = Arc::clone(&shared);
+        async move { prune_now_and_then(&shared, &leadership, &ending).await }
     };
-    match retention::keep_history(conn, &leadership, shared.config.history).await {
-        Ok(_) => {}
-        Err(NotLeader::Database(error)) => return Err(error),
-        // Another has the duty now, and does it.
-        Err(NotLeader::Moved { .. }) => return Ok(()),
+    duty.keep(work, shared.stop.clone()).await;
+}
+
+async fn prune_now_and_then(shared: &Shared, leadership: &Leadership, ending: &CancellationToken) {
+    let mut outage = Outage::new("pruning the history");
+    while !ending.is_cancelled() {
+        let pruned = tokio::time::timeout(STATEMENT_LIMIT, prune_once(shared, leadership)).await;
+        let pause = match pruned.map_err(CallError::from) {
+            Ok(Ok(())) => {
+                outage.over();
+                PRUNE_EVERY
+            }
+            // Another has the duty now, and does it.
+            Ok(Err(NotLeader::Moved { .. })) => return,
+            Ok(Err(NotLeader::Database(error))) => outage.failed(&error),
+            Err(error) => outage.failed(&error),
+        };
+        ending.run_until_cancelled(tokio::time::sleep(pause)).await;
     }
+}
+
+async fn prune_once(shared: &Shared, leadership: &Leadership) -> Result<(), NotLeader> {
+    let mut connection = shared.pool.acquire().await?;
+    let conn = &mut *connection;
+    retention::keep_history(conn, leadership, shared.config.history).await?;
+    let mut transaction = conn.begin().await?;
+    leadership.hold(&mut transaction).await?;
+    rate::forget_idle(&mut transaction).await?;
     // Never before their jobs have been moved.
     sqlx::query(
         "delete from worker where last_seen < now() - make_interval(secs => $1)
             and not exists (select from job where owner = incarnation and lease_until is not null)",
     )
     .bind(DEAD_WORKERS_SHOWN.as_secs_f64())
-    .execute(conn)
-    .await
-    .map(drop)
+    .execute(&mut *transaction)
+    .await?;
+    Ok(transaction.commit().await?)
 }

@@ -16,6 +16,7 @@ use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use crate::cursor::Paced;
+use crate::dead::WORKER_LOST;
 use crate::outage::STATEMENT_LIMIT;
 use crate::{Backoff, settle};
 
@@ -239,8 +240,8 @@ async fn take_over(conn: &mut PgConnection, lost: Vec<Lost>, limits: Rescue) -> 
     }
     if !buried.is_empty() {
         tracing::warn!(jobs = ?buried, "jobs that keep losing their worker go to the dead letters");
-        settle::note_error(conn, &buried, "worker lost").await?;
-        settle::bury(conn, &buried, "worker lost").await?;
+        settle::note_error(conn, &buried, WORKER_LOST).await?;
+        settle::bury(conn, &buried, WORKER_LOST).await?;
     }
     if !revived.is_empty() {
         tracing::warn!(jobs = ?revived, waits_s = ?waits, "jobs of a lost worker are to run again");
@@ -253,7 +254,7 @@ async fn take_over(conn: &mut PgConnection, lost: Vec<Lost>, limits: Rescue) -> 
 
 async fn revive(conn: &mut PgConnection, jobs: &[i64], waits: &[f64]) -> Result<(), sqlx::Error> {
     crate::telemetry::rescued(u64::try_from(jobs.len()).unwrap_or(u64::MAX));
-    settle::note_error(conn, jobs, "worker lost").await?;
+    settle::note_error(conn, jobs, WORKER_LOST).await?;
     sqlx::query(
         "update job set owner = null, lease_until = null, fence = fence + 1, rescues = rescues + 1, due = wait = 0,
                 run_at = case when wait = 0 then run_at else now() + make_interval(secs => wait) end

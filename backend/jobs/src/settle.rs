@@ -204,9 +204,9 @@ pub(crate) async fn bury(conn: &mut PgConnection, jobs: &[i64], reason: &str) ->
     sqlx::query(
         "with gone as (delete from job where id = any($1) returning *)
          insert into job_dead (id, queue, project_id, kind, payload, priority, unique_key, concurrency_key,
-                               attempt, max_attempts, rescues, fence, reason, errors, created_at)
+                               attempt, max_attempts, rescues, fence, reason, errors, created_at, rate, tick)
          select id, queue, project_id, kind, payload, priority, unique_key, concurrency_key,
-                attempt, max_attempts, rescues, fence, $2, errors, created_at from gone",
+                attempt, max_attempts, rescues, fence, $2, errors, created_at, rate, tick from gone",
     )
     .bind(jobs)
     .bind(storable(reason))
@@ -268,7 +268,7 @@ async fn release(
 }
 
 /// PostgreSQL cannot store NUL in text, and a job's error must not grow without limit.
-fn storable(text: &str) -> String {
+pub(crate) fn storable(text: &str) -> String {
     let mut text = text.replace('\0', "\u{fffd}");
     if text.len() > MAX_REASON_BYTES {
         let cut = (0..=MAX_REASON_BYTES).rev().find(|at| text.is_char_boundary(*at));

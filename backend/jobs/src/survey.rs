@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
-use crate::Claim;
 use crate::cursor::{Cursor, LEVELS, LOOKS_BACK, Paced};
+use crate::{Claim, share};
 
 /// Strangers that one look finds in a gap; as it stands in the statement.
 const STRANGERS_AT_ONCE: usize = 32;
@@ -81,9 +81,10 @@ pub(crate) async fn census(
     )
     .bind(wanted.queue)
     .bind(cursor.own.as_ref().map(|_| wanted.owner))
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await?;
     cursor.others = counts.into_iter().collect();
+    cursor.weights = share::weights(conn).await?;
     cursor.census.done(begun);
     Ok(())
 }

@@ -1,15 +1,18 @@
 //! Durable timers: a job that does not exist until its time comes.
 //!
 //! Scheduling and cancelling belong to the transaction of the transition that causes them. A due timer turns into
-//! its job in one statement, so it fires once, however many workers look. A recurring timer moves on in that same
-//! statement, to its next time in the future: ticks missed while nobody looked make one job, not many.
+//! its job in one statement, so it fires once, however many workers look. Those that come back are in `recurring.rs`.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, Row};
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::{PgConnection, Postgres, Row};
 use uuid::Uuid;
 
+use crate::claim::AGEING_STEP;
+use crate::recurring::fire_recurring;
 use crate::{EnqueueError, NewJob};
 
 /// Timers fired by one statement: bounds its locks and its run time.
@@ -42,75 +45,41 @@ pub struct Fired {
 /// Sets a timer, or moves the one of this name, in the caller's transaction.
 pub async fn schedule_timer(conn: &mut PgConnection, timer: &NewTimer) -> Result<(), EnqueueError> {
     timer.job.check()?;
-    sqlx::query(
-        "insert into timer (stream, name, fire_at, queue, project_id, kind, payload, priority, unique_key, concurrency_key, max_attempts)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+    let query = sqlx::query(
+        "insert into timer (stream, name, fire_at, queue, project_id, kind, payload, priority, unique_key, concurrency_key, max_attempts, rate)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
+                 case when $12::text is not null then row($12, $13, $14)::rate_limit end)
          on conflict (stream, name) do update
             set fire_at = excluded.fire_at, queue = excluded.queue, project_id = excluded.project_id,
                 kind = excluded.kind, payload = excluded.payload, priority = excluded.priority,
                 unique_key = excluded.unique_key, concurrency_key = excluded.concurrency_key,
-                max_attempts = excluded.max_attempts, every_seconds = null",
+                max_attempts = excluded.max_attempts, rate = excluded.rate,
+                every_seconds = null, cron = null, zone = null",
     )
     .bind(timer.stream)
     .bind(&timer.name)
-    .bind(timer.fire_at)
-    .bind(&timer.job.queue)
-    .bind(timer.job.project)
-    .bind(&timer.job.kind)
-    .bind(&timer.job.payload)
-    .bind(timer.job.priority.rank())
-    .bind(&timer.job.unique_key)
-    .bind(&timer.job.concurrency_key)
-    .bind(i32::from(timer.job.max_attempts.max(1)))
-    .execute(conn)
-    .await?;
+    .bind(timer.fire_at);
+    bind_job(query, &timer.job).execute(conn).await?;
     Ok(())
 }
 
-/// A job that comes back again and again.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Recurring {
-    /// Its name, unique among the recurring ones; [`cancel_timers`] of the nil stream with this name ends it.
-    pub name: String,
-    /// A time it fires at; all others are whole periods before and after.
-    pub anchor: DateTime<Utc>,
-    /// Its period, at least a second.
-    pub every: Duration,
-    /// The job it becomes; with a unique key, a tick is skipped while the last one still runs.
-    pub job: NewJob,
-}
+type PgQuery<'q> = Query<'q, Postgres, PgArguments>;
 
-/// Sets up a recurring job, or brings its definition up to date. Every instance may do so at every start: the
-/// next tick stays where it is as long as the period is the same.
-pub async fn ensure_recurring(conn: &mut PgConnection, recurring: &Recurring) -> Result<(), EnqueueError> {
-    recurring.job.check()?;
-    sqlx::query(
-        "insert into timer (stream, name, fire_at, every_seconds, queue, project_id, kind, payload, priority, unique_key, concurrency_key, max_attempts)
-         values ($1, $2,
-                 $3 + make_interval(secs => $4 * greatest(ceil(extract(epoch from now() - $3)::float8 / $4), 0)),
-                 $4, $5, $6, $7, $8, $9, $10, $11, $12)
-         on conflict (stream, name) do update
-            set fire_at = case when timer.every_seconds = excluded.every_seconds then timer.fire_at else excluded.fire_at end,
-                every_seconds = excluded.every_seconds, queue = excluded.queue, project_id = excluded.project_id,
-                kind = excluded.kind, payload = excluded.payload, priority = excluded.priority,
-                unique_key = excluded.unique_key, concurrency_key = excluded.concurrency_key,
-                max_attempts = excluded.max_attempts",
-    )
-    .bind(Uuid::nil())
-    .bind(&recurring.name)
-    .bind(recurring.anchor)
-    .bind(recurring.every.as_secs_f64())
-    .bind(&recurring.job.queue)
-    .bind(recurring.job.project)
-    .bind(&recurring.job.kind)
-    .bind(&recurring.job.payload)
-    .bind(recurring.job.priority.rank())
-    .bind(&recurring.job.unique_key)
-    .bind(&recurring.job.concurrency_key)
-    .bind(i32::from(recurring.job.max_attempts.max(1)))
-    .execute(conn)
-    .await?;
-    Ok(())
+/// The columns that a timer keeps of its job, from `queue` to the three of its rate.
+pub(crate) fn bind_job<'q>(query: PgQuery<'q>, job: &'q NewJob) -> PgQuery<'q> {
+    let rate = job.rate.as_ref();
+    query
+        .bind(&job.queue)
+        .bind(job.project)
+        .bind(&job.kind)
+        .bind(&job.payload)
+        .bind(job.priority.rank())
+        .bind(&job.unique_key)
+        .bind(&job.concurrency_key)
+        .bind(i32::from(job.max_attempts.max(1)))
+        .bind(rate.map(|rate| rate.key.as_str()))
+        .bind(rate.map(|rate| i32::from(rate.count)))
+        .bind(rate.map(|rate| rate.per.as_secs_f64()))
 }
 
 /// Cancels one timer of a stream, or all of them, in the caller's transaction; returns how many there were.
@@ -134,19 +103,14 @@ pub async fn cancel_timers(
 // A live job with the timer's unique key swallows the timer: what it would have asked for is under way.
 const FIRE: &str = "
 with ripe as (
-    select * from timer where fire_at <= now() order by fire_at limit $1 for update skip locked
+    select * from timer where fire_at <= now() and every_seconds is null and cron is null
+     order by fire_at limit $1 for update skip locked
 ), gone as (
-    delete from timer using ripe
-     where timer.stream = ripe.stream and timer.name = ripe.name and ripe.every_seconds is null
-), moved as (
-    update timer
-       set fire_at = ripe.fire_at + make_interval(
-               secs => ripe.every_seconds * (floor(extract(epoch from now() - ripe.fire_at)::float8 / ripe.every_seconds) + 1))
-      from ripe
-     where timer.stream = ripe.stream and timer.name = ripe.name and ripe.every_seconds is not null
+    delete from timer using ripe where timer.stream = ripe.stream and timer.name = ripe.name
 ), put as (
-    insert into job (queue, project_id, kind, payload, priority, unique_key, concurrency_key, max_attempts)
-    select queue, project_id, kind, payload, priority, unique_key, concurrency_key, max_attempts
+    insert into job (queue, project_id, kind, payload, priority, unique_key, concurrency_key, max_attempts, rate, due, in_line_at)
+    select queue, project_id, kind, payload, priority, unique_key, concurrency_key, max_attempts, rate, (rate).key is null,
+           case when (rate).key is not null then now() + priority * make_interval(secs => $2) end
       from ripe order by fire_at
     on conflict (unique_key) where unique_key is not null do nothing
 )
@@ -155,7 +119,10 @@ select queue, count(*) as fired, extract(epoch from max(now() - fire_at))::float
 /// Turns due timers into jobs. Any worker may do it at any time.
 pub async fn fire_due(conn: &mut PgConnection) -> Result<Fired, sqlx::Error> {
     let mut fired = Fired::default();
-    for row in sqlx::query(FIRE).bind(FIRED_PER_STATEMENT).fetch_all(conn).await? {
+    fire_recurring(conn, &mut fired).await?;
+    for row in
+        sqlx::query(FIRE).bind(FIRED_PER_STATEMENT).bind(AGEING_STEP.as_secs_f64()).fetch_all(conn).await?
+    {
         fired.count += usize::try_from(row.try_get::<i64, _>("fired")?).unwrap_or(0);
         fired.queues.push(row.try_get("queue")?);
         fired.lag = fired.lag.max(Duration::try_from_secs_f64(row.try_get("lag")?).unwrap_or_default());

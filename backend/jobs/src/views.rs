@@ -7,7 +7,7 @@ use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection, Row};
 use uuid::Uuid;
 
-use crate::Priority;
+use crate::{DeathCause, Priority};
 
 /// Rows of one page when the caller does not say, and the most it can ask for.
 const DEFAULT_PAGE: u16 = 50;
@@ -20,7 +20,7 @@ pub struct QueueStats {
     pub queue: String,
     /// Jobs that could run now.
     pub ready: i64,
-    /// Jobs whose time has not come.
+    /// Jobs whose time has not come, or whose rate's limit is used up.
     pub delayed: i64,
     /// Jobs a worker holds.
     pub running: i64,
@@ -36,7 +36,7 @@ pub struct QueueStats {
 pub enum JobState {
     /// Could run now.
     Ready,
-    /// Its time has not come.
+    /// Its time has not come, or the limit of its rate is used up.
     Delayed,
     /// A worker holds it.
     Running,
@@ -66,6 +66,8 @@ pub struct Filter {
     pub kind: Option<String>,
     /// In this state; dead letters have none.
     pub state: Option<JobState>,
+    /// Dead of this cause; live jobs have none.
+    pub cause: Option<DeathCause>,
     /// Older than this id: the last one of the page before.
     pub before: Option<i64>,
     /// Rows of the page, at most 500; 50 when not given.
@@ -186,10 +188,10 @@ pub async fn queue_stats(conn: &mut PgConnection) -> Result<Vec<QueueStats>, sql
     sqlx::query_as(
         "with live as (
             select queue,
-                   count(*) filter (where owner is null and run_at <= now()) as ready,
-                   count(*) filter (where owner is null and run_at > now()) as delayed,
+                   count(*) filter (where owner is null and run_at <= now() and in_line_at is null) as ready,
+                   count(*) filter (where owner is null and (run_at > now() or in_line_at is not null)) as delayed,
                    count(*) filter (where owner is not null) as running,
-                   min(run_at) filter (where owner is null and run_at <= now()) as oldest
+                   min(run_at) filter (where owner is null and run_at <= now() and in_line_at is null) as oldest
               from job group by queue
          ), dead as (select queue, count(*) as dead from job_dead group by queue)
          select queue, coalesce(ready, 0) as ready, coalesce(delayed, 0) as delayed, coalesce(running, 0) as running,
@@ -204,7 +206,7 @@ pub async fn queue_stats(conn: &mut PgConnection) -> Result<Vec<QueueStats>, sql
 pub async fn list(conn: &mut PgConnection, filter: &Filter) -> Result<Vec<JobRow>, sqlx::Error> {
     let rows = sqlx::query(
         "select * from (
-            select *, case when owner is not null then 'running' when run_at > now() then 'delayed' else 'ready' end as state
+            select *, case when owner is not null then 'running' when run_at > now() or in_line_at is not null then 'delayed' else 'ready' end as state
               from job
          ) j
           where ($1::uuid is null or project_id = $1) and ($2::text is null or queue = $2)
@@ -251,11 +253,13 @@ fn job_row(row: &sqlx::postgres::PgRow) -> Result<JobRow, sqlx::Error> {
 
 /// Dead letters, newest first.
 pub async fn list_dead(conn: &mut PgConnection, filter: &Filter) -> Result<Vec<DeadJob>, sqlx::Error> {
+    let (like, unlike) = filter.cause.map(DeathCause::patterns).unwrap_or_default();
     let rows = sqlx::query(
         "select * from job_dead
           where ($1::uuid is null or project_id = $1) and ($2::text is null or queue = $2)
             and ($3::text is null or kind = $3) and ($4::bigint is null or id < $4)
             and ($6::uuid[] is null or project_id = any($6))
+            and ($7::text is null or reason like $7) and not reason like any ($8)
           order by id desc limit $5",
     )
     .bind(filter.project)
@@ -264,6 +268,8 @@ pub async fn list_dead(conn: &mut PgConnection, filter: &Filter) -> Result<Vec<D
     .bind(filter.before)
     .bind(filter.page())
     .bind(&filter.projects)
+    .bind(like)
+    .bind(unlike)
     .fetch_all(conn)
     .await?;
     rows.iter().map(dead_job).collect()

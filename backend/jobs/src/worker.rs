@@ -144,6 +144,7 @@ impl Worker {
         tasks.spawn(beat::heartbeat(Arc::clone(&shared)));
         tasks.spawn(fetch::settle_ends(Arc::clone(&shared), ends));
         tasks.spawn(maintain::maintain(Arc::clone(&shared)));
+        tasks.spawn(maintain::prune(Arc::clone(&shared)));
         for queue in shared.config.queues.clone() {
             tasks.spawn(fetch::fetch(Arc::clone(&shared), queue));
         }

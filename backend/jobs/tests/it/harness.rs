@@ -12,13 +12,17 @@ use syndarix_jobs::{
 };
 use uuid::Uuid;
 
-const SCHEMA: [&str; 6] = [
+const SCHEMA: [&str; 10] = [
     include_str!("../../../../migrations/20261120000200_jobs.sql"),
     include_str!("../../../../migrations/20261128000600_worker_place.sql"),
     include_str!("../../../../migrations/20261128102000_queue_without_dead_ends.sql"),
     include_str!("../../../../migrations/20261128102100_history_in_days.sql"),
     include_str!("../../../../migrations/20261128102200_history_days_in_one_statement.sql"),
     include_str!("../../../../migrations/20261128104000_worker_queues.sql"),
+    include_str!("../../../../migrations/20261128110000_rates.sql"),
+    include_str!("../../../../migrations/20261128111000_schedules.sql"),
+    include_str!("../../../../migrations/20261128112000_shares.sql"),
+    include_str!("../../../../migrations/20261128113000_purge_reasons.sql"),
 ];
 
 /// Longest a test waits for something that must happen.

@@ -5,9 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::PgPool;
-use syndarix_jobs::{
-    NewJob, NewTimer, Outcome, Recurring, Registry, cancel_timers, ensure_recurring, fire_due, schedule_timer,
-};
+use syndarix_jobs::{NewJob, NewTimer, Outcome, Registry, cancel_timers, fire_due, schedule_timer};
 use uuid::Uuid;
 
 use crate::harness::{count, id, on_database, quick, start, until_done};
@@ -95,61 +93,5 @@ fn a_timer_set_in_a_rolled_back_transaction_never_fires() {
         schedule_timer(&mut transaction, &timer(id(), "expire", past)).await.unwrap();
         transaction.rollback().await.unwrap();
         assert_eq!(fire_due(&mut pool.acquire().await.unwrap()).await.unwrap().count, 0);
-    });
-}
-
-#[test]
-fn a_recurring_timer_fires_once_for_all_missed_ticks_and_keeps_its_beat() {
-    on_database(|pool| async move {
-        let hour = Duration::from_secs(3600);
-        let anchor = in_seconds(&pool, -10.5 * 3600.0).await;
-        let sweep = Recurring {
-            name: "sweep".into(),
-            anchor,
-            every: hour,
-            job: NewJob::new("default", "sweep", json!({})),
-        };
-        let mut conn = pool.acquire().await.unwrap();
-        ensure_recurring(&mut conn, &sweep).await.unwrap();
-        assert_eq!(fire_due(&mut conn).await.unwrap().count, 0, "its next tick is half an hour away");
-        sqlx::query("update timer set fire_at = fire_at - interval '5 hours'").execute(&pool).await.unwrap();
-        assert_eq!(fire_due(&mut conn).await.unwrap().count, 1);
-        assert_eq!(fire_due(&mut conn).await.unwrap().count, 0);
-        assert_eq!(count(&pool, "select count(*) from job where kind = 'sweep'").await, 1);
-        let next: DateTime<Utc> =
-            sqlx::query_scalar("select fire_at from timer").fetch_one(&pool).await.unwrap();
-        assert_eq!(next, anchor + 11 * hour);
-        ensure_recurring(&mut conn, &sweep).await.unwrap();
-        let same: DateTime<Utc> =
-            sqlx::query_scalar("select fire_at from timer").fetch_one(&pool).await.unwrap();
-        assert_eq!(same, next);
-        assert_eq!(cancel_timers(&mut conn, Uuid::nil(), Some("sweep")).await.unwrap(), 1);
-    });
-}
-
-#[test]
-fn racing_loops_fire_each_tick_of_a_recurring_timer_once() {
-    on_database(|pool| async move {
-        let job = NewJob::new("default", "tick", json!({}));
-        let tick = Recurring {
-            name: "tick".into(),
-            anchor: in_seconds(&pool, 0.0).await,
-            every: Duration::from_secs(3600),
-            job,
-        };
-        let mut conn = pool.acquire().await.unwrap();
-        for _ in 0..30 {
-            ensure_recurring(&mut conn, &tick).await.unwrap();
-            sqlx::query("update timer set fire_at = fire_at - interval '1 hour'")
-                .execute(&pool)
-                .await
-                .unwrap();
-            let fire = |pool: PgPool| async move {
-                fire_due(&mut pool.acquire().await.unwrap()).await.unwrap().count
-            };
-            let (a, b, c) = tokio::join!(fire(pool.clone()), fire(pool.clone()), fire(pool.clone()));
-            assert_eq!(a + b + c, 1);
-        }
-        assert_eq!(count(&pool, "select count(*) from job").await, 30);
     });
 }

@@ -182,8 +182,8 @@ fn a_hopeless_job_is_buried_at_once_and_can_be_purged() {
         enqueue(&pool, &job("bad").unique("one")).await;
         let mut conn = pool.acquire().await.unwrap();
         assert_eq!(redrive(&mut conn, bad).await.unwrap(), Redriven::Duplicate);
-        assert!(purge(&mut conn, bad).await.unwrap());
-        assert!(!purge(&mut conn, bad).await.unwrap());
+        assert!(purge(&mut conn, bad, Some("a duplicate")).await.unwrap());
+        assert!(!purge(&mut conn, bad, Some("a duplicate")).await.unwrap());
     });
 }
 

@@ -5,7 +5,8 @@ use crate::{features::operations, http::ApiError};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
-use syndarix_jobs::{Filter, JobState};
+use syndarix_jobs::{DeathCause, Filter, JobState};
+use uuid::Uuid;
 
 /// Dead letters that `--all` reads at once.
 const PAGE: u16 = 500;
@@ -31,7 +32,13 @@ pub(super) enum Job {
     /// Puts dead letters back into their queues.
     Redrive(Letters),
     /// Gives dead letters up for good; their history stays.
-    Purge(Letters),
+    Purge {
+        #[command(flatten)]
+        letters: Letters,
+        /// Why: kept in the history and on record.
+        #[arg(long, value_name = "TEXT")]
+        because: Option<String>,
+    },
     /// Lists the events of one story, run, sprint, approval or pull request, or shows it as it was.
     History(History),
 }
@@ -54,6 +61,27 @@ impl From<State> for JobState {
     }
 }
 
+/// What kind of end made a dead letter.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Cause {
+    /// It lost one worker after another.
+    WorkerLost,
+    /// Its handler panicked.
+    Panicked,
+    /// It cannot be done, or failed as often as it may.
+    Failed,
+}
+
+impl From<Cause> for DeathCause {
+    fn from(cause: Cause) -> Self {
+        match cause {
+            Cause::WorkerLost => Self::WorkerLost,
+            Cause::Panicked => Self::Panicked,
+            Cause::Failed => Self::Failed,
+        }
+    }
+}
+
 /// Which dead letters.
 #[derive(Debug, Args)]
 pub(super) struct Letters {
@@ -69,6 +97,15 @@ pub(super) struct Letters {
     /// With --all: of this kind only.
     #[arg(long, requires = "all")]
     kind: Option<String>,
+    /// With --all: of this project only.
+    #[arg(long, requires = "all", value_name = "ID")]
+    project: Option<Uuid>,
+    /// With --all: dead of this cause only.
+    #[arg(long, requires = "all", value_enum)]
+    cause: Option<Cause>,
+    /// With --all: at most this many, the latest ones.
+    #[arg(long, requires = "all", default_value_t = 10_000)]
+    limit: usize,
 }
 
 impl Letters {
@@ -76,14 +113,23 @@ impl Letters {
         if !self.all {
             return Ok(self.jobs);
         }
-        let mut filter =
-            Filter { queue: self.queue, kind: self.kind, limit: Some(PAGE), ..Filter::default() };
+        let mut filter = Filter {
+            queue: self.queue,
+            kind: self.kind,
+            project: self.project,
+            cause: self.cause.map(DeathCause::from),
+            limit: Some(PAGE),
+            ..Filter::default()
+        };
         let mut ids = Vec::new();
         loop {
             let page = syndarix_jobs::list_dead(conn, &filter).await?;
             ids.extend(page.iter().map(|job| job.id));
-            let Some(last) = page.last() else { return Ok(ids) };
-            filter.before = Some(last.id);
+            filter.before = page.last().map(|last| last.id);
+            if page.is_empty() || ids.len() >= self.limit {
+                ids.truncate(self.limit);
+                return Ok(ids);
+            }
         }
     }
 }
@@ -183,10 +229,10 @@ impl Job {
                 })
                 .await?;
             }
-            Self::Purge(letters) => {
+            Self::Purge { letters, because } => {
                 let ids = letters.ids(&mut conn).await?;
                 settle(global, &ids, ("purged", "is given up for good"), async |job| {
-                    operations::purge_any(&local.app, job).await
+                    operations::purge_any(&local.app, job, because.as_deref()).await
                 })
                 .await?;
             }

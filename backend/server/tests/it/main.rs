@@ -35,6 +35,7 @@ mod remembered;
 mod runs;
 mod scene;
 mod seed;
+mod signals;
 mod sprints;
 mod strangers;
 mod streams;

@@ -26,6 +26,7 @@ const NO_PROJECT: &[(&str, &str)] = &[
     ("audit_verification", "by chain, which is the project"),
     ("worker", "processes"),
     ("leader_lease", "processes"),
+    ("job_rate", "by what is limited, whosever it is"),
     ("agent_type", "by organisation"),
     ("agent_type_version", "by agent type"),
     ("_sqlx_migrations", "the schema's own history"),

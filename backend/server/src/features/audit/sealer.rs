@@ -1,4 +1,4 @@
-//! The loop that seals: on every instance, at work on the one that holds the lease.
+//! The loop that seals: on every instance, at work on the one that has the duty.
 
 use super::{
     restore,
@@ -6,79 +6,78 @@ use super::{
 };
 use crate::state::App;
 use std::time::Duration;
-use syndarix_jobs::{Leadership, lead};
+use syndarix_jobs::{Duty, Leadership};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// The lease's name.
+/// The duty's name.
 const DUTY: &str = "audit.sealer";
-/// How long the lease lasts: a dead sealer's successor begins within this time.
-const TERM: Duration = Duration::from_secs(5);
 /// How often it is looked for entries to seal: the time for which a changed row would go unnoticed.
 const TICK: Duration = Duration::from_secs(1);
 
 /// Seals audit entries until `cancel`. Every process may run it: one at a time is at work.
 pub fn spawn_sealer(app: &App, tracker: &TaskTracker, cancel: CancellationToken) {
-    let mut sealer = Sealer { app: app.clone(), leadership: None };
-    tracker.spawn(async move {
-        while !cancel.is_cancelled() {
-            let more = sealer.turn().await;
-            if !more {
-                let _ = tokio::time::timeout(TICK, cancel.cancelled()).await;
-            }
+    let app = app.clone();
+    let duty = Duty { name: DUTY, holder: app.instance, pool: app.pool().clone() };
+    let seal = move |leadership, ending| seal_until(app.clone(), leadership, ending);
+    tracker.spawn(duty.keep(seal, cancel));
+}
+
+/// Seals until `ending`, or until another instance does.
+async fn seal_until(app: App, leadership: Leadership, ending: CancellationToken) {
+    let mut sealer = Sealer { app, leadership, adopted: false };
+    while !ending.is_cancelled() {
+        match sealer.turn().await {
+            Turn::More => {}
+            Turn::Wait => drop(tokio::time::timeout(TICK, ending.cancelled()).await),
+            Turn::Lost => return,
         }
-        sealer.resign().await;
-    });
+    }
+}
+
+/// What comes after a batch.
+enum Turn {
+    /// There is more to seal at once.
+    More,
+    Wait,
+    /// Another instance is the leader.
+    Lost,
 }
 
 struct Sealer {
     app: App,
-    leadership: Option<Leadership>,
+    leadership: Leadership,
+    /// It was looked whether the entries are of another server.
+    adopted: bool,
 }
 
 impl Sealer {
-    /// True: there is more to seal at once.
-    async fn turn(&mut self) -> bool {
+    async fn turn(&mut self) -> Turn {
         match self.work().await {
             Ok(sealed) => {
                 metrics::counter!("syndarix_audit_sealed_total")
                     .increment(u64::try_from(sealed).unwrap_or(0));
-                i64::try_from(sealed).unwrap_or(0) == seal::BATCH
+                if i64::try_from(sealed).unwrap_or(0) == seal::BATCH { Turn::More } else { Turn::Wait }
             }
             Err(SealError::NotLeader(error)) => {
                 tracing::debug!(error = &error as &dyn std::error::Error, "the audit sealer lost its lease");
-                self.leadership = None;
-                false
+                Turn::Lost
             }
             Err(error) => {
                 metrics::counter!("syndarix_audit_seal_failures_total").increment(1);
                 tracing::error!(error = &error as &dyn std::error::Error, "audit entries are not sealed");
-                false
+                Turn::Wait
             }
         }
     }
 
     async fn work(&mut self) -> Result<usize, SealError> {
-        let mut conn = self.app.pool().acquire().await?;
-        let Some(leadership) = lead(&mut conn, DUTY, self.app.instance, TERM).await? else {
-            self.leadership = None;
-            return Ok(0);
-        };
-        drop(conn);
-        let new = self.leadership.replace(leadership.clone()).is_none_or(|old| old.epoch != leadership.epoch);
         let mut tx = self.app.pool().begin().await?;
-        if new {
-            restore::adopt(&mut tx, &leadership).await?;
+        if !self.adopted {
+            restore::adopt(&mut tx, &self.leadership).await?;
         }
-        let sealed = seal::seal(&mut tx, &leadership).await?;
+        let sealed = seal::seal(&mut tx, &self.leadership).await?;
         tx.commit().await?;
+        self.adopted = true;
         Ok(sealed)
-    }
-
-    async fn resign(mut self) {
-        let Some(leadership) = self.leadership.take() else { return };
-        // Best effort: the lease runs out by itself.
-        if let Ok(mut conn) = self.app.pool().acquire().await {
-            let _ = leadership.resign(&mut conn).await;
-        }
     }
 }

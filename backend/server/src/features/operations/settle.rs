@@ -56,7 +56,7 @@ async fn again(app: &App, author: Author, letter: &Letter) -> Result<(), ApiErro
             ));
         }
     }
-    record(&mut uow, letter, "job.redriven", "drove a dead letter again");
+    record(&mut uow, letter, "job.redriven", "drove a dead letter again", None);
     uow.commit().await?;
     app.wake.poke(&letter.queue);
     Ok(())
@@ -67,9 +67,9 @@ pub async fn redrive_any(app: &App, job: i64) -> Result<(), ApiError> {
     again(app, Author::system(), &any(app, job).await?).await
 }
 
-/// Gives a job up for good, for the operator's commands.
-pub async fn purge_any(app: &App, job: i64) -> Result<(), ApiError> {
-    gone(app, Author::system(), &any(app, job).await?).await
+/// Gives a job up for good, for the operator's commands; `why` stays in the history and on record.
+pub async fn purge_any(app: &App, job: i64, why: Option<&str>) -> Result<(), ApiError> {
+    gone(app, Author::system(), &any(app, job).await?, why).await
 }
 
 /// A dead letter, whosever it is.
@@ -96,16 +96,16 @@ pub(super) async fn purge_job(
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let letter = letter(&app, &caller, &id).await?;
-    gone(&app, Author::of(caller.actor()), &letter).await?;
+    gone(&app, Author::of(caller.actor()), &letter, None).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn gone(app: &App, author: Author, letter: &Letter) -> Result<(), ApiError> {
+async fn gone(app: &App, author: Author, letter: &Letter, why: Option<&str>) -> Result<(), ApiError> {
     let mut uow = app.store.begin(author).await?;
-    if !purge(uow.conn().await?, letter.job).await? {
+    if !purge(uow.conn().await?, letter.job, why).await? {
         return Err(ApiError::not_found("dead letter"));
     }
-    record(&mut uow, letter, "job.purged", "purged a dead letter");
+    record(&mut uow, letter, "job.purged", "purged a dead letter", why);
     uow.commit().await?;
     Ok(())
 }
@@ -118,7 +118,11 @@ async fn letter(app: &App, caller: &Caller, id: &str) -> Result<Letter, ApiError
     Ok(Letter { job, project: Some(ProjectId(project)), queue, kind })
 }
 
-fn record(uow: &mut Uow, letter: &Letter, event_type: &str, action: &str) {
+fn record(uow: &mut Uow, letter: &Letter, event_type: &str, action: &str, why: Option<&str>) {
+    let mut data = json!({ "job": letter.job, "queue": letter.queue, "kind": letter.kind });
+    if let Some(why) = why {
+        data["reason"] = json!(why);
+    }
     let entry = Entry {
         id: uow.new_id(),
         project: letter.project,
@@ -127,7 +131,7 @@ fn record(uow: &mut Uow, letter: &Letter, event_type: &str, action: &str) {
         severity: Severity::Warning,
         actor: uow.actor(),
         action: format!("{action}: {}", letter.kind),
-        data: json!({ "job": letter.job, "queue": letter.queue, "kind": letter.kind }),
+        data,
         at: uow.now(),
     };
     uow.audit(entry);

@@ -17,7 +17,7 @@ use syndarix_domain::{
     ids::{AgentId, ProjectId, RunId},
     run::{Command, Run},
 };
-use syndarix_jobs::{Handler, Job, Lease, NewJob, Outcome, Recurring, ensure_recurring};
+use syndarix_jobs::{Handler, Job, Lease, Missed, NewJob, Outcome, Recurring, Schedule, ensure_recurring};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -30,7 +30,8 @@ const BATCH: i64 = 200;
 /// Sets the reconciler up; every instance may do so at every start.
 pub async fn schedule(app: &App) -> Result<(), Error> {
     let job = NewJob::new("default", KIND, json!({})).unique(KIND);
-    let recurring = Recurring { name: KIND.into(), anchor: DateTime::UNIX_EPOCH, every: EVERY, job };
+    let schedule = Schedule::Every { anchor: DateTime::UNIX_EPOCH, period: EVERY };
+    let recurring = Recurring { name: KIND.into(), schedule, missed: Missed::RunOnce, job };
     let mut conn = app.pool().acquire().await?;
     ensure_recurring(&mut conn, &recurring).await?;
     Ok(())
