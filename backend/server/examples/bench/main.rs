@@ -4,6 +4,7 @@
 mod engine;
 mod figures;
 mod jobs;
+mod parked;
 mod process;
 
 use clap::Parser;
@@ -35,6 +36,9 @@ struct Arguments {
     /// Only transitions and jobs.
     #[arg(long)]
     engine: bool,
+    /// Only what so many parked runs cost, and how soon one of them wakes.
+    #[arg(long, value_name = "RUNS", num_args = 0..=1, default_missing_value = "1000000")]
+    parked: Option<u32>,
     /// Also take jobs beside a session that holds an old snapshot for so many seconds.
     #[arg(long)]
     old_snapshot: Option<u64>,
@@ -44,10 +48,15 @@ struct Arguments {
 async fn main() -> Result<(), Failure> {
     let arguments = Arguments::parse();
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut figures = Figures::create(&arguments.out)?;
+    let file = if arguments.parked.is_some() { "parked.jsonl" } else { "bench.jsonl" };
+    let mut figures = Figures::create(&arguments.out.join(file))?;
     let folder = tempfile::Builder::new().prefix("syndarix-bench-").tempdir()?;
     process::open_to_others(folder.path())?;
     let span = Duration::from_secs(arguments.seconds);
+    if let Some(count) = arguments.parked {
+        parked::runs(&arguments.binary, &folder.path().join("parked"), count, &mut figures).await?;
+        return figures.finish();
+    }
 
     let options =
         EmbeddedOptions::platform_default(syndarix::config::process_env).in_dir(folder.path().join("engine"));
