@@ -18,6 +18,9 @@ use syndarix_postgres::EmbeddedOptions;
 
 /// Each project has four agents of different roles, and hires the fifth when it comes to its first tests.
 const CROWD: Crowd = Crowd { projects: 50, stories: 4, agents: 4, limit: 5 };
+/// Runs that each of the two processes works on at once: fewer than there are projects, so that there is something to share
+/// out, and not more than their connections to the database can serve.
+const PLACES: u16 = 12;
 /// The median wait of the slowest project is at most so many times that of the fastest.
 const LIMIT: f64 = 3.0;
 
@@ -28,7 +31,13 @@ pub(crate) async fn run(binary: &Path, data_dir: &Path, out: &Path) -> Result<()
     let server = syndarix_postgres::start(options).await?;
     let (database, dir) = (swarm::fresh(server.url(), "fairness").await?, data_dir.join("fairness"));
     std::fs::create_dir_all(&dir)?;
-    let launcher = Launcher { binary, dir: &dir, database: &database, models: dir.join("models.toml") };
+    let launcher = Launcher {
+        binary,
+        dir: &dir,
+        database: &database,
+        models: dir.join("models.toml"),
+        places: Some(PLACES),
+    };
     let ratio = play(&launcher, out).await?;
     server.stop().await?;
     if ratio > LIMIT {
@@ -57,7 +66,7 @@ async fn play(launcher: &Launcher<'_>, out: &Path) -> Result<f64, Failure> {
 
     let settings = json!({
         "projects": CROWD.projects, "stories": CROWD.all_stories(), "agents": at_first, "agents_at_the_end": at_last,
-        "processes": 2,
+        "processes": 2, "places_each": PLACES,
     });
     let mut figures = Figures::create(out)?;
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]

@@ -44,6 +44,8 @@ const LEASE: Duration = Duration::from_secs(13);
 const MARGIN: Duration = Duration::from_secs(15);
 /// Kills until one hits a process with jobs in hand.
 const KILLS: u32 = 5;
+/// How long a process may have no connection for somebody who asks.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// All stories are done within this, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(900);
 /// What the agents say.
@@ -79,6 +81,8 @@ pub(crate) struct Launcher<'a> {
     pub(crate) dir: &'a Path,
     pub(crate) database: &'a str,
     pub(crate) models: PathBuf,
+    /// Runs that a process works on at once, if not as many as by itself.
+    pub(crate) places: Option<u16>,
 }
 
 impl Launcher<'_> {
@@ -90,6 +94,7 @@ impl Launcher<'_> {
             .env("DATABASE_URL", self.database)
             .env("SYNDARIX_MODELS", &self.models)
             .env("SYNDARIX_LOG", "warn")
+            .envs(self.places.map(|places| ("SYNDARIX_AGENT_CONCURRENCY", places.to_string())))
             .stdin(Stdio::null())
             .stdout(log(self.dir, name)?)
             .stderr(log(self.dir, name)?)
@@ -139,7 +144,7 @@ pub(crate) async fn fresh(server: &str, name: &str) -> Result<String, Failure> {
 }
 
 async fn wave(binary: &Path, dir: &Path, database: &str, kill: bool) -> Result<(), Failure> {
-    let launcher = Launcher { binary, dir, database, models: dir.join("models.toml") };
+    let launcher = Launcher { binary, dir, database, models: dir.join("models.toml"), places: None };
     let (mut processes, address) = start(&launcher).await?;
     let api = Api::register(&address).await?;
     let projects = populate(&api, CROWD).await?;
@@ -242,11 +247,26 @@ pub(crate) async fn start_all(projects: &[Project]) -> Result<(), Failure> {
     for nth in 0..most {
         for project in projects {
             if let Some(story) = project.stories.get(nth) {
-                project.api.start_story(&story.id).await?;
+                start_patiently(&project.api, story).await?;
             }
         }
     }
     Ok(())
+}
+
+/// A process whose connections are all at work says so, and asks to be asked again: nothing was done.
+async fn start_patiently(api: &Api, story: &Story) -> Result<(), Failure> {
+    let begun = Instant::now();
+    loop {
+        match api.start_story(&story.id).await {
+            Err(failure)
+                if failure.to_string().contains("\"code\":\"busy\"") && begun.elapsed() < PATIENCE =>
+            {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            answered => return answered,
+        }
+    }
 }
 
 /// A project with its agents and stories, none of them started.
