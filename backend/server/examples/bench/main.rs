@@ -1,6 +1,7 @@
 //! Figures: transitions, jobs, API calls, start-up, memory. Printed with their settings, and written as JSON lines
 //! under target/bench. How they are taken stands in docs/BENCHMARKS.md.
 
+mod audit;
 mod engine;
 mod figures;
 mod jobs;
@@ -64,10 +65,12 @@ async fn main() -> Result<(), Failure> {
     let pool = db::connect(postgres.url().parse()?, 64);
     db::migrate(&pool).await?;
     let store = Store::new(pool.clone(), Clock::default(), Hub::default(), Wake::new());
-    let by = engine::Measured { postmaster: postgres.pid(), span };
+    let by = engine::Measured { postmaster: postgres.pid(), span, beside: None };
     engine::streams(&store, by, &mut figures).await?;
     engine::stories(&store, by, &mut figures).await?;
     jobs::queue(&pool, by, &mut figures).await?;
+    let dir = folder.path().join("sealer");
+    audit::on_and_off(&arguments.binary, &dir, postgres.url(), (&store, by), &mut figures).await?;
     if let Some(seconds) = arguments.old_snapshot {
         let by = engine::Measured { span: Duration::from_secs(seconds), ..by };
         jobs::beside_an_old_snapshot(&pool, by, &mut figures).await?;

@@ -7,7 +7,7 @@
 use crate::{
     Failure,
     figures::{Figures, cpu_seconds_of, percentile},
-    process::{self, Model, Server, User},
+    process::{self, Home, Model, Server, User},
 };
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -58,8 +58,9 @@ pub(crate) async fn runs(
 ) -> Result<(), Failure> {
     process::open_to_others(dir)?;
     let model = Model::start(binary, dir)?;
-    process::stop(process::start(binary, dir, Some(&model)).await?)?;
-    let server = process::start(binary, dir, Some(&model)).await?;
+    let home = Home { model: Some(&model), ..Home::of(dir) };
+    process::stop(process::start(binary, home).await?)?;
+    let server = process::start(binary, home).await?;
     started(&server, 0, figures)?;
     idle(&server, dir, 0, figures).await?;
 
@@ -80,7 +81,7 @@ pub(crate) async fn runs(
     conn.close().await?;
     process::stop(server)?;
 
-    let server = process::start(binary, dir, Some(&model)).await?;
+    let server = process::start(binary, home).await?;
     let there = u32::try_from(there)?;
     started(&server, there, figures)?;
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
@@ -92,7 +93,7 @@ pub(crate) async fn runs(
 }
 
 fn settings(parked: u32) -> serde_json::Value {
-    json!({ "parked_runs": parked, "projects": 1 })
+    json!({ "parked_runs": parked, "projects": 1, "idle_s": IDLE.as_secs() })
 }
 
 fn started(server: &Server, parked: u32, figures: &mut Figures) -> Result<(), Failure> {

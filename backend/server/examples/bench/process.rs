@@ -32,10 +32,10 @@ pub(crate) async fn serve(
 ) -> Result<(), Failure> {
     std::fs::create_dir_all(data_dir)?;
     open_to_others(data_dir)?;
-    let first = start(binary, data_dir, None).await?;
+    let first = start(binary, Home::of(data_dir)).await?;
     figures.add("start-up, first", (first.took.as_secs_f64(), "s"), None, &json!({ "data_dir": "empty" }))?;
     stop(first)?;
-    let server = start(binary, data_dir, None).await?;
+    let server = start(binary, Home::of(data_dir)).await?;
     figures.add("start-up, again", (server.took.as_secs_f64(), "s"), None, &json!({ "data_dir": "kept" }))?;
     let user = register(&server.address).await?;
     figures.add(
@@ -60,6 +60,14 @@ pub(crate) struct Server {
     pub(crate) address: String,
     /// From spawning it until it was ready.
     pub(crate) took: Duration,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Ended already, unless something went wrong.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// What agents of a model that plays its part are given to say.
@@ -106,15 +114,31 @@ fn free_address() -> Result<String, Failure> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.to_string())
 }
 
+/// What a `serve` works on.
+#[derive(Clone, Copy)]
+pub(crate) struct Home<'a> {
+    pub(crate) data_dir: &'a Path,
+    /// A database of somebody else's, instead of its own.
+    pub(crate) database: Option<&'a str>,
+    pub(crate) model: Option<&'a Model>,
+}
+
+impl<'a> Home<'a> {
+    pub(crate) fn of(data_dir: &'a Path) -> Self {
+        Self { data_dir, database: None, model: None }
+    }
+}
+
 /// Starts `serve` and waits until it is ready.
-pub(crate) async fn start(binary: &Path, data_dir: &Path, model: Option<&Model>) -> Result<Server, Failure> {
+pub(crate) async fn start(binary: &Path, home: Home<'_>) -> Result<Server, Failure> {
     let listen = free_address()?;
     let address = format!("http://{listen}");
     let begun = Instant::now();
     let child = Command::new(binary)
         .args(["serve", "--listen", &listen, "--data-dir"])
-        .arg(data_dir)
-        .envs(model.map(|model| ("SYNDARIX_MODELS", &model.groups)))
+        .arg(home.data_dir)
+        .envs(home.model.map(|model| ("SYNDARIX_MODELS", &model.groups)))
+        .envs(home.database.map(|url| ("DATABASE_URL", url)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
