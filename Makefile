@@ -7,8 +7,8 @@ UI := frontend/dist/.built
 UI_SOURCES := $(shell find frontend/src frontend/public frontend/index.html frontend/vite.config.ts frontend/package-lock.json -type f 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-rust test-ui test-browser check advisories bench bench-engine bench-peers chaos
-.PHONY: chaos-cells soak swarm generate clean
+.PHONY: help setup build demo test test-rust test-ui test-browser check advisories bench bench-engine bench-parked
+.PHONY: bench-peers chaos chaos-cells soak swarm fairness generate clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -59,6 +59,10 @@ bench: ## Print figures, and write them to target/bench
 bench-engine: ## Only the figures of the engine: transitions and jobs
 	.ci/bench --engine
 
+RUNS := 1000000
+bench-parked: ## Only what RUNS=1000000 parked runs cost (13 GB of disk), and how soon one of them wakes
+	.ci/bench --parked $(RUNS)
+
 bench-peers: ## Run the same work on the products a user would pick instead, and print ratios
 	.ci/bench-peers
 
@@ -74,6 +78,9 @@ soak: build ## Constant load for 30 minutes (MINUTES=...): nothing stuck, nothin
 
 swarm: build ## Two processes, 200 agents, 50 stories at once; then with one of the two killed
 	.ci/chaos --swarm
+
+fairness: build ## 50 projects with 200 agents and 200 stories at once: does any wait longer than the others?
+	.ci/chaos --fairness
 
 generate: ## Make generated files anew: API document, UI types, diagrams
 	cargo run --quiet -p syndarix -- openapi > docs/api/openapi.json.new && mv docs/api/openapi.json.new docs/api/openapi.json

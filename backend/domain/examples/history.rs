@@ -1,12 +1,16 @@
-//! Makes a release's folder of `tests/histories` from the events that the release recorded.
+//! Makes a folder of `tests/histories` from the events that a release recorded: one for its good path, another for
+//! what happens off it.
 //!
 //! Run a `demo --yes` and whatever else should be remembered with the release, then:
 //! `psql -Atc "select json_build_object('kind', kind, 'stream', stream_id, 'version', version, 'type', type, 'data', data)
 //! from event where version > 0 order by project_id, seq" | cargo run -p syndarix-domain --example history -- VERSION`
+//!
+//! `SYNDARIX_RECORD_HISTORY=FILE .ci/with-postgres cargo test -p syndarix --test it fire::histories` plays what happens off
+//! the good path in a whole process, and writes such lines: they are `VERSION-off-the-path`.
 
 use serde_json::{Value, json};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     error::Error,
     fmt::Write as _,
     fs,
@@ -17,10 +21,11 @@ use syndarix_domain::{
     approval::Approval, machine::Machine, pull_request::PullRequest, run::Run, sprint::Sprint, story::Story,
 };
 
-/// The machines' states by stream, as JSON, and one state for each phase that was reached.
+/// The machines' states by stream, as JSON, one for each phase that was reached, and the last one of each stream.
 #[derive(Default)]
 struct Replayed {
     streams: BTreeMap<String, Value>,
+    last: BTreeMap<String, Value>,
     left: BTreeMap<(String, String), Value>,
 }
 
@@ -33,6 +38,7 @@ impl Replayed {
         let state = M::evolve(before, &event).ok_or("an event that leads to nothing")?;
         let (phase, json) = (state.phase().to_owned(), serde_json::to_value(&state)?);
         let left = json!({ "kind": M::KIND, "revision": M::REVISION, "phase": phase, "state": json });
+        self.last.insert(stream.clone(), left.clone());
         self.left.insert((M::KIND.name().to_owned(), phase.clone()), left);
         self.streams.insert(stream, json);
         Ok(phase)
@@ -61,7 +67,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     fs::create_dir_all(&folder)?;
     fs::write(folder.join("events.jsonl"), events)?;
-    let states: Vec<String> = replayed.left.values().map(|left| format!("{left}\n")).collect();
-    fs::write(folder.join("states.jsonl"), states.concat())?;
+    let states = replayed.left.values().chain(replayed.last.values());
+    let states: BTreeSet<String> = states.map(|left| format!("{left}\n")).collect();
+    fs::write(folder.join("states.jsonl"), states.into_iter().collect::<String>())?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What earlier releases recorded, replayed through today's machines: every event of theirs leads to the phase that it led
-//! to then, and every state that they left behind is one of today's.
+//! to then, and every state that they left behind is one of today's, and the replay's.
 //!
-//! A folder of `tests/histories` for each release, made by the example `history` from what that release really did. A
+//! Folders of `tests/histories` for each release, made by the example `history` from what that release really did. A
 //! folder is never changed: when one of these tests fails, the machines forgot something that exists somewhere.
 
 use crate::samples::Sampled;
@@ -58,7 +58,9 @@ fn lines<T: for<'de> Deserialize<'de>>(file: &Path) -> Vec<T> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn replay<M: Machine>(release: &Path, lines: &[&Line]) {
+/// Gives every state that there was on the way.
+fn replay<M: Machine>(release: &Path, lines: &[&Line]) -> BTreeSet<String> {
+    let mut seen = BTreeSet::new();
     let mut states: BTreeMap<Uuid, M> = BTreeMap::new();
     for line in lines {
         let event = json!({ "type": line.event_type, "data": line.data });
@@ -68,9 +70,60 @@ fn replay<M: Machine>(release: &Path, lines: &[&Line]) {
         let state = M::evolve(states.remove(&line.stream), &event);
         let state = state.unwrap_or_else(|| unreachable!("{place} leads to nothing"));
         assert_eq!(state.phase(), line.phase, "{place}");
+        seen.insert(serde_json::to_value(&state).unwrap().to_string());
         states.insert(line.stream, state);
     }
     assert!(!states.is_empty(), "{}: no history of a {}", release.display(), M::KIND.name());
+    seen
+}
+
+fn leads_to<M: Machine>(release: &Path) {
+    let lines: Vec<Line> = lines(&release.join("events.jsonl"));
+    let of_kind: Vec<&Line> = lines.iter().filter(|line| line.kind == M::KIND).collect();
+    let seen = replay::<M>(release, &of_kind);
+    let left: Vec<Left> = self::lines(&release.join("states.jsonl"));
+    for left in left.into_iter().filter(|left| left.kind == M::KIND && left.revision == M::REVISION) {
+        assert!(seen.contains(&left.state.to_string()), "{}: not led to: {}", release.display(), left.state);
+    }
+}
+
+#[test]
+fn every_state_that_a_release_left_behind_is_what_its_events_lead_to_today() {
+    for release in releases() {
+        leads_to::<Approval>(&release);
+        leads_to::<PullRequest>(&release);
+        leads_to::<Run>(&release);
+        leads_to::<Sprint>(&release);
+        leads_to::<Story>(&release);
+    }
+}
+
+/// Events that no recorded history has: no release has had anything to upgrade, and a model call that fails for good, or
+/// is charged after its end, did not come by.
+const NOT_RECORDED: &[&str] = &[
+    "approval.upgraded.v1",
+    "pr.upgraded.v1",
+    "run.charged.v1",
+    "run.model_call_failed.v1",
+    "run.upgraded.v1",
+    "sprint.upgraded.v1",
+    "story.upgraded.v1",
+];
+
+#[test]
+fn every_event_is_in_a_recorded_history_or_named_here() {
+    let recorded: BTreeSet<String> = releases()
+        .iter()
+        .flat_map(|release| lines::<Line>(&release.join("events.jsonl")))
+        .map(|line| line.event_type)
+        .collect();
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/events");
+    let all = fs::read_dir(golden).unwrap().map(|entry| entry.unwrap().path());
+    let missing: BTreeSet<String> = all
+        .map(|file| file.file_stem().unwrap().to_str().unwrap().to_owned())
+        .filter(|name| !recorded.contains(name))
+        .collect();
+    assert_eq!(missing, NOT_RECORDED.iter().map(|name| (*name).to_owned()).collect());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::{
     Failure,
-    figures::{Figures, cpu_seconds, percentile},
+    figures::{Figures, cpu_seconds_of, percentile},
 };
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -24,6 +24,15 @@ const PROJECTS: usize = 8;
 pub(crate) struct Measured {
     pub(crate) postmaster: u32,
     pub(crate) span: Duration,
+    /// A process that works beside ours and for it.
+    pub(crate) beside: Option<u32>,
+}
+
+impl Measured {
+    fn cpu_seconds(self) -> f64 {
+        let ours = [Some(std::process::id()), self.beside].into_iter().flatten();
+        cpu_seconds_of(&ours.collect::<Vec<_>>(), Some(self.postmaster))
+    }
 }
 
 /// Moves of single streams: many in flight, and one at a time.
@@ -31,22 +40,35 @@ pub(crate) async fn streams(store: &Store, by: Measured, figures: &mut Figures) 
     for streams in [256, 32, 1] {
         let name =
             if streams == 1 { "transitions, one stream" } else { &format!("transitions, {streams} streams") };
-        let mut sprints = Vec::new();
         let projects = PROJECTS.min(streams);
-        for _ in 0..projects {
-            let project = project(store).await?;
-            for _ in 0..streams / projects {
-                sprints.push((project, own_sprint(store, project).await?));
-            }
-        }
-        let tasks = sprints.into_iter().map(|(project, sprint)| {
-            let store = store.clone();
-            move |until| async move { rename(&store, project, sprint, until).await }
-        });
         let settings = json!({ "streams": streams, "projects": projects, "fsync": "on", "synchronous_commit": "on", "audit": "on" });
-        rate(name, tasks, by, figures, &settings).await?;
+        renames(store, streams, name, by, figures, &settings).await?;
     }
     Ok(())
+}
+
+/// So many sprints, each given another name again and again; the rate, and that per CPU second.
+pub(crate) async fn renames(
+    store: &Store,
+    streams: usize,
+    name: &str,
+    by: Measured,
+    figures: &mut Figures,
+    settings: &Value,
+) -> Result<(f64, f64), Failure> {
+    let mut sprints = Vec::new();
+    let projects = PROJECTS.min(streams);
+    for _ in 0..projects {
+        let project = project(store).await?;
+        for _ in 0..streams / projects {
+            sprints.push((project, own_sprint(store, project).await?));
+        }
+    }
+    let tasks = sprints.into_iter().map(|(project, sprint)| {
+        let store = store.clone();
+        move |until| async move { rename(&store, project, sprint, until).await }
+    });
+    rate(name, tasks, by, figures, settings).await
 }
 
 /// Moves stories into a sprint of their own and out again: the events, state rows and audit entries of both machines are
@@ -64,22 +86,24 @@ pub(crate) async fn stories(store: &Store, by: Measured, figures: &mut Figures) 
         move |until| async move { move_about(&store, project, id, until).await }
     });
     let settings = json!({ "streams": STORIES, "projects": PROJECTS, "fsync": "on", "synchronous_commit": "on", "audit": "on" });
-    rate("story transitions", tasks, by, figures, &settings).await
+    rate("story transitions", tasks, by, figures, &settings).await?;
+    Ok(())
 }
 
-/// Runs the tasks side by side until the time is over: their rate, median and 99th percentile.
+/// Runs the tasks side by side until the time is over: their rate, median and 99th percentile. Gives the rate, and that
+/// per CPU second.
 async fn rate<F, Fut>(
     name: &str,
     tasks: impl IntoIterator<Item = F>,
     by: Measured,
     figures: &mut Figures,
     settings: &Value,
-) -> Result<(), Failure>
+) -> Result<(f64, f64), Failure>
 where
     F: FnOnce(Instant) -> Fut,
     Fut: Future<Output = Result<Vec<Duration>, Failure>> + Send + 'static,
 {
-    let (cpu, begun) = (cpu_seconds(by.postmaster), Instant::now());
+    let (cpu, begun) = (by.cpu_seconds(), Instant::now());
     let mut running = JoinSet::new();
     for task in tasks {
         running.spawn(task(begun + by.span));
@@ -88,13 +112,14 @@ where
     while let Some(moved) = running.join_next().await {
         samples.extend(moved??);
     }
-    let (wall, cpu) = (begun.elapsed().as_secs_f64(), cpu_seconds(by.postmaster) - cpu);
+    let (wall, cpu) = (begun.elapsed().as_secs_f64(), by.cpu_seconds() - cpu);
     samples.sort_unstable();
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let count = samples.len() as f64;
     figures.add(name, (count / wall, "per second"), Some(count / cpu), settings)?;
     figures.add(&format!("{name}, median"), (percentile(&samples, 0.5), "ms"), None, settings)?;
-    figures.add(&format!("{name}, p99"), (percentile(&samples, 0.99), "ms"), None, settings)
+    figures.add(&format!("{name}, p99"), (percentile(&samples, 0.99), "ms"), None, settings)?;
+    Ok((count / wall, count / cpu))
 }
 
 async fn rename(

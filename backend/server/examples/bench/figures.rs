@@ -16,10 +16,9 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    pub(crate) fn create(folder: &Path) -> Result<Self, Failure> {
-        fs::create_dir_all(folder)?;
-        let path = folder.join("bench.jsonl");
-        Ok(Self { file: File::create(&path)?, name: path.display().to_string() })
+    pub(crate) fn create(path: &Path) -> Result<Self, Failure> {
+        fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+        Ok(Self { file: File::create(path)?, name: path.display().to_string() })
     }
 
     /// One figure. `per_cpu_second` is the rate per second of CPU time, ours and PostgreSQL's together: it can be read
@@ -65,13 +64,18 @@ pub(crate) fn percentile(sorted: &[Duration], share: f64) -> f64 {
 
 /// CPU seconds used so far by this process and by the processes of a PostgreSQL.
 pub(crate) fn cpu_seconds(postmaster: u32) -> f64 {
+    cpu_seconds_of(&[std::process::id()], Some(postmaster))
+}
+
+/// CPU seconds used so far by these processes and by those of a PostgreSQL.
+pub(crate) fn cpu_seconds_of(pids: &[u32], postmaster: Option<u32>) -> f64 {
     let mut total = 0.0;
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
             continue;
         };
         let Some((parent, seconds)) = stat(pid) else { continue };
-        if pid == std::process::id() || pid == postmaster || parent == postmaster {
+        if pids.contains(&pid) || postmaster.is_some_and(|postmaster| [pid, parent].contains(&postmaster)) {
             total += seconds;
         }
     }

@@ -264,6 +264,8 @@ pub(crate) async fn beside_an_old_snapshot(
 ) -> Result<(), Failure> {
     /// Slices of the pinned time: the trend says whether it goes on getting worse.
     const SLICES: u32 = 10;
+    /// The last of them, whose mean is held against the first: at least three quarters of it should be left.
+    const LAST: usize = 3;
     let bench = Bench::start(pool, by.postmaster);
     let mut enqueued = 0;
     let clean = slice(&bench, &mut enqueued, by.span / SLICES).await?;
@@ -275,8 +277,10 @@ pub(crate) async fn beside_an_old_snapshot(
     .execute(&mut *bystander)
     .await?;
     sqlx::query("select count(*) from pg_class").execute(&mut *bystander).await?;
+    let mut slices = Vec::new();
     for part in 1..=SLICES {
         let (rate, per_cpu) = slice(&bench, &mut enqueued, by.span / SLICES).await?;
+        slices.push((rate, per_cpu));
         let settings = settings(
             json!({ "snapshot_held_for_s": (by.span / SLICES * part).as_secs(), "clean": clean.0.round() }),
         );
@@ -285,7 +289,18 @@ pub(crate) async fn beside_an_old_snapshot(
     }
     bystander.rollback().await?;
     bench.stop().await;
-    Ok(())
+    let settings = settings(json!({ "snapshot_held_for_s": by.span.as_secs(), "last_slices": LAST }));
+    let kept = last_of_first(&slices, LAST, |(rate, _)| *rate);
+    figures.add("jobs beside an old snapshot, last of first", (kept, "share"), None, &settings)?;
+    let kept = last_of_first(&slices, LAST, |(_, per_cpu)| *per_cpu);
+    figures.add("jobs beside an old snapshot, last of first per CPU", (kept, "share"), None, &settings)
+}
+
+/// What the mean of the last slices is of the first.
+fn last_of_first(slices: &[(f64, f64)], last: usize, of: impl Fn(&(f64, f64)) -> f64) -> f64 {
+    let first = slices.first().map_or(f64::NAN, &of);
+    let last = &slices[slices.len().saturating_sub(last)..];
+    last.iter().map(&of).sum::<f64>() / float(last.len() as u64) / first
 }
 
 /// Rate and rate per CPU second over one stretch of time.

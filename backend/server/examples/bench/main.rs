@@ -1,9 +1,11 @@
 //! Figures: transitions, jobs, API calls, start-up, memory. Printed with their settings, and written as JSON lines
 //! under target/bench. How they are taken stands in docs/BENCHMARKS.md.
 
+mod audit;
 mod engine;
 mod figures;
 mod jobs;
+mod parked;
 mod process;
 
 use clap::Parser;
@@ -39,6 +41,9 @@ struct Arguments {
     /// Only transitions and jobs.
     #[arg(long)]
     engine: bool,
+    /// Only what so many parked runs cost, and how soon one of them wakes.
+    #[arg(long, value_name = "RUNS", num_args = 0..=1, default_missing_value = "1000000")]
+    parked: Option<u32>,
     /// Also take jobs beside a session that holds an old snapshot for so many seconds.
     #[arg(long)]
     old_snapshot: Option<u64>,
@@ -48,10 +53,15 @@ struct Arguments {
 async fn main() -> Result<(), Failure> {
     let arguments = Arguments::parse();
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut figures = Figures::create(&arguments.out)?;
+    let file = if arguments.parked.is_some() { "parked.jsonl" } else { "bench.jsonl" };
+    let mut figures = Figures::create(&arguments.out.join(file))?;
     let folder = tempfile::Builder::new().prefix("syndarix-bench-").tempdir()?;
     process::open_to_others(folder.path())?;
     let span = Duration::from_secs(arguments.seconds);
+    if let Some(count) = arguments.parked {
+        parked::runs(&arguments.binary, &folder.path().join("parked"), count, &mut figures).await?;
+        return figures.finish();
+    }
 
     let options =
         EmbeddedOptions::platform_default(syndarix::config::process_env).in_dir(folder.path().join("engine"));
@@ -59,10 +69,12 @@ async fn main() -> Result<(), Failure> {
     let pool = db::connect(postgres.url().parse()?, 64);
     db::migrate(&pool).await?;
     let store = Store::new(pool.clone(), Clock::default(), Hub::default(), Wake::new());
-    let by = engine::Measured { postmaster: postgres.pid(), span };
+    let by = engine::Measured { postmaster: postgres.pid(), span, beside: None };
     engine::streams(&store, by, &mut figures).await?;
     engine::stories(&store, by, &mut figures).await?;
     jobs::queue(&pool, by, &mut figures).await?;
+    let dir = folder.path().join("sealer");
+    audit::on_and_off(&arguments.binary, &dir, postgres.url(), (&store, by), &mut figures).await?;
     if let Some(seconds) = arguments.old_snapshot {
         let by = engine::Measured { span: Duration::from_secs(seconds), ..by };
         jobs::beside_an_old_snapshot(&pool, by, &mut figures).await?;

@@ -8,7 +8,7 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use std::{
     net::TcpListener,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -17,9 +17,9 @@ use tokio::task::JoinSet;
 /// Callers at the same time.
 const CLIENTS: usize = 16;
 /// Agent instances whose memory is measured.
-const AGENTS: usize = 200;
+const AGENTS: u32 = 200;
 /// More than that and the default team.
-const AGENT_LIMIT: usize = 1_000;
+const AGENT_LIMIT: u32 = 1_000;
 /// `serve` must answer within this long.
 const START_LIMIT: Duration = Duration::from_secs(90);
 
@@ -32,10 +32,10 @@ pub(crate) async fn serve(
 ) -> Result<(), Failure> {
     std::fs::create_dir_all(data_dir)?;
     open_to_others(data_dir)?;
-    let first = start(binary, data_dir).await?;
+    let first = start(binary, Home::of(data_dir)).await?;
     figures.add("start-up, first", (first.took.as_secs_f64(), "s"), None, &json!({ "data_dir": "empty" }))?;
     stop(first)?;
-    let server = start(binary, data_dir).await?;
+    let server = start(binary, Home::of(data_dir)).await?;
     figures.add("start-up, again", (server.took.as_secs_f64(), "s"), None, &json!({ "data_dir": "kept" }))?;
     let user = register(&server.address).await?;
     figures.add(
@@ -48,26 +48,97 @@ pub(crate) async fn serve(
     user.send(&stories, Some(json!({ "title": "The first" }))).await?;
     calls(&user, "API, list stories", &stories, None, span, figures).await?;
     calls(&user, "API, write a story", &stories, Some(json!({ "title": "Another" })), span, figures).await?;
-    spawn_agents(&user).await?;
+    spawn_agents(&user, "engineer", AGENTS).await?;
     let agents = json!({ "process": "serve", "agents": AGENTS });
     figures.add("memory, 200 agents", (resident_mib(server.child.id())?, "MiB"), None, &agents)?;
     stop(server)
 }
 
-struct Server {
-    child: Child,
-    address: String,
-    took: Duration,
+/// A `serve` that is ready.
+pub(crate) struct Server {
+    pub(crate) child: Child,
+    pub(crate) address: String,
+    /// From spawning it until it was ready.
+    pub(crate) took: Duration,
 }
 
-async fn start(binary: &Path, data_dir: &Path) -> Result<Server, Failure> {
-    let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-    let listen = format!("127.0.0.1:{port}");
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Ended already, unless something went wrong.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What agents of a model that plays its part are given to say.
+const SCENARIO: &str =
+    concat!(include_str!("../capture.toml"), "\n", include_str!("../../tests/it/fire/good_agents.toml"));
+
+/// The scripted endpoint, and the file that leads every group to it. Ends with this value.
+pub(crate) struct Model {
+    child: Child,
+    groups: PathBuf,
+}
+
+impl Model {
+    pub(crate) fn start(binary: &Path, dir: &Path) -> Result<Self, Failure> {
+        let (listen, scenario, groups) =
+            (free_address()?, dir.join("scenario.toml"), dir.join("models.toml"));
+        std::fs::write(&scenario, SCENARIO)?;
+        let led = ["high-reasoning", "fast-response", "cost-optimized", "code"].map(|name| {
+            format!(
+                "[[group]]\nname = \"{name}\"\n\n[[group.chain]]\nname = \"scripted\"\nprovider = \"scripted\"\n\
+                 base_url = \"http://{listen}/v1\"\nmodel = \"scripted-{name}\"\ncontext_window = 200000\nmax_output = 8192\n\n"
+            )
+        });
+        std::fs::write(&groups, led.concat())?;
+        let child = Command::new(binary)
+            .args(["scripted-model", "--listen", &listen, "--scenario"])
+            .arg(scenario)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        Ok(Self { child, groups })
+    }
+}
+
+impl Drop for Model {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_address() -> Result<String, Failure> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.to_string())
+}
+
+/// What a `serve` works on.
+#[derive(Clone, Copy)]
+pub(crate) struct Home<'a> {
+    pub(crate) data_dir: &'a Path,
+    /// A database of somebody else's, instead of its own.
+    pub(crate) database: Option<&'a str>,
+    pub(crate) model: Option<&'a Model>,
+}
+
+impl<'a> Home<'a> {
+    pub(crate) fn of(data_dir: &'a Path) -> Self {
+        Self { data_dir, database: None, model: None }
+    }
+}
+
+/// Starts `serve` and waits until it is ready.
+pub(crate) async fn start(binary: &Path, home: Home<'_>) -> Result<Server, Failure> {
+    let listen = free_address()?;
     let address = format!("http://{listen}");
     let begun = Instant::now();
     let child = Command::new(binary)
         .args(["serve", "--listen", &listen, "--data-dir"])
-        .arg(data_dir)
+        .arg(home.data_dir)
+        .envs(home.model.map(|model| ("SYNDARIX_MODELS", &model.groups)))
+        .envs(home.database.map(|url| ("DATABASE_URL", url)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -83,22 +154,24 @@ async fn start(binary: &Path, data_dir: &Path) -> Result<Server, Failure> {
     Err("serve is not ready in time".into())
 }
 
-fn stop(mut server: Server) -> Result<(), Failure> {
+/// Ends it in good order, and its database with it.
+pub(crate) fn stop(mut server: Server) -> Result<(), Failure> {
     Command::new("kill").args(["-TERM", &server.child.id().to_string()]).status()?;
     server.child.wait()?;
     Ok(())
 }
 
 /// Resident memory of a process.
-fn resident_mib(pid: u32) -> Result<f64, Failure> {
+pub(crate) fn resident_mib(pid: u32) -> Result<f64, Failure> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS")?;
     let kib: f64 = line.split_whitespace().nth(1).ok_or("no VmRSS")?.parse()?;
     Ok(kib / 1024.0)
 }
 
+/// Somebody with a project.
 #[derive(Clone)]
-struct User {
+pub(crate) struct User {
     http: Client,
     address: String,
     token: String,
@@ -106,14 +179,30 @@ struct User {
 }
 
 impl User {
-    fn path(&self, rest: &str) -> String {
+    pub(crate) fn path(&self, rest: &str) -> String {
         format!("/api/v1/projects/{}{rest}", self.project)
     }
 
     /// POST with a body, GET without one.
-    async fn send(&self, path: &str, body: Option<Value>) -> Result<Value, Failure> {
+    pub(crate) async fn send(&self, path: &str, body: Option<Value>) -> Result<Value, Failure> {
         let method = if body.is_some() { Method::POST } else { Method::GET };
         self.call(method, path, body).await
+    }
+
+    /// The same person at another process.
+    pub(crate) fn at(&self, address: &str) -> Self {
+        Self { address: address.to_owned(), ..self.clone() }
+    }
+
+    pub(crate) async fn repository_is_ready(&self) -> Result<(), Failure> {
+        let begun = Instant::now();
+        while self.send(&self.path(""), None).await?["repository"]["state"] != "ready" {
+            if begun.elapsed() > START_LIMIT {
+                return Err("the repository is not made in time".into());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, Failure> {
@@ -128,7 +217,8 @@ impl User {
     }
 }
 
-async fn register(address: &str) -> Result<User, Failure> {
+/// Somebody new, with an organisation and a project of their own.
+pub(crate) async fn register(address: &str) -> Result<User, Failure> {
     let http = Client::builder().timeout(Duration::from_secs(10)).build()?;
     let mut user = User { http, address: address.into(), token: String::new(), project: String::new() };
     let body =
@@ -180,14 +270,15 @@ async fn calls(
     figures.add(&format!("{name}, p99"), (percentile(&samples, 0.99), "ms"), None, &settings)
 }
 
-async fn spawn_agents(user: &User) -> Result<(), Failure> {
+/// Instances of the first type of this role.
+pub(crate) async fn spawn_agents(user: &User, role: &str, count: u32) -> Result<(), Failure> {
     let types = user.send("/api/v1/agent-types", None).await?;
-    let engineer = types["items"]
+    let of_role = types["items"]
         .as_array()
-        .and_then(|types| types.iter().find(|kind| kind["role"] == "engineer"))
-        .ok_or("there is no engineer")?;
-    for _ in 0..AGENTS {
-        user.send(&user.path("/agents"), Some(json!({ "agent_type_id": engineer["id"] }))).await?;
+        .and_then(|types| types.iter().find(|kind| kind["role"] == role))
+        .ok_or("a role without a type")?;
+    for _ in 0..count {
+        user.send(&user.path("/agents"), Some(json!({ "agent_type_id": of_role["id"] }))).await?;
     }
     Ok(())
 }

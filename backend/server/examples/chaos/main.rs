@@ -7,11 +7,15 @@
 //! stories so far, and the model endpoint's own count against the usage rows. At the end state rows are destroyed and
 //! made again from the events. The seed is printed; with `--seed` the same moments come again, as far as the machine's
 //! speed lets them. Then every cell is played, see `cells`. With `--swarm` two processes share the work, see `swarm`; with
-//! `--soak` they work for half an hour, see `soak`.
+//! `--fairness` so do many projects, see `fairness`; with `--soak` they work for half an hour, see `soak`.
 
 mod cells;
 mod client;
 mod damage;
+mod fairness;
+#[path = "../bench/figures.rs"]
+#[expect(dead_code, reason = "the benchmark needs more of it")]
+mod figures;
 mod invariants;
 mod process;
 mod rules;
@@ -52,6 +56,9 @@ struct Arguments {
     /// Two processes on one database, many agents and stories at once, instead of rounds.
     #[arg(long)]
     swarm: bool,
+    /// Many projects at once, and a verdict over how long each waited, instead of rounds.
+    #[arg(long)]
+    fairness: bool,
     /// These cells, or all of them, instead of rounds.
     #[arg(long, num_args = 0.., value_name = "NAME")]
     cells: Option<Vec<String>>,
@@ -67,8 +74,8 @@ struct Arguments {
     /// Constant load for so long, and a verdict over what grew, instead of rounds.
     #[arg(long, value_name = "MINUTES", num_args = 0..=1, default_missing_value = "30")]
     soak: Option<u32>,
-    /// Where the soak's samples go.
-    #[arg(long, default_value = "target/bench/soak.jsonl")]
+    /// Where the soak's samples go, and the figures of fairness.
+    #[arg(long, default_value = "target/bench")]
     out: PathBuf,
     /// Where everything is kept; a temporary folder when not given.
     #[arg(long)]
@@ -95,8 +102,11 @@ async fn play(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.swarm {
         return swarm::run(&arguments.binary, &data_dir).await;
     }
+    if arguments.fairness {
+        return fairness::run(&arguments.binary, &data_dir, &arguments.out.join("fairness.jsonl")).await;
+    }
     if let Some(minutes) = arguments.soak {
-        return soak::run(&arguments.binary, &data_dir, minutes, &arguments.out).await;
+        return soak::run(&arguments.binary, &data_dir, minutes, &arguments.out.join("soak.jsonl")).await;
     }
     if arguments.cells.is_none() {
         rounds(arguments, &data_dir, seed).await?;

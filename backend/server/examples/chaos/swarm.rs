@@ -21,31 +21,39 @@ use std::{
 };
 use syndarix_postgres::EmbeddedOptions;
 
-const PROJECTS: usize = 5;
-const STORIES: usize = 50;
-const AGENTS: usize = 200;
+/// How many there are of what; all but the projects are of one project.
+#[derive(Clone, Copy)]
+pub(crate) struct Crowd {
+    pub(crate) projects: usize,
+    pub(crate) stories: usize,
+    pub(crate) agents: usize,
+    /// Agents that it may have at the most.
+    pub(crate) limit: usize,
+}
+
+impl Crowd {
+    pub(crate) fn all_stories(self) -> usize {
+        self.projects * self.stories
+    }
+}
+
+const CROWD: Crowd = Crowd { projects: 5, stories: 10, agents: 40, limit: 40 };
 /// A job's lease: how long a story may stand still because its process died.
 const LEASE: Duration = Duration::from_secs(13);
 /// What a busy machine may add to it: starting the job again, and its step.
 const MARGIN: Duration = Duration::from_secs(15);
 /// Kills until one hits a process with jobs in hand.
 const KILLS: u32 = 5;
+/// How long a process may have no connection for somebody who asks.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// All stories are done within this, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(900);
 /// What the agents say.
 pub(crate) const RULES: &str = include_str!("../../tests/it/fire/good_agents.toml");
-pub(crate) const HEAD: &str = r"
-name = 'swarm'
-
-[capture]
-number = 'Story (\d+): '
-title = 'Story \d+: (.*)'
-branch = '(?:Use the branch|use the new branch) `([^`]+)`'
-feedback = '(?s)Feedback of round \d+, from [^\n]*:\n(.*)'
-";
+pub(crate) const HEAD: &str = include_str!("../capture.toml");
 
 /// Processes that end with this value.
-struct Processes(Vec<Child>);
+pub(crate) struct Processes(Vec<Child>);
 
 impl Processes {
     /// SIGKILL; gives the name under which the process worked.
@@ -68,11 +76,13 @@ impl Drop for Processes {
 }
 
 /// Starts the processes of one wave.
-struct Launcher<'a> {
-    binary: &'a Path,
-    dir: &'a Path,
-    database: &'a str,
-    models: PathBuf,
+pub(crate) struct Launcher<'a> {
+    pub(crate) binary: &'a Path,
+    pub(crate) dir: &'a Path,
+    pub(crate) database: &'a str,
+    pub(crate) models: PathBuf,
+    /// Runs that a process works on at once, if not as many as by itself.
+    pub(crate) places: Option<u16>,
 }
 
 impl Launcher<'_> {
@@ -84,6 +94,7 @@ impl Launcher<'_> {
             .env("DATABASE_URL", self.database)
             .env("SYNDARIX_MODELS", &self.models)
             .env("SYNDARIX_LOG", "warn")
+            .envs(self.places.map(|places| ("SYNDARIX_AGENT_CONCURRENCY", places.to_string())))
             .stdin(Stdio::null())
             .stdout(log(self.dir, name)?)
             .stderr(log(self.dir, name)?)
@@ -98,9 +109,10 @@ impl Launcher<'_> {
     }
 }
 
-struct Project {
-    api: Api,
-    stories: Vec<Story>,
+/// One of the projects, and what is to be done in it.
+pub(crate) struct Project {
+    pub(crate) api: Api,
+    pub(crate) stories: Vec<Story>,
 }
 
 pub(crate) async fn run(binary: &Path, data_dir: &Path) -> Result<(), Failure> {
@@ -132,27 +144,20 @@ pub(crate) async fn fresh(server: &str, name: &str) -> Result<String, Failure> {
 }
 
 async fn wave(binary: &Path, dir: &Path, database: &str, kill: bool) -> Result<(), Failure> {
-    let launcher = Launcher { binary, dir, database, models: dir.join("models.toml") };
+    let launcher = Launcher { binary, dir, database, models: dir.join("models.toml"), places: None };
     let (mut processes, address) = start(&launcher).await?;
     let api = Api::register(&address).await?;
-    let mut projects = Vec::new();
-    for n in 0..PROJECTS {
-        projects.push(project(&api, n).await?);
-    }
+    let projects = populate(&api, CROWD).await?;
     let mut conn = PgConnection::connect(database).await?;
     let agents: i64 = sqlx::query_scalar("select count(*) from agent").fetch_one(&mut conn).await?;
     let started = Instant::now();
-    for project in &projects {
-        for story in &project.stories {
-            project.api.start_story(&story.id).await?;
-        }
-    }
+    start_all(&projects).await?;
     let mut since = 0.0;
     if kill {
-        reach(&mut conn, STORIES / 4, started).await?;
+        reach(&mut conn, CROWD.all_stories() / 4, started).await?;
         since = kill_at_work(&mut conn, &launcher, &mut processes).await?;
     }
-    reach(&mut conn, STORIES, started).await?;
+    reach(&mut conn, CROWD.all_stories(), started).await?;
     let wall = started.elapsed().as_secs_f64();
     check(&mut conn, binary, dir, database, &projects).await?;
     let (longest, median) = stalls(&mut conn, since).await?;
@@ -160,15 +165,16 @@ async fn wave(binary: &Path, dir: &Path, database: &str, kill: bool) -> Result<(
         return Err(format!("a story stood still for {longest:.1} s, with a lease of {LEASE:?}").into());
     }
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    let rate = STORIES as f64 / wall;
+    let rate = CROWD.all_stories() as f64 / wall;
+    let (stories, projects) = (CROWD.all_stories(), CROWD.projects);
     say(&format!(
-        "{STORIES} stories of {PROJECTS} projects with {agents} agents done in {wall:.1} s ({rate:.2} stories/s); \
+        "{stories} stories of {projects} projects with {agents} agents done in {wall:.1} s ({rate:.2} stories/s); \
          with an agent at work a story stood still for {longest:.1} s at most (the median of the longest is {median:.1} s); all invariants hold"
     ))
 }
 
 /// The model, and two processes that share database, repositories and worktrees; the address of the one that lives.
-async fn start(launcher: &Launcher<'_>) -> Result<(Processes, String), Failure> {
+pub(crate) async fn start(launcher: &Launcher<'_>) -> Result<(Processes, String), Failure> {
     let scenario = launcher.dir.join("scenario.toml");
     std::fs::write(&scenario, format!("{HEAD}\n{RULES}"))?;
     let model = format!("127.0.0.1:{}", free_port()?);
@@ -226,8 +232,45 @@ async fn in_hand(conn: &mut PgConnection, worker: &str) -> Result<i64, Failure> 
     Ok(sqlx::query_scalar(count).bind(worker).fetch_one(conn).await?)
 }
 
-/// A project with its share of agents and stories, none of them started.
-async fn project(api: &Api, n: usize) -> Result<Project, Failure> {
+/// All projects of the crowd.
+pub(crate) async fn populate(api: &Api, crowd: Crowd) -> Result<Vec<Project>, Failure> {
+    let mut projects = Vec::new();
+    for n in 0..crowd.projects {
+        projects.push(project(api, n, crowd).await?);
+    }
+    Ok(projects)
+}
+
+/// Story by story, so that each project's first comes before any project's second.
+pub(crate) async fn start_all(projects: &[Project]) -> Result<(), Failure> {
+    let most = projects.iter().map(|project| project.stories.len()).max().unwrap_or(0);
+    for nth in 0..most {
+        for project in projects {
+            if let Some(story) = project.stories.get(nth) {
+                start_patiently(&project.api, story).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A process whose connections are all at work says so, and asks to be asked again: nothing was done.
+async fn start_patiently(api: &Api, story: &Story) -> Result<(), Failure> {
+    let begun = Instant::now();
+    loop {
+        match api.start_story(&story.id).await {
+            Err(failure)
+                if failure.to_string().contains("\"code\":\"busy\"") && begun.elapsed() < PATIENCE =>
+            {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            answered => return answered,
+        }
+    }
+}
+
+/// A project with its agents and stories, none of them started.
+async fn project(api: &Api, n: usize, crowd: Crowd) -> Result<Project, Failure> {
     let me = api.call(Method::GET, "/me", None).await?;
     let body = json!({
         "organisation_id": me["organisations"][0]["id"], "name": format!("Swarm {n}"), "autonomy": "autonomous",
@@ -237,7 +280,7 @@ async fn project(api: &Api, n: usize) -> Result<Project, Failure> {
     let mut api = api.clone();
     made["id"].as_str().ok_or("no project")?.clone_into(&mut api.project);
     ready(&api).await?;
-    api.call(Method::PATCH, &api.path(""), Some(json!({ "agent_limit": AGENTS / PROJECTS }))).await?;
+    api.call(Method::PATCH, &api.path(""), Some(json!({ "agent_limit": crowd.limit }))).await?;
     let mut policy = api.call(Method::GET, &api.path("/policy"), None).await?;
     for row in policy["rows"].as_array_mut().into_iter().flatten() {
         if row["action"] == "story_requirements" || row["action"] == "architecture_decision" {
@@ -245,9 +288,9 @@ async fn project(api: &Api, n: usize) -> Result<Project, Failure> {
         }
     }
     api.call(Method::PUT, &api.path("/policy"), Some(policy)).await?;
-    spawn_agents(&api).await?;
+    spawn_agents(&api, crowd.agents).await?;
     let mut stories = Vec::new();
-    for story in 0..STORIES / PROJECTS {
+    for story in 0..crowd.stories {
         stories.push(api.write_story(u32::try_from(story)?).await?);
     }
     Ok(Project { api, stories })
@@ -265,11 +308,11 @@ pub(crate) async fn ready(api: &Api) -> Result<(), Failure> {
 }
 
 /// As many of each role that a story needs.
-async fn spawn_agents(api: &Api) -> Result<(), Failure> {
+async fn spawn_agents(api: &Api, count: usize) -> Result<(), Failure> {
     let types = api.call(Method::GET, &format!("/agent-types?project_id={}", api.project), None).await?;
     let types: Vec<&Value> = types["items"].as_array().into_iter().flatten().collect();
     let roles = ["analyst", "architect", "engineer", "reviewer", "qa"];
-    for n in 0..AGENTS / PROJECTS {
+    for n in 0..count {
         let role = roles[n % roles.len()];
         let of_role = types.iter().find(|kind| kind["role"] == role).ok_or("a role without a type")?;
         let body = json!({ "agent_type_id": of_role["id"] });
@@ -279,7 +322,7 @@ async fn spawn_agents(api: &Api) -> Result<(), Failure> {
 }
 
 /// Waits until so many stories are done.
-async fn reach(conn: &mut PgConnection, wanted: usize, started: Instant) -> Result<(), Failure> {
+pub(crate) async fn reach(conn: &mut PgConnection, wanted: usize, started: Instant) -> Result<(), Failure> {
     loop {
         let (done, blocked): (i64, i64) = sqlx::query_as(
             "select count(*) filter (where phase = 'done'), count(*) filter (where phase in ('blocked', 'cancelled')) from story",
@@ -319,7 +362,8 @@ async fn taken_over(conn: &mut PgConnection, gone: &str, killed: Instant) -> Res
     }
 }
 
-async fn check(
+/// Every invariant, over all projects.
+pub(crate) async fn check(
     conn: &mut PgConnection,
     binary: &Path,
     data_dir: &Path,

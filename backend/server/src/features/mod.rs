@@ -12,6 +12,7 @@ pub mod knowledge;
 pub mod llm;
 pub mod operations;
 pub mod projects;
+mod rounds;
 pub mod runs;
 pub mod workflow;
 

@@ -92,6 +92,85 @@ async fn a_story_that_cannot_be_moved_on_does_not_keep_the_others() {
     assert_eq!(count(&test, "select count(*) from job_dead where kind = 'stories.reconcile'").await, 0);
 }
 
+/// Parks as many runs of other agents and stories as a turn looks at, and more, with ids that come before all others: the
+/// run of the scene, which waits for a human, and its story, so many times over.
+async fn crowd(scene: &Scene<'_>) {
+    scene.offer_requirements().await;
+    let id = "('00000000-0000-4000-8000-' || lpad(to_hex(n), 12, '0'))::uuid";
+    for (table, given, columns) in [
+        ("run", "id", "project_id, version, phase, state, updated_at"),
+        ("story", "id", "project_id, version, phase, state, updated_at"),
+        (
+            "agent",
+            "id, current_run_id, name",
+            "project_id, agent_type_id, type_version, role, status, last_activity_at, created_at",
+        ),
+    ] {
+        let values = if table == "agent" { format!("{id}, {id}, n::text") } else { id.to_owned() };
+        let of = if table == "agent" { "current_run_id" } else { "id" };
+        let row = if table == "story" { scene.story.to_string() } else { scene.run.to_string() };
+        let sql = format!(
+            "insert into {table} ({given}, {columns}) select {values}, {columns} from {table}, generate_series(1, 1500) n where {of} = '{row}'"
+        );
+        execute(scene.test, &sql).await;
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_was_at_work_is_found_at_once_however_many_are_parked() {
+    let test = TestApp::start().await;
+    let parked = Scene::analysis(&test).await;
+    crowd(&parked).await;
+    let lost = Scene::in_project(&test, parked.token.clone(), parked.project).await;
+    execute(&test, "update agent set status = 'paused'").await;
+    execute(&test, LATER).await;
+    runs::schedule(&test.app).await.unwrap();
+
+    test.ring(Uuid::nil(), "runs.reconcile").await;
+
+    // It got a job again, which found its agent paused.
+    assert!(matches!(lost.run_state().await.phase, Phase::Waiting { wait: run::Wait::Paused { .. }, .. }));
+}
+
+#[tokio::test]
+async fn a_parked_run_whose_question_is_gone_is_found_when_its_turn_comes() {
+    let test = TestApp::start().await;
+    let parked = Scene::analysis(&test).await;
+    crowd(&parked).await;
+    let lost = Scene::in_project(&test, parked.token.clone(), parked.project).await;
+    let asked = lost.offer_requirements().await;
+    execute(&test, &format!("update approval set phase = 'cancelled' where id = '{}'", asked.id)).await;
+    execute(&test, LATER).await;
+    runs::schedule(&test.app).await.unwrap();
+
+    test.ring(Uuid::nil(), "runs.reconcile").await;
+    let first = lost.run_state().await.phase.name();
+    test.ring(Uuid::nil(), "runs.reconcile").await;
+    let second = lost.run_state().await.phase.name();
+
+    assert_eq!((first, second), ("waiting", "failed"));
+}
+
+#[tokio::test]
+async fn a_story_that_moved_is_found_at_once_however_many_wait() {
+    let test = TestApp::start().await;
+    let parked = Scene::analysis(&test).await;
+    crowd(&parked).await;
+    let lost = waiting_story(&parked).await;
+    execute(&test, "update project set agent_limit = 0").await;
+    execute(&test, LATER).await;
+    workflow::schedule(&test.app).await.unwrap();
+
+    test.ring(Uuid::nil(), "stories.reconcile").await;
+
+    let queued: i64 = sqlx::query_scalar("select count(*) from job where concurrency_key = $1")
+        .bind(format!("story:{lost}"))
+        .fetch_one(test.app.pool())
+        .await
+        .unwrap();
+    assert_eq!(queued, 1, "its stage is to be worked on");
+}
+
 fn request(pr: &PullRequest) -> MergeRequest {
     let somebody = Identity::new("Ada", "ada@example.org").unwrap();
     MergeRequest {

@@ -18,7 +18,7 @@ use syndarix::{
 };
 use syndarix_bus::Hub;
 use syndarix_forge::{Git, LocalForge};
-use syndarix_jobs::{QueueConfig, QueueStats, Wake, Worker, WorkerConfig};
+use syndarix_jobs::{QueueConfig, QueueStats, Registry, Wake, Worker, WorkerConfig};
 use syndarix_llm::{Gateway, GatewayPolicy, ModelGroups, PriceTable};
 use syndarix_mcp_ci::sandbox::{Isolation, Level};
 use tempfile::TempDir;
@@ -46,6 +46,8 @@ pub struct TestApp {
     pub app: App,
     pub router: Router,
     pub clock: Clock,
+    /// The handlers of this process: they know how far their rounds have come.
+    handlers: Registry,
     database: String,
     dir: TempDir,
 }
@@ -114,7 +116,7 @@ impl TestApp {
         // Far ahead of the database's clock: what is set for later than this moment never rings by itself in a test.
         let clock = Clock::fixed("2100-01-01T09:00:00Z".parse().unwrap());
         let app = assemble(&database, &dir, clock.clone(), settings, groups).await;
-        Self { router: http::router(app.clone()), app, clock, database, dir }
+        Self { router: http::router(app.clone()), handlers: features::jobs(&app), app, clock, database, dir }
     }
 
     /// Sends a request and reads the answer as JSON (null when it has no body).
@@ -217,8 +219,8 @@ impl TestApp {
         let mut config = WorkerConfig::new("test", Uuid::now_v7(), queues);
         config.poll = Duration::from_millis(40);
         config.tick = Duration::from_millis(40);
-        let registry = features::jobs(&self.app);
-        let worker = Worker::new(self.app.pool().clone(), registry, config, self.app.wake.clone()).start();
+        let handlers = self.handlers.clone();
+        let worker = Worker::new(self.app.pool().clone(), handlers, config, self.app.wake.clone()).start();
         let rested = tokio::time::timeout(REST_DEADLINE, self.rest()).await;
         let left = self.at_work().await;
         worker.shutdown(Duration::from_secs(5)).await;

@@ -1,7 +1,8 @@
 //! The verdict over the last half of a soak: its second part is held against its first.
 //!
-//! What is worked on (jobs, timers, heads, counters) must not grow at all, whatever was done; what is remembered (events,
-//! audit entries, finished jobs) grows with the work, but not in bytes for each row; dead rows are swept everywhere.
+//! What is worked on (jobs, timers, leases, heads, counters) must not grow at all, whatever was done; what is remembered
+//! (events, audit entries, finished jobs) grows with its rows, and not beyond what these explain; dead rows are swept
+//! everywhere; and neither the processes nor their database take more and more memory.
 
 use super::sample::{Sample, Table};
 use crate::Failure;
@@ -10,10 +11,11 @@ use crate::Failure;
 pub(super) const FEWEST: u32 = 8;
 
 /// Tables whose rows come and go, or stay and change.
-const STANDING: [&str; 10] = [
+const STANDING: [&str; 11] = [
     "job",
     "timer",
     "worker",
+    "leader_lease",
     "project_log",
     "counter",
     "budget",
@@ -26,13 +28,15 @@ const STANDING: [&str; 10] = [
 const OLDEST_READY: f64 = 30.0;
 /// Growth of a standing table between the two parts that is chance, and the bytes below which nobody cares.
 const STANDING_GROWTH: (f64, f64) = (1.25, 256.0 * 1024.0);
-/// Growth of a remembering table's bytes for each row. A small one is mostly empty pages.
+/// Bytes of a remembering table beyond what its rows took before. A small one is mostly empty pages.
 const ROW_GROWTH: f64 = 1.5;
 const SMALL: i64 = 4 * 1024 * 1024;
 /// Dead rows: a vacuum comes at a share of the table, and the count is an estimate.
 const DEAD_GROWTH: (f64, f64) = (1.5, 2_000.0);
 /// Resident memory: MiB that a heap may wander.
 const RSS_GROWTH: (f64, f64) = (1.15, 24.0);
+/// The database's own memory, its buffers left out: sessions remember plans and tables as they meet them.
+const DATABASE_GROWTH: (f64, f64) = (1.25, 48.0);
 /// Jobs that are there.
 const DEPTH_GROWTH: (f64, f64) = (1.5, 20.0);
 
@@ -44,10 +48,15 @@ pub(super) fn judge(samples: &[Sample]) -> Result<(), Failure> {
 
 /// A verdict that cannot be bad proves nothing: each kind of growth is invented, and must be seen.
 pub(super) fn can_refuse(samples: &[Sample]) -> Result<(), Failure> {
-    let grown: [(&str, Spoil); 4] = [
-        ("job grew", |sample| each(sample, "job", |job| job.bytes = job.bytes * 3 + 1_000_000)),
+    let grown: [(&str, Spoil); 9] = [
+        ("job grew", |sample| each(sample, "job", bloat)),
+        ("timer grew", |sample| each(sample, "timer", bloat)),
+        ("leader_lease grew", |sample| each(sample, "leader_lease", bloat)),
+        ("event has more bytes than rows", |sample| each(sample, "event", bloat)),
+        ("audit_entry has more bytes than rows", |sample| each(sample, "audit_entry", bloat)),
         ("dead rows of run", |sample| each(sample, "run", |run| run.dead = run.dead * 3 + 10_000)),
         ("resident memory", |sample| sample.rss_mib *= 3.0),
+        ("memory of the database", |sample| sample.postgres_mib = sample.postgres_mib * 3.0 + 100.0),
         ("jobs waiting", |sample| sample.ready += 1_000),
     ];
     for (what, spoil) in grown {
@@ -62,6 +71,10 @@ pub(super) fn can_refuse(samples: &[Sample]) -> Result<(), Failure> {
 }
 
 type Spoil = fn(&mut Sample);
+
+fn bloat(table: &mut Table) {
+    table.bytes = table.bytes * 10 + 10_000_000;
+}
 
 fn each(sample: &mut Sample, table: &str, spoil: fn(&mut Table)) {
     if let Some(table) = sample.tables.get_mut(table) {
@@ -83,32 +96,44 @@ fn faults(samples: &[Sample]) -> Result<Vec<String>, Failure> {
         }
     };
     hold("resident memory (MiB)".into(), &|sample| sample.rss_mib, RSS_GROWTH);
+    hold("memory of the database (MiB)".into(), &|sample| sample.postgres_mib, DATABASE_GROWTH);
     hold(
         "jobs waiting or running".into(),
         &|sample| float(sample.ready + sample.running + sample.delayed),
         DEPTH_GROWTH,
     );
-    for name in samples[0].tables.keys() {
-        let table = |sample: &Sample| sample.tables.get(name).copied();
-        let dead = |sample: &Sample| table(sample).map_or(0.0, |table| float(table.dead));
-        hold(format!("dead rows of {name}"), &dead, DEAD_GROWTH);
+    // The last sample knows the tables that were made on the way, such as a new day of the history.
+    let tables = || samples.iter().rev().take(1).flat_map(|last| last.tables.keys());
+    for name in tables() {
+        let table = |sample: &Sample| sample.tables.get(name).copied().unwrap_or_default();
+        hold(format!("dead rows of {name}"), &|sample| float(table(sample).dead), DEAD_GROWTH);
         if STANDING.contains(&name.as_str()) {
-            let bytes = |sample: &Sample| table(sample).map_or(0.0, |table| float(table.bytes));
-            hold(name.clone(), &bytes, STANDING_GROWTH);
-        } else {
-            let large = |table: &Table| table.bytes > SMALL && table.live > 0;
-            let per_row = |sample: &Sample| {
-                table(sample).filter(large).map_or(0.0, |table| float(table.bytes) / float(table.live))
-            };
-            // A table that was small before has nothing to be held against.
-            let slack = if most(before, &per_row) > 0.0 { 0.0 } else { f64::MAX };
-            hold(format!("{name}, bytes for each row,"), &per_row, (ROW_GROWTH, slack));
+            hold(name.clone(), &|sample| float(table(sample).bytes), STANDING_GROWTH);
         }
     }
+    let remembering = tables().filter(|name| !STANDING.contains(&name.as_str()));
+    wrong.extend(remembering.filter_map(|name| beyond_its_rows(name, before, after)));
     wrong.extend(samples.iter().filter(|sample| sample.oldest_ready_seconds > OLDEST_READY).map(|sample| {
         format!("at {} s a job had waited for {:.0} s", sample.second, sample.oldest_ready_seconds)
     }));
     Ok(wrong)
+}
+
+/// A remembering table that takes more than its rows took before, each of them, and half as much again.
+fn beyond_its_rows(name: &str, before: &[Sample], after: &[Sample]) -> Option<String> {
+    let tables = |samples: &[Sample]| -> Vec<Table> {
+        samples.iter().filter_map(|sample| sample.tables.get(name).copied()).collect()
+    };
+    let each = |table: &Table| float(table.bytes) / float(table.live.max(1));
+    let (before, after) = (tables(before), tables(after));
+    let usual = before.iter().filter(|table| table.live > 0).map(each).fold(f64::NAN, f64::max);
+    let found = after.iter().find(|table| {
+        table.bytes > SMALL && float(table.bytes) > usual * ROW_GROWTH * float(table.live.max(1))
+    })?;
+    Some(format!(
+        "{name} has more bytes than rows: {} for {}, and {usual:.0} for each were usual",
+        found.bytes, found.live
+    ))
 }
 
 fn most(samples: &[Sample], of: &dyn Fn(&Sample) -> f64) -> f64 {

@@ -3,7 +3,7 @@
 use crate::{Failure, cells::site::Site};
 use serde::Serialize;
 use sqlx::PgConnection;
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fs, time::Duration};
 
 /// What is not the product's.
 const WITNESS: &str = "chaos_witness";
@@ -21,11 +21,12 @@ pub(super) struct Sample {
     pub(super) oldest_ready_seconds: f64,
     /// Of both processes together.
     pub(super) rss_mib: f64,
-    pub(super) postgres_rss_mib: f64,
+    /// Of all processes of the database, without the buffers that they share.
+    pub(super) postgres_mib: f64,
     pub(super) tables: BTreeMap<String, Table>,
 }
 
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Default, Serialize)]
 pub(super) struct Table {
     pub(super) live: i64,
     pub(super) dead: i64,
@@ -62,7 +63,7 @@ impl Sample {
             delayed,
             oldest_ready_seconds: oldest.max(0.0),
             rss_mib,
-            postgres_rss_mib: resident_mib(site.postgres.pid()?)?,
+            postgres_mib: own_mib(site.postgres.pid()?),
             tables,
         })
     }
@@ -72,7 +73,7 @@ impl Sample {
         let bytes: i64 = self.tables.values().map(|table| table.bytes).sum();
         let job = self.tables.get("job").map_or(0, |table| table.bytes);
         format!(
-            "  {:>5} s: {} stories done, {} jobs ready, {} running, {} later; {dead} dead tuples, {} KiB in all, job {} KiB; {:.0} MiB resident",
+            "  {:>5} s: {} stories done, {} jobs ready, {} running, {} later; {dead} dead tuples, {} KiB in all, job {} KiB; {:.0} MiB resident, {:.0} MiB of the database's own",
             self.second,
             self.stories_done,
             self.ready,
@@ -80,15 +81,27 @@ impl Sample {
             self.delayed,
             bytes / 1024,
             job / 1024,
-            self.rss_mib
+            self.rss_mib,
+            self.postgres_mib
         )
     }
 }
 
 /// Resident memory of a process.
 fn resident_mib(pid: u32) -> Result<f64, Failure> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS")?;
-    let kib: f64 = line.split_whitespace().nth(1).ok_or("no VmRSS")?.parse()?;
-    Ok(kib / 1024.0)
+    Ok(status(pid, "VmRSS:").ok_or("no VmRSS")? / 1024.0)
+}
+
+/// Memory that the postmaster and its children have for themselves; one that ends meanwhile has none.
+fn own_mib(postmaster: u32) -> f64 {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let ours = |pid: &u32| *pid == postmaster || status(*pid, "PPid:") == Some(f64::from(postmaster));
+    pids.filter(ours).filter_map(|pid| status(pid, "RssAnon:")).sum::<f64>() / 1024.0
+}
+
+/// A number of /proc/PID/status; memory is in KiB.
+fn status(pid: u32, field: &str) -> Option<f64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(field))?.split_whitespace().next()?.parse().ok()
 }

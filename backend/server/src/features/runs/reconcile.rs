@@ -1,12 +1,13 @@
 //! Moves runs that nothing else would move: their job went to the dead letters, or a wake-up passed them by. Takes no
 //! input and may run at any time, any number of times.
 //!
-//! Every live run is the current run of an agent, so the agents are what is looked through.
+//! Every live run is the current run of an agent. Those at work are looked at in every turn; those that wait, and may do so
+//! in great numbers, and agents that still hold a run that is over, some in each turn.
 
 use super::{advance, worktree};
 use crate::{
     db::{Author, Error, Uow, retry_conflicts},
-    features::{agents, job},
+    features::{agents, job, rounds::Round},
     state::App,
 };
 use async_trait::async_trait;
@@ -51,13 +52,21 @@ struct Stranded {
     buried: Option<String>,
 }
 
+const HELD: &str =
+    "select current_run_id from agent where current_run_id > $1 order by current_run_id limit $2";
+
 // A run that changed a moment ago is being worked on. Budgets are not here: raising one wakes its runs, in one order
-// or the other.
+// or the other. The phases that are not at work are those of the index `run_at_work`.
 const STRANDED: &str = "
+with looked_at as (
+    select id from run where phase not in ('waiting', 'succeeded', 'failed', 'stalled', 'cancelled')
+    union
+    select unnest($2::uuid[])
+)
 select r.project_id, r.id, r.version, r.phase, a.id as agent, r.state -> 'phase' -> 'wait' ->> 'on' as waits,
        (select d.reason from job_dead d
          where d.concurrency_key = 'run:' || r.id and d.died_at >= r.updated_at order by d.id desc limit 1) as buried
-  from agent a join run r on r.id = a.current_run_id
+  from looked_at join run r using (id) join agent a on a.current_run_id = r.id
  where r.updated_at < now() - interval '10 seconds'
    and not exists (select from job j where j.concurrency_key = 'run:' || r.id)
    and case when r.phase <> 'waiting' then true
@@ -74,15 +83,18 @@ select r.project_id, r.id, r.version, r.phase, a.id as agent, r.state -> 'phase'
 /// The handler of `runs.reconcile`.
 pub(super) struct Reconcile {
     app: App,
+    held: Round,
 }
 
 impl Reconcile {
     pub(super) fn new(app: &App) -> Self {
-        Self { app: app.clone() }
+        Self { app: app.clone(), held: Round::default() }
     }
 
     async fn reconcile(&self) -> Result<Outcome, Error> {
-        let stranded: Vec<Stranded> = sqlx::query_as(STRANDED).bind(BATCH).fetch_all(self.app.pool()).await?;
+        let held = self.held.next(self.app.pool(), HELD).await?;
+        let stranded: Vec<Stranded> =
+            sqlx::query_as(STRANDED).bind(BATCH).bind(held).fetch_all(self.app.pool()).await?;
         for run in stranded {
             tracing::warn!(run = %run.id, phase = %run.phase, waits = ?run.waits, buried = ?run.buried, "a run was left behind");
             // One that cannot be moved must not keep the others where they are; it is looked at again next time.

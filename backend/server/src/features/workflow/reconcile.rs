@@ -1,10 +1,13 @@
 //! Moves stories that nothing else would move: the job of their stage or of their merge went to the dead letters, or
 //! their run ended without their knowing. Takes no input and may run at any time, any number of times.
+//!
+//! Stories that move are looked at in every turn; those that wait for somebody, and may do so in great numbers, some in
+//! each turn.
 
 use super::{merge, stage};
 use crate::{
     db::{Author, Error, Uow, retry_conflicts},
-    features::{agents, job, knowledge},
+    features::{agents, job, knowledge, rounds::Round},
     state::App,
 };
 use async_trait::async_trait;
@@ -49,13 +52,19 @@ struct Stranded {
     buried: Option<String>,
 }
 
-// A story that changed a moment ago is being worked on. The phases that are not worked in are those of the index
-// `story_working`.
+const WORKING: &str = "select id from story where phase not in ('done', 'blocked', 'cancelled') and id > $1 order by id limit $2";
+
+// A story that changed a moment ago is being worked on. The phases that are not worked in are those of the indexes
+// `story_working` and `story_moving`.
 const STRANDED: &str = "
-with live as (
+with looked_at as (
+    select id from story where not parked and phase not in ('done', 'blocked', 'cancelled')
+    union
+    select unnest($2::uuid[])
+), live as (
     select s.id, s.project_id, s.version, s.updated_at, s.state -> 'phase' -> 'work' ->> 'name' as work,
            (s.state -> 'phase' -> 'work' ->> 'run')::uuid as run, s.state -> 'change' ->> 'pull_request' as pr
-      from story s
+      from looked_at join story s using (id)
      where s.phase not in ('done', 'blocked', 'cancelled') and s.state -> 'phase' ->> 'name' = 'working' and s.updated_at < now() - interval '10 seconds'
 ), missing as (
     select live.*, null::text as stands,
@@ -82,15 +91,18 @@ select project_id, id, version, stands, buried from missing order by id limit $1
 /// The handler of `stories.reconcile`.
 pub(super) struct Reconcile {
     app: App,
+    working: Round,
 }
 
 impl Reconcile {
     pub(super) fn new(app: &App) -> Self {
-        Self { app: app.clone() }
+        Self { app: app.clone(), working: Round::default() }
     }
 
     async fn reconcile(&self) -> Result<Outcome, Error> {
-        let stranded: Vec<Stranded> = sqlx::query_as(STRANDED).bind(BATCH).fetch_all(self.app.pool()).await?;
+        let working = self.working.next(self.app.pool(), WORKING).await?;
+        let stranded: Vec<Stranded> =
+            sqlx::query_as(STRANDED).bind(BATCH).bind(working).fetch_all(self.app.pool()).await?;
         for story in stranded {
             tracing::warn!(story = %story.id, stands = ?story.stands, buried = ?story.buried, "a story was left behind");
             // One that cannot be moved must not keep the others where they are; it is looked at again next time.

@@ -3,6 +3,7 @@
 
 mod budget;
 mod conflicts;
+mod histories;
 mod journal;
 mod leave;
 mod left_behind;
