@@ -239,11 +239,26 @@ async fn shout(app: &TestApp, project: ProjectId, count: usize) {
     }
 }
 
+/// Waits until the buffers of both ends are full: what is there to be read has not grown for two seconds.
+async fn until_nothing_more_comes(socket: &tokio::net::TcpStream) {
+    let (mut buffer, mut before, mut since) = (vec![0; 32 * 1024 * 1024], 0, Instant::now());
+    while since.elapsed() < Duration::from_secs(2) {
+        let there = socket.peek(&mut buffer).await.unwrap();
+        if there != before {
+            (before, since) = (there, Instant::now());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// Everything until the server closes the line.
 async fn rest(mut socket: tokio::net::TcpStream) -> Vec<u8> {
     let (mut all, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
+    let started = Instant::now();
     loop {
-        match tokio::time::timeout(PATIENCE, socket.read(&mut buffer)).await.expect("the line is closed") {
+        // On a line that stays open there is a sign of life every few seconds.
+        let left = PATIENCE.saturating_sub(started.elapsed());
+        match tokio::time::timeout(left, socket.read(&mut buffer)).await.expect("the line is closed") {
             Ok(0) | Err(_) => return all,
             Ok(count) => all.extend_from_slice(&buffer[..count]),
         }
@@ -272,6 +287,7 @@ async fn a_client_that_stops_reading_is_cut_off_and_can_resume() {
     // More than the buffers of both ends of a socket on one machine hold.
     shout(&app, project, 150).await;
     let socket = ask(address, project, &maria).await;
+    until_nothing_more_comes(&socket).await;
     tokio::time::sleep(syndarix_bus::STALL + Duration::from_secs(2)).await;
     let text = String::from_utf8_lossy(&rest(socket).await).into_owned();
     let seen = text.matches("\nevent: agent.message").count();
