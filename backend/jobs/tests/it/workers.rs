@@ -254,7 +254,7 @@ fn a_drain_waits_for_what_ends_and_starts_nothing_new() {
         });
         let worker = start(&pool, &registry, quick("a", 3));
         enqueue_all(&pool, &vec![job("slow"); 10]).await;
-        until_count(&pool, "select count(*) from job where owner is not null", 3).await;
+        until(|| worker.running() == 3).await;
         let drained = worker.shutdown(Duration::from_secs(10)).await;
         assert_eq!((drained.finished, drained.handed_back, drained.clean), (3, 0, true));
         assert_eq!(
