@@ -120,6 +120,15 @@ pub(crate) async fn until(condition: impl Fn() -> bool) {
     }
 }
 
+/// A time by the database's clock.
+pub(crate) async fn in_seconds(pool: &PgPool, seconds: f64) -> chrono::DateTime<chrono::Utc> {
+    sqlx::query_scalar("select now() + make_interval(secs => $1)")
+        .bind(seconds)
+        .fetch_one(pool)
+        .await
+        .unwrap()
+}
+
 /// Waits until the query gives `wanted`.
 pub(crate) async fn until_count(pool: &PgPool, what: &'static str, wanted: i64) {
     let started = Instant::now();

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::PgPool;
 use syndarix_jobs::{
@@ -11,15 +10,7 @@ use syndarix_jobs::{
 };
 use uuid::Uuid;
 
-use crate::harness::{claim, count, enqueue, enqueue_all, id, job, on_database};
-
-async fn in_seconds(pool: &PgPool, seconds: f64) -> DateTime<Utc> {
-    sqlx::query_scalar("select now() + make_interval(secs => $1)")
-        .bind(seconds)
-        .fetch_one(pool)
-        .await
-        .unwrap()
-}
+use crate::harness::{claim, count, enqueue, enqueue_all, id, in_seconds, job, on_database};
 
 async fn claim_with(pool: &PgPool, limit: u16, cursor: &mut Cursor) -> Claimed {
     let wanted = Claim { queue: "default", owner: id(), limit, lease: Duration::from_secs(60) };

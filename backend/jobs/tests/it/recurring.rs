@@ -11,16 +11,12 @@ use syndarix_jobs::{
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::harness::{claim, count, id, on_database};
+use crate::harness::{claim, count, id, in_seconds, on_database};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 async fn hours_from_now(pool: &PgPool, hours: f64) -> DateTime<Utc> {
-    sqlx::query_scalar("select now() + make_interval(secs => $1 * 3600)")
-        .bind(hours)
-        .fetch_one(pool)
-        .await
-        .unwrap()
+    in_seconds(pool, hours * 3600.0).await
 }
 
 fn hourly(anchor: DateTime<Utc>) -> Recurring {

@@ -1,8 +1,9 @@
 //! What this process wrote last, so that the next decision about it needs no reading.
 //!
-//! A remembered state is a guess: another process may have moved the stream since. So it is only decided upon where the
-//! commit compares its version and a conflict is decided again ([`super::retry_conflicts`], whose second attempt reads),
-//! and where something is going to be written: what a guess refuses, or finds nothing to do for, is looked up.
+//! A remembered state is a guess: another process may have moved the stream since. So it is only decided upon in a unit
+//! that is decided again ([`super::retry_conflicts`], whose second attempt reads), and where something is going to be
+//! written, so that the commit compares its version. What a guess refuses, or finds nothing to do for, is looked up; and
+//! whatever a unit answers before a commit has compared its guesses, an error or not, is no answer.
 
 use super::{store::Loaded, writes::Head};
 use quick_cache::{Weighter, sync::Cache};

@@ -170,6 +170,7 @@ impl Uow {
             && let Ok(decision) = M::decide(Some(&guess.state), command, self.now)
             && !decision.events.is_empty()
         {
+            retry::guessed();
             return self.write(project, id, Some(guess), decision).await.map(Ok);
         }
         let loaded = self.loaded::<M>(project, id).await?;
@@ -183,7 +184,7 @@ impl Uow {
     /// that is made again, on what is stored, when it was outdated.
     fn guess<M: Machine + 'static>(&self, project: ProjectId, id: Uuid) -> Option<Loaded<M>> {
         let moved = self.writes.heads.iter().any(|head| head.id == id && head.kind == M::KIND);
-        if moved || self.tx.is_some() || !retry::is_first_attempt() {
+        if moved || self.tx.is_some() || !retry::may_guess() {
             return None;
         }
         self.store.world.memory.take(project.0, id)
@@ -340,6 +341,7 @@ impl Uow {
     /// Commits everything, then tells the world. Returns the events with their numbers.
     pub async fn commit(mut self) -> Result<Vec<Envelope>, Error> {
         self.seal()?;
+        retry::compared();
         let Self { store, tx, mut writes, .. } = self;
         let committed = match tx {
             None => store.commit(writes).await?,

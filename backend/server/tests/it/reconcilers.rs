@@ -73,6 +73,15 @@ async fn waiting_story(scene: &Scene<'_>) -> StoryId {
     story
 }
 
+/// Jobs that are to work on the stage of a story.
+async fn stage_jobs(test: &TestApp, story: StoryId) -> i64 {
+    sqlx::query_scalar("select count(*) from job where concurrency_key = $1")
+        .bind(format!("story:{story}"))
+        .fetch_one(test.app.pool())
+        .await
+        .unwrap()
+}
+
 #[tokio::test]
 async fn a_story_that_cannot_be_moved_on_does_not_keep_the_others() {
     let test = TestApp::start().await;
@@ -83,12 +92,7 @@ async fn a_story_that_cannot_be_moved_on_does_not_keep_the_others() {
     execute(&test, LATER).await;
     workflow::schedule(&test.app).await.unwrap();
     test.ring(Uuid::nil(), "stories.reconcile").await;
-    let queued: i64 = sqlx::query_scalar("select count(*) from job where concurrency_key = $1")
-        .bind(format!("story:{lost}"))
-        .fetch_one(test.app.pool())
-        .await
-        .unwrap();
-    assert_eq!(queued, 1, "its stage is to be worked on");
+    assert_eq!(stage_jobs(&test, lost).await, 1, "its stage is to be worked on");
     assert_eq!(count(&test, "select count(*) from job_dead where kind = 'stories.reconcile'").await, 0);
 }
 
@@ -163,12 +167,7 @@ async fn a_story_that_moved_is_found_at_once_however_many_wait() {
 
     test.ring(Uuid::nil(), "stories.reconcile").await;
 
-    let queued: i64 = sqlx::query_scalar("select count(*) from job where concurrency_key = $1")
-        .bind(format!("story:{lost}"))
-        .fetch_one(test.app.pool())
-        .await
-        .unwrap();
-    assert_eq!(queued, 1, "its stage is to be worked on");
+    assert_eq!(stage_jobs(&test, lost).await, 1, "its stage is to be worked on");
 }
 
 fn request(pr: &PullRequest) -> MergeRequest {

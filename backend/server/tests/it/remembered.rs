@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use syndarix::db::{Author, Error, Store, retry_conflicts};
 use syndarix_bus::Hub;
 use syndarix_domain::{
-    ids::SprintId,
+    ids::{SprintId, StoryId},
     sprint::{self, Sprint},
 };
 use syndarix_jobs::Wake;
@@ -91,4 +91,31 @@ async fn a_unit_that_nobody_tries_again_is_not_decided_on_what_is_remembered() {
     uow.execute::<Sprint>(bench.project, sprint, &edit("once")).await.unwrap();
 
     assert!(uow.commit().await.is_ok());
+}
+
+#[tokio::test]
+async fn what_a_unit_answers_without_a_commit_is_answered_from_what_is_stored() {
+    let bench = Bench::start().await;
+    let (sprint, other) = (bench.sprint().await, another_process(&bench));
+    let story = StoryId(bench.store().new_id());
+    let add = sprint::Command::AddStory { story, from: None };
+    let name_seen = async |refuse: bool| {
+        retry_conflicts(|| async {
+            let mut uow = bench.store().begin(Author::system()).await?;
+            let seen = uow.execute::<Sprint>(bench.project, sprint, &add).await?.name;
+            // Neither is committed: the caller has seen what it wanted to know.
+            if refuse && seen == "mine" {
+                Err(Error::NotFound("what the other has written"))
+            } else {
+                Ok(seen)
+            }
+        })
+        .await
+    };
+    for refuse in [false, true] {
+        command(&bench, bench.store(), sprint, &edit("mine")).await.unwrap();
+        command(&bench, &other, sprint, &edit("theirs")).await.unwrap();
+
+        assert_eq!(name_seen(refuse).await.unwrap(), "theirs");
+    }
 }

@@ -2,18 +2,8 @@
 
 use super::{Setting, World};
 
-/// Both stories write the same file; the one that comes second takes the default branch in and writes it again.
+/// Both stories write the same file; the one that comes second resolves the conflict as a good engineer does.
 const SAME_FILE: &str = r#"
-[[rule]]
-name = "the other side first"
-when = { system_contains = "Stage: implementation.", first_contains = ["resolve the conflicts in: shared.txt"], turn = 0 }
-answer.tool = [{ name = "update_branch", arguments = {} }]
-
-[[rule]]
-name = "both sides together"
-when = { system_contains = "Stage: implementation.", first_contains = ["resolve the conflicts in: shared.txt"], last_tool = "update_branch" }
-answer.tool = [{ name = "write_file", arguments = { path = "shared.txt", content = "both, says {{number}}" } }]
-
 [[rule]]
 name = "the same file"
 when = { system_contains = "Stage: implementation.", last_tool = "create_branch" }

@@ -34,16 +34,6 @@ answer.text = "Let me think about where this goes, and how it should be called."
 answer.tool = [{ name = "create_branch", arguments = { name = "{{branch}}" } }]
 
 [[rule]]
-name = "the other side first"
-when = { system_contains = "Stage: implementation.", first_contains = ["resolve the conflicts in: shared.txt"], turn = 0 }
-answer.tool = [{ name = "update_branch", arguments = {} }]
-
-[[rule]]
-name = "both sides together"
-when = { system_contains = "Stage: implementation.", first_contains = ["resolve the conflicts in: shared.txt"], last_tool = "update_branch" }
-answer.tool = [{ name = "write_file", arguments = { path = "shared.txt", content = "both, says {{number}}" } }]
-
-[[rule]]
 name = "the same file"
 when = { system_contains = "Stage: implementation.", first_contains = ["Share it"], last_tool = "create_branch" }
 answer.tool = [{ name = "write_file", arguments = { path = "shared.txt", content = "mine, says {{number}}" } }]
