@@ -9,7 +9,6 @@ mod combine;
 mod error;
 mod events;
 mod heads;
-mod memory;
 mod pool;
 mod rebuild;
 mod retry;

@@ -110,7 +110,7 @@ fn compare(sql: &mut QueryBuilder<Postgres>, kind: Kind, units: &[&mut Writes], 
     sql.push_bind(heads.iter().map(|(_, head)| head.version).collect::<Vec<_>>()).push(", ");
     sql.push_bind(heads.iter().map(|(_, head)| head.revision).collect::<Vec<_>>()).push(", ");
     sql.push_bind(heads.iter().map(|(_, head)| head.phase).collect::<Vec<_>>()).push(", ");
-    sql.push_bind(heads.iter().map(|(_, head)| Json(&*head.json)).collect::<Vec<_>>());
+    sql.push_bind(heads.iter().map(|(_, head)| Json(&*head.state)).collect::<Vec<_>>());
     sql.push(") as w (unit, id, project_id, expected, version, def_rev, phase, state)), ");
     let skip = if locked == Locked::Skip { " skip locked" } else { "" };
     sql.push(format_args!(

@@ -4,7 +4,6 @@ use super::{
     Error, Recorded,
     combine::{Combiner, Limits},
     heads::{self, Wanted},
-    memory::Memory,
     rebuild::{self, Rebuild},
     unit::{Author, Uow},
     writes::{self, Answer, Committed, Writes},
@@ -42,7 +41,6 @@ pub struct Store {
 pub(super) struct World {
     hub: Hub,
     wake: Wake,
-    pub(super) memory: Memory,
 }
 
 /// A machine's state with the version it is at.
@@ -57,7 +55,7 @@ pub struct Loaded<M> {
 impl Store {
     /// A store over this pool.
     pub fn new(pool: PgPool, clock: Clock, hub: Hub, wake: Wake) -> Self {
-        let world = World { hub, wake, memory: Memory::new() };
+        let world = World { hub, wake };
         let reads = Combiner::new(READS, {
             let pool = pool.clone();
             move |wanted| {
@@ -70,9 +68,9 @@ impl Store {
             move |units| {
                 let (pool, world) = (pool.clone(), world.clone());
                 Box::pin(async move {
-                    let mut answers = writes::commit_together(&pool, units).await;
+                    let answers = writes::commit_together(&pool, units).await;
                     // Here, and not where it is waited for: who asked may have gone away meanwhile.
-                    for answer in &mut answers {
+                    for answer in &answers {
                         if let Answer::Committed(committed) = answer {
                             world.tell(committed);
                         }
@@ -120,8 +118,8 @@ impl Store {
             Answer::Committed(committed) => Ok(committed),
             Answer::Failed(error) => Err(error),
             Answer::Alone(unit) => {
-                let mut committed = unit.commit_alone(&self.pool).await?;
-                self.world.tell(&mut committed);
+                let committed = unit.commit_alone(&self.pool).await?;
+                self.world.tell(&committed);
                 Ok(committed)
             }
         }
@@ -186,16 +184,11 @@ impl Store {
 
 impl World {
     /// What is committed is told to those who watch, and the queues that got a job are woken.
-    pub(super) fn tell(&self, committed: &mut Committed) {
+    pub(super) fn tell(&self, committed: &Committed) {
         self.hub.committed(&committed.events);
-        for head in &committed.heads {
-            metrics::counter!("syndarix_transitions_total", "kind" => head.kind.name())
-                .increment(head.steps());
-        }
         for queue in &committed.wakes {
             self.wake.poke(queue);
         }
-        self.memory.keep(std::mem::take(&mut committed.heads));
     }
 }
 

@@ -4,7 +4,7 @@ use super::{
     Claim, Error, audit,
     events::{Recorded, stored_event, unversioned},
     heads::{self, Wanted},
-    retry, storable_json,
+    storable_json,
     store::{Loaded, Store},
     text::storable_text,
     writes::{Head, Held, TimerChange, Writes},
@@ -12,7 +12,6 @@ use super::{
 use futures::future::BoxFuture;
 use serde::Serialize;
 use sqlx::{PgConnection, Postgres, Transaction, types::Json};
-use std::sync::Arc;
 use syndarix_domain::{
     Timestamp,
     actor::Actor,
@@ -61,7 +60,7 @@ impl Author {
 }
 
 /// What a machine's effects do: jobs, timers, commands to other machines, all in the same transaction.
-pub trait Effects: Machine + 'static {
+pub trait Effects: Machine {
     /// Carries out one effect of a decision that has just been written.
     fn carry_out<'u>(
         uow: &'u mut Uow,
@@ -124,7 +123,7 @@ impl Uow {
 
     async fn loaded<M: Machine>(&mut self, project: ProjectId, id: Uuid) -> Result<Loaded<M>, Error> {
         if let Some(head) = self.writes.heads.iter().find(|head| head.id == id && head.kind == M::KIND) {
-            let state = serde_json::from_str(head.json.get())
+            let state = serde_json::from_str(head.state.get())
                 .map_err(|source| Error::Corrupt { what: M::KIND.name(), source })?;
             return Ok(Loaded { version: head.version, state });
         }
@@ -166,28 +165,11 @@ impl Uow {
         command: &M::Command,
     ) -> Result<Result<M, Rejection>, Error> {
         let id = id.into();
-        if let Some(guess) = self.guess::<M>(project, id)
-            && let Ok(decision) = M::decide(Some(&guess.state), command, self.now)
-            && !decision.events.is_empty()
-        {
-            retry::guessed();
-            return self.write(project, id, Some(guess), decision).await.map(Ok);
-        }
         let loaded = self.loaded::<M>(project, id).await?;
         match M::decide(Some(&loaded.state), command, self.now) {
             Ok(decision) => self.write(project, id, Some(loaded), decision).await.map(Ok),
             Err(rejection) => Ok(Err(rejection)),
         }
-    }
-
-    /// What the stream was when this process last wrote it. Good for a decision whose commit compares the version, and
-    /// that is made again, on what is stored, when it was outdated.
-    fn guess<M: Machine + 'static>(&self, project: ProjectId, id: Uuid) -> Option<Loaded<M>> {
-        let moved = self.writes.heads.iter().any(|head| head.id == id && head.kind == M::KIND);
-        if moved || self.tx.is_some() || !retry::may_guess() {
-            return None;
-        }
-        self.store.world.memory.take(project.0, id)
     }
 
     /// Gives a command that may have become moot: a refusal is noted and forgotten.
@@ -229,7 +211,7 @@ impl Uow {
     }
 
     /// A head that this unit has moved before goes on from there: others only see where it ends.
-    fn move_head<M: Machine + 'static>(
+    fn move_head<M: Machine>(
         &mut self,
         project: ProjectId,
         id: Uuid,
@@ -244,8 +226,7 @@ impl Uow {
         let expected = place.map_or(expected, |place| heads.swap_remove(place).expected);
         let (kind, phase) = (M::KIND, state.phase());
         let (project, revision) = (project.0, M::REVISION);
-        let state = Arc::new(state.clone());
-        heads.push(Head { kind, id, project, expected, version, revision, phase, json, state });
+        heads.push(Head { kind, id, project, expected, version, revision, phase, state: json });
         Ok(())
     }
 
@@ -341,15 +322,14 @@ impl Uow {
     /// Commits everything, then tells the world. Returns the events with their numbers.
     pub async fn commit(mut self) -> Result<Vec<Envelope>, Error> {
         self.seal()?;
-        retry::compared();
         let Self { store, tx, mut writes, .. } = self;
         let committed = match tx {
             None => store.commit(writes).await?,
             Some(mut tx) => {
                 writes.finish(&mut tx).await?;
                 tx.commit().await?;
-                let mut committed = writes.committed();
-                store.world.tell(&mut committed);
+                let committed = writes.committed();
+                store.world.tell(&committed);
                 committed
             }
         };

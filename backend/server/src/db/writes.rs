@@ -8,11 +8,7 @@ use super::{
 };
 use serde_json::value::RawValue;
 use sqlx::{Acquire, PgConnection, PgPool};
-use std::{
-    any::Any,
-    collections::{BTreeSet, HashSet},
-    sync::Arc,
-};
+use std::collections::{BTreeSet, HashSet};
 use syndarix_domain::{envelope::Envelope, machine::Kind};
 use syndarix_jobs::{Lease, NewJob, NewTimer};
 use uuid::Uuid;
@@ -21,8 +17,6 @@ use uuid::Uuid;
 #[derive(Debug, Default)]
 pub(super) struct Writes {
     pub(super) heads: Vec<Head>,
-    /// Those that its transaction has written already.
-    pub(super) written: Vec<Head>,
     pub(super) events: Vec<Recorded>,
     pub(super) audit: Vec<audit::Row>,
     /// The command that it comes from, kept on every event.
@@ -38,8 +32,6 @@ pub(super) struct Writes {
 #[derive(Debug)]
 pub(super) struct Committed {
     pub(super) events: Vec<Envelope>,
-    /// Where its streams are now.
-    pub(super) heads: Vec<Head>,
     pub(super) wakes: BTreeSet<String>,
 }
 
@@ -55,16 +47,7 @@ pub(super) struct Head {
     /// Of the machine that decided: a row of another is nobody's to change but an upgrade's.
     pub(super) revision: i32,
     pub(super) phase: &'static str,
-    /// The state as it is stored, and as its machine knows it.
-    pub(super) json: Box<RawValue>,
-    pub(super) state: Arc<dyn Any + Send + Sync>,
-}
-
-impl Head {
-    /// How many events brought it here.
-    pub(super) fn steps(&self) -> u64 {
-        self.version.abs_diff(self.expected)
-    }
+    pub(super) state: Box<RawValue>,
 }
 
 /// The job that does the work.
@@ -112,7 +95,7 @@ impl Writes {
         if !self.heads.is_empty() {
             let fates = statement::write(conn, &mut [self], Part::Heads, Locked::Wait).await?;
             all_written(&fates)?;
-            self.written.append(&mut self.heads);
+            self.heads.clear();
         }
         follow_up(conn, &[self]).await?;
         self.jobs.clear();
@@ -155,11 +138,13 @@ impl Writes {
         Ok(self.committed())
     }
 
-    pub(super) fn committed(mut self) -> Committed {
-        // Of a head that was written twice, the later one counts.
-        self.written.append(&mut self.heads);
+    /// What is told of it, once it is committed.
+    pub(super) fn committed(self) -> Committed {
+        for event in self.events.iter().filter(|event| event.version > 0) {
+            metrics::counter!("syndarix_transitions_total", "kind" => event.kind.clone()).increment(1);
+        }
         let events = self.events.into_iter().map(Recorded::into_envelope).collect();
-        Committed { events, heads: self.written, wakes: self.wakes }
+        Committed { events, wakes: self.wakes }
     }
 }
 

@@ -31,7 +31,6 @@ mod projects;
 mod pull_requests;
 mod reconcilers;
 mod recovery;
-mod remembered;
 mod runs;
 mod scene;
 mod seed;

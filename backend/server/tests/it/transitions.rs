@@ -35,20 +35,20 @@ enum Path {
 
 const PATHS: [Path; 3] = [Path::Alone, Path::Together, Path::Transaction];
 
-pub struct Bench {
+struct Bench {
     app: TestApp,
-    pub project: ProjectId,
+    project: ProjectId,
 }
 
 impl Bench {
-    pub async fn start() -> Self {
+    async fn start() -> Self {
         let app = TestApp::start().await;
         let maria = person(&app, "maria").await;
         let project = project(&app, &maria).await;
         Self { app, project }
     }
 
-    pub fn store(&self) -> &Store {
+    fn store(&self) -> &Store {
         &self.app.app.store
     }
 
@@ -60,7 +60,7 @@ impl Bench {
         uow
     }
 
-    pub async fn sprint(&self) -> SprintId {
+    async fn sprint(&self) -> SprintId {
         let id = SprintId(self.store().new_id());
         let mut uow = self.unit(Path::Alone).await;
         let (name, goal) = ("A sprint".to_owned(), String::new());
@@ -101,13 +101,13 @@ impl Bench {
         .await
     }
 
-    pub async fn version(&self, sprint: SprintId) -> i64 {
+    async fn version(&self, sprint: SprintId) -> i64 {
         self.store().read::<Sprint>(self.project, sprint).await.unwrap().version
     }
 
     /// What must hold whatever was done: numbers and versions without a gap, an audit entry for each event, and rows
     /// that are what the events say.
-    pub async fn holds(&self) {
+    async fn holds(&self) {
         let events: Vec<(i64, Uuid, i64)> =
             sqlx::query_as("select seq, stream_id, version from event where project_id = $1 order by seq")
                 .bind(self.project.0)
@@ -132,7 +132,7 @@ impl Bench {
     }
 }
 
-pub fn edit(name: &str) -> sprint::Command {
+fn edit(name: &str) -> sprint::Command {
     sprint::Command::Edit { name: name.into(), goal: String::new(), starts_on: None, ends_on: None }
 }
 
