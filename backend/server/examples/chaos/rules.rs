@@ -53,8 +53,12 @@ pub(crate) const SETTLED: &[Rule] = &[
         damage: "update agent set status = 'active' where id = (select id from agent limit 1)",
     },
     Rule {
-        what: "audit entries without a seal",
-        count: "select count(*) from audit_entry e where not exists (select from audit_seal s where s.entry_id = e.id)",
+        what: "audit entries and events without a seal",
+        count: "select (select count(*) from audit_entry e where not exists (select from audit_seal s where s.entry_id = e.id))
+                     + (select count(*) from project_log l left join audit_head h on h.chain = l.project_id
+                         where l.head > coalesce(h.event_seq, 0))
+                     + (select count(*) from audit_head h
+                         where h.position <> (select count(*) from audit_seal s where s.chain = h.chain))",
         damage: "alter table audit_seal disable trigger user; delete from audit_seal where position = 1",
     },
 ];
@@ -64,7 +68,7 @@ pub(crate) const ALWAYS: &[Rule] = &[
     Rule {
         what: "gaps in the event numbers",
         count: "select count(*) from (select project_id, max(seq) as head, count(*) as n from event group by 1) e where e.head <> e.n",
-        damage: "delete from event where seq = 1",
+        damage: "alter table event disable trigger user; delete from event where seq = 1",
     },
     Rule {
         what: "events beyond the log's head",
@@ -80,7 +84,7 @@ pub(crate) const ALWAYS: &[Rule] = &[
         what: "streams whose versions have gaps",
         count: "select count(*) from (select stream_id from event where version > 0 group by 1
                  having min(version) <> 1 or max(version) <> count(*)) s",
-        damage: "delete from event where version = 2",
+        damage: "alter table event disable trigger user; delete from event where version = 2",
     },
     Rule {
         what: "state rows that are not at their stream's last version",
@@ -96,7 +100,7 @@ pub(crate) const ALWAYS: &[Rule] = &[
         what: "commands that took effect at two moments",
         count: "select count(*) from (select command_id from event where command_id is not null group by 1
                  having count(distinct at) > 1) c",
-        damage: "update event set command_id = '00000000-0000-0000-0000-000000000001'
+        damage: "alter table event disable trigger user; update event set command_id = '00000000-0000-0000-0000-000000000001'
                   where seq in (1, (select max(head) from project_log))
                      or at in ((select min(at) from event), (select max(at) from event))",
     },

@@ -1,4 +1,9 @@
-//! Audit entries: written in the business transaction, sealed into the chain later.
+//! Audit entries: written in the business transaction, sealed into the chain later. An event is an entry by itself;
+//! what is no event (logins, permissions, settings) is written as one.
+
+mod event;
+
+pub use event::{EventEntry, Place};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -9,13 +14,17 @@ use uuid::Uuid;
 /// The chain of what belongs to no project: logins, organisations, configuration.
 pub const INSTANCE: Uuid = Uuid::nil();
 
+/// The versions of headers: of entries that were written as such, and of events.
+const VERSION_OF_ENTRIES: u8 = 1;
+const VERSION_OF_EVENTS: u8 = 2;
+
 /// Of larger payloads their size and their SHA-256 are kept: the rows that they were made of hold the whole, and can be
 /// compared.
 const MAX_PAYLOAD: usize = 48 * 1024;
 
 /// What is going to be written.
 #[derive(Debug, Clone)]
-pub struct Entry<D = Value> {
+pub struct Entry {
     /// Its id.
     pub id: Uuid,
     /// The project, or none for the instance's own chain.
@@ -31,7 +40,7 @@ pub struct Entry<D = Value> {
     /// In plain words.
     pub action: String,
     /// Details; never a secret.
-    pub data: D,
+    pub data: Value,
     /// When.
     pub at: Timestamp,
 }
@@ -48,7 +57,8 @@ pub enum Severity {
 }
 
 impl Severity {
-    pub(super) fn name(self) -> &'static str {
+    /// As it is stored.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Info => "info",
             Self::Warning => "warning",
@@ -70,6 +80,8 @@ struct Header<'a> {
     actor_type: &'a str,
     actor_id: Option<Uuid>,
     action: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<Place>,
     payload: String,
 }
 
@@ -90,13 +102,13 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn of<D: Serialize>(entry: Entry<D>) -> Result<Self, sqlx::Error> {
+    pub(super) fn of(entry: Entry) -> Result<Self, sqlx::Error> {
         let payload = payload(&entry.data)?;
         let Entry { id, project, event_type, category, severity, actor, action, at, .. } = entry;
         let salt: [u8; 32] = rand::random();
         let chain = project.map_or(INSTANCE, |project| project.0);
         let header = Header {
-            v: 1,
+            v: VERSION_OF_ENTRIES,
             id,
             chain,
             time: at,
@@ -106,6 +118,7 @@ impl Row {
             actor_type: actor.kind(),
             actor_id: actor.id(),
             action: &action,
+            event: None,
             payload: hex::encode(commitment(&salt, &payload)),
         };
         let header = json(&header)?;

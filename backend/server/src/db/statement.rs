@@ -1,7 +1,7 @@
 //! The statement that writes units of work: one or many, in one round trip.
 //!
 //! It compares and sets every head (state row), drops the units that lost, gives the events of the others their dense
-//! numbers, and writes events and audit entries. Of a unit everything is written or nothing, also where it moves several
+//! numbers, and writes events, and audit entries of what is no event. Of a unit everything is written or nothing, also where it moves several
 //! heads: they are all locked and compared before the first one is changed.
 
 use super::{events::Recorded, writes::Writes};
@@ -189,7 +189,7 @@ fn number(sql: &mut QueryBuilder<Postgres>, units: &[&mut Writes], before: &[Str
     sql.push_bind(events.iter().map(|(.., event)| event.stream_id).collect::<Vec<_>>()).push(", ");
     sql.push_bind(events.iter().map(|(.., event)| event.version).collect::<Vec<_>>()).push(", ");
     sql.push_bind(events.iter().map(|(.., event)| event.event_type.as_str()).collect::<Vec<_>>()).push(", ");
-    sql.push_bind(events.iter().map(|(.., event)| &event.data).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(events.iter().map(|(.., event)| event.data.to_string()).collect::<Vec<_>>()).push(", ");
     sql.push_bind(events.iter().map(|(.., event)| event.actor).collect::<Vec<_>>()).push(", ");
     sql.push_bind(events.iter().map(|(.., event)| event.at).collect::<Vec<_>>());
     sql.push(
@@ -212,7 +212,7 @@ fn number(sql: &mut QueryBuilder<Postgres>, units: &[&mut Writes], before: &[Str
               from happened h left join grown g using (project_id)),
          put as (
             insert into event (project_id, seq, id, kind, stream_id, version, type, data, actor, command_id, at)
-            select project_id, seq, id, kind, stream_id, version, type, data, actor, command_id, at from numbered)",
+            select project_id, seq, id, kind, stream_id, version, type, data::json, actor, command_id, at from numbered)",
     );
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Claim, Error, audit,
-    events::{Recorded, stored_event, unversioned},
+    events::{Recorded, stored_event},
     heads::{self, Wanted},
     storable_json,
     store::{Loaded, Store},
@@ -279,7 +279,7 @@ impl Uow {
         self.writes.events.push(recorded);
     }
 
-    /// Adds an audit entry beside those that every event gets.
+    /// Adds an audit entry for what is no event; an event is one by itself.
     pub fn audit(&mut self, entry: audit::Entry) {
         self.audit.push(entry);
     }
@@ -336,45 +336,15 @@ impl Uow {
         Ok(committed.events)
     }
 
-    /// Adds what belongs to every unit: the lease of its job, and its audit entries, one for each event before the
-    /// explicit ones.
+    /// Adds what belongs to every unit: the lease of its job, and its audit entries.
     fn seal(&mut self) -> Result<(), Error> {
         let project = self.writes.events.first().map(|event| event.project_id);
         if self.writes.events.iter().any(|event| Some(event.project_id) != project) {
             return Err(Error::TwoProjects);
         }
         self.writes.lease = self.author.lease.map(|lease| Held { lease, completes: self.completes });
-        let explicit = std::mem::take(&mut self.audit).into_iter().map(audit::Row::of);
-        let of_events = self.writes.events.iter().map(|event| audit::Row::of(self.entry(event)));
-        self.writes.audit = of_events.chain(explicit).collect::<Result<_, _>>()?;
+        let entries = std::mem::take(&mut self.audit);
+        self.writes.audit = entries.into_iter().map(audit::Row::of).collect::<Result<_, _>>()?;
         Ok(())
-    }
-
-    fn entry<'e>(&self, event: &'e Recorded) -> audit::Entry<&'e serde_json::Value> {
-        let event_type = unversioned(&event.event_type);
-        audit::Entry {
-            id: self.new_id(),
-            project: Some(ProjectId(event.project_id)),
-            category: event.kind.clone(),
-            severity: severity(event_type),
-            actor: self.author.actor,
-            action: format!("{} {}", event_type.replace(['.', '_'], " "), event.stream_id),
-            event_type: event_type.to_owned(),
-            data: &event.data,
-            at: event.at,
-        }
-    }
-}
-
-fn severity(event_type: &str) -> audit::Severity {
-    match event_type {
-        "run.failed"
-        | "run.stalled"
-        | "story.blocked"
-        | "approval.expired"
-        | "story.deadline_passed"
-        | "cost.alert" => audit::Severity::Warning,
-        "approval.decided" | "pr.merged" | "cost.budget_changed" => audit::Severity::Critical,
-        _ => audit::Severity::Info,
     }
 }

@@ -1,6 +1,8 @@
 //! What verification says, and the one check that database and file share.
 
+use crate::db::audit::Place;
 use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
 use syndarix_domain::audit::{Fault, Hash, Payload, Sealed, Verifier, commitment};
 use uuid::Uuid;
 
@@ -59,13 +61,16 @@ pub(super) struct Header {
     pub(super) actor_type: String,
     pub(super) actor_id: Option<Uuid>,
     pub(super) action: String,
+    /// Where the event stands that the entry is, if it is one.
+    #[serde(default)]
+    pub(super) event: Option<Place>,
     /// The payload's commitment; the verifier reads it from the bytes.
     #[serde(rename = "payload")]
     _payload: String,
 }
 
-/// The version of headers that this program reads.
-const HEADER_VERSION: u8 = 1;
+/// The versions of headers that this program reads.
+const HEADER_VERSIONS: RangeInclusive<u8> = 1..=2;
 
 /// A sealed entry as it was found.
 #[derive(Debug)]
@@ -84,6 +89,8 @@ pub(super) struct Walk {
     chain: Uuid,
     verifier: Verifier,
     erased: u64,
+    /// The number of the last event.
+    event: Option<i64>,
     marks: Vec<Mark>,
 }
 
@@ -98,7 +105,7 @@ pub(super) struct Mark {
 
 impl Walk {
     pub(super) fn new(chain: Uuid) -> Self {
-        Self { chain, verifier: Verifier::default(), erased: 0, marks: Vec::new() }
+        Self { chain, verifier: Verifier::default(), erased: 0, event: None, marks: Vec::new() }
     }
 
     /// The chain must pass these places.
@@ -149,15 +156,21 @@ impl Walk {
             return Err(self.bad(reason));
         }
         self.verifier = verifier;
+        self.event = header.event.map(|event| event.seq).or(self.event);
         self.erased += u64::from(erased);
         Ok(())
     }
 
     fn foreign(&self, header: &Header) -> Option<String> {
-        if header.v != HEADER_VERSION {
+        if !HEADER_VERSIONS.contains(&header.v) {
             return Some("the header has a version that this program does not know".into());
         }
-        (header.chain != self.chain).then(|| "the entry belongs to another chain".into())
+        if header.chain != self.chain {
+            return Some("the entry belongs to another chain".into());
+        }
+        // The first one need not be the project's first: earlier releases wrote entries beside events.
+        let (last, next) = (self.event?, header.event.as_ref()?.seq);
+        (next != last + 1).then(|| format!("event {next} comes after event {last}"))
     }
 
     pub(super) fn head(&self) -> Hash {

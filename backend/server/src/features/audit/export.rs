@@ -3,8 +3,7 @@
 //! A chain is a line `chain`, a line `entry` for each sealed entry, a line `end` with what must have come before it; the
 //! last line, `close`, names all chains again with their ends: a file that was cut short shows, wherever. Header and payload are the stored bytes, as text.
 
-use super::verify::{Row, chains, outside, page};
-use axum::body::Bytes;
+use super::verify::{Bytes, Row, chains, outside, page};
 use futures::{Stream, stream};
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
@@ -80,11 +79,11 @@ impl Line {
 pub fn export(
     pool: PgPool,
     chain: Option<Uuid>,
-) -> impl Stream<Item = Result<Bytes, sqlx::Error>> + Send + 'static {
+) -> impl Stream<Item = Result<axum::body::Bytes, sqlx::Error>> + Send + 'static {
     let progress =
         Progress { pool, wanted: chain, chains: None, current: None, heads: Vec::new(), over: false };
     stream::try_unfold(progress, |mut progress| async move {
-        Ok(progress.next().await?.map(|text| (Bytes::from(text), progress)))
+        Ok(progress.next().await?.map(|text| (axum::body::Bytes::from(text), progress)))
     })
 }
 
@@ -139,17 +138,18 @@ impl Progress {
 }
 
 impl Chain {
-    fn entry(&mut self, row: Row) -> String {
+    fn entry(&mut self, mut row: Row) -> String {
         self.after = row.position;
         self.head.entries += 1;
         self.head.head = hex::encode(&row.hash);
         // What the writer wrote is UTF-8. What is not any more was changed, and will not match its hash either way.
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let Bytes { header, payload, salt } = row.bytes();
         let line = Line::Entry {
             position: row.position,
-            header: row.entry.header.map(text).unwrap_or_default(),
-            payload: row.entry.payload.map(text),
-            salt: row.entry.salt.map(hex::encode),
+            header: header.map(text).unwrap_or_default(),
+            payload: payload.map(text),
+            salt: salt.map(hex::encode),
             previous: hex::encode(row.previous),
             hash: self.head.head.clone(),
         };

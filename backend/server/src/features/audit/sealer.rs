@@ -2,7 +2,7 @@
 
 use super::{
     restore,
-    seal::{self, SealError},
+    seal::{self, Batch, SealError},
 };
 use crate::state::App;
 use std::time::Duration;
@@ -53,10 +53,10 @@ struct Sealer {
 impl Sealer {
     async fn turn(&mut self) -> Turn {
         match self.work().await {
-            Ok(sealed) => {
+            Ok(Batch { sealed, more }) => {
                 metrics::counter!("syndarix_audit_sealed_total")
                     .increment(u64::try_from(sealed).unwrap_or(0));
-                if i64::try_from(sealed).unwrap_or(0) == seal::BATCH { Turn::More } else { Turn::Wait }
+                if more { Turn::More } else { Turn::Wait }
             }
             Err(SealError::NotLeader(error)) => {
                 tracing::debug!(error = &error as &dyn std::error::Error, "the audit sealer lost its lease");
@@ -70,7 +70,7 @@ impl Sealer {
         }
     }
 
-    async fn work(&mut self) -> Result<usize, SealError> {
+    async fn work(&mut self) -> Result<Batch, SealError> {
         let mut tx = self.app.pool().begin().await?;
         if !self.adopted {
             restore::adopt(&mut tx, &self.leadership).await?;

@@ -2,36 +2,41 @@
 
 use super::check::{Bad, ChainReport, Found, Header, Mark, Walk};
 use crate::{
-    db::Error,
+    db::{Error, audit::Place},
     http::{ApiError, ProjectScope, View},
     state::App,
 };
 use axum::{Json, extract::State};
 use serde::Serialize;
-use sqlx::{FromRow, PgPool};
-use syndarix_domain::Timestamp;
+use sqlx::{FromRow, PgPool, types::Json as Column};
+use syndarix_domain::{Timestamp, actor::Actor};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Entries that one read brings: no statement runs long, whatever the length of the chain.
 const PAGE: i64 = 2_000;
 
-/// A seal with its entry, as far as that is there.
+/// A seal with the entry or the event that it is of, as far as that is there.
 #[derive(Debug, FromRow)]
 pub(super) struct Row {
     pub(super) position: i64,
     entry_id: Uuid,
-    entry_xid: String,
-    entry_ordinal: i64,
+    entry_xid: Option<String>,
+    entry_ordinal: Option<i64>,
+    event_seq: Option<i64>,
+    event_header: Option<Vec<u8>>,
+    event_salt: Option<Vec<u8>>,
     pub(super) previous: Vec<u8>,
     pub(super) hash: Vec<u8>,
     #[sqlx(flatten)]
-    pub(super) entry: Columns,
+    entry: Columns,
+    #[sqlx(flatten)]
+    event: EventColumns,
 }
 
 /// The entry's columns; all of them null when there is none.
 #[derive(Debug, FromRow)]
-pub(super) struct Columns {
+struct Columns {
     id: Option<Uuid>,
     chain: Option<Uuid>,
     xid: Option<String>,
@@ -44,9 +49,98 @@ pub(super) struct Columns {
     actor_type: Option<String>,
     actor_id: Option<Uuid>,
     action: Option<String>,
+    header: Option<Vec<u8>>,
+    payload: Option<Vec<u8>>,
+    salt: Option<Vec<u8>>,
+}
+
+/// The event's columns; all of them null when there is none.
+#[derive(Debug, FromRow)]
+struct EventColumns {
+    event_id: Option<Uuid>,
+    event_kind: Option<String>,
+    event_stream: Option<Uuid>,
+    event_version: Option<i64>,
+    event_type: Option<String>,
+    event_data: Option<String>,
+    event_actor: Option<Column<Actor>>,
+    event_at: Option<Timestamp>,
+}
+
+/// The stored bytes of what was sealed.
+pub(super) struct Bytes {
     pub(super) header: Option<Vec<u8>>,
     pub(super) payload: Option<Vec<u8>>,
     pub(super) salt: Option<Vec<u8>>,
+}
+
+impl Row {
+    /// What was hashed, as it is stored now. There is no header where the entry or the event is gone.
+    pub(super) fn bytes(&mut self) -> Bytes {
+        if self.event_seq.is_none() {
+            let Columns { header, payload, salt, .. } = &mut self.entry;
+            return Bytes { header: header.take(), payload: payload.take(), salt: salt.take() };
+        }
+        let salt = self.event_salt.take();
+        // An erased event has neither data nor salt; one that never had data keeps its salt.
+        let data = self.event.event_data.take().filter(|data| salt.is_some() || data != "null");
+        let header = self.event_header.take().filter(|_| self.event.event_id.is_some());
+        Bytes { header, payload: data.map(String::into_bytes), salt }
+    }
+
+    /// The first column that does not say what the header says.
+    fn different(&self, header: &Header) -> Option<&'static str> {
+        match &header.event {
+            None => self.different_entry(header),
+            Some(place) => self.different_event(header, place),
+        }
+    }
+
+    fn different_entry(&self, header: &Header) -> Option<&'static str> {
+        let entry = &self.entry;
+        let text = |column: &Option<String>, sealed: &str| column.as_deref() == Some(sealed);
+        first_different(&[
+            (
+                "xid, ordinal",
+                entry.xid.is_some() && (&entry.xid, entry.ordinal) == (&self.entry_xid, self.entry_ordinal),
+            ),
+            ("id", entry.id == Some(header.id)),
+            ("chain", entry.chain == Some(header.chain)),
+            ("at", entry.at == Some(header.time)),
+            ("type", text(&entry.event_type, &header.event_type)),
+            ("category", text(&entry.category, &header.category)),
+            ("severity", text(&entry.severity, &header.severity)),
+            ("actor_type", text(&entry.actor_type, &header.actor_type)),
+            ("actor_id", entry.actor_id == header.actor_id),
+            ("action", text(&entry.action, &header.action)),
+        ])
+    }
+
+    fn different_event(&self, header: &Header, place: &Place) -> Option<&'static str> {
+        let event = &self.event;
+        let actor = event.event_actor.as_ref();
+        first_different(&[
+            ("entry_id", self.entry_id == header.id),
+            ("event_seq", self.event_seq == Some(place.seq)),
+            ("xid, ordinal", self.entry_xid.is_none() && self.entry_ordinal.is_none()),
+            ("id", event.event_id == Some(header.id)),
+            ("at", event.event_at == Some(header.time)),
+            ("kind", event.event_kind.as_deref() == Some(&*header.category)),
+            ("stream_id", event.event_stream == Some(place.stream)),
+            ("version", event.event_version == Some(place.version)),
+            ("type", event.event_type.as_deref() == Some(&*place.r#type)),
+            (
+                "actor",
+                actor.is_some_and(|actor| {
+                    (actor.kind(), actor.id()) == (&*header.actor_type, header.actor_id)
+                }),
+            ),
+        ])
+    }
+}
+
+fn first_different(columns: &[(&'static str, bool)]) -> Option<&'static str> {
+    columns.iter().find_map(|(column, same)| (!same).then_some(*column))
 }
 
 /// Checks the chains, or one of them: every sealed entry against its seal, its header, its payload, its columns.
@@ -137,24 +231,29 @@ async fn marks(pool: &PgPool, chain: Uuid) -> Result<Vec<Mark>, sqlx::Error> {
     Ok(rows.into_iter().map(mark).collect())
 }
 
-/// Every event is written together with its audit entry.
+/// A project has the beginning of its chain from its first moment.
 async fn lost_its_audit(pool: &PgPool, chain: Uuid) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar(
-        "select exists (select from project_log where project_id = $1 and head > 0)
-                and not exists (select from audit_entry where chain = $1)",
+        "select exists (select from project_log where project_id = $1)
+                and not exists (select from audit_head where chain = $1)",
     )
     .bind(chain)
     .fetch_one(pool)
     .await
 }
 
-/// The next seals of a chain with their entries.
+/// The next seals of a chain with what they are of.
 pub(super) async fn page(pool: &PgPool, chain: Uuid, after: i64) -> Result<Vec<Row>, sqlx::Error> {
     sqlx::query_as(
-        "select s.position, s.entry_id, s.entry_xid::text as entry_xid, s.entry_ordinal, s.previous, s.hash,
+        "select s.position, s.entry_id, s.entry_xid::text as entry_xid, s.entry_ordinal, s.event_seq,
+                s.header as event_header, s.salt as event_salt, s.previous, s.hash,
                 e.id, e.chain, e.xid::text as xid, e.ordinal, e.at, e.type, e.category, e.severity, e.actor_type,
-                e.actor_id, e.action, e.header, e.payload, e.salt
-           from audit_seal s left join audit_entry e on e.id = s.entry_id
+                e.actor_id, e.action, e.header, e.payload, e.salt,
+                v.id as event_id, v.kind as event_kind, v.stream_id as event_stream, v.version as event_version,
+                v.type as event_type, v.data::text as event_data, v.actor as event_actor, v.at as event_at
+           from audit_seal s
+           left join audit_entry e on s.event_seq is null and e.id = s.entry_id
+           left join event v on v.project_id = s.chain and v.seq = s.event_seq
           where s.chain = $1 and s.position > $2 order by s.position limit $3",
     )
     .bind(chain)
@@ -181,7 +280,7 @@ impl Outside {
     }
 }
 
-/// The entries of a chain that have no seal.
+/// The entries and events of a chain that have no seal.
 pub(super) async fn outside(pool: &PgPool, chain: Uuid) -> Result<Outside, sqlx::Error> {
     sqlx::query_as(
         "with unsealed as (
@@ -189,8 +288,13 @@ pub(super) async fn outside(pool: &PgPool, chain: Uuid) -> Result<Outside, sqlx:
                    and ((e.xid, e.ordinal) <= (c.xid, c.ordinal) or e.ordinal <= c.restored_to) as passed
               from audit_cursor c, audit_entry e left join audit_held h on h.entry_id = e.id
              where e.chain = $1 and not exists (select from audit_seal s where s.entry_id = e.id and s.chain = e.chain)
+         ), events as (
+            select l.head - h.event_seq as count,
+                   (select at from event where project_id = $1 and seq = h.event_seq + 1) as since
+              from project_log l join audit_head h on h.chain = l.project_id where l.project_id = $1
          )
-         select count(*) filter (where not passed) as count, min(at) filter (where not passed) as since,
+         select count(*) filter (where not passed) + coalesce((select count from events), 0) as count,
+                least(min(at) filter (where not passed), (select since from events)) as since,
                 (select id from unsealed where passed order by ordinal limit 1) as passed
            from unsealed",
     )
@@ -199,41 +303,22 @@ pub(super) async fn outside(pool: &PgPool, chain: Uuid) -> Result<Outside, sqlx:
     .await
 }
 
-fn check(walk: &mut Walk, row: Row) -> Result<(), Bad> {
-    let Row { position, entry_id, entry_xid, entry_ordinal, previous, hash, entry } = row;
-    let Some(header) = entry.header.clone() else {
+fn check(walk: &mut Walk, mut row: Row) -> Result<(), Bad> {
+    let Bytes { header, payload, salt } = row.bytes();
+    let position = row.position;
+    let Some(header) = header else {
         // A gap comes first: the position that is not there at all is the first bad one.
         let gap = u64::try_from(position).is_ok_and(|position| position > walk.expected());
-        return Err(walk.bad(if gap {
-            format!("expected position {}, found {position}", walk.expected())
-        } else {
-            format!("its entry {entry_id} is missing")
+        return Err(walk.bad(match row.event_seq {
+            _ if gap => format!("expected position {}, found {position}", walk.expected()),
+            Some(seq) => format!("its event {seq} is missing"),
+            None => format!("its entry {} is missing", row.entry_id),
         }));
     };
-    let (payload, salt) = (entry.payload.clone(), entry.salt.clone());
-    let copies = entry.xid.as_ref() == Some(&entry_xid) && entry.ordinal == Some(entry_ordinal);
+    let (previous, hash) = (std::mem::take(&mut row.previous), std::mem::take(&mut row.hash));
     walk.check(Found { position, header, payload, salt, previous, hash }, |header| {
-        let column = if copies { different(header, &entry) } else { Some("xid, ordinal") };
-        column.map(|column| format!("the column `{column}` is not what was sealed"))
+        row.different(header).map(|column| format!("the column `{column}` is not what was sealed"))
     })
-}
-
-/// The first column that does not say what the header says.
-fn different(header: &Header, entry: &Columns) -> Option<&'static str> {
-    let text = |column: &Option<String>, sealed: &str| column.as_deref() == Some(sealed);
-    [
-        ("id", entry.id == Some(header.id)),
-        ("chain", entry.chain == Some(header.chain)),
-        ("at", entry.at == Some(header.time)),
-        ("type", text(&entry.event_type, &header.event_type)),
-        ("category", text(&entry.category, &header.category)),
-        ("severity", text(&entry.severity, &header.severity)),
-        ("actor_type", text(&entry.actor_type, &header.actor_type)),
-        ("actor_id", entry.actor_id == header.actor_id),
-        ("action", text(&entry.action, &header.action)),
-    ]
-    .into_iter()
-    .find_map(|(column, same)| (!same).then_some(column))
 }
 
 /// What a check of a project's chain found.
