@@ -21,6 +21,10 @@ const TOOL_PREAMBLE: u32 = 600;
 /// Tokens around one tool definition beyond its JSON.
 const PER_TOOL: u32 = 24;
 
+/// What one picture can cost: twice the largest figure that the two vendors publish for their current models. Nothing
+/// in a request that names a picture by its address says how large it is.
+const PER_IMAGE: u32 = 8_000;
+
 #[derive(Clone, Copy, PartialEq)]
 enum Class {
     Lower,
@@ -67,6 +71,22 @@ fn class_of(byte: u8) -> Class {
 /// Upper bound of the prompt tokens of a request: its bytes, and allowances for what the provider adds.
 pub fn bound_request(request: &ChatRequest) -> u32 {
     count_request(request, bound_text)
+}
+
+/// Upper bound of the prompt tokens of a request in a client's own words. The JSON around every text is longer than
+/// what providers put around it, and an escaped character is longer than the character.
+pub(crate) fn bound_native(body: &[u8]) -> u32 {
+    let count = |word: &[u8]| {
+        u32::try_from(body.windows(word.len()).filter(|window| window == &word).count()).unwrap_or(u32::MAX)
+    };
+    // The field `image_url` is counted beside its type `image_url`: too many, which a bound may be.
+    let images = count(br#""image"#).saturating_add(count(br#""input_image"#));
+    let tools = if count(br#""tools""#) > 0 { TOOL_PREAMBLE } else { 0 };
+    u32::try_from(body.len())
+        .unwrap_or(u32::MAX)
+        .saturating_add(PER_BLOCK)
+        .saturating_add(tools)
+        .saturating_add(images.saturating_mul(PER_IMAGE))
 }
 
 /// The prompt tokens of a request, rather too many than too few.

@@ -5,14 +5,17 @@
 
 mod call;
 mod groups;
+mod passing;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use rand::Rng;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::ask::{Ask, Native};
 use crate::breaker::{Breaker, BreakerPolicy};
 use crate::error::{CallError, ProviderError, RecordFailed, Refused};
 use crate::price::{Cost, Price, PriceTable};
@@ -20,6 +23,7 @@ use crate::provider::{Deployment, Provider, Wire, adapter};
 use crate::types::{ChatRequest, Completion, Delta, Usage};
 
 pub use groups::{GroupError, ModelGroup, ModelGroups};
+pub use passing::{Event, Head};
 
 /// What is about to be tried.
 #[derive(Debug, Clone, Copy)]
@@ -138,7 +142,35 @@ impl Gateway {
         hooks: &dyn AttemptHooks,
         cancel: &CancellationToken,
     ) -> Result<Completion, CallError> {
-        call::Call::new(self, request, hooks, cancel).run(group).await
+        call::Call::new(self, Ask::Neutral(request), hooks, cancel).run(group).await
+    }
+
+    /// Asks the same way for a client of a wire format, and passes the answer on while it is made. The channel's
+    /// capacity is how far the provider may be ahead of the reader.
+    ///
+    /// When the reader goes away the provider is stopped, and the attempt is recorded like any other: whoever calls
+    /// this lets it run to its end, in a task of its own.
+    pub async fn answer(
+        &self,
+        group: &ModelGroup,
+        native: &Native,
+        hooks: &dyn AttemptHooks,
+        out: mpsc::Sender<Event>,
+    ) {
+        let (ask, cancel) = (Ask::Native(native), CancellationToken::new());
+        let reader = passing::Reader { out: &out, ask };
+        let call = call::Call::new(self, ask, hooks, &cancel).read_by(&reader).run(group);
+        let mut call = std::pin::pin!(call);
+        let result = tokio::select! {
+            biased;
+            result = &mut call => result,
+            () = out.closed() => {
+                cancel.cancel();
+                call.await
+            }
+        };
+        // Nobody is left to be told when this fails.
+        let _gone = out.send(Event::End(Box::new(result))).await;
     }
 
     /// The price of a deployment's model for a prompt of so many tokens.

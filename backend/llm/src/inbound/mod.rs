@@ -4,7 +4,12 @@
 //! hints that do not change the answer's meaning (cache control, metadata, unknown sampling options).
 
 mod anthropic;
+mod fault;
 mod openai;
+mod relay;
+
+pub use fault::Fault;
+pub use relay::{KEEP_ALIVE, Relay, whole};
 
 use serde_json::{Value, json};
 use thiserror::Error;

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::openai::{INVALID_ARGUMENTS, MAX_CALLS};
-use super::transport::{Decoder, run, stream_error};
-use super::{DeltaStream, Deployment, Provider};
+use super::transport::{Decoder, Exchange, neutral, stream_error, written};
+use super::{Deployment, PieceStream, Provider, Wire};
+use crate::ask::{Ask, Native};
 use crate::error::ProviderError;
 use crate::sse::SseEvent;
 use crate::types::{Block, ChatRequest, Delta, Message, Role, StopReason, Usage};
@@ -34,22 +35,60 @@ impl Anthropic {
 
 #[async_trait]
 impl Provider for Anthropic {
-    async fn stream(
+    async fn send(
         &self,
         deployment: &Deployment,
-        request: &ChatRequest,
+        ask: Ask<'_>,
         cancel: &CancellationToken,
-    ) -> Result<DeltaStream, ProviderError> {
-        let mut http = self
-            .http
-            .post(deployment.endpoint("messages"))
-            .header("anthropic-version", VERSION)
-            .json(&encode(deployment, request));
+    ) -> Result<PieceStream, ProviderError> {
+        let native = ask.native(Wire::Anthropic);
+        let mut http = self.http.post(deployment.endpoint("messages")).header("anthropic-version", VERSION);
         if let Some(key) = &deployment.api_key {
             http = http.header("x-api-key", key.expose());
         }
-        run(deployment, http, cancel, AnthropicDecoder::default()).await
+        if let Some(beta) = native.and_then(Native::beta) {
+            http = http.header("anthropic-beta", beta);
+        }
+        let http = match native {
+            Some(native) => written(http, native.body_for(deployment)),
+            None => http.json(&encode(deployment, neutral(ask)?)),
+        };
+        let exchange = Exchange { deployment, cancel, raw: native.is_some() };
+        match native {
+            Some(native) if !native.is_streamed() => exchange.run_whole(http, whole).await,
+            _ => exchange.run(http, AnthropicDecoder::default()).await,
+        }
     }
+}
+
+/// An answer that is not streamed.
+#[derive(Debug, Deserialize)]
+struct Whole {
+    #[serde(default)]
+    model: String,
+    #[serde(default)]
+    content: Vec<BlockStart>,
+    #[serde(default)]
+    usage: Option<WireUsage>,
+    #[serde(default)]
+    stop_reason: Option<String>,
+}
+
+/// The meaning of an answer that is not streamed.
+fn whole(body: &[u8]) -> Result<Vec<Delta>, ProviderError> {
+    let answer: Whole = serde_json::from_slice(body)
+        .map_err(|error| ProviderError::malformed(format!("the answer is not as it should be: {error}")))?;
+    let mut decoder = AnthropicDecoder::default();
+    let simulated = answer.model.starts_with(crate::scripted::MODEL_PREFIX);
+    let mut deltas = vec![Delta::Started { model: answer.model, simulated }];
+    for (index, block) in (0..).zip(answer.content) {
+        deltas.extend(start(bounded(index)?, block));
+    }
+    deltas.extend(answer.usage.map(|usage| decoder.usage(usage)));
+    let reason =
+        answer.stop_reason.ok_or_else(|| ProviderError::malformed("the answer has no stop reason"))?;
+    deltas.push(Delta::Finished { stop: stop_reason(reason) });
+    Ok(deltas)
 }
 
 /// The request's body.
@@ -184,6 +223,8 @@ enum BlockStart {
     Thinking {
         #[serde(default)]
         thinking: String,
+        #[serde(default)]
+        signature: String,
     },
     RedactedThinking {
         data: String,
@@ -328,7 +369,14 @@ fn start(index: u32, block: BlockStart) -> Vec<Delta> {
     match block {
         BlockStart::Text { text } if text.is_empty() => Vec::new(),
         BlockStart::Text { text } => vec![Delta::Text { index, text }],
-        BlockStart::Thinking { thinking } => vec![Delta::Thinking { index, text: thinking }],
+        BlockStart::Thinking { thinking, signature } => {
+            let mut deltas = vec![Delta::Thinking { index, text: thinking }];
+            // Empty in a stream, where it comes last; whole in an answer that is not streamed.
+            if !signature.is_empty() {
+                deltas.push(Delta::Signature { index, signature });
+            }
+            deltas
+        }
         BlockStart::RedactedThinking { data } => {
             vec![Delta::Signature { index, signature: format!("{REDACTED}{data}") }]
         }

@@ -10,8 +10,9 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::transport::{Decoder, run, stream_error};
-use super::{DeltaStream, Deployment, Provider, ProviderKind};
+use super::transport::{Decoder, Exchange, neutral, stream_error, written};
+use super::{Deployment, PieceStream, Provider, ProviderKind, Wire};
+use crate::ask::{Ask, Endpoint, Native};
 use crate::error::ProviderError;
 use crate::sse::SseEvent;
 use crate::types::{Block, ChatRequest, Delta, Message, Role, StopReason, Usage};
@@ -43,19 +44,43 @@ impl OpenAi {
 
 #[async_trait]
 impl Provider for OpenAi {
-    async fn stream(
+    async fn send(
         &self,
         deployment: &Deployment,
-        request: &ChatRequest,
+        ask: Ask<'_>,
         cancel: &CancellationToken,
-    ) -> Result<DeltaStream, ProviderError> {
-        let mut http =
-            self.http.post(deployment.endpoint("chat/completions")).json(&encode(deployment, request));
+    ) -> Result<PieceStream, ProviderError> {
+        let native = ask.native(Wire::OpenAi);
+        let path = native.map_or(Endpoint::ChatCompletions, Native::endpoint).path();
+        let mut http = self.http.post(deployment.endpoint(path));
         if let Some(key) = &deployment.api_key {
             http = http.bearer_auth(key.expose());
         }
-        run(deployment, http, cancel, OpenAiDecoder::default()).await
+        let http = match native {
+            Some(native) => written(http, native.body_for(deployment)),
+            None => http.json(&encode(deployment, neutral(ask)?)),
+        };
+        let exchange = Exchange { deployment, cancel, raw: native.is_some() };
+        match native {
+            Some(native) if !native.is_streamed() => exchange.run_whole(http, whole).await,
+            _ => exchange.run(http, OpenAiDecoder::default()).await,
+        }
     }
+}
+
+/// The meaning of an answer that is not streamed: one chunk that holds everything. An answer with embeddings has its
+/// usage only.
+fn whole(body: &[u8]) -> Result<Vec<Delta>, ProviderError> {
+    let text = std::str::from_utf8(body).map_err(|error| ProviderError::malformed(error.to_string()))?;
+    let mut decoder = OpenAiDecoder::default();
+    let mut deltas = decoder.chunk(text)?;
+    if !decoder.finished {
+        if !text.contains("\"embedding\"") {
+            return Err(ProviderError::malformed("the answer has no finish reason"));
+        }
+        deltas.push(Delta::Finished { stop: StopReason::EndTurn });
+    }
+    Ok(deltas)
 }
 
 /// The request's body.
@@ -151,7 +176,8 @@ struct Chunk {
 struct Choice {
     #[serde(default, deserialize_with = "null_is_default")]
     index: u32,
-    #[serde(default)]
+    // An answer that is not streamed says `message`.
+    #[serde(default, alias = "message")]
     delta: Option<Piece>,
     #[serde(default)]
     finish_reason: Option<String>,
@@ -251,6 +277,20 @@ impl Decoder for OpenAiDecoder {
         if data.is_empty() {
             return Ok(Vec::new());
         }
+        self.chunk(data)
+    }
+
+    fn is_done(&self) -> bool {
+        self.done
+    }
+
+    fn may_end(&self) -> bool {
+        self.finished
+    }
+}
+
+impl OpenAiDecoder {
+    fn chunk(&mut self, data: &str) -> Result<Vec<Delta>, ProviderError> {
         let chunk: Chunk = serde_json::from_str(data)
             .map_err(|error| ProviderError::malformed(format!("a chunk is not as it should be: {error}")))?;
         if let Some(error) = &chunk.error {
@@ -271,16 +311,6 @@ impl Decoder for OpenAiDecoder {
         Ok(deltas)
     }
 
-    fn is_done(&self) -> bool {
-        self.done
-    }
-
-    fn may_end(&self) -> bool {
-        self.finished
-    }
-}
-
-impl OpenAiDecoder {
     fn model(&mut self, model: Option<String>, deltas: &mut Vec<Delta>) {
         if let Some(model) = model.filter(|model| self.model.is_none() && !model.is_empty()) {
             let simulated = model.starts_with(crate::scripted::MODEL_PREFIX);
