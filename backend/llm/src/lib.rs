@@ -29,7 +29,8 @@ pub use assemble::Assembler;
 pub use breaker::{Breaker, BreakerPolicy};
 pub use error::{CallError, Cause, ErrorKind, ProviderError, RecordFailed, Refused, Skipped, TimeoutPhase};
 pub use gateway::{
-    AttemptHooks, AttemptIntent, AttemptOutcome, Gateway, GatewayPolicy, GroupError, ModelGroup, ModelGroups,
+    AttemptHooks, AttemptIntent, AttemptOutcome, Gateway, GatewayPolicy, Grant, GroupError, ModelGroup,
+    ModelGroups,
 };
 pub use price::{Cost, Price, PriceRow, PriceTable, PriceTableError, Rates};
 pub use provider::{

@@ -1,12 +1,13 @@
 //! The state of one call while it goes along the chain.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use futures::StreamExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{AttemptHooks, AttemptIntent, AttemptOutcome, Gateway, ModelGroup};
+use super::{AttemptHooks, AttemptIntent, AttemptOutcome, Gateway, Grant, ModelGroup};
 use crate::assemble::Assembler;
 use crate::error::{CallError, Cause, ErrorKind, ProviderError, Skipped};
 use crate::provider::{Deployment, ProviderKind};
@@ -110,9 +111,9 @@ impl<'a> Call<'a> {
 
     /// One attempt between its two hooks.
     async fn attempt(&mut self, deployment: &Deployment) -> Result<Result<Completion, Failed>, CallError> {
-        self.admit(deployment).await?;
+        let grant = self.admit(deployment).await?;
         let mut seen = Seen::new(deployment);
-        let exchanged = self.exchange(deployment, &mut seen).await;
+        let exchanged = self.exchange(deployment, grant, &mut seen).await;
         let latency_ms = millis(seen.start.elapsed());
         let usage = match &exchanged {
             Err(error) if !error.maybe_billed => Usage::default(),
@@ -150,7 +151,7 @@ impl<'a> Call<'a> {
     }
 
     /// Asks the caller for leave.
-    async fn admit(&mut self, deployment: &Deployment) -> Result<(), CallError> {
+    async fn admit(&mut self, deployment: &Deployment) -> Result<Grant, CallError> {
         if self.cancel.is_cancelled() {
             self.gateway.breaker.undecided(&deployment.name);
             return Err(CallError::Cancelled { causes: std::mem::take(&mut self.causes) });
@@ -173,9 +174,18 @@ impl<'a> Call<'a> {
     }
 
     /// Sends the request and reads the whole answer, passing its pieces on.
-    async fn exchange(&self, deployment: &Deployment, seen: &mut Seen) -> Result<(), ProviderError> {
+    async fn exchange(
+        &self,
+        deployment: &Deployment,
+        grant: Grant,
+        seen: &mut Seen,
+    ) -> Result<(), ProviderError> {
         let provider = self.gateway.provider(deployment);
-        let mut deltas = provider.stream(deployment, self.request, self.cancel).await?;
+        let mut request = Cow::Borrowed(self.request);
+        if grant.max_output_tokens < deployment.max_output_for(&request) {
+            request.to_mut().max_output_tokens = grant.max_output_tokens;
+        }
+        let mut deltas = provider.stream(deployment, &request, self.cancel).await?;
         while let Some(delta) = deltas.next().await {
             let delta = seen.take(delta?);
             self.hooks.delta(&delta).await;
