@@ -263,16 +263,15 @@ impl Native {
     }
 
     /// The body for a deployment of the client's own format.
-    pub(crate) fn body_for(&self, deployment: &Deployment) -> Vec<u8> {
+    pub(crate) fn body_for(&self, deployment: &Deployment, max_output: u32) -> Vec<u8> {
         let mut patch: BTreeMap<&str, Value> = BTreeMap::new();
         patch.insert("model", json!(deployment.model));
         if self.endpoint != Endpoint::Embeddings {
-            let limit = Ask::Native(self).max_output(deployment);
             let field = self.limit_field().unwrap_or(match deployment.provider {
                 ProviderKind::OpenAi => "max_completion_tokens",
                 _ => "max_tokens",
             });
-            patch.insert(field, json!(limit));
+            patch.insert(field, json!(max_output));
         }
         if self.endpoint == Endpoint::ChatCompletions && self.stream {
             // What a stream cost is never left to a guess, whether the client wants to know or not.
@@ -371,7 +370,9 @@ mod tests {
 
     fn sent(endpoint: Endpoint, kind: ProviderKind, body: &Value) -> Value {
         let native = Native::parse(endpoint, body.to_string().into()).unwrap();
-        serde_json::from_slice(&native.body_for(&deployment(kind))).unwrap()
+        let deployment = deployment(kind);
+        let limit = Ask::Native(&native).max_output(&deployment);
+        serde_json::from_slice(&native.body_for(&deployment, limit)).unwrap()
     }
 
     #[test]
@@ -404,7 +405,7 @@ mod tests {
         let body = r#"{"model": "a", "mod\u0065l": "b", "messages": [], "n": 1.0}"#;
         let native = Native::parse(Endpoint::ChatCompletions, body.into()).unwrap();
         assert_eq!(native.model(), "b");
-        let sent = String::from_utf8(native.body_for(&deployment(ProviderKind::Ollama))).unwrap();
+        let sent = String::from_utf8(native.body_for(&deployment(ProviderKind::Ollama), 4_000)).unwrap();
         assert_eq!(sent, r#"{"max_tokens":4000,"model":"real-model","messages":[],"n":1.0}"#);
     }
 

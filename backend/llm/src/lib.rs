@@ -31,8 +31,8 @@ pub use assemble::Assembler;
 pub use breaker::{Breaker, BreakerPolicy};
 pub use error::{CallError, Cause, ErrorKind, ProviderError, RecordFailed, Refused, Skipped, TimeoutPhase};
 pub use gateway::{
-    AttemptHooks, AttemptIntent, AttemptOutcome, Event, Gateway, GatewayPolicy, GroupError, Head, ModelGroup,
-    ModelGroups,
+    AttemptHooks, AttemptIntent, AttemptOutcome, Event, Gateway, GatewayPolicy, Grant, GroupError, Head,
+    ModelGroup, ModelGroups,
 };
 pub use price::{Cost, Price, PriceRow, PriceTable, PriceTableError, Rates};
 pub use provider::{

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::passing::{self, Passing, Reader};
-use super::{AttemptHooks, AttemptIntent, AttemptOutcome, Gateway, ModelGroup};
+use super::{AttemptHooks, AttemptIntent, AttemptOutcome, Gateway, Grant, ModelGroup};
 use crate::ask::Ask;
 use crate::assemble::Assembler;
 use crate::error::{CallError, Cause, ErrorKind, ProviderError, Skipped};
@@ -118,9 +118,9 @@ impl<'a> Call<'a> {
 
     /// One attempt between its two hooks.
     async fn attempt(&mut self, deployment: &Deployment) -> Result<Result<Completion, Failed>, CallError> {
-        self.admit(deployment).await?;
+        let grant = self.admit(deployment).await?;
         let mut seen = Seen::new(deployment);
-        let exchanged = self.exchange(deployment, &mut seen).await;
+        let exchanged = self.exchange(deployment, grant, &mut seen).await;
         let latency_ms = millis(seen.start.elapsed());
         let usage = match &exchanged {
             Err(error) if !error.maybe_billed => Usage::default(),
@@ -158,7 +158,7 @@ impl<'a> Call<'a> {
     }
 
     /// Asks the caller for leave.
-    async fn admit(&mut self, deployment: &Deployment) -> Result<(), CallError> {
+    async fn admit(&mut self, deployment: &Deployment) -> Result<Grant, CallError> {
         if self.cancel.is_cancelled() {
             self.gateway.breaker.undecided(&deployment.name);
             return Err(CallError::Cancelled { causes: std::mem::take(&mut self.causes) });
@@ -181,9 +181,15 @@ impl<'a> Call<'a> {
     }
 
     /// Sends the request and reads the whole answer, passing its pieces on.
-    async fn exchange(&self, deployment: &Deployment, seen: &mut Seen) -> Result<(), ProviderError> {
+    async fn exchange(
+        &self,
+        deployment: &Deployment,
+        grant: Grant,
+        seen: &mut Seen,
+    ) -> Result<(), ProviderError> {
         let provider = self.gateway.provider(deployment);
-        let mut pieces = provider.send(deployment, self.ask, self.cancel).await?;
+        let limit = grant.max_output_tokens.min(self.ask.max_output(deployment));
+        let mut pieces = provider.send(deployment, self.ask, limit, self.cancel).await?;
         let mut passing = self.reader.map(|reader| Passing::new(reader, deployment, self.n));
         while let Some(piece) = pieces.next().await {
             let piece = seen.take(piece?);

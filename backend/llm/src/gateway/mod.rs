@@ -34,12 +34,19 @@ pub struct AttemptIntent<'a> {
     pub deployment: &'a Deployment,
     /// Upper bound of the prompt, in tokens.
     pub max_input_tokens: u32,
-    /// The answer limit that is sent, in tokens.
+    /// The answer limit that is asked for, in tokens; what is granted is sent.
     pub max_output_tokens: u32,
-    /// The most it can cost, in micro-USD: what to reserve.
+    /// The most it can cost with that limit, in micro-USD: what to reserve.
     pub worst_case_cost_micro_usd: i64,
     /// The rates behind it; unknown prices are flagged here.
     pub price: Price,
+}
+
+/// Leave to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// The answer limit to send, in tokens: the intent's, or less when there is money for less only.
+    pub max_output_tokens: u32,
 }
 
 /// What came of it.
@@ -69,7 +76,7 @@ pub struct AttemptOutcome<'a> {
 #[async_trait]
 pub trait AttemptHooks: Send + Sync {
     /// Reserves the budget and records the intent, durably. A refusal stops the whole call.
-    async fn before(&self, intent: &AttemptIntent<'_>) -> Result<(), Refused>;
+    async fn before(&self, intent: &AttemptIntent<'_>) -> Result<Grant, Refused>;
 
     /// Settles and records the outcome, durably: the answer is given out only after this.
     async fn after(&self, outcome: &AttemptOutcome<'_>) -> Result<(), RecordFailed>;
@@ -99,6 +106,13 @@ impl Default for GatewayPolicy {
             max_pause: Duration::from_secs(20),
             breaker: BreakerPolicy::default(),
         }
+    }
+}
+
+impl AttemptIntent<'_> {
+    /// Leave for all that is asked for.
+    pub fn granted(&self) -> Grant {
+        Grant { max_output_tokens: self.max_output_tokens }
     }
 }
 

@@ -39,6 +39,7 @@ impl Provider for Anthropic {
         &self,
         deployment: &Deployment,
         ask: Ask<'_>,
+        max_output: u32,
         cancel: &CancellationToken,
     ) -> Result<PieceStream, ProviderError> {
         let native = ask.native(Wire::Anthropic);
@@ -50,8 +51,8 @@ impl Provider for Anthropic {
             http = http.header("anthropic-beta", beta);
         }
         let http = match native {
-            Some(native) => written(http, native.body_for(deployment)),
-            None => http.json(&encode(deployment, neutral(ask)?)),
+            Some(native) => written(http, native.body_for(deployment, max_output)),
+            None => http.json(&encode(deployment, neutral(ask)?, max_output)),
         };
         let exchange = Exchange { deployment, cancel, raw: native.is_some() };
         match native {
@@ -92,7 +93,7 @@ fn whole(body: &[u8]) -> Result<Vec<Delta>, ProviderError> {
 }
 
 /// The request's body.
-pub(crate) fn encode(deployment: &Deployment, request: &ChatRequest) -> Value {
+pub(crate) fn encode(deployment: &Deployment, request: &ChatRequest, max_output: u32) -> Value {
     let mut messages: Vec<Value> = Vec::new();
     for message in &request.messages {
         let content: Vec<Value> =
@@ -112,7 +113,7 @@ pub(crate) fn encode(deployment: &Deployment, request: &ChatRequest) -> Value {
     let mut body = json!({
         "model": deployment.model,
         "messages": messages,
-        "max_tokens": deployment.max_output_for(request),
+        "max_tokens": max_output,
         "stream": true,
     });
     if !request.system.is_empty() {

@@ -213,13 +213,14 @@ pub type PieceStream = BoxStream<'static, Result<Piece, ProviderError>>;
 #[async_trait]
 pub trait Provider: Send + Sync {
     /// Asks the model; the answer comes in pieces. What was written in this very format is sent as it was written,
-    /// and answered with the provider's own bytes.
+    /// and answered with the provider's own bytes. `max_output` is the answer limit that is sent, in tokens.
     ///
     /// Errors: everything up to the response's headers. What happens later is an item of the stream.
     async fn send(
         &self,
         deployment: &Deployment,
         ask: Ask<'_>,
+        max_output: u32,
         cancel: &CancellationToken,
     ) -> Result<PieceStream, ProviderError>;
 }

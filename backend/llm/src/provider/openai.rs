@@ -48,6 +48,7 @@ impl Provider for OpenAi {
         &self,
         deployment: &Deployment,
         ask: Ask<'_>,
+        max_output: u32,
         cancel: &CancellationToken,
     ) -> Result<PieceStream, ProviderError> {
         let native = ask.native(Wire::OpenAi);
@@ -57,8 +58,8 @@ impl Provider for OpenAi {
             http = http.bearer_auth(key.expose());
         }
         let http = match native {
-            Some(native) => written(http, native.body_for(deployment)),
-            None => http.json(&encode(deployment, neutral(ask)?)),
+            Some(native) => written(http, native.body_for(deployment, max_output)),
+            None => http.json(&encode(deployment, neutral(ask)?, max_output)),
         };
         let exchange = Exchange { deployment, cancel, raw: native.is_some() };
         match native {
@@ -84,7 +85,7 @@ fn whole(body: &[u8]) -> Result<Vec<Delta>, ProviderError> {
 }
 
 /// The request's body.
-pub(crate) fn encode(deployment: &Deployment, request: &ChatRequest) -> Value {
+pub(crate) fn encode(deployment: &Deployment, request: &ChatRequest, max_output: u32) -> Value {
     let mut messages = Vec::new();
     if !request.system.is_empty() {
         messages.push(json!({"role": "system", "content": request.system}));
@@ -101,7 +102,7 @@ pub(crate) fn encode(deployment: &Deployment, request: &ChatRequest) -> Value {
     // OpenAI's reasoning models refuse the old name, most compatible servers know only the old one.
     let limit =
         if deployment.provider == ProviderKind::OpenAi { "max_completion_tokens" } else { "max_tokens" };
-    body[limit] = json!(deployment.max_output_for(request));
+    body[limit] = json!(max_output);
     if !request.tools.is_empty() {
         body["tools"] = request
             .tools

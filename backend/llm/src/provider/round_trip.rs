@@ -190,8 +190,8 @@ proptest! {
             let deployment = deployment(kind);
             let wire = kind.wire();
             let body = match wire {
-                Wire::OpenAi => openai::encode(&deployment, &request),
-                Wire::Anthropic => anthropic::encode(&deployment, &request),
+                Wire::OpenAi => openai::encode(&deployment, &request, request.max_output_tokens),
+                Wire::Anthropic => anthropic::encode(&deployment, &request, request.max_output_tokens),
             };
             let parsed = inbound::parse(wire, &body).unwrap();
             prop_assert!(parsed.stream && parsed.model == "m");

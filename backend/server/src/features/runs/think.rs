@@ -56,14 +56,7 @@ pub(super) async fn think(turn: &Turn) -> Result<Outcome, Error> {
         // A limit was reached, or the run was stopped meanwhile: that is its end, and this turn's.
         return Ok(Outcome::Done);
     };
-    let purpose = Purpose {
-        project: turn.project,
-        story: turn.run.story,
-        run: turn.run.id,
-        step,
-        agent: turn.run.agent,
-        fence: turn.lease.fence,
-    };
+    let purpose = Purpose::of_step(&turn.run, step, turn.lease.fence);
     let group = &brief.definition.model_group;
     match llm::complete(&turn.app, purpose, group, &request, &turn.cancel).await {
         Ok(completion) => finish(turn, number, step, completion).await,
