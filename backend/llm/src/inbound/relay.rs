@@ -75,6 +75,13 @@ impl Relay {
     }
 }
 
+impl Relay {
+    /// The frames that end a stream for a reason that is no answer's.
+    pub fn fail(&self, fault: &Fault) -> String {
+        fault.frame(self.endpoint)
+    }
+}
+
 /// The format that an endpoint's answers are written in.
 fn wire(endpoint: Endpoint) -> Wire {
     match endpoint {

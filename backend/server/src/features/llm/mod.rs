@@ -4,10 +4,12 @@
 //! passes a hard limit, unless a provider charges more than the worst case, of which people are told; every attempt has
 //! a usage row, also one whose process died; simulated spend is kept apart.
 
+mod answer;
 mod call;
 mod hooks;
 mod money;
 
+pub use answer::answer;
 pub use call::{Failure, Purpose, complete, room};
 pub use money::{Settlement, affordable, give, settle_abandoned, settle_interrupted, take, used};
 
