@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::inbound::{self, WireError};
-use crate::provider::{Deployment, ProviderKind, Wire};
+use crate::provider::{Deployment, ProviderKind, Wire, anthropic, openai};
 use crate::tokens::{bound_native, bound_request, estimate_request};
 use crate::types::ChatRequest;
 
@@ -88,6 +88,23 @@ impl<'a> Ask<'a> {
             Self::Neutral(request) => Ok(request),
             Self::Native(native) => native.translated().map(|translated| &translated.request),
         }
+    }
+
+    /// What a deployment is sent, for whoever wants to see it.
+    ///
+    /// Errors: it cannot be asked there at all.
+    pub fn sent_to(self, deployment: &Deployment) -> Result<Value, WireError> {
+        self.dropped(deployment)?;
+        let limit = self.max_output(deployment);
+        if let Some(native) = self.native(deployment.provider.wire()) {
+            let body = native.body_for(deployment, limit);
+            return serde_json::from_slice(&body).map_err(|error| WireError(error.to_string()));
+        }
+        let request = self.neutral()?;
+        Ok(match deployment.provider.wire() {
+            Wire::OpenAi => openai::encode(deployment, request, limit),
+            Wire::Anthropic => anthropic::encode(deployment, request, limit),
+        })
     }
 
     /// The client's own words, where they are of this format.
@@ -312,7 +329,8 @@ impl Native {
                     return Err(WireError("only a provider of OpenAI's format can be asked this".into()));
                 }
             };
-            Ok(Translated { request: inbound.request, dropped: Vec::new() })
+            let dropped = inbound::dropped::dropped(self.endpoint, &body);
+            Ok(Translated { request: inbound.request, dropped })
         });
         translated.as_ref().map_err(Clone::clone)
     }

@@ -42,4 +42,7 @@ pub use provider::{
 pub use secret::Secret;
 pub use sse::{SseDecoder, SseEvent, SseTooLong};
 pub use tokens::{bound_request, estimate_block, estimate_request, estimate_text};
-pub use types::{Block, ChatRequest, Completion, Delta, Message, Role, StopReason, ToolSpec, Usage};
+pub use types::{
+    Block, ChatRequest, Completion, Delta, Image, Message, Options, Role, StopReason, ToolChoice, ToolSpec,
+    Usage,
+};

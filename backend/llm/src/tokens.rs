@@ -123,7 +123,11 @@ fn count_block(block: &Block, count: fn(&str) -> u32) -> u32 {
         Block::ToolUse { id, name, input } => sum(&[id, name, &input.to_string()]),
         // Sent back inside a JSON object (see the adapters), hence quoted.
         Block::InvalidToolUse { id, name, raw, .. } => sum(&[id, name, &serde_json::json!(raw).to_string()]),
-        Block::ToolResult { tool_use_id, content, .. } => sum(&[tool_use_id, content]),
+        Block::ToolResult { tool_use_id, content, images, .. } => {
+            let pictures = u32::try_from(images.len()).unwrap_or(u32::MAX).saturating_mul(PER_IMAGE);
+            sum(&[tool_use_id, content]).saturating_add(pictures)
+        }
+        Block::Image { .. } => PER_IMAGE,
         Block::Thinking { text, signature, .. } => sum(&[text, signature.as_deref().unwrap_or_default()]),
     }
 }
@@ -158,12 +162,14 @@ mod tests {
                     tool_use_id: "c".into(),
                     content: text.clone(),
                     is_error: false,
+                    images: Vec::new(),
                 }]),
             ],
             tools: Vec::new(),
             max_output_tokens: 1,
             temperature: None,
             stop: Vec::new(),
+            options: crate::types::Options::default(),
         };
         let bytes = u32::try_from(3 * text.len()).unwrap();
         assert!(bound_request(&request) >= bytes);

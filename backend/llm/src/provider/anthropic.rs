@@ -15,7 +15,7 @@ use super::{Deployment, PieceStream, Provider, Wire};
 use crate::ask::{Ask, Native};
 use crate::error::ProviderError;
 use crate::sse::SseEvent;
-use crate::types::{Block, ChatRequest, Delta, Message, Role, StopReason, Usage};
+use crate::types::{Block, ChatRequest, Delta, Image, Message, Options, Role, StopReason, ToolChoice, Usage};
 
 const VERSION: &str = "2023-06-01";
 /// Marks the signature that stands for a block whose reasoning the provider encrypted.
@@ -133,7 +133,43 @@ pub(crate) fn encode(deployment: &Deployment, request: &ChatRequest, max_output:
     if !request.stop.is_empty() {
         body["stop_sequences"] = json!(request.stop);
     }
+    encode_options(&request.options, !request.tools.is_empty(), &mut body);
     body
+}
+
+fn encode_options(options: &Options, has_tools: bool, body: &mut Value) {
+    if let Some(top_p) = options.top_p {
+        body["top_p"] = json!(top_p);
+    }
+    if let Some(schema) = &options.output_schema {
+        body["output_config"] = json!({"format": {"type": "json_schema", "schema": schema}});
+    }
+    if let Some(user) = &options.user {
+        body["metadata"] = json!({"user_id": user});
+    }
+    // The API refuses a choice among no tools.
+    if !has_tools || (options.tool_choice.is_none() && options.parallel_tool_calls != Some(false)) {
+        return;
+    }
+    let mut choice = match options.tool_choice.as_ref().unwrap_or(&ToolChoice::Auto) {
+        ToolChoice::Auto => json!({"type": "auto"}),
+        ToolChoice::None => json!({"type": "none"}),
+        ToolChoice::Any => json!({"type": "any"}),
+        ToolChoice::Tool(name) => json!({"type": "tool", "name": name}),
+    };
+    if options.parallel_tool_calls == Some(false) && choice["type"] != "none" {
+        choice["disable_parallel_tool_use"] = json!(true);
+    }
+    body["tool_choice"] = choice;
+}
+
+fn image(image: &Image) -> Value {
+    match image {
+        Image::Data { media_type, data } => {
+            json!({"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data}})
+        }
+        Image::Url { url } => json!({"type": "image", "source": {"type": "url", "url": url}}),
+    }
 }
 
 /// Tool results first: the API wants them at the start of the message that follows the calls.
@@ -163,9 +199,16 @@ fn encode_block(block: &Block, model: &str) -> Option<Value> {
         Block::InvalidToolUse { id, name, raw, .. } => {
             json!({"type": "tool_use", "id": id, "name": name, "input": {INVALID_ARGUMENTS: raw}})
         }
-        Block::ToolResult { tool_use_id, content, is_error } => {
+        Block::ToolResult { tool_use_id, content, is_error, images } => {
+            let content = if images.is_empty() {
+                json!(content)
+            } else {
+                let text = (!content.is_empty()).then(|| json!({"type": "text", "text": content}));
+                text.into_iter().chain(images.iter().map(image)).collect()
+            };
             json!({"type": "tool_result", "tool_use_id": tool_use_id, "content": content, "is_error": is_error})
         }
+        Block::Image { image: picture } => image(picture),
         Block::Thinking { text, signature, model: origin } => {
             let signature =
                 signature.as_ref().filter(|_| origin.as_deref().is_none_or(|origin| origin == model))?;

@@ -10,7 +10,7 @@ use serde_json::json;
 use syndarix_llm::scripted::{self, Script};
 use syndarix_llm::{
     AttemptHooks, AttemptIntent, AttemptOutcome, Block, BreakerPolicy, CallError, ChatRequest, Completion,
-    Cost, Delta, Deployment, ErrorKind, Gateway, GatewayPolicy, Grant, Limits, Message, ModelGroup,
+    Cost, Delta, Deployment, ErrorKind, Gateway, GatewayPolicy, Grant, Limits, Message, ModelGroup, Options,
     PriceTable, ProviderError, ProviderKind, RecordFailed, Refused, Secret, ToolSpec, Usage, http_client,
 };
 use tokio::net::TcpListener;
@@ -118,6 +118,7 @@ pub(crate) fn request(text: &str) -> ChatRequest {
         max_output_tokens: 500,
         temperature: Some(0.2),
         stop: vec!["END".to_owned()],
+        options: Options::default(),
     }
 }
 

@@ -63,9 +63,12 @@ async fn reasoning_keeps_its_signature_and_model_on_the_wire_that_has_it() {
     let mut next = request("go");
     next.messages.push(Message::assistant(answer.blocks.clone()));
     let results = answer.blocks.iter().filter_map(|block| match block {
-        Block::ToolUse { id, .. } => {
-            Some(Block::ToolResult { tool_use_id: id.clone(), content: "ok".into(), is_error: false })
-        }
+        Block::ToolUse { id, .. } => Some(Block::ToolResult {
+            tool_use_id: id.clone(),
+            content: "ok".into(),
+            is_error: false,
+            images: Vec::new(),
+        }),
         _ => None,
     });
     next.messages.push(Message::tool_results(results.collect()));

@@ -100,6 +100,7 @@ fn request() -> ChatRequest {
         max_output_tokens: 1_000,
         temperature: None,
         stop: Vec::new(),
+        options: syndarix_llm::Options::default(),
     }
 }
 

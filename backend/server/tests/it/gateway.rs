@@ -275,7 +275,7 @@ async fn a_body_that_is_too_large_is_refused_in_the_callers_format() {
 async fn no_money_is_402_which_no_sdk_tries_again() {
     let desk = Desk::scripted(SOUND).await;
     let budget = format!("/api/v1/projects/{}/budget", desk.project);
-    let body = json!({ "hard_limit_micro_usd": 1 });
+    let body = json!({ "hard_limit_micro_usd": 0 });
     let (status, _) = desk.app.send(Method::PUT, &budget, Some(&desk.token), Some(body)).await;
     assert_eq!(status, StatusCode::OK);
     for (path, streamed) in [(PATHS[0], false), (PATHS[1], false), (PATHS[0], true), (PATHS[1], true)] {

@@ -23,7 +23,7 @@ use syndarix_domain::{
     run::{Command, Phase, Run, Usage, Wait},
 };
 use syndarix_jobs::Outcome;
-use syndarix_llm::{ChatRequest, Completion};
+use syndarix_llm::{ChatRequest, Completion, Options};
 use uuid::Uuid;
 
 /// The longest answer that is asked for, in tokens.
@@ -48,6 +48,7 @@ pub(super) async fn think(turn: &Turn) -> Result<Outcome, Error> {
         max_output_tokens: MAX_ANSWER,
         temperature: None,
         stop: Vec::new(),
+        options: Options::default(),
     };
     let room = llm::room(&turn.app, &brief.definition.model_group, &request);
     request.messages = transcript::messages(&brief, &rows, &told, room);
