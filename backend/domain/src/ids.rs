@@ -60,6 +60,10 @@ ids! {
     RunId,
     /// One model call or tool call of a run.
     StepId,
+    /// One call to a model, with all its attempts; that of a step has the step's id.
+    CallId,
+    /// A virtual key of the model gateway.
+    GatewayKeyId,
     /// A question that a human decides.
     ApprovalId,
     /// One run of a project's own test command.

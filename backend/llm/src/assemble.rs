@@ -73,6 +73,11 @@ impl Assembler {
         &self.model
     }
 
+    /// The prompt's tokens as the provider counts them; 0 before it did.
+    pub fn prompt(&self) -> u32 {
+        self.usage.map_or(0, |usage| usage.prompt())
+    }
+
     /// Whether the model said why it stopped, without which the answer is not whole.
     pub fn is_finished(&self) -> bool {
         self.stop.is_some()
@@ -81,6 +86,11 @@ impl Assembler {
     /// The provider's figures if the answer is whole and it gave some; otherwise the larger of what it gave and
     /// what is counted here, marked estimated. `prompt_estimate` is the count of the request in tokens.
     pub fn usage(&self, prompt_estimate: u32) -> Usage {
+        self.usage_or(|| prompt_estimate)
+    }
+
+    /// The same; the request is counted only where the provider did not.
+    pub fn usage_or(&self, prompt_estimate: impl FnOnce() -> u32) -> Usage {
         // Some servers report zeros for "I did not count"; taking them at their word would make calls free.
         let reported = self.usage.filter(|usage| usage.prompt() > 0);
         match reported {
@@ -91,7 +101,7 @@ impl Assembler {
             None => {
                 let given = self.usage.map_or(0, |usage| usage.output);
                 let output = given.max(self.counted_output());
-                Usage { input: prompt_estimate, output, estimated: true, ..Usage::default() }
+                Usage { input: prompt_estimate(), output, estimated: true, ..Usage::default() }
             }
         }
     }

@@ -192,6 +192,12 @@ pub enum Skipped {
         /// Its window in tokens.
         window: u32,
     },
+    /// The request cannot be said in its provider's format.
+    #[error("it cannot be asked this: {reason}")]
+    Untranslatable {
+        /// What cannot be said.
+        reason: String,
+    },
 }
 
 /// What one deployment contributed to a failed call.

@@ -12,6 +12,7 @@
 //! - an unknown price is flagged and charged at the dearest known rates, never at zero;
 //! - every wait, body, line and count has a limit.
 
+mod ask;
 mod assemble;
 mod breaker;
 mod error;
@@ -25,17 +26,23 @@ mod sse;
 mod tokens;
 mod types;
 
+pub use ask::{Ask, Endpoint, Native};
 pub use assemble::Assembler;
 pub use breaker::{Breaker, BreakerPolicy};
 pub use error::{CallError, Cause, ErrorKind, ProviderError, RecordFailed, Refused, Skipped, TimeoutPhase};
 pub use gateway::{
-    AttemptHooks, AttemptIntent, AttemptOutcome, Gateway, GatewayPolicy, GroupError, ModelGroup, ModelGroups,
+    AttemptHooks, AttemptIntent, AttemptOutcome, Event, Gateway, GatewayPolicy, Grant, GroupError, Head,
+    ModelGroup, ModelGroups,
 };
 pub use price::{Cost, Price, PriceRow, PriceTable, PriceTableError, Rates};
 pub use provider::{
-    ClientError, DeltaStream, Deployment, Limits, Provider, ProviderKind, Wire, adapter, http_client,
+    ClientError, Deployment, Limits, Piece, PieceStream, Provider, ProviderKind, Raw, Wire, adapter,
+    http_client,
 };
 pub use secret::Secret;
 pub use sse::{SseDecoder, SseEvent, SseTooLong};
 pub use tokens::{bound_request, estimate_block, estimate_request, estimate_text};
-pub use types::{Block, ChatRequest, Completion, Delta, Message, Role, StopReason, ToolSpec, Usage};
+pub use types::{
+    Block, ChatRequest, Completion, Delta, Image, Message, Options, Role, StopReason, ToolChoice, ToolSpec,
+    Usage,
+};

@@ -21,6 +21,10 @@ const TOOL_PREAMBLE: u32 = 600;
 /// Tokens around one tool definition beyond its JSON.
 const PER_TOOL: u32 = 24;
 
+/// What one picture can cost: twice the largest figure that the two vendors publish for their current models. Nothing
+/// in a request that names a picture by its address says how large it is.
+const PER_IMAGE: u32 = 8_000;
+
 #[derive(Clone, Copy, PartialEq)]
 enum Class {
     Lower,
@@ -69,6 +73,22 @@ pub fn bound_request(request: &ChatRequest) -> u32 {
     count_request(request, bound_text)
 }
 
+/// Upper bound of the prompt tokens of a request in a client's own words. The JSON around every text is longer than
+/// what providers put around it, and an escaped character is longer than the character.
+pub(crate) fn bound_native(body: &[u8]) -> u32 {
+    let count = |word: &[u8]| {
+        u32::try_from(body.windows(word.len()).filter(|window| window == &word).count()).unwrap_or(u32::MAX)
+    };
+    // The field `image_url` is counted beside its type `image_url`: too many, which a bound may be.
+    let images = count(br#""image"#).saturating_add(count(br#""input_image"#));
+    let tools = if count(br#""tools""#) > 0 { TOOL_PREAMBLE } else { 0 };
+    u32::try_from(body.len())
+        .unwrap_or(u32::MAX)
+        .saturating_add(PER_BLOCK)
+        .saturating_add(tools)
+        .saturating_add(images.saturating_mul(PER_IMAGE))
+}
+
 /// The prompt tokens of a request, rather too many than too few.
 pub fn estimate_request(request: &ChatRequest) -> u32 {
     count_request(request, estimate_text)
@@ -103,7 +123,11 @@ fn count_block(block: &Block, count: fn(&str) -> u32) -> u32 {
         Block::ToolUse { id, name, input } => sum(&[id, name, &input.to_string()]),
         // Sent back inside a JSON object (see the adapters), hence quoted.
         Block::InvalidToolUse { id, name, raw, .. } => sum(&[id, name, &serde_json::json!(raw).to_string()]),
-        Block::ToolResult { tool_use_id, content, .. } => sum(&[tool_use_id, content]),
+        Block::ToolResult { tool_use_id, content, images, .. } => {
+            let pictures = u32::try_from(images.len()).unwrap_or(u32::MAX).saturating_mul(PER_IMAGE);
+            sum(&[tool_use_id, content]).saturating_add(pictures)
+        }
+        Block::Image { .. } => PER_IMAGE,
         Block::Thinking { text, signature, .. } => sum(&[text, signature.as_deref().unwrap_or_default()]),
     }
 }
@@ -138,12 +162,14 @@ mod tests {
                     tool_use_id: "c".into(),
                     content: text.clone(),
                     is_error: false,
+                    images: Vec::new(),
                 }]),
             ],
             tools: Vec::new(),
             max_output_tokens: 1,
             temperature: None,
             stop: Vec::new(),
+            options: crate::types::Options::default(),
         };
         let bytes = u32::try_from(3 * text.len()).unwrap();
         assert!(bound_request(&request) >= bytes);

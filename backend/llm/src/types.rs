@@ -24,6 +24,62 @@ pub struct ChatRequest {
     /// Strings at which the model stops.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stop: Vec<String>,
+    /// What else some callers ask for.
+    #[serde(default)]
+    pub options: Options,
+}
+
+/// Wishes beyond the conversation; the provider's default where nothing is said.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Options {
+    /// Nucleus sampling.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f64>,
+    /// Whether, and which, tool must be called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_choice: Option<ToolChoice>,
+    /// Whether several tools may be called at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parallel_tool_calls: Option<bool>,
+    /// The JSON schema that the answer must fit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<Value>,
+    /// Whom the provider may hold to account for misuse, as an opaque name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+}
+
+/// Whether a tool is called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolChoice {
+    /// As the model likes.
+    Auto,
+    /// None.
+    None,
+    /// At least one.
+    Any,
+    /// This one.
+    Tool(String),
+}
+
+/// A picture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "from", rename_all = "snake_case")]
+pub enum Image {
+    /// Its bytes.
+    Data {
+        /// Such as `image/png`.
+        media_type: String,
+        /// In base64.
+        data: String,
+    },
+    /// Where the provider fetches it.
+    Url {
+        /// The address.
+        url: String,
+    },
 }
 
 /// Who speaks.
@@ -66,6 +122,11 @@ impl Message {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Block {
+    /// A picture, said by the user.
+    Image {
+        /// Which.
+        image: Image,
+    },
     /// Plain text.
     Text {
         /// The text.
@@ -101,6 +162,9 @@ pub enum Block {
         /// Whether the tool failed.
         #[serde(default)]
         is_error: bool,
+        /// Pictures that belong to the answer, after its text.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        images: Vec<Image>,
     },
     /// The model's reasoning; `signature` proves its origin to the provider that made it.
     Thinking {
@@ -131,6 +195,7 @@ impl Block {
                  with valid JSON."
             ),
             is_error: true,
+            images: Vec::new(),
         })
     }
 }

@@ -39,6 +39,8 @@ pub struct Parts {
     pub isolation: Isolation,
     /// Cancelled when this process begins to stop: streams end, nothing new is begun.
     pub stopping: CancellationToken,
+    /// Virtual keys, and calls of the gateway's clients.
+    pub gateway: crate::features::gateway::Front,
     /// Model calls.
     pub models: crate::features::llm::Models,
 }

@@ -6,20 +6,21 @@ use futures::StreamExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{AttemptHooks, AttemptIntent, AttemptOutcome, Gateway, ModelGroup};
+use super::passing::{self, Passing, Reader};
+use super::{AttemptHooks, AttemptIntent, AttemptOutcome, Gateway, Grant, ModelGroup};
+use crate::ask::Ask;
 use crate::assemble::Assembler;
 use crate::error::{CallError, Cause, ErrorKind, ProviderError, Skipped};
-use crate::provider::{Deployment, ProviderKind};
-use crate::tokens::{bound_request, estimate_request};
-use crate::types::{Block, ChatRequest, Completion, Delta, Usage};
+use crate::provider::{Deployment, Piece, ProviderKind};
+use crate::types::{Block, Completion, Delta, Usage};
 
 pub(super) struct Call<'a> {
     gateway: &'a Gateway,
-    request: &'a ChatRequest,
+    ask: Ask<'a>,
     hooks: &'a dyn AttemptHooks,
     cancel: &'a CancellationToken,
-    /// The prompt's tokens where the provider does not count them.
-    estimate: u32,
+    /// Who reads the answer while it is made; nobody: it is only given back.
+    reader: Option<&'a Reader<'a>>,
     /// What the prompt's tokens cannot be more than.
     bound: u32,
     n: u32,
@@ -54,23 +55,26 @@ enum Next {
 impl<'a> Call<'a> {
     pub(super) fn new(
         gateway: &'a Gateway,
-        request: &'a ChatRequest,
+        ask: Ask<'a>,
         hooks: &'a dyn AttemptHooks,
         cancel: &'a CancellationToken,
     ) -> Self {
-        let (estimate, bound) = (estimate_request(request), bound_request(request));
         Self {
             gateway,
-            request,
+            ask,
             hooks,
             cancel,
-            estimate,
-            bound,
+            reader: None,
+            bound: ask.bound(),
             n: 0,
             causes: Vec::new(),
             too_small: None,
             retry_after: None,
         }
+    }
+
+    pub(super) fn read_by(self, reader: &'a Reader<'a>) -> Self {
+        Self { reader: Some(reader), ..self }
     }
 
     pub(super) async fn run(mut self, group: &ModelGroup) -> Result<Completion, CallError> {
@@ -88,6 +92,10 @@ impl<'a> Call<'a> {
         let window = deployment.context_window;
         if self.too_small.is_some_and(|too_small| window <= too_small) {
             self.skip(deployment, Skipped::WindowTooSmall { window });
+            return Ok(None);
+        }
+        if let Err(error) = self.ask.dropped(deployment) {
+            self.skip(deployment, Skipped::Untranslatable { reason: error.to_string() });
             return Ok(None);
         }
         for round in 0.. {
@@ -110,13 +118,13 @@ impl<'a> Call<'a> {
 
     /// One attempt between its two hooks.
     async fn attempt(&mut self, deployment: &Deployment) -> Result<Result<Completion, Failed>, CallError> {
-        self.admit(deployment).await?;
+        let grant = self.admit(deployment).await?;
         let mut seen = Seen::new(deployment);
-        let exchanged = self.exchange(deployment, &mut seen).await;
+        let exchanged = self.exchange(deployment, grant, &mut seen).await;
         let latency_ms = millis(seen.start.elapsed());
         let usage = match &exchanged {
             Err(error) if !error.maybe_billed => Usage::default(),
-            _ => seen.answer.usage(self.estimate),
+            _ => seen.answer.usage_or(|| self.ask.estimate()),
         };
         let price = self.gateway.price(deployment, usage.prompt());
         let cost = price.cost(&usage);
@@ -150,14 +158,14 @@ impl<'a> Call<'a> {
     }
 
     /// Asks the caller for leave.
-    async fn admit(&mut self, deployment: &Deployment) -> Result<(), CallError> {
+    async fn admit(&mut self, deployment: &Deployment) -> Result<Grant, CallError> {
         if self.cancel.is_cancelled() {
             self.gateway.breaker.undecided(&deployment.name);
             return Err(CallError::Cancelled { causes: std::mem::take(&mut self.causes) });
         }
         self.n += 1;
         let price = self.gateway.price(deployment, self.bound);
-        let max_output_tokens = deployment.max_output_for(self.request);
+        let max_output_tokens = self.ask.max_output(deployment);
         let intent = AttemptIntent {
             n: self.n,
             deployment,
@@ -173,17 +181,38 @@ impl<'a> Call<'a> {
     }
 
     /// Sends the request and reads the whole answer, passing its pieces on.
-    async fn exchange(&self, deployment: &Deployment, seen: &mut Seen) -> Result<(), ProviderError> {
+    async fn exchange(
+        &self,
+        deployment: &Deployment,
+        grant: Grant,
+        seen: &mut Seen,
+    ) -> Result<(), ProviderError> {
         let provider = self.gateway.provider(deployment);
-        let mut deltas = provider.stream(deployment, self.request, self.cancel).await?;
-        while let Some(delta) = deltas.next().await {
-            let delta = seen.take(delta?);
-            self.hooks.delta(&delta).await;
+        let limit = grant.max_output_tokens.min(self.ask.max_output(deployment));
+        let mut pieces = provider.send(deployment, self.ask, limit, self.cancel).await?;
+        let mut passing = self.reader.map(|reader| Passing::new(reader, deployment, self.n));
+        while let Some(piece) = pieces.next().await {
+            let piece = seen.take(piece?);
+            for delta in &piece.deltas {
+                self.hooks.delta(delta).await;
+            }
+            match &mut passing {
+                Some(passing) => {
+                    let passed = passing.take(piece, seen.known()).await;
+                    seen.passed_on = passing.is_open();
+                    passed?;
+                }
+                None => seen.passed_on |= seen.first_content_ms.is_some(),
+            }
         }
-        if seen.answer.is_finished() {
-            return Ok(());
+        if !seen.answer.is_finished() {
+            let message = "the answer ended before it was whole";
+            return Err(ProviderError::new(ErrorKind::Connection, message).billed());
         }
-        Err(ProviderError::new(ErrorKind::Connection, "the answer ended before it was whole").billed())
+        match &mut passing {
+            Some(passing) => passing.finish(seen.known()).await,
+            None => Ok(()),
+        }
     }
 
     fn settle_breaker(&self, deployment: &Deployment, error: Option<&ProviderError>) {
@@ -255,17 +284,22 @@ impl Seen {
     }
 
     /// Takes a piece; once the answer is known to be simulated, every later word about it says so.
-    fn take(&mut self, mut delta: Delta) -> Delta {
-        if let Delta::Started { simulated, .. } = &mut delta {
-            self.simulated |= *simulated;
-            *simulated = self.simulated;
+    fn take(&mut self, mut piece: Piece) -> Piece {
+        for delta in &mut piece.deltas {
+            if let Delta::Started { simulated, .. } = delta {
+                self.simulated |= *simulated;
+                *simulated = self.simulated;
+            }
+            if delta.is_content() && self.first_content_ms.is_none() {
+                self.first_content_ms = Some(millis(self.start.elapsed()));
+            }
+            self.answer.push(delta);
         }
-        if delta.is_content() && !self.passed_on {
-            self.passed_on = true;
-            self.first_content_ms = Some(millis(self.start.elapsed()));
-        }
-        self.answer.push(&delta);
-        delta
+        piece
+    }
+
+    fn known(&self) -> passing::Seen<'_> {
+        passing::Seen { model: self.answer.model(), prompt: self.answer.prompt(), simulated: self.simulated }
     }
 
     /// The answer as far as the stream tells; the figures are the call's to fill in.

@@ -1,6 +1,7 @@
 //! Model groups as data: a name and an ordered chain of deployments.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use thiserror::Error;
@@ -30,33 +31,52 @@ pub struct GroupError {
     pub reason: String,
 }
 
-/// All groups, checked.
+/// All groups, checked, and every deployment as a group of its own.
 #[derive(Debug, Clone, Default)]
-pub struct ModelGroups(BTreeMap<String, ModelGroup>);
+pub struct ModelGroups {
+    groups: BTreeMap<String, Arc<ModelGroup>>,
+    alone: BTreeMap<String, Arc<ModelGroup>>,
+}
 
 impl ModelGroups {
     /// Checks the groups: names are unique, chains neither empty nor endless, no deployment twice in one chain.
-    pub fn new(groups: Vec<ModelGroup>) -> Result<Self, GroupError> {
-        let mut all = BTreeMap::new();
-        for group in groups {
+    pub fn new(all: Vec<ModelGroup>) -> Result<Self, GroupError> {
+        let (mut groups, mut alone) = (BTreeMap::new(), BTreeMap::new());
+        for group in all {
             if let Some(reason) = fault(&group) {
                 return Err(GroupError { group: group.name, reason });
             }
-            if let Some(earlier) = all.insert(group.name.clone(), group) {
-                return Err(GroupError { group: earlier.name, reason: "it is there twice".to_owned() });
+            for deployment in &group.chain {
+                let (name, chain) = (deployment.name.clone(), vec![deployment.clone()]);
+                alone.entry(name.clone()).or_insert_with(|| Arc::new(ModelGroup { name, chain }));
+            }
+            let name = group.name.clone();
+            if groups.insert(name.clone(), Arc::new(group)).is_some() {
+                return Err(GroupError { group: name, reason: "it is there twice".to_owned() });
             }
         }
-        Ok(Self(all))
+        Ok(Self { groups, alone })
     }
 
     /// A group by name.
     pub fn get(&self, name: &str) -> Option<&ModelGroup> {
-        self.0.get(name)
+        self.groups.get(name).map(|group| &**group)
+    }
+
+    /// What clients may ask for: a group by name, else a deployment by name.
+    pub fn resolve(&self, name: &str) -> Option<Arc<ModelGroup>> {
+        self.groups.get(name).or_else(|| self.alone.get(name)).cloned()
+    }
+
+    /// Every name that can be asked for: groups first.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let alone = self.alone.keys().filter(|name| !self.groups.contains_key(*name));
+        self.groups.keys().chain(alone).map(String::as_str)
     }
 
     /// All groups, by name.
     pub fn iter(&self) -> impl Iterator<Item = &ModelGroup> {
-        self.0.values()
+        self.groups.values().map(|group| &**group)
     }
 }
 

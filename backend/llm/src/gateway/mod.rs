@@ -5,14 +5,17 @@
 
 mod call;
 mod groups;
+mod passing;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use rand::Rng;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::ask::{Ask, Native};
 use crate::breaker::{Breaker, BreakerPolicy};
 use crate::error::{CallError, ProviderError, RecordFailed, Refused};
 use crate::price::{Cost, Price, PriceTable};
@@ -20,6 +23,7 @@ use crate::provider::{Deployment, Provider, Wire, adapter};
 use crate::types::{ChatRequest, Completion, Delta, Usage};
 
 pub use groups::{GroupError, ModelGroup, ModelGroups};
+pub use passing::{Event, Head};
 
 /// What is about to be tried.
 #[derive(Debug, Clone, Copy)]
@@ -30,12 +34,19 @@ pub struct AttemptIntent<'a> {
     pub deployment: &'a Deployment,
     /// Upper bound of the prompt, in tokens.
     pub max_input_tokens: u32,
-    /// The answer limit that is sent, in tokens.
+    /// The answer limit that is asked for, in tokens; what is granted is sent.
     pub max_output_tokens: u32,
-    /// The most it can cost, in micro-USD: what to reserve.
+    /// The most it can cost with that limit, in micro-USD: what to reserve.
     pub worst_case_cost_micro_usd: i64,
     /// The rates behind it; unknown prices are flagged here.
     pub price: Price,
+}
+
+/// Leave to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// The answer limit to send, in tokens: the intent's, or less when there is money for less only.
+    pub max_output_tokens: u32,
 }
 
 /// What came of it.
@@ -65,7 +76,7 @@ pub struct AttemptOutcome<'a> {
 #[async_trait]
 pub trait AttemptHooks: Send + Sync {
     /// Reserves the budget and records the intent, durably. A refusal stops the whole call.
-    async fn before(&self, intent: &AttemptIntent<'_>) -> Result<(), Refused>;
+    async fn before(&self, intent: &AttemptIntent<'_>) -> Result<Grant, Refused>;
 
     /// Settles and records the outcome, durably: the answer is given out only after this.
     async fn after(&self, outcome: &AttemptOutcome<'_>) -> Result<(), RecordFailed>;
@@ -95,6 +106,13 @@ impl Default for GatewayPolicy {
             max_pause: Duration::from_secs(20),
             breaker: BreakerPolicy::default(),
         }
+    }
+}
+
+impl AttemptIntent<'_> {
+    /// Leave for all that is asked for.
+    pub fn granted(&self) -> Grant {
+        Grant { max_output_tokens: self.max_output_tokens }
     }
 }
 
@@ -138,7 +156,35 @@ impl Gateway {
         hooks: &dyn AttemptHooks,
         cancel: &CancellationToken,
     ) -> Result<Completion, CallError> {
-        call::Call::new(self, request, hooks, cancel).run(group).await
+        call::Call::new(self, Ask::Neutral(request), hooks, cancel).run(group).await
+    }
+
+    /// Asks the same way for a client of a wire format, and passes the answer on while it is made. The channel's
+    /// capacity is how far the provider may be ahead of the reader.
+    ///
+    /// When the reader goes away the provider is stopped, and the attempt is recorded like any other: whoever calls
+    /// this lets it run to its end, in a task of its own.
+    pub async fn answer(
+        &self,
+        group: &ModelGroup,
+        native: &Native,
+        hooks: &dyn AttemptHooks,
+        out: mpsc::Sender<Event>,
+    ) {
+        let (ask, cancel) = (Ask::Native(native), CancellationToken::new());
+        let reader = passing::Reader { out: &out, ask };
+        let call = call::Call::new(self, ask, hooks, &cancel).read_by(&reader).run(group);
+        let mut call = std::pin::pin!(call);
+        let result = tokio::select! {
+            biased;
+            result = &mut call => result,
+            () = out.closed() => {
+                cancel.cancel();
+                call.await
+            }
+        };
+        // Nobody is left to be told when this fails.
+        let _gone = out.send(Event::End(Box::new(result))).await;
     }
 
     /// The price of a deployment's model for a prompt of so many tokens.

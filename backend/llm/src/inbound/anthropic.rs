@@ -2,13 +2,18 @@
 
 use serde_json::{Value, json};
 
-use super::{Inbound, Reply, WireError, list_of, plain_text, push, strings_of, text_of, tokens_of};
+use super::{
+    DEFAULT_MAX_OUTPUT, Inbound, Reply, WireError, list_of, messages_of, plain_text, push, strings_of,
+    text_of, tokens_of,
+};
 use crate::provider::anthropic::REDACTED;
-use crate::types::{Block, ChatRequest, Delta, Role, StopReason, ToolSpec, Usage};
+use crate::types::{
+    Block, ChatRequest, Delta, Image, Options, Role, StopReason, ToolChoice, ToolSpec, Usage,
+};
 
 pub(super) fn parse(body: &Value) -> Result<Inbound, WireError> {
     let mut messages = Vec::new();
-    for message in list_of(body, "messages")? {
+    for message in messages_of(body)? {
         let role = match text_of(message, "role")? {
             "user" => Role::User,
             "assistant" => Role::Assistant,
@@ -21,7 +26,8 @@ pub(super) fn parse(body: &Value) -> Result<Inbound, WireError> {
         };
         push(&mut messages, role, blocks);
     }
-    let max = tokens_of(body, "max_tokens")?.ok_or_else(|| WireError::new("`max_tokens` is missing"))?;
+    // Counting needs none, and a call without one gets what the deployment gives.
+    let max = tokens_of(body, "max_tokens")?.unwrap_or(DEFAULT_MAX_OUTPUT);
     Ok(Inbound {
         model: text_of(body, "model")?.to_owned(),
         stream: body.get("stream").and_then(Value::as_bool).unwrap_or(false),
@@ -33,8 +39,51 @@ pub(super) fn parse(body: &Value) -> Result<Inbound, WireError> {
             max_output_tokens: max,
             temperature: body.get("temperature").and_then(Value::as_f64),
             stop: strings_of(body.get("stop_sequences"))?,
+            options: parse_options(body),
         },
     })
+}
+
+fn parse_options(body: &Value) -> Options {
+    let choice = body.get("tool_choice");
+    let tool_choice = choice.and_then(|choice| {
+        Some(match choice.get("type")?.as_str()? {
+            "auto" => ToolChoice::Auto,
+            "none" => ToolChoice::None,
+            "any" => ToolChoice::Any,
+            "tool" => ToolChoice::Tool(choice.get("name")?.as_str()?.to_owned()),
+            _ => return None,
+        })
+    });
+    let alone = choice.and_then(|choice| choice.get("disable_parallel_tool_use")?.as_bool());
+    // The older name of the field holds the format itself.
+    let format = body.pointer("/output_config/format").or_else(|| body.get("output_format"));
+    Options {
+        top_p: body.get("top_p").and_then(Value::as_f64),
+        tool_choice,
+        parallel_tool_calls: alone.filter(|alone| *alone).map(|_| false),
+        output_schema: format.and_then(|format| format.get("schema")).cloned(),
+        user: body.pointer("/metadata/user_id").and_then(Value::as_str).map(str::to_owned),
+    }
+}
+
+fn parse_image(block: &Value) -> Result<Image, WireError> {
+    let source = block.get("source").unwrap_or(&Value::Null);
+    let owned = |key| text_of(source, key).map(str::to_owned);
+    match text_of(source, "type")? {
+        "base64" => Ok(Image::Data { media_type: owned("media_type")?, data: owned("data")? }),
+        "url" => Ok(Image::Url { url: owned("url")? }),
+        other => Err(WireError::new(format!("an image from `{other}` is not supported"))),
+    }
+}
+
+/// Text and pictures of a tool's result.
+fn parse_result(content: &Value) -> Result<(String, Vec<Image>), WireError> {
+    let Value::Array(parts) = content else { return Ok((plain_text(content)?, Vec::new())) };
+    let is_image = |part: &&Value| part.get("type").and_then(Value::as_str) == Some("image");
+    let images = parts.iter().filter(is_image).map(parse_image).collect::<Result<_, _>>()?;
+    let rest: Vec<Value> = parts.iter().filter(|part| !is_image(part)).cloned().collect();
+    Ok((plain_text(&Value::Array(rest))?, images))
 }
 
 fn parse_block(block: &Value) -> Result<Block, WireError> {
@@ -46,11 +95,12 @@ fn parse_block(block: &Value) -> Result<Block, WireError> {
             let input = input.ok_or_else(|| WireError::new("`input` of a tool_use is no object"))?.clone();
             Block::ToolUse { id: owned("id")?, name: owned("name")?, input }
         }
-        "tool_result" => Block::ToolResult {
-            tool_use_id: owned("tool_use_id")?,
-            content: plain_text(block.get("content").unwrap_or(&Value::Null))?,
-            is_error: block.get("is_error").and_then(Value::as_bool).unwrap_or(false),
-        },
+        "image" => Block::Image { image: parse_image(block)? },
+        "tool_result" => {
+            let (content, images) = parse_result(block.get("content").unwrap_or(&Value::Null))?;
+            let is_error = block.get("is_error").and_then(Value::as_bool).unwrap_or(false);
+            Block::ToolResult { tool_use_id: owned("tool_use_id")?, content, is_error, images }
+        }
         "thinking" => {
             Block::Thinking { text: owned("thinking")?, signature: Some(owned("signature")?), model: None }
         }
@@ -63,6 +113,9 @@ fn parse_block(block: &Value) -> Result<Block, WireError> {
 }
 
 fn parse_tool(tool: &Value) -> Result<ToolSpec, WireError> {
+    if let Some(kind) = tool.get("type").and_then(Value::as_str).filter(|kind| *kind != "custom") {
+        return Err(WireError::new(format!("the tool `{kind}` runs at Anthropic only")));
+    }
     Ok(ToolSpec {
         name: text_of(tool, "name")?.to_owned(),
         description: tool.get("description").and_then(Value::as_str).unwrap_or_default().to_owned(),
@@ -96,7 +149,7 @@ fn block(block: &Block) -> Option<Value> {
             Some((signature, None)) => json!({"type": "thinking", "thinking": text, "signature": signature}),
             None => json!({"type": "thinking", "thinking": text, "signature": ""}),
         },
-        Block::ToolResult { .. } => return None,
+        Block::ToolResult { .. } | Block::Image { .. } => return None,
     })
 }
 

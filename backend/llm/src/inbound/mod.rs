@@ -4,7 +4,13 @@
 //! hints that do not change the answer's meaning (cache control, metadata, unknown sampling options).
 
 mod anthropic;
+pub(crate) mod dropped;
+mod fault;
 mod openai;
+mod relay;
+
+pub use fault::Fault;
+pub use relay::{KEEP_ALIVE, Relay, whole};
 
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -12,8 +18,8 @@ use thiserror::Error;
 use crate::provider::Wire;
 use crate::types::{Block, ChatRequest, Delta, Message, Role, StopReason, Usage};
 
-/// Answer limit in tokens when an OpenAI request names none; Anthropic's format requires one.
-const DEFAULT_MAX_OUTPUT: u32 = 4_096;
+/// Answer limit when a request names none: as much as the deployment gives.
+const DEFAULT_MAX_OUTPUT: u32 = u32::MAX;
 
 /// A request that this side cannot take.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -144,6 +150,14 @@ fn list_of<'a>(value: &'a Value, key: &str) -> Result<&'a [Value], WireError> {
         None | Some(Value::Null) => Ok(&[]),
         Some(Value::Array(items)) => Ok(items),
         Some(_) => Err(WireError::new(format!("`{key}` is no list"))),
+    }
+}
+
+/// The conversation, which every request has.
+fn messages_of(body: &Value) -> Result<&[Value], WireError> {
+    match list_of(body, "messages")? {
+        [] => Err(WireError::new("`messages` is missing or empty")),
+        messages => Ok(messages),
     }
 }
 

@@ -3,20 +3,23 @@
 use serde_json::{Value, json};
 
 use super::{
-    DEFAULT_MAX_OUTPUT, Inbound, Reply, WireError, list_of, plain_text, push, strings_of, text_of, tokens_of,
+    DEFAULT_MAX_OUTPUT, Inbound, Reply, WireError, list_of, messages_of, plain_text, push, strings_of,
+    text_of, tokens_of,
 };
 use crate::assemble::tool_block;
 use crate::provider::openai::TOOL_ERROR_MARK;
-use crate::types::{Block, ChatRequest, Delta, Role, StopReason, ToolSpec, Usage};
+use crate::types::{
+    Block, ChatRequest, Delta, Image, Options, Role, StopReason, ToolChoice, ToolSpec, Usage,
+};
 
 pub(super) fn parse(body: &Value) -> Result<Inbound, WireError> {
     let mut system: Vec<String> = Vec::new();
     let mut messages = Vec::new();
-    for message in list_of(body, "messages")? {
+    for message in messages_of(body)? {
         let content = || plain_text(message.get("content").unwrap_or(&Value::Null));
         match text_of(message, "role")? {
             "system" | "developer" => system.push(content()?),
-            "user" => push(&mut messages, Role::User, text_block(content()?)),
+            "user" => push(&mut messages, Role::User, parse_parts(message.get("content"))?),
             "assistant" => {
                 let mut blocks = text_block(content()?);
                 for call in list_of(message, "tool_calls")? {
@@ -45,12 +48,55 @@ pub(super) fn parse(body: &Value) -> Result<Inbound, WireError> {
             max_output_tokens: max.unwrap_or(DEFAULT_MAX_OUTPUT),
             temperature: body.get("temperature").and_then(Value::as_f64),
             stop: strings_of(body.get("stop"))?,
+            options: parse_options(body),
         },
     })
 }
 
 fn text_block(text: String) -> Vec<Block> {
     if text.is_empty() { Vec::new() } else { vec![Block::Text { text }] }
+}
+
+/// What a user says, in its order: texts that follow each other are one.
+fn parse_parts(content: Option<&Value>) -> Result<Vec<Block>, WireError> {
+    let Some(Value::Array(parts)) = content else {
+        return Ok(text_block(plain_text(content.unwrap_or(&Value::Null))?));
+    };
+    let mut blocks: Vec<Block> = Vec::new();
+    for part in parts {
+        match (text_of(part, "type")?, blocks.last_mut()) {
+            ("image_url", _) => blocks.push(Block::Image { image: parse_image(part)? }),
+            (_, Some(Block::Text { text })) => text.push_str(&plain_text(&json!([part]))?),
+            _ => blocks.extend(text_block(plain_text(&json!([part]))?)),
+        }
+    }
+    Ok(blocks)
+}
+
+fn parse_image(part: &Value) -> Result<Image, WireError> {
+    let url = part.pointer("/image_url/url").and_then(Value::as_str);
+    let url = url.ok_or_else(|| WireError::new("an `image_url` has no `url`"))?;
+    let Some(inline) = url.strip_prefix("data:") else { return Ok(Image::Url { url: url.to_owned() }) };
+    let (media_type, data) = inline
+        .split_once(";base64,")
+        .ok_or_else(|| WireError::new("an image's data URL is not in base64"))?;
+    Ok(Image::Data { media_type: media_type.to_owned(), data: data.to_owned() })
+}
+
+fn parse_options(body: &Value) -> Options {
+    let tool_choice = body.get("tool_choice").and_then(|choice| match choice.as_str() {
+        Some("auto") => Some(ToolChoice::Auto),
+        Some("none") => Some(ToolChoice::None),
+        Some("required") => Some(ToolChoice::Any),
+        _ => Some(ToolChoice::Tool(choice.pointer("/function/name")?.as_str()?.to_owned())),
+    });
+    Options {
+        top_p: body.get("top_p").and_then(Value::as_f64),
+        tool_choice,
+        parallel_tool_calls: body.get("parallel_tool_calls").and_then(Value::as_bool),
+        output_schema: body.pointer("/response_format/json_schema/schema").cloned(),
+        user: body.get("user").and_then(Value::as_str).map(str::to_owned),
+    }
 }
 
 fn parse_call(call: &Value) -> Result<Block, WireError> {
@@ -69,6 +115,7 @@ fn parse_result(id: &str, content: &str) -> Block {
         tool_use_id: id.to_owned(),
         content: error.unwrap_or(content).to_owned(),
         is_error: error.is_some(),
+        images: Vec::new(),
     }
 }
 
@@ -89,8 +136,8 @@ pub(super) fn reply(reply: &Reply) -> Value {
             Block::Text { text: more } => text.push_str(more),
             Block::ToolUse { id, name, input } => calls.push(call(id, name, &input.to_string())),
             Block::InvalidToolUse { id, name, raw, .. } => calls.push(call(id, name, raw)),
-            // The format has no place for reasoning, and a model's answer holds no results.
-            Block::Thinking { .. } | Block::ToolResult { .. } => {}
+            // The format has no place for reasoning, and a model's answer holds no results and no pictures.
+            Block::Thinking { .. } | Block::ToolResult { .. } | Block::Image { .. } => {}
         }
     }
     let content = if text.is_empty() { Value::Null } else { json!(text) };
@@ -125,7 +172,8 @@ fn finish_reason(stop: &StopReason) -> &str {
         StopReason::ToolUse => "tool_calls",
         StopReason::MaxTokens => "length",
         StopReason::Refusal => "content_filter",
-        StopReason::Other(word) => word,
+        // Words that this format has not: the model paused, and said all it had to say for now.
+        StopReason::Other(_) => "stop",
     }
 }
 

@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::openai::{INVALID_ARGUMENTS, MAX_CALLS};
-use super::transport::{Decoder, run, stream_error};
-use super::{DeltaStream, Deployment, Provider};
+use super::transport::{Decoder, Exchange, neutral, stream_error, written};
+use super::{Deployment, PieceStream, Provider, Wire};
+use crate::ask::{Ask, Native};
 use crate::error::ProviderError;
 use crate::sse::SseEvent;
-use crate::types::{Block, ChatRequest, Delta, Message, Role, StopReason, Usage};
+use crate::types::{Block, ChatRequest, Delta, Image, Message, Options, Role, StopReason, ToolChoice, Usage};
 
 const VERSION: &str = "2023-06-01";
 /// Marks the signature that stands for a block whose reasoning the provider encrypted.
@@ -34,26 +35,65 @@ impl Anthropic {
 
 #[async_trait]
 impl Provider for Anthropic {
-    async fn stream(
+    async fn send(
         &self,
         deployment: &Deployment,
-        request: &ChatRequest,
+        ask: Ask<'_>,
+        max_output: u32,
         cancel: &CancellationToken,
-    ) -> Result<DeltaStream, ProviderError> {
-        let mut http = self
-            .http
-            .post(deployment.endpoint("messages"))
-            .header("anthropic-version", VERSION)
-            .json(&encode(deployment, request));
+    ) -> Result<PieceStream, ProviderError> {
+        let native = ask.native(Wire::Anthropic);
+        let mut http = self.http.post(deployment.endpoint("messages")).header("anthropic-version", VERSION);
         if let Some(key) = &deployment.api_key {
             http = http.header("x-api-key", key.expose());
         }
-        run(deployment, http, cancel, AnthropicDecoder::default()).await
+        if let Some(beta) = native.and_then(Native::beta) {
+            http = http.header("anthropic-beta", beta);
+        }
+        let http = match native {
+            Some(native) => written(http, native.body_for(deployment, max_output)),
+            None => http.json(&encode(deployment, neutral(ask)?, max_output)),
+        };
+        let exchange = Exchange { deployment, cancel, raw: native.is_some() };
+        match native {
+            Some(native) if !native.is_streamed() => exchange.run_whole(http, whole).await,
+            _ => exchange.run(http, AnthropicDecoder::default()).await,
+        }
     }
 }
 
+/// An answer that is not streamed.
+#[derive(Debug, Deserialize)]
+struct Whole {
+    #[serde(default)]
+    model: String,
+    #[serde(default)]
+    content: Vec<BlockStart>,
+    #[serde(default)]
+    usage: Option<WireUsage>,
+    #[serde(default)]
+    stop_reason: Option<String>,
+}
+
+/// The meaning of an answer that is not streamed.
+fn whole(body: &[u8]) -> Result<Vec<Delta>, ProviderError> {
+    let answer: Whole = serde_json::from_slice(body)
+        .map_err(|error| ProviderError::malformed(format!("the answer is not as it should be: {error}")))?;
+    let mut decoder = AnthropicDecoder::default();
+    let simulated = answer.model.starts_with(crate::scripted::MODEL_PREFIX);
+    let mut deltas = vec![Delta::Started { model: answer.model, simulated }];
+    for (index, block) in (0..).zip(answer.content) {
+        deltas.extend(start(bounded(index)?, block));
+    }
+    deltas.extend(answer.usage.map(|usage| decoder.usage(usage)));
+    let reason =
+        answer.stop_reason.ok_or_else(|| ProviderError::malformed("the answer has no stop reason"))?;
+    deltas.push(Delta::Finished { stop: stop_reason(reason) });
+    Ok(deltas)
+}
+
 /// The request's body.
-pub(crate) fn encode(deployment: &Deployment, request: &ChatRequest) -> Value {
+pub(crate) fn encode(deployment: &Deployment, request: &ChatRequest, max_output: u32) -> Value {
     let mut messages: Vec<Value> = Vec::new();
     for message in &request.messages {
         let content: Vec<Value> =
@@ -73,7 +113,7 @@ pub(crate) fn encode(deployment: &Deployment, request: &ChatRequest) -> Value {
     let mut body = json!({
         "model": deployment.model,
         "messages": messages,
-        "max_tokens": deployment.max_output_for(request),
+        "max_tokens": max_output,
         "stream": true,
     });
     if !request.system.is_empty() {
@@ -93,7 +133,43 @@ pub(crate) fn encode(deployment: &Deployment, request: &ChatRequest) -> Value {
     if !request.stop.is_empty() {
         body["stop_sequences"] = json!(request.stop);
     }
+    encode_options(&request.options, !request.tools.is_empty(), &mut body);
     body
+}
+
+fn encode_options(options: &Options, has_tools: bool, body: &mut Value) {
+    if let Some(top_p) = options.top_p {
+        body["top_p"] = json!(top_p);
+    }
+    if let Some(schema) = &options.output_schema {
+        body["output_config"] = json!({"format": {"type": "json_schema", "schema": schema}});
+    }
+    if let Some(user) = &options.user {
+        body["metadata"] = json!({"user_id": user});
+    }
+    // The API refuses a choice among no tools.
+    if !has_tools || (options.tool_choice.is_none() && options.parallel_tool_calls != Some(false)) {
+        return;
+    }
+    let mut choice = match options.tool_choice.as_ref().unwrap_or(&ToolChoice::Auto) {
+        ToolChoice::Auto => json!({"type": "auto"}),
+        ToolChoice::None => json!({"type": "none"}),
+        ToolChoice::Any => json!({"type": "any"}),
+        ToolChoice::Tool(name) => json!({"type": "tool", "name": name}),
+    };
+    if options.parallel_tool_calls == Some(false) && choice["type"] != "none" {
+        choice["disable_parallel_tool_use"] = json!(true);
+    }
+    body["tool_choice"] = choice;
+}
+
+fn image(image: &Image) -> Value {
+    match image {
+        Image::Data { media_type, data } => {
+            json!({"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data}})
+        }
+        Image::Url { url } => json!({"type": "image", "source": {"type": "url", "url": url}}),
+    }
 }
 
 /// Tool results first: the API wants them at the start of the message that follows the calls.
@@ -123,9 +199,16 @@ fn encode_block(block: &Block, model: &str) -> Option<Value> {
         Block::InvalidToolUse { id, name, raw, .. } => {
             json!({"type": "tool_use", "id": id, "name": name, "input": {INVALID_ARGUMENTS: raw}})
         }
-        Block::ToolResult { tool_use_id, content, is_error } => {
+        Block::ToolResult { tool_use_id, content, is_error, images } => {
+            let content = if images.is_empty() {
+                json!(content)
+            } else {
+                let text = (!content.is_empty()).then(|| json!({"type": "text", "text": content}));
+                text.into_iter().chain(images.iter().map(image)).collect()
+            };
             json!({"type": "tool_result", "tool_use_id": tool_use_id, "content": content, "is_error": is_error})
         }
+        Block::Image { image: picture } => image(picture),
         Block::Thinking { text, signature, model: origin } => {
             let signature =
                 signature.as_ref().filter(|_| origin.as_deref().is_none_or(|origin| origin == model))?;
@@ -184,6 +267,8 @@ enum BlockStart {
     Thinking {
         #[serde(default)]
         thinking: String,
+        #[serde(default)]
+        signature: String,
     },
     RedactedThinking {
         data: String,
@@ -328,7 +413,14 @@ fn start(index: u32, block: BlockStart) -> Vec<Delta> {
     match block {
         BlockStart::Text { text } if text.is_empty() => Vec::new(),
         BlockStart::Text { text } => vec![Delta::Text { index, text }],
-        BlockStart::Thinking { thinking } => vec![Delta::Thinking { index, text: thinking }],
+        BlockStart::Thinking { thinking, signature } => {
+            let mut deltas = vec![Delta::Thinking { index, text: thinking }];
+            // Empty in a stream, where it comes last; whole in an answer that is not streamed.
+            if !signature.is_empty() {
+                deltas.push(Delta::Signature { index, signature });
+            }
+            deltas
+        }
         BlockStart::RedactedThinking { data } => {
             vec![Delta::Signature { index, signature: format!("{REDACTED}{data}") }]
         }

@@ -14,14 +14,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use crate::ask::Ask;
 use crate::error::ProviderError;
 use crate::price::Rates;
 use crate::secret::Secret;
+use crate::sse::SseEvent;
 use crate::types::{ChatRequest, Delta};
 
 pub(crate) use transport::SIMULATED_HEADER;
@@ -179,21 +182,47 @@ impl Limits {
     }
 }
 
+/// A piece of an answer: what it means, and where it is wanted how the provider put it.
+#[derive(Debug, Clone)]
+pub struct Piece {
+    /// Its meaning; empty for what has none, such as a ping.
+    pub deltas: Vec<Delta>,
+    /// Its own bytes. The event that ends a stream has none.
+    pub raw: Option<Raw>,
+}
+
+/// An answer's own bytes.
+#[derive(Debug, Clone)]
+pub enum Raw {
+    /// One event of a stream.
+    Event(SseEvent),
+    /// The whole document of an answer that is not streamed.
+    Whole(Bytes),
+}
+
+impl Piece {
+    pub(crate) fn of(delta: Delta) -> Self {
+        Self { deltas: vec![delta], raw: None }
+    }
+}
+
 /// The pieces of an answer. It ends after [`Delta::Finished`] and the last usage, or with one error.
-pub type DeltaStream = BoxStream<'static, Result<Delta, ProviderError>>;
+pub type PieceStream = BoxStream<'static, Result<Piece, ProviderError>>;
 
 /// A wire format.
 #[async_trait]
 pub trait Provider: Send + Sync {
-    /// Asks the model; the answer comes in pieces.
+    /// Asks the model; the answer comes in pieces. What was written in this very format is sent as it was written,
+    /// and answered with the provider's own bytes. `max_output` is the answer limit that is sent, in tokens.
     ///
     /// Errors: everything up to the response's headers. What happens later is an item of the stream.
-    async fn stream(
+    async fn send(
         &self,
         deployment: &Deployment,
-        request: &ChatRequest,
+        ask: Ask<'_>,
+        max_output: u32,
         cancel: &CancellationToken,
-    ) -> Result<DeltaStream, ProviderError>;
+    ) -> Result<PieceStream, ProviderError>;
 }
 
 /// The adapter of a wire format.

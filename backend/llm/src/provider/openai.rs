@@ -10,16 +10,20 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::transport::{Decoder, run, stream_error};
-use super::{DeltaStream, Deployment, Provider, ProviderKind};
+use super::transport::{Decoder, Exchange, neutral, stream_error, written};
+use super::{Deployment, PieceStream, Provider, ProviderKind, Wire};
+use crate::ask::{Ask, Endpoint, Native};
 use crate::error::ProviderError;
 use crate::sse::SseEvent;
-use crate::types::{Block, ChatRequest, Delta, Message, Role, StopReason, Usage};
+use crate::types::{Block, ChatRequest, Delta, Image, Message, Options, Role, StopReason, ToolChoice, Usage};
 
 /// Put before the text of a failed tool result.
 pub(crate) const TOOL_ERROR_MARK: &str = "[tool error] ";
 /// The key under which unparsable arguments go back to the model.
 pub(crate) const INVALID_ARGUMENTS: &str = "invalid_arguments";
+
+/// A schema has a name in this format and none in the other.
+const SCHEMA_NAME: &str = "answer";
 
 /// Blocks are numbered so that reasoning comes first, then text, then calls in the provider's order.
 const THINKING: u32 = 0;
@@ -43,23 +47,48 @@ impl OpenAi {
 
 #[async_trait]
 impl Provider for OpenAi {
-    async fn stream(
+    async fn send(
         &self,
         deployment: &Deployment,
-        request: &ChatRequest,
+        ask: Ask<'_>,
+        max_output: u32,
         cancel: &CancellationToken,
-    ) -> Result<DeltaStream, ProviderError> {
-        let mut http =
-            self.http.post(deployment.endpoint("chat/completions")).json(&encode(deployment, request));
+    ) -> Result<PieceStream, ProviderError> {
+        let native = ask.native(Wire::OpenAi);
+        let path = native.map_or(Endpoint::ChatCompletions, Native::endpoint).path();
+        let mut http = self.http.post(deployment.endpoint(path));
         if let Some(key) = &deployment.api_key {
             http = http.bearer_auth(key.expose());
         }
-        run(deployment, http, cancel, OpenAiDecoder::default()).await
+        let http = match native {
+            Some(native) => written(http, native.body_for(deployment, max_output)),
+            None => http.json(&encode(deployment, neutral(ask)?, max_output)),
+        };
+        let exchange = Exchange { deployment, cancel, raw: native.is_some() };
+        match native {
+            Some(native) if !native.is_streamed() => exchange.run_whole(http, whole).await,
+            _ => exchange.run(http, OpenAiDecoder::default()).await,
+        }
     }
 }
 
+/// The meaning of an answer that is not streamed: one chunk that holds everything. An answer with embeddings has its
+/// usage only.
+fn whole(body: &[u8]) -> Result<Vec<Delta>, ProviderError> {
+    let text = std::str::from_utf8(body).map_err(|error| ProviderError::malformed(error.to_string()))?;
+    let mut decoder = OpenAiDecoder::default();
+    let mut deltas = decoder.chunk(text)?;
+    if !decoder.finished {
+        if !text.contains("\"embedding\"") {
+            return Err(ProviderError::malformed("the answer has no finish reason"));
+        }
+        deltas.push(Delta::Finished { stop: StopReason::EndTurn });
+    }
+    Ok(deltas)
+}
+
 /// The request's body.
-pub(crate) fn encode(deployment: &Deployment, request: &ChatRequest) -> Value {
+pub(crate) fn encode(deployment: &Deployment, request: &ChatRequest, max_output: u32) -> Value {
     let mut messages = Vec::new();
     if !request.system.is_empty() {
         messages.push(json!({"role": "system", "content": request.system}));
@@ -76,7 +105,7 @@ pub(crate) fn encode(deployment: &Deployment, request: &ChatRequest) -> Value {
     // OpenAI's reasoning models refuse the old name, most compatible servers know only the old one.
     let limit =
         if deployment.provider == ProviderKind::OpenAi { "max_completion_tokens" } else { "max_tokens" };
-    body[limit] = json!(deployment.max_output_for(request));
+    body[limit] = json!(max_output);
     if !request.tools.is_empty() {
         body["tools"] = request
             .tools
@@ -93,23 +122,66 @@ pub(crate) fn encode(deployment: &Deployment, request: &ChatRequest) -> Value {
     if !request.stop.is_empty() {
         body["stop"] = json!(request.stop);
     }
+    encode_options(&request.options, !request.tools.is_empty(), &mut body);
     body
+}
+
+fn encode_options(options: &Options, has_tools: bool, body: &mut Value) {
+    if let Some(top_p) = options.top_p {
+        body["top_p"] = json!(top_p);
+    }
+    if let Some(schema) = &options.output_schema {
+        let named = json!({"name": SCHEMA_NAME, "schema": schema, "strict": true});
+        body["response_format"] = json!({"type": "json_schema", "json_schema": named});
+    }
+    if let Some(user) = &options.user {
+        body["user"] = json!(user);
+    }
+    // The API refuses a choice among no tools.
+    if !has_tools {
+        return;
+    }
+    if let Some(choice) = &options.tool_choice {
+        body["tool_choice"] = match choice {
+            ToolChoice::Auto => json!("auto"),
+            ToolChoice::None => json!("none"),
+            ToolChoice::Any => json!("required"),
+            ToolChoice::Tool(name) => json!({"type": "function", "function": {"name": name}}),
+        };
+    }
+    if let Some(parallel) = options.parallel_tool_calls {
+        body["parallel_tool_calls"] = json!(parallel);
+    }
+}
+
+fn image(image: &Image) -> Value {
+    let url = match image {
+        Image::Data { media_type, data } => format!("data:{media_type};base64,{data}"),
+        Image::Url { url } => url.clone(),
+    };
+    json!({"type": "image_url", "image_url": {"url": url}})
 }
 
 fn encode_message(message: &Message, out: &mut Vec<Value>) {
     let mut text = String::new();
-    let mut calls = Vec::new();
+    let (mut calls, mut parts) = (Vec::new(), Vec::new());
     for block in &message.content {
         match block {
-            Block::Text { text: more } => text.push_str(more),
+            Block::Text { text: more } => {
+                parts.push(json!({"type": "text", "text": more}));
+                text.push_str(more);
+            }
+            Block::Image { image: picture } => parts.push(image(picture)),
             Block::ToolUse { id, name, input } => calls.push(call(id, name, input)),
             Block::InvalidToolUse { id, name, raw, .. } => {
                 calls.push(call(id, name, &json!({INVALID_ARGUMENTS: raw})));
             }
             // Results stand before any text of the same message: they must follow the calls they answer.
-            Block::ToolResult { tool_use_id, content, is_error } => {
+            Block::ToolResult { tool_use_id, content, is_error, images } => {
                 let mark = if *is_error { TOOL_ERROR_MARK } else { "" };
                 out.push(json!({"role": "tool", "tool_call_id": tool_use_id, "content": format!("{mark}{content}")}));
+                // A tool's message has no pictures in this format: the user shows them.
+                parts.extend(images.iter().map(image));
             }
             Block::Thinking { .. } => {}
         }
@@ -121,6 +193,8 @@ fn encode_message(message: &Message, out: &mut Vec<Value>) {
     if !calls.is_empty() {
         let content = if text.is_empty() { Value::Null } else { json!(text) };
         out.push(json!({"role": role, "content": content, "tool_calls": calls}));
+    } else if parts.iter().any(|part| part["type"] == "image_url") {
+        out.push(json!({"role": role, "content": parts}));
     } else if !text.is_empty() {
         out.push(json!({"role": role, "content": text}));
     }
@@ -151,7 +225,8 @@ struct Chunk {
 struct Choice {
     #[serde(default, deserialize_with = "null_is_default")]
     index: u32,
-    #[serde(default)]
+    // An answer that is not streamed says `message`.
+    #[serde(default, alias = "message")]
     delta: Option<Piece>,
     #[serde(default)]
     finish_reason: Option<String>,
@@ -251,6 +326,20 @@ impl Decoder for OpenAiDecoder {
         if data.is_empty() {
             return Ok(Vec::new());
         }
+        self.chunk(data)
+    }
+
+    fn is_done(&self) -> bool {
+        self.done
+    }
+
+    fn may_end(&self) -> bool {
+        self.finished
+    }
+}
+
+impl OpenAiDecoder {
+    fn chunk(&mut self, data: &str) -> Result<Vec<Delta>, ProviderError> {
         let chunk: Chunk = serde_json::from_str(data)
             .map_err(|error| ProviderError::malformed(format!("a chunk is not as it should be: {error}")))?;
         if let Some(error) = &chunk.error {
@@ -271,16 +360,6 @@ impl Decoder for OpenAiDecoder {
         Ok(deltas)
     }
 
-    fn is_done(&self) -> bool {
-        self.done
-    }
-
-    fn may_end(&self) -> bool {
-        self.finished
-    }
-}
-
-impl OpenAiDecoder {
     fn model(&mut self, model: Option<String>, deltas: &mut Vec<Delta>) {
         if let Some(model) = model.filter(|model| self.model.is_none() && !model.is_empty()) {
             let simulated = model.starts_with(crate::scripted::MODEL_PREFIX);

@@ -8,7 +8,9 @@ use super::{Deployment, Limits, ProviderKind, Wire, anthropic, openai};
 use crate::assemble::Assembler;
 use crate::inbound::{self, Encoder, Reply};
 use crate::sse::SseDecoder;
-use crate::types::{Block, ChatRequest, Delta, Message, Role, StopReason, ToolSpec, Usage};
+use crate::types::{
+    Block, ChatRequest, Delta, Image, Message, Options, Role, StopReason, ToolChoice, ToolSpec, Usage,
+};
 
 fn deployment(kind: ProviderKind) -> Deployment {
     Deployment {
@@ -56,8 +58,38 @@ fn tool_use() -> impl Strategy<Value = Block> {
 
 fn tool_result() -> impl Strategy<Value = Block> {
     // A result that begins with the error mark itself cannot be told from a failed one in OpenAI's format.
-    ("[a-z0-9_]{1,8}", "[^\\[]\\PC{0,30}", any::<bool>())
-        .prop_map(|(tool_use_id, content, is_error)| Block::ToolResult { tool_use_id, content, is_error })
+    ("[a-z0-9_]{1,8}", "[^\\[]\\PC{0,30}", any::<bool>(), prop::collection::vec(image(), 0..2)).prop_map(
+        |(tool_use_id, content, is_error, images)| Block::ToolResult {
+            tool_use_id,
+            content,
+            is_error,
+            images,
+        },
+    )
+}
+
+fn image() -> impl Strategy<Value = Image> {
+    prop_oneof![
+        "[A-Za-z0-9+/]{4,12}".prop_map(|data| Image::Data { media_type: "image/png".into(), data }),
+        "https://[a-z]{1,8}/[a-z]{1,8}".prop_map(|url| Image::Url { url }),
+    ]
+}
+
+fn picture() -> impl Strategy<Value = Block> {
+    image().prop_map(|image| Block::Image { image })
+}
+
+prop_compose! {
+    fn options()(
+        top_p in prop::option::of(0.0..1.0f64),
+        tool_choice in prop::option::of(prop_oneof![
+            Just(ToolChoice::Auto), Just(ToolChoice::Any), Just(ToolChoice::Tool("t".into()))]),
+        alone in prop::option::of(Just(false)),
+        output_schema in prop::option::of(input()),
+        user in prop::option::of("[a-z]{1,8}"),
+    ) -> Options {
+        Options { top_p, tool_choice, parallel_tool_calls: alone, output_schema, user }
+    }
 }
 
 fn thinking() -> impl Strategy<Value = Block> {
@@ -78,19 +110,37 @@ prop_compose! {
     fn request()(
         system in "\\PC{0,30}",
         turns in prop::collection::vec(
-            (prop::collection::vec(tool_result(), 0..3), prop::option::of(text()), said()), 1..4),
+            (prop::collection::vec(tool_result(), 0..3), prop::option::of(text()),
+             prop::option::of(picture()), said()), 1..4),
+        options in options(),
         temperature in prop::option::of(0.0..2.0f64),
         stop in prop::collection::vec("[a-z]{1,5}", 0..3),
         max_output_tokens in 1u32..100_000,
     ) -> ChatRequest {
         let mut messages = Vec::new();
-        for (results, text, said) in turns {
-            messages.push(Message { role: Role::User, content: results.into_iter().chain(text).collect() });
+        for (results, text, picture, said) in turns {
+            messages.push(Message { role: Role::User, content: results.into_iter().chain(text).chain(picture).collect() });
             messages.push(Message { role: Role::Assistant, content: said });
         }
         let tools = vec![ToolSpec { name: "t".into(), description: "d".into(), input_schema: json!({"type": "object"}) }];
-        ChatRequest { system, messages, tools, max_output_tokens, temperature, stop }
+        ChatRequest { system, messages, tools, max_output_tokens, temperature, stop, options }
     }
+}
+
+/// In OpenAI's format a tool's pictures are shown by the user, after what was said.
+fn shown_by_the_user(content: Vec<Block>) -> Vec<Block> {
+    let mut shown = Vec::new();
+    let mut results = Vec::new();
+    for block in content {
+        match block {
+            Block::ToolResult { tool_use_id, content, is_error, images } => {
+                shown.extend(images.into_iter().map(|image| Block::Image { image }));
+                results.push(Block::ToolResult { tool_use_id, content, is_error, images: Vec::new() });
+            }
+            other => shown.push(other),
+        }
+    }
+    results.into_iter().chain(shown).collect()
 }
 
 /// What a wire keeps: neighbours of one role are one message, empty ones vanish, OpenAI has no reasoning.
@@ -108,13 +158,19 @@ fn normal(request: &ChatRequest, wire: Wire) -> ChatRequest {
                 block => block,
             })
             .collect();
+        let content = if wire == Wire::OpenAi { shown_by_the_user(content) } else { content };
         match messages.last_mut() {
             _ if content.is_empty() => {}
             Some(last) if last.role == message.role => last.content.extend(content),
             _ => messages.push(Message { role: message.role, content }),
         }
     }
-    ChatRequest { messages, ..request.clone() }
+    let mut options = request.options.clone();
+    if wire == Wire::Anthropic && options.parallel_tool_calls.is_some() {
+        // The wish stands within the choice, which is then made.
+        options.tool_choice.get_or_insert(ToolChoice::Auto);
+    }
+    ChatRequest { messages, options, ..request.clone() }
 }
 
 /// Streams blocks out through the encoder and back in through SSE decoder, wire decoder and assembler.
@@ -190,8 +246,8 @@ proptest! {
             let deployment = deployment(kind);
             let wire = kind.wire();
             let body = match wire {
-                Wire::OpenAi => openai::encode(&deployment, &request),
-                Wire::Anthropic => anthropic::encode(&deployment, &request),
+                Wire::OpenAi => openai::encode(&deployment, &request, request.max_output_tokens),
+                Wire::Anthropic => anthropic::encode(&deployment, &request, request.max_output_tokens),
             };
             let parsed = inbound::parse(wire, &body).unwrap();
             prop_assert!(parsed.stream && parsed.model == "m");
@@ -215,7 +271,7 @@ proptest! {
                 &ChatRequest {
                     system: String::new(),
                     messages: vec![Message::assistant(blocks.clone())],
-                    tools: Vec::new(), max_output_tokens: 1, temperature: None, stop: Vec::new(),
+                    tools: Vec::new(), max_output_tokens: 1, temperature: None, stop: Vec::new(), options: Options::default(),
                 }, wire).messages.into_iter().flat_map(|message| message.content).collect();
             let calls = expected.iter().any(|block| matches!(block, Block::ToolUse { .. }));
             let (got, stop) = answer.finish();

@@ -13,10 +13,11 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::{DeltaStream, Deployment, Limits};
+use super::{Deployment, Limits, Piece, PieceStream, Raw};
+use crate::ask::Ask;
 use crate::error::{ErrorKind, ProviderError, TimeoutPhase};
 use crate::sse::{SseDecoder, SseEvent};
-use crate::types::Delta;
+use crate::types::{ChatRequest, Delta};
 
 /// Set by the scripted endpoint on everything it answers.
 pub(crate) const SIMULATED_HEADER: &str = "x-syndarix-simulated";
@@ -70,49 +71,115 @@ pub(crate) trait Decoder: Send + 'static {
     fn may_end(&self) -> bool;
 }
 
-/// Sends the request and streams what the decoder makes of the answer.
-pub(crate) async fn run(
-    deployment: &Deployment,
-    request: RequestBuilder,
-    cancel: &CancellationToken,
-    decoder: impl Decoder,
-) -> Result<DeltaStream, ProviderError> {
-    let start = Instant::now();
-    let limits = deployment.limits;
-    let redact = |error: ProviderError| match &deployment.api_key {
-        Some(key) => ProviderError { message: key.redact_in(&error.message), ..error },
-        None => error,
-    };
-    let response = send(request, &limits, start, cancel).await.map_err(redact)?;
-    let simulated = is_simulated(response.headers());
-    if let Some(error) = refused(response.status()) {
-        let error = explain(error, response, start + limits.first_byte(), cancel).await;
-        return Err(redact(error.with_simulated(simulated)));
-    }
-    if !is_event_stream(response.headers()) {
-        let error = not_a_stream(response, start + limits.first_byte()).await;
-        return Err(redact(error.with_simulated(simulated)));
-    }
-    let bytes = Box::pin(response.bytes_stream());
-    let model = deployment.model.clone();
-    let key = deployment.api_key.clone();
-    let body = Body { bytes, limits, start, read: 0, cancel: cancel.clone() };
-    let deltas = decode(body, decoder, Delta::Started { model, simulated });
-    Ok(deltas
-        .map(move |item| {
-            // The header speaks for the whole answer: nothing in the body can take the label off.
-            let item = item.map(|delta| match delta {
-                Delta::Started { model, simulated: said } => {
-                    Delta::Started { model, simulated: said || simulated }
+/// What an attempt needs besides its request.
+pub(crate) struct Exchange<'a> {
+    pub(crate) deployment: &'a Deployment,
+    pub(crate) cancel: &'a CancellationToken,
+    /// Whether the answer's own bytes are wanted beside their meaning.
+    pub(crate) raw: bool,
+}
+
+impl Exchange<'_> {
+    /// Sends the request and streams what the decoder makes of the answer.
+    pub(crate) async fn run(
+        &self,
+        request: RequestBuilder,
+        decoder: impl Decoder,
+    ) -> Result<PieceStream, ProviderError> {
+        let start = Instant::now();
+        let limits = self.deployment.limits;
+        let (response, simulated) = self.accepted(request, limits.first_byte(), start).await?;
+        if !is_event_stream(response.headers()) {
+            let error = not_a_stream(response, start + limits.first_byte()).await;
+            return Err(self.redact(error.with_simulated(simulated)));
+        }
+        let started = Piece::of(self.started(simulated));
+        let pieces = decode(self.body(response, start), decoder, started, self.raw);
+        let key = self.deployment.api_key.clone();
+        Ok(pieces
+            .map(move |item| match item {
+                Ok(piece) => Ok(labelled(piece, simulated)),
+                Err(error) => {
+                    let message = key.as_ref().map(|key| key.redact_in(&error.message));
+                    Err(ProviderError { message: message.unwrap_or(error.message), simulated, ..error })
                 }
-                delta => delta,
-            });
-            item.map_err(|error| {
-                let message = key.as_ref().map(|key| key.redact_in(&error.message));
-                ProviderError { message: message.unwrap_or(error.message), simulated, ..error }
             })
-        })
-        .boxed())
+            .boxed())
+    }
+
+    /// Sends the request and reads the answer as one document. A model that thinks for minutes answers nothing before
+    /// it is done, so that only the whole is limited.
+    pub(crate) async fn run_whole(
+        &self,
+        request: RequestBuilder,
+        decode: fn(&[u8]) -> Result<Vec<Delta>, ProviderError>,
+    ) -> Result<PieceStream, ProviderError> {
+        let start = Instant::now();
+        let (response, simulated) = self.accepted(request, self.deployment.limits.total(), start).await?;
+        let fail = |error: ProviderError| self.redact(error.with_simulated(simulated));
+        let mut body = self.body(response, start);
+        body.limits.first_byte_ms = body.limits.total_ms;
+        let whole = body.whole().await.map_err(fail)?;
+        let mut deltas = vec![self.started(simulated)];
+        deltas.extend(decode(&whole).map_err(fail)?);
+        let piece = labelled(Piece { deltas, raw: Some(Raw::Whole(whole)) }, simulated);
+        Ok(futures::stream::iter([Ok(piece)]).boxed())
+    }
+
+    /// The head of a success, and whether a scripted endpoint answers.
+    async fn accepted(
+        &self,
+        request: RequestBuilder,
+        patience: Duration,
+        start: Instant,
+    ) -> Result<(Response, bool), ProviderError> {
+        let limits = &self.deployment.limits;
+        let sent = send(request, patience.min(limits.total()), start, self.cancel).await;
+        let response = sent.map_err(|error| self.redact(error))?;
+        let simulated = is_simulated(response.headers());
+        if let Some(error) = refused(response.status()) {
+            let until = start + limits.first_byte().max(patience);
+            let error = explain(error, response, until, self.cancel).await;
+            return Err(self.redact(error.with_simulated(simulated)));
+        }
+        Ok((response, simulated))
+    }
+
+    fn body(&self, response: Response, start: Instant) -> Body {
+        let bytes = Box::pin(response.bytes_stream());
+        Body { bytes, limits: self.deployment.limits, start, read: 0, cancel: self.cancel.clone() }
+    }
+
+    fn started(&self, simulated: bool) -> Delta {
+        Delta::Started { model: self.deployment.model.clone(), simulated }
+    }
+
+    fn redact(&self, error: ProviderError) -> ProviderError {
+        match &self.deployment.api_key {
+            Some(key) => ProviderError { message: key.redact_in(&error.message), ..error },
+            None => error,
+        }
+    }
+}
+
+/// A body that is JSON text already.
+pub(crate) fn written(request: RequestBuilder, body: Vec<u8>) -> RequestBuilder {
+    request.header(CONTENT_TYPE, "application/json").body(body)
+}
+
+/// The request in the neutral vocabulary, for a provider of another format than the client's.
+pub(crate) fn neutral(ask: Ask<'_>) -> Result<&ChatRequest, ProviderError> {
+    ask.neutral().map_err(|error| ProviderError::new(ErrorKind::BadRequest, error.to_string()))
+}
+
+/// The header speaks for the whole answer: nothing in the body can take the label off.
+fn labelled(mut piece: Piece, header: bool) -> Piece {
+    for delta in &mut piece.deltas {
+        if let Delta::Started { simulated, .. } = delta {
+            *simulated |= header;
+        }
+    }
+    piece
 }
 
 /// Whether the scripted endpoint answered. Header names compare without case by themselves.
@@ -140,17 +207,17 @@ async fn not_a_stream(response: Response, until: Instant) -> ProviderError {
 
 async fn send(
     request: RequestBuilder,
-    limits: &Limits,
+    patience: Duration,
     start: Instant,
     cancel: &CancellationToken,
 ) -> Result<Response, ProviderError> {
     let sent = tokio::select! {
         biased;
         () = cancel.cancelled() => return Err(ProviderError::cancelled().billed()),
-        sent = timeout_at(start + limits.first_byte().min(limits.total()), request.send()) => sent,
+        sent = timeout_at(start + patience, request.send()) => sent,
     };
     let Ok(sent) = sent else {
-        return Err(ProviderError::timeout(TimeoutPhase::FirstByte, limits.first_byte()).billed());
+        return Err(ProviderError::timeout(TimeoutPhase::FirstByte, patience).billed());
     };
     sent.map_err(|error| {
         if error.is_connect() && error.is_timeout() {
@@ -348,13 +415,26 @@ impl Body {
         }
         Ok(Some(chunk))
     }
+
+    /// Everything. An answer in one chunk, the usual case, is not copied.
+    async fn whole(mut self) -> Result<Bytes, ProviderError> {
+        let Some(first) = self.next().await? else { return Ok(Bytes::new()) };
+        let Some(second) = self.next().await? else { return Ok(first) };
+        let mut all = Vec::from(first);
+        all.extend_from_slice(&second);
+        while let Some(chunk) = self.next().await? {
+            all.extend_from_slice(&chunk);
+        }
+        Ok(all.into())
+    }
 }
 
 fn decode(
     mut body: Body,
     mut decoder: impl Decoder,
-    started: Delta,
-) -> impl Stream<Item = Result<Delta, ProviderError>> + Send {
+    started: Piece,
+    raw: bool,
+) -> impl Stream<Item = Result<Piece, ProviderError>> + Send {
     async_stream::try_stream! {
         yield started;
         let mut events = SseDecoder::new(body.limits.max_event_bytes);
@@ -362,12 +442,13 @@ fn decode(
             let batch = events.push(&chunk)
                 .map_err(|error| ProviderError::new(ErrorKind::TooLarge, error.to_string()).billed())?;
             for event in batch {
-                for delta in decoder.event(&event)? {
-                    yield delta;
-                }
+                let deltas = decoder.event(&event)?;
                 if decoder.is_done() {
+                    // The event that ends an answer is the gateway's to give, once the answer is recorded.
+                    yield Piece { deltas, raw: None };
                     return;
                 }
+                yield Piece { deltas, raw: raw.then_some(Raw::Event(event)) };
             }
         }
         if !decoder.may_end() {

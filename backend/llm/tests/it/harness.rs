@@ -10,8 +10,8 @@ use serde_json::json;
 use syndarix_llm::scripted::{self, Script};
 use syndarix_llm::{
     AttemptHooks, AttemptIntent, AttemptOutcome, Block, BreakerPolicy, CallError, ChatRequest, Completion,
-    Cost, Delta, Deployment, ErrorKind, Gateway, GatewayPolicy, Limits, Message, ModelGroup, PriceTable,
-    ProviderError, ProviderKind, RecordFailed, Refused, Secret, ToolSpec, Usage, http_client,
+    Cost, Delta, Deployment, ErrorKind, Gateway, GatewayPolicy, Grant, Limits, Message, ModelGroup, Options,
+    PriceTable, ProviderError, ProviderKind, RecordFailed, Refused, Secret, ToolSpec, Usage, http_client,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -118,6 +118,7 @@ pub(crate) fn request(text: &str) -> ChatRequest {
         max_output_tokens: 500,
         temperature: Some(0.2),
         stop: vec!["END".to_owned()],
+        options: Options::default(),
     }
 }
 
@@ -140,6 +141,8 @@ pub(crate) struct Settled {
 #[derive(Debug, Default)]
 pub(crate) struct Hooks {
     pub(crate) refuse_from: Option<u32>,
+    /// The answer limit that is granted, when not what is asked for.
+    pub(crate) grant: Option<u32>,
     pub(crate) fail_to_record: bool,
     pub(crate) cancel_on_content: Option<CancellationToken>,
     pub(crate) reserved: Mutex<Vec<(u32, String, i64)>>,
@@ -163,7 +166,7 @@ impl Hooks {
 
 #[async_trait]
 impl AttemptHooks for Hooks {
-    async fn before(&self, intent: &AttemptIntent<'_>) -> Result<(), Refused> {
+    async fn before(&self, intent: &AttemptIntent<'_>) -> Result<Grant, Refused> {
         if self.refuse_from.is_some_and(|n| intent.n >= n) {
             return Err(Refused {
                 code: "budget_exceeded".into(),
@@ -172,7 +175,8 @@ impl AttemptHooks for Hooks {
         }
         let row = (intent.n, intent.deployment.name.clone(), intent.worst_case_cost_micro_usd);
         self.reserved.lock().unwrap().push(row);
-        Ok(())
+        let max_output_tokens = self.grant.unwrap_or(intent.max_output_tokens);
+        Ok(Grant { max_output_tokens })
     }
 
     async fn after(&self, outcome: &AttemptOutcome<'_>) -> Result<(), RecordFailed> {

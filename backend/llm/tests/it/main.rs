@@ -7,4 +7,5 @@ mod faults;
 mod harness;
 mod hooks;
 mod scripted;
+mod streams;
 mod wires;

@@ -36,7 +36,12 @@ fn with_result(mut asked: ChatRequest, answer: &Completion, content: &str) -> Ch
         _ => None,
     });
     asked.messages.push(Message::assistant(answer.blocks.clone()));
-    let result = Block::ToolResult { tool_use_id: id.unwrap(), content: content.to_owned(), is_error: false };
+    let result = Block::ToolResult {
+        tool_use_id: id.unwrap(),
+        content: content.to_owned(),
+        is_error: false,
+        images: Vec::new(),
+    };
     asked.messages.push(Message::tool_results(vec![result]));
     asked
 }

@@ -63,9 +63,12 @@ async fn reasoning_keeps_its_signature_and_model_on_the_wire_that_has_it() {
     let mut next = request("go");
     next.messages.push(Message::assistant(answer.blocks.clone()));
     let results = answer.blocks.iter().filter_map(|block| match block {
-        Block::ToolUse { id, .. } => {
-            Some(Block::ToolResult { tool_use_id: id.clone(), content: "ok".into(), is_error: false })
-        }
+        Block::ToolUse { id, .. } => Some(Block::ToolResult {
+            tool_use_id: id.clone(),
+            content: "ok".into(),
+            is_error: false,
+            images: Vec::new(),
+        }),
         _ => None,
     });
     next.messages.push(Message::tool_results(results.collect()));
@@ -331,11 +334,14 @@ async fn what_is_sent_has_the_limit_and_the_fields_that_the_provider_takes() {
     for kind in KINDS {
         let mut deployment = server.deployment("d", kind);
         deployment.accepts_temperature = kind != ProviderKind::OpenAi;
-        call(&gateway(policy(0)), vec![deployment], &asked, &Hooks::default()).await.unwrap_err();
-        let (headers, body) =
-            tokio::time::timeout(Duration::from_secs(5), receiver.recv()).await.unwrap().unwrap();
+        let mut sent = async |hooks: Hooks| {
+            call(&gateway(policy(0)), vec![deployment.clone()], &asked, &hooks).await.unwrap_err();
+            tokio::time::timeout(Duration::from_secs(5), receiver.recv()).await.unwrap().unwrap()
+        };
+        let (headers, body) = sent(Hooks::default()).await;
+        let (_, for_less) = sent(Hooks { grant: Some(70), ..Hooks::default() }).await;
         let limit = if kind == ProviderKind::OpenAi { "max_completion_tokens" } else { "max_tokens" };
-        assert_eq!(body[limit], 4_000);
+        assert_eq!((&body[limit], &for_less[limit]), (&json!(4_000), &json!(70)));
         assert_eq!(body.get("temperature").is_some(), kind != ProviderKind::OpenAi);
         assert_eq!(body["stream"], true);
         if kind == ProviderKind::Anthropic {

@@ -98,6 +98,11 @@ impl Local {
         self.send(Method::POST, path, Some(body)).await
     }
 
+    /// `DELETE /api/v1<path>`.
+    pub(super) async fn delete(&self, path: &str) -> Result<Value, Failure> {
+        self.send(Method::DELETE, path, None).await
+    }
+
     async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         let mut request = Request::builder().method(method).uri(format!("/api/v1{path}"));
         if let Some(token) = &self.token {

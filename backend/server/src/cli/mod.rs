@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod history;
 mod jobs;
+mod keys;
 mod local;
 mod maintain;
 mod output;
@@ -102,6 +103,9 @@ enum Command {
     /// Queues, workers, jobs, dead letters, and the history of anything.
     #[command(subcommand, visible_alias = "jobs")]
     Job(jobs::Job),
+    /// Virtual keys of a project, for programs that ask models through the gateway.
+    #[command(subcommand, visible_alias = "keys")]
+    Key(keys::Key),
     /// The audit chain.
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -220,6 +224,7 @@ async fn command_on_data(global: &Global, command: Command) -> Result<ExitCode, 
         Command::Approval(approval) => approval.run(global).await?,
         Command::Agent(agent) => agent.run(global).await?,
         Command::Job(job) => job.run(global).await?,
+        Command::Key(key) => key.run(global).await?,
         Command::Audit(audit) => return audit.run(global).await,
         _ => {}
     }

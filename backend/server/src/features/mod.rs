@@ -6,6 +6,7 @@ pub mod audit;
 pub mod auth;
 pub mod costs;
 pub mod events;
+pub mod gateway;
 pub mod issues;
 pub(crate) mod job;
 pub mod knowledge;
@@ -29,6 +30,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(auth::routes())
         .merge(costs::routes())
         .merge(events::routes())
+        .merge(gateway::routes())
         .merge(issues::routes())
         .merge(knowledge::routes())
         .merge(operations::routes())

@@ -25,23 +25,37 @@ const PROBES: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 /// Puts the request's id on everything that is logged while it is worked on, bounds the time to the head of the
 /// answer, makes every error a problem document, and logs the one line.
 pub(super) async fn finish(request: Request, next: Next) -> Response {
-    let id = request
-        .extensions()
-        .get::<RequestId>()
-        .and_then(|id| id.header_value().to_str().ok())
-        .unwrap_or_default()
-        .to_owned();
+    let id = id_of(&request);
     let span = tracing::info_span!("request", request_id = %id);
     answer(request, next, &id).instrument(span).await
 }
 
+/// Only the id on what is logged, and the one line: for answers whose time and errors are not ours to shape.
+pub(super) async fn line(request: Request, next: Next) -> Response {
+    let span = tracing::info_span!("request", request_id = %id_of(&request));
+    let (method, started, route) = (request.method().clone(), Instant::now(), route_of(&request));
+    async move {
+        let response = next.run(request).await;
+        log(&method, &route, response.status(), started.elapsed());
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+fn id_of(request: &Request) -> String {
+    let id = request.extensions().get::<RequestId>();
+    id.and_then(|id| id.header_value().to_str().ok()).unwrap_or_default().to_owned()
+}
+
+/// Never the path itself: what people name things is none of the log's business.
+fn route_of(request: &Request) -> String {
+    let route = request.extensions().get::<MatchedPath>();
+    route.map_or_else(|| "none".to_owned(), |route| route.as_str().to_owned())
+}
+
 async fn answer(request: Request, next: Next, id: &str) -> Response {
-    let (method, started) = (request.method().clone(), Instant::now());
-    // Never the path itself: what people name things is none of the log's business.
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or_else(|| "none".to_owned(), |route| route.as_str().to_owned());
+    let (method, started, route) = (request.method().clone(), Instant::now(), route_of(&request));
     // Nothing that is kept has a NUL in its name.
     let response = if request.uri().path().contains("%00") {
         ApiError::not_found("thing").into_response()

@@ -100,7 +100,19 @@ pub fn router(app: App) -> Router {
         .layer(static_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(static_header(header::REFERRER_POLICY, "no-referrer"))
         .layer(static_header(header::X_FRAME_OPTIONS, "DENY"))
+        // After the layers: answers of models take minutes, and their errors have formats of their own.
+        .merge(models_api())
         .with_state(app)
+}
+
+/// What clients of models ask.
+fn models_api() -> Router<App> {
+    features::gateway::public_routes()
+        .layer(CatchPanicLayer::custom(finish::panicked))
+        .layer(middleware::from_fn(finish::line))
+        .layer(middleware::from_fn(features::operations::measure))
+        .layer(PropagateRequestIdLayer::new(REQUEST_ID))
+        .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
 }
 
 fn static_header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {

@@ -48,7 +48,7 @@ pub const STOP_LIMIT: Duration = Duration::from_secs(30);
 const DRAIN_LIMIT: Duration = Duration::from_secs(12);
 /// How long requests may go on once the jobs have ended.
 const REQUESTS_LIMIT: Duration = Duration::from_secs(2);
-/// How long closing the connections to the tools may take.
+/// How long closing the connections to the tools may take, and recording the clients' model calls that were cut short.
 const TOOLS_LIMIT: Duration = Duration::from_secs(2);
 /// What the database has at the least, for a checkpoint of the embedded one.
 const DATABASE_SHARE: Duration = Duration::from_secs(6);
@@ -185,6 +185,7 @@ async fn assemble(
         isolation: tools.isolation,
         forge: Arc::new(forge),
         stopping: CancellationToken::new(),
+        gateway: features::gateway::Front::default(),
         models: Models { gateway: gateway()?, groups: models },
     });
     features::schedule(&app).await.map_err(StartError::Schedule)?;
@@ -212,6 +213,7 @@ pub async fn offline(config: Config, pool: PgPool) -> Result<App, StartError> {
     Ok(App::new(Parts {
         instance: store.new_id(),
         keys: Keys::load(&pool, clock).await?,
+        gateway: features::gateway::Front::default(),
         models: Models { gateway: gateway()?, groups: groups_of(&config)? },
         forge: Arc::new(forge),
         tools,
@@ -299,8 +301,9 @@ impl Running {
         if tokio::time::timeout(REQUESTS_LIMIT, tasks.wait()).await.is_err() {
             tracing::warn!("some requests are cut short");
         }
-        if tokio::time::timeout(TOOLS_LIMIT, app.tools.close()).await.is_err() {
-            tracing::warn!("some calls of tools are cut short");
+        let closed = async { tokio::join!(app.tools.close(), app.gateway.close()) };
+        if tokio::time::timeout(TOOLS_LIMIT, closed).await.is_err() {
+            tracing::warn!("some calls of tools or models are cut short");
         }
         drop(app);
         database.close_by(deadline).await;

@@ -8,12 +8,12 @@ use syndarix::{
         audit::{EventEntry, Severity},
     },
     features::{
-        self,
+        self, costs,
         llm::{self, Failure, Purpose, Settlement},
     },
 };
 use syndarix_bus::Item;
-use syndarix_domain::ids::{AgentId, ProjectId, RunId, StepId, StoryId};
+use syndarix_domain::ids::{AgentId, CallId, ProjectId, RunId, StepId, StoryId};
 use syndarix_llm::{ChatRequest, Deployment, Message, ModelGroup, ModelGroups, scripted};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -85,13 +85,13 @@ async fn project(app: &TestApp, hard_limit: Option<i64>) -> ProjectId {
 
 fn purpose(app: &TestApp, project: ProjectId) -> Purpose {
     let id = || app.app.store.new_id();
+    let step = id();
     Purpose {
-        project,
-        story: StoryId(id()),
-        run: RunId(id()),
-        step: StepId(id()),
-        agent: AgentId(id()),
-        fence: 1,
+        story: Some(StoryId(id())),
+        run: Some(RunId(id())),
+        step: Some((StepId(step), 1)),
+        agent: Some(AgentId(id())),
+        ..Purpose::of_project(project, CallId(step))
     }
 }
 
@@ -103,6 +103,7 @@ fn request() -> ChatRequest {
         max_output_tokens: 1_000,
         temperature: None,
         stop: Vec::new(),
+        options: syndarix_llm::Options::default(),
     }
 }
 
@@ -204,6 +205,52 @@ async fn an_attempt_whose_worker_was_lost_is_charged_what_was_reserved_and_marke
             .unwrap();
     assert_eq!(row, ("interrupted".into(), 700, true));
     assert_eq!(held(&app, project).await, 700, "settled once, however often it is looked at");
+}
+
+const SILENT: &str = r#"
+name = "silent"
+
+[[rule]]
+name = "says nothing"
+when = {}
+fault = { kind = "hang", seconds = 60 }
+"#;
+
+#[tokio::test]
+async fn a_call_without_a_run_whose_process_died_is_charged_what_was_reserved_when_it_has_expired() {
+    let app = TestApp::with_models(models_of("scripted", SILENT).await).await;
+    let project = project(&app, None).await;
+    let purpose = Purpose::of_project(project, CallId(app.app.store.new_id()));
+    let (request, cancel) = (request(), CancellationToken::new());
+    let reserved = async {
+        while held(&app, project).await == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        answered = llm::complete(&app.app, purpose, "code", &request, &cancel) => panic!("{answered:?}"),
+        () = reserved => {}
+    }
+    let held_before = held(&app, project).await;
+    costs::schedule(&app.app).await.unwrap();
+    for (state, minutes) in [("reserved", 20), ("interrupted", 31)] {
+        sqlx::query("update usage set at = $2 where project_id = $1")
+            .bind(project.0)
+            .bind(app.app.clock().now() - chrono::Duration::minutes(minutes))
+            .execute(app.app.pool())
+            .await
+            .unwrap();
+        app.ring(Uuid::nil(), "costs.reconcile").await;
+        let row: (String, Uuid, bool, bool) = sqlx::query_as(
+            "select state, call_id, estimated, run_id is null from usage where project_id = $1",
+        )
+        .bind(project.0)
+        .fetch_one(app.app.pool())
+        .await
+        .unwrap();
+        assert_eq!(row, (state.to_owned(), purpose.call.0, state == "interrupted", true));
+    }
+    assert_eq!(held(&app, project).await, held_before, "it costs what was reserved");
 }
 
 #[tokio::test]

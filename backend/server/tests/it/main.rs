@@ -19,6 +19,7 @@ mod desk;
 mod events;
 mod fire;
 mod floor;
+mod gateway;
 mod history;
 mod idempotency;
 mod issues;

@@ -95,6 +95,7 @@ fn twin(first: &TestApp) -> App {
         forge: Arc::clone(&app.forge),
         isolation: app.isolation.clone(),
         stopping: CancellationToken::new(),
+        gateway: syndarix::features::gateway::Front::default(),
         models: Models { gateway: gateway(), groups: app.models.groups.clone() },
     })
 }

@@ -104,6 +104,11 @@ impl TestApp {
         Self::made(|_| (), groups).await
     }
 
+    /// Both.
+    pub async fn with_models_and(groups: ModelGroups, settings: impl FnOnce(&mut Config)) -> Self {
+        Self::made(settings, groups).await
+    }
+
     async fn made(settings: impl FnOnce(&mut Config), groups: ModelGroups) -> Self {
         let template = template().await;
         let database = format!("syndarix_test_{}", Uuid::now_v7().simple());
@@ -297,6 +302,7 @@ async fn assemble(
     App::new(Parts {
         instance: Uuid::now_v7(),
         keys: Keys::load(&pool, clock).await.unwrap(),
+        gateway: syndarix::features::gateway::Front::default(),
         models: Models { gateway, groups },
         tools: syndarix_mcp::Manager::new(Vec::new(), syndarix_mcp::Limits::default()).unwrap(),
         forge: Arc::new(forge),

@@ -110,11 +110,13 @@ impl Tenant {
             json!({ "content": "Hello", "conversation_id": self.id("stories/{story_id}") }),
         )
         .await;
+        let key = self.make(app, "/gateway-keys", json!({ "name": "For a script" })).await;
         let (_, types) = app.get("/api/v1/agent-types", &self.token).await;
         self.ids.extend([
             ("members/{user_id}", text(&member["user_id"])),
             ("sprints/{sprint_id}", text(&sprint["id"])),
             ("issues/{number}", number.to_string()),
+            ("gateway-keys/{key_id}", text(&key["key"]["id"])),
             ("agent-types/{agent_type_id}", text(&types["items"][0]["id"])),
         ]);
     }
@@ -195,6 +197,9 @@ impl Tenant {
             "change_project" | "change_sprint" => json!({ "name": "Taken over" }),
             "comment_on_issue" | "comment_on_pull_request" => json!({ "body": "I was here" }),
             "complete_sprint" => json!({ "carry_over_to": self.next_sprint }),
+            "create_gateway_key" | "replace_gateway_key" => json!({
+                "name": "Theirs", "agent_id": id("agents/{agent_id}"), "user_id": id("members/{user_id}"),
+            }),
             "create_issue" => json!({ "title": "Theirs", "story_id": id("stories/{story_id}") }),
             "create_project" => json!({
                 "organisation_id": self.organisation, "name": "Taken over", "repository": { "source": "empty" },
@@ -217,7 +222,7 @@ impl Tenant {
             "put_document" => json!({ "content": "Overwritten" }),
             "put_member" | "put_organisation_member" => json!({ "email": stranger, "role": "admin" }),
             "replace_policy" => self.policy.clone(),
-            "retry_repository" | "retry_run" => json!({}),
+            "retry_repository" | "retry_run" | "rotate_gateway_key" => json!({}),
             "set_budget" => json!({ "hard_limit_micro_usd": 1 }),
             "spawn_agent" => json!({ "agent_type_id": id("agent-types/{agent_type_id}") }),
             "store_document" => json!({ "path": "notes/new.md", "content": "Theirs" }),

@@ -1,5 +1,5 @@
-//! Ends reservations that nobody will settle: their process died and their run was stopped, so that no later
-//! attempt of the same step comes by. Clears away answers to commands that are kept no longer. Takes no input and may
+//! Ends reservations that nobody will settle: their process died, and no later attempt of the same step comes by, because
+//! the run was stopped or there was none. Clears away answers to commands that are kept no longer. Takes no input and may
 //! run at any time, any number of times.
 
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
 use async_trait::async_trait;
 use chrono::{DateTime, Duration};
 use serde_json::json;
-use syndarix_domain::ids::{ProjectId, StepId};
+use syndarix_domain::ids::ProjectId;
 use syndarix_jobs::{Handler, Job, Lease, Missed, NewJob, Outcome, Recurring, Schedule, ensure_recurring};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -47,18 +47,17 @@ impl Reconcile {
     async fn reconcile(&self) -> Result<Outcome, Error> {
         let now = self.app.clock().now();
         let abandoned: Vec<(Uuid, Uuid)> = sqlx::query_as(
-            "select distinct project_id, step_id from usage
-             where state = 'reserved' and at < $1 and step_id is not null limit $2",
+            "select project_id, id from usage where state = 'reserved' and at < $1 order by at limit $2",
         )
         .bind(now - Duration::minutes(ABANDONED_AFTER))
         .bind(BATCH)
         .fetch_all(self.app.pool())
         .await?;
-        for (project, step) in abandoned {
+        for (project, usage) in abandoned {
             let mut uow = self.app.store.begin(Author::system()).await?;
-            llm::settle_interrupted(&mut uow, ProjectId(project), StepId(step)).await?;
+            llm::settle_abandoned(&mut uow, ProjectId(project), usage).await?;
             uow.commit().await?;
-            tracing::warn!(%project, %step, "ended an abandoned reservation at its worst case");
+            tracing::warn!(%project, %usage, "ended an abandoned reservation at its worst case");
         }
         crate::http::forget_old_answers(self.app.pool()).await?;
         Ok(Outcome::Done)

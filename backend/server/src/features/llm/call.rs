@@ -8,7 +8,9 @@ use crate::{
 use chrono::Duration;
 use syndarix_domain::{
     Timestamp,
-    ids::{AgentId, ProjectId, RunId, StepId, StoryId},
+    actor::Actor,
+    ids::{AgentId, CallId, GatewayKeyId, ProjectId, RunId, StepId, StoryId},
+    run::Run,
 };
 use syndarix_llm::{CallError, Cause, ChatRequest, Completion, Deployment, ErrorKind, estimate_request};
 use tokio_util::sync::CancellationToken;
@@ -18,16 +20,41 @@ use tokio_util::sync::CancellationToken;
 pub struct Purpose {
     /// Who pays.
     pub project: ProjectId,
+    /// The call: its attempts are counted within it.
+    pub call: CallId,
     /// For which story.
-    pub story: StoryId,
+    pub story: Option<StoryId>,
     /// For which run.
-    pub run: RunId,
-    /// For which step.
-    pub step: StepId,
-    /// Who asks.
-    pub agent: AgentId,
-    /// The fence of the job that does it.
-    pub fence: i64,
+    pub run: Option<RunId>,
+    /// For which step, and the fence of the job that does it. Attempts of an earlier worker belong to the same call.
+    pub step: Option<(StepId, i64)>,
+    /// Which agent asks.
+    pub agent: Option<AgentId>,
+    /// The virtual key that it came in with.
+    pub key: Option<GatewayKeyId>,
+}
+
+impl Purpose {
+    /// A call that is no step of a run.
+    pub fn of_project(project: ProjectId, call: CallId) -> Self {
+        Self { project, call, story: None, run: None, step: None, agent: None, key: None }
+    }
+
+    /// A step's call, made by the job with this fence.
+    pub fn of_step(run: &Run, step: StepId, fence: i64) -> Self {
+        Self {
+            story: Some(run.story),
+            run: Some(run.id),
+            step: Some((step, fence)),
+            agent: Some(run.agent),
+            ..Self::of_project(run.project, CallId(step.0))
+        }
+    }
+
+    /// In whose name it is recorded.
+    pub(super) fn actor(&self) -> Actor {
+        self.agent.map_or(Actor::System, Actor::Agent)
+    }
 }
 
 /// Why there is no answer.

@@ -10,9 +10,12 @@ use crate::{
 };
 use async_trait::async_trait;
 use serde_json::json;
+use sqlx::PgPool;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
-use syndarix_domain::actor::Actor;
-use syndarix_llm::{AttemptHooks, AttemptIntent, AttemptOutcome, Delta, ProviderKind, RecordFailed, Refused};
+use syndarix_domain::ids::{ProjectId, StepId};
+use syndarix_llm::{
+    AttemptHooks, AttemptIntent, AttemptOutcome, Delta, Grant, ProviderKind, RecordFailed, Refused,
+};
 
 /// The refusal's code when the intent could not be written.
 const NOT_RECORDED: &str = "not_recorded";
@@ -21,7 +24,7 @@ const NOT_RECORDED: &str = "not_recorded";
 pub(super) struct Recorder {
     app: App,
     purpose: Purpose,
-    /// Attempts of this step that an earlier worker made.
+    /// Attempts of this call that an earlier worker made.
     earlier: i32,
     /// The attempt under way.
     current: AtomicU32,
@@ -33,13 +36,10 @@ pub(super) struct Recorder {
 
 impl Recorder {
     pub(super) async fn new(app: &App, purpose: Purpose) -> Result<Self, Error> {
-        let earlier: i32 = sqlx::query_scalar(
-            "select coalesce(max(attempt), 0) from usage where step_id = $1 and project_id = $2",
-        )
-        .bind(purpose.step.0)
-        .bind(purpose.project.0)
-        .fetch_one(app.pool())
-        .await?;
+        let earlier = match purpose.step {
+            Some((step, _)) => attempts(app.pool(), purpose.project, step).await?,
+            None => 0,
+        };
         Ok(Self {
             app: app.clone(),
             purpose,
@@ -71,15 +71,15 @@ impl Recorder {
         let purpose = &self.purpose;
         sqlx::query(
             "insert into usage (id, project_id, story_id, run_id, step_id, agent_id, attempt, deployment, provider, model,
-                                state, reserved_micro_usd, unpriced, simulated, fence, at)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'reserved', $11, $12, $13, $14, $15)",
+                                state, reserved_micro_usd, unpriced, simulated, fence, at, call_id, key_id)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'reserved', $11, $12, $13, $14, $15, $16, $17)",
         )
         .bind(self.app.store.new_id())
         .bind(purpose.project.0)
-        .bind(purpose.story.0)
-        .bind(purpose.run.0)
-        .bind(purpose.step.0)
-        .bind(purpose.agent.0)
+        .bind(purpose.story.map(|id| id.0))
+        .bind(purpose.run.map(|id| id.0))
+        .bind(purpose.step.map(|(id, _)| id.0))
+        .bind(purpose.agent.map(|id| id.0))
         .bind(self.attempt(intent.n))
         .bind(&intent.deployment.name)
         .bind(intent.deployment.vendor())
@@ -87,8 +87,10 @@ impl Recorder {
         .bind(amount)
         .bind(intent.price.is_unknown())
         .bind(self.simulated.load(Ordering::Acquire))
-        .bind(purpose.fence)
+        .bind(purpose.step.map(|(_, fence)| fence))
         .bind(self.app.store.clock().now())
+        .bind(purpose.call.0)
+        .bind(purpose.key.map(|id| id.0))
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
@@ -98,7 +100,7 @@ impl Recorder {
     async fn settle(&self, outcome: &AttemptOutcome<'_>) -> Result<(), Error> {
         let cost = outcome.cost.micro_usd;
         let purpose = &self.purpose;
-        let mut uow = self.app.store.begin(Author::of(Actor::Agent(purpose.agent))).await?;
+        let mut uow = self.app.store.begin(Author::of(purpose.actor())).await?;
         let (model, error) = match outcome.result {
             Ok(completion) => (storable(&completion.model), None),
             Err(error) => (outcome.deployment.model.clone(), Some(storable(error.to_string()))),
@@ -109,10 +111,10 @@ impl Recorder {
                     tokens_reasoning = $9, latency_ms = $10, estimated = $11, simulated = $12, error = $13,
                     model = $14, settled_at = $15, tokens_cache_write = $16, rate_input = $17, rate_output = $18,
                     rate_cache_read = $19, rate_cache_write = $20, price_version = $21
-             where step_id = $1 and attempt = $2 and project_id = $3 and state = 'reserved'
+             where call_id = $1 and attempt = $2 and project_id = $3 and state = 'reserved'
              returning reserved_micro_usd",
         )
-        .bind(purpose.step.0)
+        .bind(purpose.call.0)
         .bind(self.attempt(outcome.n))
         .bind(purpose.project.0)
         .bind(if error.is_none() { "settled" } else { "failed" })
@@ -138,11 +140,11 @@ impl Recorder {
         // No row: another worker took the step over and settled this attempt as interrupted.
         let Some(reserved) = reserved else { return Ok(()) };
         let data = json!({
-            "run_id": purpose.run, "step_id": purpose.step, "model": model, "cost_micro_usd": cost,
+            "run_id": purpose.run, "step_id": purpose.step.map(|(id, _)| id), "model": model, "cost_micro_usd": cost,
             "simulated": outcome.simulated, "tokens_in": outcome.usage.prompt(), "tokens_out": outcome.usage.output,
             "failed": error.is_some(),
         });
-        uow.announce(purpose.project, "usage", purpose.step, "cost.recorded.v1", data);
+        uow.announce(purpose.project, "usage", purpose.call, "cost.recorded.v1", data);
         let settlement = Settlement { reserved, cost, simulated: outcome.simulated };
         give(&mut uow, purpose.project, settlement).await?;
         uow.commit().await?;
@@ -156,9 +158,9 @@ impl Recorder {
             return;
         }
         let noted = sqlx::query(
-            "update usage set simulated = true where step_id = $1 and attempt = $2 and project_id = $3",
+            "update usage set simulated = true where call_id = $1 and attempt = $2 and project_id = $3",
         )
-        .bind(self.purpose.step.0)
+        .bind(self.purpose.call.0)
         .bind(self.attempt(self.current.load(Ordering::Acquire)))
         .bind(self.purpose.project.0)
         .execute(self.app.pool())
@@ -169,11 +171,17 @@ impl Recorder {
     }
 }
 
+/// The attempts that a step has had: also those of the version before, which gave them no call.
+async fn attempts(pool: &PgPool, project: ProjectId, step: StepId) -> Result<i32, Error> {
+    let query = "select coalesce(max(attempt), 0) from usage where step_id = $1 and project_id = $2";
+    Ok(sqlx::query_scalar(query).bind(step.0).bind(project.0).fetch_one(pool).await?)
+}
+
 #[async_trait]
 impl AttemptHooks for Recorder {
-    async fn before(&self, intent: &AttemptIntent<'_>) -> Result<(), Refused> {
+    async fn before(&self, intent: &AttemptIntent<'_>) -> Result<Grant, Refused> {
         match crate::db::retry_conflicts(|| self.reserve(intent)).await {
-            Ok(answer) => answer,
+            Ok(answer) => answer.map(|()| intent.granted()),
             Err(error) => {
                 tracing::error!(%error, "cannot record a model call's intent");
                 Err(Refused {
@@ -195,7 +203,9 @@ impl AttemptHooks for Recorder {
             Delta::Started { simulated: true, .. } => self.note_simulated().await,
             Delta::Text { text, .. } => {
                 let simulated = self.simulated.load(Ordering::Acquire);
-                let data = json!({ "run_id": self.purpose.run, "text": text, "simulated": simulated });
+                // Without a run there is nobody on a screen who reads along.
+                let Some(run) = self.purpose.run else { return };
+                let data = json!({ "run_id": run, "text": text, "simulated": simulated });
                 self.app.hub.ephemeral(self.purpose.project, "run.delta", &data);
             }
             _ => {}

@@ -1,15 +1,17 @@
-//! Model calls of agents: which model, at whose cost, recorded attempt by attempt.
+//! Model calls, of agents and of the gateway's clients: which model, at whose cost, recorded attempt by attempt.
 //!
 //! Invariants: money is reserved before an attempt and settled after it, in the database; no interleaving of calls
 //! passes a hard limit, unless a provider charges more than the worst case, of which people are told; every attempt has
 //! a usage row, also one whose process died; simulated spend is kept apart.
 
+mod answer;
 mod call;
 mod hooks;
 mod money;
 
+pub use answer::answer;
 pub use call::{Failure, Purpose, complete, room};
-pub use money::{Settlement, affordable, give, settle_interrupted, take, used};
+pub use money::{Settlement, affordable, give, settle_abandoned, settle_interrupted, take, used};
 
 use syndarix_llm::{Gateway, ModelGroups};
 

@@ -15,6 +15,7 @@ use syndarix_domain::{
     run::Usage,
 };
 use syndarix_llm::Refused;
+use uuid::Uuid;
 
 /// The refusal's code when a hard limit would be passed.
 pub(super) const BUDGET: &str = "budget_exceeded";
@@ -158,15 +159,24 @@ pub async fn affordable(conn: &mut PgConnection, project: ProjectId, amount: i64
 /// Settles the attempts of a step whose worker was lost: nobody knows what they cost, so they cost what was
 /// reserved, marked as estimated.
 pub async fn settle_interrupted(uow: &mut Uow, project: ProjectId, step: StepId) -> Result<(), Error> {
+    interrupt(uow, project, "step_id = $2", step.0).await
+}
+
+/// The same for an attempt that nobody comes back to: its process died.
+pub async fn settle_abandoned(uow: &mut Uow, project: ProjectId, usage: Uuid) -> Result<(), Error> {
+    interrupt(uow, project, "id = $2", usage).await
+}
+
+async fn interrupt(uow: &mut Uow, project: ProjectId, which: &'static str, id: Uuid) -> Result<(), Error> {
     let now = uow.now();
-    let open: Vec<(i64, bool)> = sqlx::query_as(
+    let open: Vec<(i64, bool)> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
         "update usage set state = 'interrupted', cost_micro_usd = reserved_micro_usd, estimated = true,
                 settled_at = $3
-         where step_id = $1 and project_id = $2 and state = 'reserved'
-         returning reserved_micro_usd, simulated",
-    )
-    .bind(step.0)
+         where project_id = $1 and {which} and state = 'reserved'
+         returning reserved_micro_usd, simulated"
+    )))
     .bind(project.0)
+    .bind(id)
     .bind(now)
     .fetch_all(uow.conn().await?)
     .await?;

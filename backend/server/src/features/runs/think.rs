@@ -23,7 +23,7 @@ use syndarix_domain::{
     run::{Command, Phase, Run, Usage, Wait},
 };
 use syndarix_jobs::Outcome;
-use syndarix_llm::{ChatRequest, Completion};
+use syndarix_llm::{ChatRequest, Completion, Options};
 use uuid::Uuid;
 
 /// The longest answer that is asked for, in tokens.
@@ -48,6 +48,7 @@ pub(super) async fn think(turn: &Turn) -> Result<Outcome, Error> {
         max_output_tokens: MAX_ANSWER,
         temperature: None,
         stop: Vec::new(),
+        options: Options::default(),
     };
     let room = llm::room(&turn.app, &brief.definition.model_group, &request);
     request.messages = transcript::messages(&brief, &rows, &told, room);
@@ -56,14 +57,7 @@ pub(super) async fn think(turn: &Turn) -> Result<Outcome, Error> {
         // A limit was reached, or the run was stopped meanwhile: that is its end, and this turn's.
         return Ok(Outcome::Done);
     };
-    let purpose = Purpose {
-        project: turn.project,
-        story: turn.run.story,
-        run: turn.run.id,
-        step,
-        agent: turn.run.agent,
-        fence: turn.lease.fence,
-    };
+    let purpose = Purpose::of_step(&turn.run, step, turn.lease.fence);
     let group = &brief.definition.model_group;
     match llm::complete(&turn.app, purpose, group, &request, &turn.cancel).await {
         Ok(completion) => finish(turn, number, step, completion).await,

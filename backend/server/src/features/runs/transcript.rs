@@ -117,6 +117,7 @@ impl Found {
             tool_use_id: self.id.clone(),
             content: self.text.clone(),
             is_error: self.is_error,
+            images: Vec::new(),
         }
     }
 
@@ -155,6 +156,7 @@ impl Exchange {
             tool_use_id: id.to_owned(),
             content: steps::INTERRUPTED.into(),
             is_error: true,
+            images: Vec::new(),
         };
         let results: Vec<Block> = self
             .answer
@@ -183,7 +185,7 @@ impl Exchange {
                 Block::ToolUse { input, .. } => shorten(input),
                 Block::InvalidToolUse { raw, .. } => leave_out(raw),
                 Block::Text { text } => leave_out(text),
-                Block::ToolResult { .. } | Block::Thinking { .. } => {}
+                Block::ToolResult { .. } | Block::Thinking { .. } | Block::Image { .. } => {}
             }
         }
     }

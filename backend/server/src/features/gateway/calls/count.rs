@@ -1,0 +1,31 @@
+//! `POST /v1/messages/count_tokens`: how large a prompt is, without asking a model.
+
+use super::{answer::read, door, refusal::Refusal};
+use crate::state::App;
+use axum::{
+    Json,
+    extract::{Request, State},
+    http::HeaderName,
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+use syndarix_llm::{Ask, Endpoint, inbound::Fault};
+
+/// The figure is counted here and not by the model's own tokenizer.
+const ESTIMATED: HeaderName = HeaderName::from_static("x-syndarix-estimated");
+
+pub(super) async fn count(State(app): State<App>, request: Request) -> Response {
+    match counted(&app, request).await {
+        Ok(counted) => ([(ESTIMATED, "true")], Json(counted)).into_response(),
+        Err(refusal) => refusal.at(Endpoint::Messages).into_response(),
+    }
+}
+
+async fn counted(app: &App, request: Request) -> Result<Value, Refusal> {
+    let key = door::admit(app, request.headers()).await?;
+    let native = read(Endpoint::Messages, request).await?;
+    door::model(app, &key, native.model())?;
+    let ask = Ask::Native(&native);
+    ask.neutral().map_err(|error| Fault::bad_request(error.to_string()))?;
+    Ok(json!({"input_tokens": ask.estimate()}))
+}

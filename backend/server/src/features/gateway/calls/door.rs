@@ -1,0 +1,46 @@
+//! Who asks: the virtual key of a request, under either format's header.
+
+use super::{refusal::Refusal, unavailable};
+use crate::{features::gateway::keys::Key, state::App};
+use axum::http::{HeaderMap, header};
+use std::sync::Arc;
+use syndarix_llm::{ModelGroup, inbound::Fault};
+
+/// Anthropic's clients send their key so, OpenAI's as a bearer token; either is taken everywhere.
+const API_KEY: &str = "x-api-key";
+
+/// The key that a request comes with.
+pub(super) async fn admit(app: &App, headers: &HeaderMap) -> Result<Arc<Key>, Refusal> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let bearer = text(header::AUTHORIZATION.as_str()).and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    });
+    let Some(sent) = bearer.or_else(|| text(API_KEY)).filter(|sent| !sent.is_empty()) else {
+        let message =
+            "send a virtual key of a project, as `Authorization: Bearer <key>` or as `x-api-key: <key>`";
+        return Err(Fault::new(401, "invalid_api_key", message).into());
+    };
+    match app.gateway.keyring.find(app, sent).await {
+        Ok(Some(key)) => Ok(key),
+        Ok(None) => {
+            let message = "this virtual key is unknown, revoked, or has run out: ask an admin of the project for another";
+            Err(Fault::new(401, "invalid_api_key", message).into())
+        }
+        Err(error) => Err(unavailable(error)),
+    }
+}
+
+/// The model group or deployment that is named, if this key may use it.
+pub(super) fn model(app: &App, key: &Key, name: &str) -> Result<Arc<ModelGroup>, Fault> {
+    let Some(group) = app.models.groups.resolve(name) else {
+        let known: Vec<&str> = app.models.groups.names().filter(|name| key.allows(name)).collect();
+        let message = format!("there is no model `{name}`; this key may ask for: {}", known.join(", "));
+        return Err(Fault::new(404, "model_not_found", message));
+    };
+    if key.allows(name) {
+        return Ok(group);
+    }
+    let message = format!("this key may not ask for `{name}`: an admin of the project can allow it");
+    Err(Fault::new(403, "model_not_allowed", message))
+}

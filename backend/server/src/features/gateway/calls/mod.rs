@@ -1,0 +1,65 @@
+//! What clients of models ask: OpenAI's and Anthropic's paths, below `/v1`, where their SDKs look for them.
+//!
+//! Not part of `/api/v1`: errors, names and limits are those of the formats, and so is what is unknown.
+
+mod answer;
+mod count;
+mod door;
+mod models;
+mod refusal;
+mod stream;
+
+use crate::{http::ApiError, state::App};
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request, State},
+    http::HeaderName,
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use syndarix_llm::Endpoint;
+
+/// The largest request, in bytes: as Anthropic takes it, a conversation with pictures.
+const MAX_BODY: usize = 32 << 20;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const ANTHROPICS_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+
+pub(super) fn routes() -> Router<App> {
+    let asking = |endpoint: Endpoint| {
+        post(move |State(app): State<App>, request: Request| answer::answer(app, endpoint, request))
+    };
+    Router::new()
+        .route("/v1/chat/completions", asking(Endpoint::ChatCompletions))
+        .route("/v1/messages", asking(Endpoint::Messages))
+        .route("/v1/messages/count_tokens", post(count::count))
+        .route("/v1/embeddings", asking(Endpoint::Embeddings))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{*model}", get(models::show))
+        .method_not_allowed_fallback(|| async {
+            refusal::plain(405, "method_not_allowed", "this path does not take this method").into_response()
+        })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn(with_anthropics_request_id))
+}
+
+/// Anthropic's SDKs look for the request's id under a name of their own.
+async fn with_anthropics_request_id(request: Request, next: Next) -> Response {
+    let id = request.headers().get(REQUEST_ID).cloned();
+    let mut response = next.run(request).await;
+    if let Some(id) = id {
+        response.headers_mut().insert(ANTHROPICS_REQUEST_ID, id);
+    }
+    response
+}
+
+/// The database is away: whoever asks is told to come back.
+fn unavailable(error: crate::db::Error) -> refusal::Refusal {
+    let status = ApiError::from(error).status().as_u16();
+    refusal::plain(
+        status.max(500),
+        "unavailable",
+        "the gateway cannot look this up now: try again in a moment",
+    )
+}

@@ -1,0 +1,134 @@
+//! The keys that this process has seen of late, so that a call asks the database for its key every few seconds at most.
+
+use super::{
+    TTL,
+    meter::Meter,
+    queries::{self, Found},
+    secret::{self, Hash},
+};
+use crate::{db::Error, state::App};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use syndarix_domain::{
+    Timestamp,
+    ids::{AgentId, GatewayKeyId, ProjectId},
+};
+use uuid::Uuid;
+
+/// Most answers that are remembered, wrong keys among them: somebody who tries any number of them fills no memory.
+const MAX_CACHED: usize = 10_000;
+/// A key's use is written this often.
+const NOTE_EVERY: Duration = Duration::from_secs(60);
+
+/// A key that may be used.
+#[derive(Debug)]
+pub(in crate::features::gateway) struct Key {
+    pub(in crate::features::gateway) id: GatewayKeyId,
+    pub(in crate::features::gateway) project: ProjectId,
+    pub(in crate::features::gateway) agent: Option<AgentId>,
+    models: Option<Vec<String>>,
+    expires_at: Option<Timestamp>,
+    pub(in crate::features::gateway) meter: Meter,
+}
+
+impl Key {
+    /// Whether it may name this model group or deployment.
+    pub(in crate::features::gateway) fn allows(&self, model: &str) -> bool {
+        self.models.as_ref().is_none_or(|models| models.iter().any(|one| one == model))
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Cached {
+    /// `None`: the database knows of no such key, or it is revoked.
+    key: Option<Arc<Key>>,
+    until: Instant,
+}
+
+/// What was used when a key's counts began, by key: they outlast what is remembered of the key itself.
+#[derive(Debug, Default)]
+pub(in crate::features::gateway) struct Keyring {
+    keys: Mutex<HashMap<Hash, Cached>>,
+    noted: Mutex<HashMap<Uuid, Instant>>,
+}
+
+impl Keyring {
+    /// The key that somebody sent, if it may be used now.
+    pub(in crate::features::gateway) async fn find(
+        &self,
+        app: &App,
+        sent: &str,
+    ) -> Result<Option<Arc<Key>>, Error> {
+        let hash = secret::hash(sent);
+        let key = match self.cached(&hash) {
+            Some(known) => known.key,
+            None => self.read(app, hash).await?,
+        };
+        let is_good = |key: &Arc<Key>| key.expires_at.is_none_or(|at| at > app.clock().now());
+        Ok(key.filter(is_good).inspect(|key| self.note(app, key)))
+    }
+
+    /// Forgets a key, so that the next call reads it anew.
+    pub(super) fn forget(&self, id: Uuid) {
+        let is_other = |cached: &Cached| cached.key.as_ref().is_none_or(|key| key.id.0 != id);
+        self.lock().retain(|_, cached| is_other(cached));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Hash, Cached>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cached(&self, hash: &Hash) -> Option<Cached> {
+        self.lock().get(hash).filter(|cached| Instant::now() < cached.until).cloned()
+    }
+
+    async fn read(&self, app: &App, hash: Hash) -> Result<Option<Arc<Key>>, Error> {
+        // Before the read: what is revoked meanwhile is not remembered for longer.
+        let until = Instant::now() + TTL;
+        let found = queries::by_hash(app.pool(), hash).await?.filter(|found| found.revoked_at.is_none());
+        let mut keys = self.lock();
+        if keys.len() >= MAX_CACHED {
+            // What is not there goes first: whoever guesses must not make others' counts begin anew.
+            keys.retain(|_, cached| cached.key.is_some() && Instant::now() < cached.until);
+        }
+        // Its counts go on where they were.
+        let before = keys.get(&hash).and_then(|cached| cached.key.clone());
+        let key = found.map(|found| Arc::new(key_of(found, before.as_deref())));
+        keys.insert(hash, Cached { key: key.clone(), until });
+        Ok(key)
+    }
+
+    /// Writes down that the key is in use, once a minute, beside the call.
+    fn note(&self, app: &App, key: &Key) {
+        let now = Instant::now();
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted.get(&key.id.0).is_some_and(|at| now.duration_since(*at) < NOTE_EVERY) {
+            return;
+        }
+        noted.retain(|_, at| now.duration_since(*at) < NOTE_EVERY);
+        noted.insert(key.id.0, now);
+        let (task_app, project, id) = (app.clone(), key.project, key.id.0);
+        app.gateway.calls.spawn(async move {
+            let at = task_app.clock().now();
+            if let Err(error) = queries::used(task_app.pool(), project, id, at).await {
+                tracing::warn!(%error, "cannot note that a gateway key was used");
+            }
+        });
+    }
+}
+
+fn key_of(found: Found, before: Option<&Key>) -> Key {
+    let limit = |limit: Option<i32>| limit.and_then(|limit| u32::try_from(limit).ok());
+    let (requests, tokens) = (limit(found.requests_per_minute), limit(found.tokens_per_minute));
+    Key {
+        id: GatewayKeyId(found.id),
+        project: ProjectId(found.project_id),
+        agent: found.agent_id.map(AgentId),
+        models: found.models,
+        expires_at: found.expires_at,
+        meter: before.map_or_else(|| Meter::new(requests, tokens), |key| key.meter.with(requests, tokens)),
+    }
+}
