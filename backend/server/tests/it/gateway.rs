@@ -7,6 +7,7 @@ use axum::{
     http::{HeaderMap, Method, Request, StatusCode, header},
     routing::post,
 };
+use futures::future::join_all;
 use serde_json::{Value, json};
 use std::{
     net::SocketAddr,
@@ -286,6 +287,50 @@ async fn no_money_is_402_which_no_sdk_tries_again() {
         assert_eq!(headers["x-should-retry"], "false");
         assert!(json_of(&answer)["error"]["message"].as_str().unwrap().contains("budget"), "{answer}");
     }
+}
+
+#[tokio::test]
+async fn no_number_of_calls_at_once_passes_the_budget_of_a_key() {
+    let desk = Desk::scripted(SOUND).await;
+    let body = chat("openai");
+    // What one call reserves, and what it costs in the end.
+    desk.ask(PATHS[0], &desk.key, &body).await;
+    let (reserved, cost): (i64, i64) =
+        sqlx::query_as("select reserved_micro_usd, cost_micro_usd from usage where key_id is not null")
+            .fetch_one(desk.app.app.pool())
+            .await
+            .unwrap();
+    assert!(cost > 0 && reserved >= cost, "{reserved} {cost}");
+    let limit = reserved + 3 * cost;
+    let (id, key) = desk.make(json!({ "name": "poor", "hard_limit_micro_usd": limit })).await;
+
+    let answers = join_all((0..24).map(|_| desk.ask(PATHS[0], &key, &body))).await;
+    // One after the other, until nothing is left: what others reserved is back by then.
+    let mut last = StatusCode::OK;
+    for _ in 0..24 {
+        last = desk.ask(PATHS[0], &key, &body).await.0;
+    }
+
+    let fine = |status: StatusCode| {
+        status == StatusCode::OK
+            || status == StatusCode::PAYMENT_REQUIRED
+            || status == StatusCode::TOO_MANY_REQUESTS
+    };
+    assert!(
+        answers.iter().all(|(status, ..)| fine(*status)),
+        "{:?}",
+        answers.iter().map(|(status, ..)| *status).collect::<Vec<_>>()
+    );
+    assert_eq!(last, StatusCode::PAYMENT_REQUIRED);
+    let spent: i64 = sqlx::query_scalar("select sum(cost_micro_usd)::bigint from usage where key_id = $1")
+        .bind(id.parse::<Uuid>().unwrap())
+        .fetch_one(desk.app.app.pool())
+        .await
+        .unwrap();
+    assert!(
+        spent <= limit && spent + reserved > limit,
+        "{spent} of {limit}: all that fits is spent, and no more"
+    );
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use super::{
     call::Purpose,
-    money::{Settlement, give, refusal, take},
+    money::{Settlement, give, key_refusal, refusal, take},
 };
 use crate::{
     db::{Author, Error, storable},
@@ -69,6 +69,12 @@ impl Recorder {
             return Ok(Err(refused));
         }
         let purpose = &self.purpose;
+        if let Some(key) = purpose.key
+            && let Some(refused) = key_refusal(&mut tx, purpose.project, key, amount).await?
+        {
+            self.needed.store(amount, Ordering::Release);
+            return Ok(Err(refused));
+        }
         sqlx::query(
             "insert into usage (id, project_id, story_id, run_id, step_id, agent_id, attempt, deployment, provider, model,
                                 state, reserved_micro_usd, unpriced, simulated, fence, at, call_id, key_id)

@@ -10,7 +10,7 @@ use serde_json::json;
 use sqlx::{FromRow, PgConnection};
 use syndarix_domain::{
     budget,
-    ids::{ProjectId, StepId},
+    ids::{GatewayKeyId, ProjectId, StepId},
     money::MicroUsd,
     run::Usage,
 };
@@ -140,6 +140,41 @@ pub(super) async fn refusal(
         ),
     };
     Ok(Refused { code: code.into(), reason })
+}
+
+/// Why a virtual key may not spend this much, if it may not. Comes after [`take`], whose lock on the project's budget lets
+/// one reservation of the project in at a time: no two of them see the same rest.
+pub(super) async fn key_refusal(
+    conn: &mut PgConnection,
+    project: ProjectId,
+    key: GatewayKeyId,
+    amount: i64,
+) -> Result<Option<Refused>, Error> {
+    let found: Option<(i64, i64, i64)> = sqlx::query_as(
+        "select k.hard_limit_micro_usd,
+                coalesce(sum(u.cost_micro_usd) filter (where u.state <> 'reserved'), 0)::bigint,
+                coalesce(sum(u.reserved_micro_usd) filter (where u.state = 'reserved'), 0)::bigint
+           from gateway_key k left join usage u on u.key_id = k.id and u.project_id = k.project_id
+          where k.id = $1 and k.project_id = $2 and k.hard_limit_micro_usd is not null
+          group by k.id",
+    )
+    .bind(key.0)
+    .bind(project.0)
+    .fetch_optional(conn)
+    .await?;
+    let Some((limit, spent, reserved)) = found else { return Ok(None) };
+    if spent.saturating_add(reserved).saturating_add(amount) <= limit {
+        return Ok(None);
+    }
+    let code = if spent.saturating_add(amount) <= limit { RESERVED } else { BUDGET };
+    let reason = format!(
+        "the key's budget of {} would be passed: {} spent, {} reserved, this call may cost {}",
+        MicroUsd(limit),
+        MicroUsd(spent),
+        MicroUsd(reserved),
+        MicroUsd(amount)
+    );
+    Ok(Some(Refused { code: code.into(), reason }))
 }
 
 /// Whether the project could pay this much now. Holds the budget still until the end of the transaction: who
