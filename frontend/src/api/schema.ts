@@ -592,6 +592,59 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project_id}/gateway-keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A project's virtual keys, the newest first, revoked ones among them. */
+        get: operations["list_gateway_keys"];
+        put?: never;
+        /** Make a virtual key. The answer is the only one that shows it. */
+        post: operations["create_gateway_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project_id}/gateway-keys/{key_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Set what a key may do. What is left out has no limit any more. */
+        put: operations["replace_gateway_key"];
+        post?: never;
+        /** Revoke a key for good. It stays in the list, since what was spent with it names it. */
+        delete: operations["revoke_gateway_key"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project_id}/gateway-keys/{key_id}/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Give a key another secret; the one before is good for nothing from now on. */
+        post: operations["rotate_gateway_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project_id}/issues": {
         parameters: {
             query?: never;
@@ -1972,6 +2025,59 @@ export interface components {
             /** @description What went wrong. */
             error: string;
         };
+        /** @description A virtual key, without the key. */
+        GatewayKey: {
+            /**
+             * Format: uuid
+             * @description The agent in whose name calls are recorded.
+             */
+            agent_id?: string | null;
+            /** Format: date-time */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description When it ends by itself.
+             */
+            expires_at?: string | null;
+            /**
+             * Format: int64
+             * @description What may be spent with it in all, in micro-USD; null: no limit of its own.
+             */
+            hard_limit_micro_usd?: number | null;
+            /** Format: uuid */
+            id: string;
+            /**
+             * Format: date-time
+             * @description When it was last used, to the minute.
+             */
+            last_used_at?: string | null;
+            /** @description The model groups and deployments that it may name; null: all. */
+            models?: string[] | null;
+            /** @description What people call it. */
+            name: string;
+            /** @description How the key begins. */
+            prefix: string;
+            /**
+             * Format: int32
+             * @description Calls in a minute; null: no limit.
+             */
+            requests_per_minute?: number | null;
+            /**
+             * Format: date-time
+             * @description Since when it is good for nothing.
+             */
+            revoked_at?: string | null;
+            /**
+             * Format: int32
+             * @description Tokens in a minute; null: no limit.
+             */
+            tokens_per_minute?: number | null;
+            /**
+             * Format: uuid
+             * @description The person in whose name calls are recorded.
+             */
+            user_id?: string | null;
+        };
         /** @description An event of the history of a story or a run. */
         HistoryItem: {
             /** @description Who. */
@@ -2171,6 +2277,43 @@ export interface components {
             queues: components["schemas"]["Queue"][];
             /** @description Who works. */
             workers: components["schemas"]["Worker"][];
+        };
+        /** @description What a key is for and what it may do. Whatever is left out has no limit of its own. */
+        KeySettings: {
+            /**
+             * Format: uuid
+             * @description The agent in whose name calls are recorded.
+             */
+            agent_id?: string | null;
+            /**
+             * Format: date-time
+             * @description When it ends by itself.
+             */
+            expires_at?: string | null;
+            /**
+             * Format: int64
+             * @description What may be spent with it in all, in micro-USD.
+             */
+            hard_limit_micro_usd?: number | null;
+            /** @description The model groups and deployments that it may name; all when left out. */
+            models?: string[] | null;
+            /** @description What people call it. */
+            name: string;
+            /**
+             * Format: int32
+             * @description Calls in a minute.
+             */
+            requests_per_minute?: number | null;
+            /**
+             * Format: int32
+             * @description Tokens of prompts and answers in a minute.
+             */
+            tokens_per_minute?: number | null;
+            /**
+             * Format: uuid
+             * @description The person in whose name calls are recorded.
+             */
+            user_id?: string | null;
         };
         /** @description A document. */
         KnowledgeDocument: {
@@ -2525,6 +2668,64 @@ export interface components {
                 superseded_by?: string | null;
                 /** @description One line. */
                 title: string;
+            }[];
+            /** @description Where the next page begins; null on the last. */
+            next_cursor?: string | null;
+        };
+        /** @description One page of a list. */
+        List_GatewayKey: {
+            /** @description The items. */
+            items: {
+                /**
+                 * Format: uuid
+                 * @description The agent in whose name calls are recorded.
+                 */
+                agent_id?: string | null;
+                /** Format: date-time */
+                created_at: string;
+                /**
+                 * Format: date-time
+                 * @description When it ends by itself.
+                 */
+                expires_at?: string | null;
+                /**
+                 * Format: int64
+                 * @description What may be spent with it in all, in micro-USD; null: no limit of its own.
+                 */
+                hard_limit_micro_usd?: number | null;
+                /** Format: uuid */
+                id: string;
+                /**
+                 * Format: date-time
+                 * @description When it was last used, to the minute.
+                 */
+                last_used_at?: string | null;
+                /** @description The model groups and deployments that it may name; null: all. */
+                models?: string[] | null;
+                /** @description What people call it. */
+                name: string;
+                /** @description How the key begins. */
+                prefix: string;
+                /**
+                 * Format: int32
+                 * @description Calls in a minute; null: no limit.
+                 */
+                requests_per_minute?: number | null;
+                /**
+                 * Format: date-time
+                 * @description Since when it is good for nothing.
+                 */
+                revoked_at?: string | null;
+                /**
+                 * Format: int32
+                 * @description Tokens in a minute; null: no limit.
+                 */
+                tokens_per_minute?: number | null;
+                /**
+                 * Format: uuid
+                 * @description The person in whose name calls are recorded.
+                 */
+                user_id?: string | null;
             }[];
             /** @description Where the next page begins; null on the last. */
             next_cursor?: string | null;
@@ -3213,6 +3414,13 @@ export interface components {
             password: string;
             /** @description The e-mail address. */
             username: string;
+        };
+        /** @description A key that was just made: the only time that it is shown. */
+        MadeKey: {
+            /** @description What is known of it later. */
+            key: components["schemas"]["GatewayKey"];
+            /** @description The key itself. It is kept as a hash only: who loses it makes another. */
+            secret: string;
         };
         /** @description A person with what they belong to. */
         Me: {
@@ -6418,6 +6626,219 @@ export interface operations {
                 };
             };
             /** @description No such project here */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_gateway_keys: {
+        parameters: {
+            query?: {
+                /** @description At most this many items, 1 to 200; 50 when nothing is said. */
+                limit?: number;
+                /** @description Go on where the last answer's `next_cursor` said. */
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The project */
+                project_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Without the keys themselves */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_GatewayKey"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_gateway_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The project */
+                project_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["KeySettings"];
+            };
+        };
+        responses: {
+            /** @description The key; it is not shown again */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeKey"];
+                };
+            };
+            /** @description A model, an agent or a person that is not of this project */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    replace_gateway_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The project */
+                project_id: string;
+                /** @description The key's id */
+                key_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["KeySettings"];
+            };
+        };
+        responses: {
+            /** @description As it is now */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GatewayKey"];
+                };
+            };
+            /** @description No such key, or revoked */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revoke_gateway_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The project */
+                project_id: string;
+                /** @description The key's id */
+                key_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Good for nothing any more */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No such key */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rotate_gateway_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The project */
+                project_id: string;
+                /** @description The key's id */
+                key_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The new key; it is not shown again */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeKey"];
+                };
+            };
+            /** @description No such key, or revoked */
             404: {
                 headers: {
                     [name: string]: unknown;

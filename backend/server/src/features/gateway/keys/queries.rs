@@ -66,6 +66,15 @@ pub(super) async fn insert(
         .await
 }
 
+/// Whether the project has this key.
+pub(super) async fn exists(pool: &PgPool, project: ProjectId, id: Uuid) -> Result<bool> {
+    sqlx::query_scalar("select exists (select from gateway_key where project_id = $1 and id = $2)")
+        .bind(project.0)
+        .bind(id)
+        .fetch_one(pool)
+        .await
+}
+
 /// Replaces the settings of a key that is not revoked.
 pub(super) async fn replace(
     conn: &mut PgConnection,

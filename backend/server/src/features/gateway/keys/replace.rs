@@ -28,6 +28,10 @@ pub(super) async fn replace(
     ValidJson(body): ValidJson<KeySettings>,
 ) -> Result<Json<KeyView>, ApiError> {
     let id = path.1;
+    // First of all: whoever names another project's key learns nothing of its settings.
+    if !queries::exists(app.pool(), scope.project(), id).await? {
+        return Err(ApiError::not_found("gateway key"));
+    }
     body.check(&app, scope.project()).await?;
     let mut uow = app.store.begin(Author::of(scope.actor())).await?;
     let key = queries::replace(uow.conn().await?, scope.project(), id, &body)
