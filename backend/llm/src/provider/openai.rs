@@ -4,18 +4,22 @@
 //! failed tool result is marked in its text; the arguments of an invalid call go back as an object that quotes
 //! them, since servers refuse a history that does not parse.
 
+mod encode;
+
 use async_trait::async_trait;
 use reqwest::Client;
 use serde::{Deserialize, Deserializer};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::transport::{Decoder, Exchange, neutral, stream_error, written};
-use super::{Deployment, PieceStream, Provider, ProviderKind, Wire};
+use super::{Deployment, PieceStream, Provider, Wire};
 use crate::ask::{Ask, Endpoint, Native};
 use crate::error::ProviderError;
 use crate::sse::SseEvent;
-use crate::types::{Block, ChatRequest, Delta, Image, Message, Options, Role, StopReason, ToolChoice, Usage};
+use crate::types::{Delta, StopReason, Usage};
+
+pub(crate) use encode::encode;
 
 /// Put before the text of a failed tool result.
 pub(crate) const TOOL_ERROR_MARK: &str = "[tool error] ";
@@ -85,123 +89,6 @@ fn whole(body: &[u8]) -> Result<Vec<Delta>, ProviderError> {
         deltas.push(Delta::Finished { stop: StopReason::EndTurn });
     }
     Ok(deltas)
-}
-
-/// The request's body.
-pub(crate) fn encode(deployment: &Deployment, request: &ChatRequest, max_output: u32) -> Value {
-    let mut messages = Vec::new();
-    if !request.system.is_empty() {
-        messages.push(json!({"role": "system", "content": request.system}));
-    }
-    for message in &request.messages {
-        encode_message(message, &mut messages);
-    }
-    let mut body = json!({
-        "model": deployment.model,
-        "messages": messages,
-        "stream": true,
-        "stream_options": {"include_usage": true},
-    });
-    // OpenAI's reasoning models refuse the old name, most compatible servers know only the old one.
-    let limit =
-        if deployment.provider == ProviderKind::OpenAi { "max_completion_tokens" } else { "max_tokens" };
-    body[limit] = json!(max_output);
-    if !request.tools.is_empty() {
-        body["tools"] = request
-            .tools
-            .iter()
-            .map(|tool| {
-                json!({"type": "function", "function": {
-                    "name": tool.name, "description": tool.description, "parameters": tool.input_schema}})
-            })
-            .collect();
-    }
-    if let Some(temperature) = request.temperature.filter(|_| deployment.accepts_temperature) {
-        body["temperature"] = json!(temperature);
-    }
-    if !request.stop.is_empty() {
-        body["stop"] = json!(request.stop);
-    }
-    encode_options(&request.options, !request.tools.is_empty(), &mut body);
-    body
-}
-
-fn encode_options(options: &Options, has_tools: bool, body: &mut Value) {
-    if let Some(top_p) = options.top_p {
-        body["top_p"] = json!(top_p);
-    }
-    if let Some(schema) = &options.output_schema {
-        let named = json!({"name": SCHEMA_NAME, "schema": schema, "strict": true});
-        body["response_format"] = json!({"type": "json_schema", "json_schema": named});
-    }
-    if let Some(user) = &options.user {
-        body["user"] = json!(user);
-    }
-    // The API refuses a choice among no tools.
-    if !has_tools {
-        return;
-    }
-    if let Some(choice) = &options.tool_choice {
-        body["tool_choice"] = match choice {
-            ToolChoice::Auto => json!("auto"),
-            ToolChoice::None => json!("none"),
-            ToolChoice::Any => json!("required"),
-            ToolChoice::Tool(name) => json!({"type": "function", "function": {"name": name}}),
-        };
-    }
-    if let Some(parallel) = options.parallel_tool_calls {
-        body["parallel_tool_calls"] = json!(parallel);
-    }
-}
-
-fn image(image: &Image) -> Value {
-    let url = match image {
-        Image::Data { media_type, data } => format!("data:{media_type};base64,{data}"),
-        Image::Url { url } => url.clone(),
-    };
-    json!({"type": "image_url", "image_url": {"url": url}})
-}
-
-fn encode_message(message: &Message, out: &mut Vec<Value>) {
-    let mut text = String::new();
-    let (mut calls, mut parts) = (Vec::new(), Vec::new());
-    for block in &message.content {
-        match block {
-            Block::Text { text: more } => {
-                parts.push(json!({"type": "text", "text": more}));
-                text.push_str(more);
-            }
-            Block::Image { image: picture } => parts.push(image(picture)),
-            Block::ToolUse { id, name, input } => calls.push(call(id, name, input)),
-            Block::InvalidToolUse { id, name, raw, .. } => {
-                calls.push(call(id, name, &json!({INVALID_ARGUMENTS: raw})));
-            }
-            // Results stand before any text of the same message: they must follow the calls they answer.
-            Block::ToolResult { tool_use_id, content, is_error, images } => {
-                let mark = if *is_error { TOOL_ERROR_MARK } else { "" };
-                out.push(json!({"role": "tool", "tool_call_id": tool_use_id, "content": format!("{mark}{content}")}));
-                // A tool's message has no pictures in this format: the user shows them.
-                parts.extend(images.iter().map(image));
-            }
-            Block::Thinking { .. } => {}
-        }
-    }
-    let role = match message.role {
-        Role::User => "user",
-        Role::Assistant => "assistant",
-    };
-    if !calls.is_empty() {
-        let content = if text.is_empty() { Value::Null } else { json!(text) };
-        out.push(json!({"role": role, "content": content, "tool_calls": calls}));
-    } else if parts.iter().any(|part| part["type"] == "image_url") {
-        out.push(json!({"role": role, "content": parts}));
-    } else if !text.is_empty() {
-        out.push(json!({"role": role, "content": text}));
-    }
-}
-
-fn call(id: &str, name: &str, input: &Value) -> Value {
-    json!({"id": id, "type": "function", "function": {"name": name, "arguments": input.to_string()}})
 }
 
 /// Some compatible servers write `null` where others leave a field out.
