@@ -168,12 +168,11 @@ fn usage(usage: &Usage) -> Value {
 
 fn finish_reason(stop: &StopReason) -> &str {
     match stop {
-        StopReason::EndTurn | StopReason::StopSequence => "stop",
+        // Words that this format has not: the model paused, and said all it had to say for now.
+        StopReason::EndTurn | StopReason::StopSequence | StopReason::Other(_) => "stop",
         StopReason::ToolUse => "tool_calls",
         StopReason::MaxTokens => "length",
         StopReason::Refusal => "content_filter",
-        // Words that this format has not: the model paused, and said all it had to say for now.
-        StopReason::Other(_) => "stop",
     }
 }
 
