@@ -18,7 +18,7 @@ pub(super) async fn seal(conn: &mut PgConnection) -> Result<Batch, SealError> {
     loop {
         let events = next(conn, &damaged).await?;
         let read = events.len();
-        let entries = events.into_iter().map(entry).collect::<Result<Vec<_>, _>>()?;
+        let entries = events.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
         let Ends { mut good, stopped } = ends(conn, chains(&entries), Held::First).await?;
         damaged.extend(&stopped);
         let entries: Vec<Entry> =
@@ -35,7 +35,7 @@ pub(super) async fn seal(conn: &mut PgConnection) -> Result<Batch, SealError> {
     }
 }
 
-fn entry(event: EventEntry) -> Result<Entry, sqlx::Error> {
+fn entry(event: &EventEntry) -> Result<Entry, sqlx::Error> {
     let salt: [u8; 32] = rand::random();
     let header = event.header(&salt)?;
     Ok(Entry {

@@ -57,14 +57,22 @@ struct Columns {
 /// The event's columns; all of them null when there is none.
 #[derive(Debug, FromRow)]
 struct EventColumns {
-    event_id: Option<Uuid>,
-    event_kind: Option<String>,
-    event_stream: Option<Uuid>,
-    event_version: Option<i64>,
+    #[sqlx(rename = "event_id")]
+    id: Option<Uuid>,
+    #[sqlx(rename = "event_kind")]
+    kind: Option<String>,
+    #[sqlx(rename = "event_stream")]
+    stream: Option<Uuid>,
+    #[sqlx(rename = "event_version")]
+    version: Option<i64>,
+    #[sqlx(rename = "event_type")]
     event_type: Option<String>,
-    event_data: Option<String>,
-    event_actor: Option<Column<Actor>>,
-    event_at: Option<Timestamp>,
+    #[sqlx(rename = "event_data")]
+    data: Option<String>,
+    #[sqlx(rename = "event_actor")]
+    actor: Option<Column<Actor>>,
+    #[sqlx(rename = "event_at")]
+    at: Option<Timestamp>,
 }
 
 /// The stored bytes of what was sealed.
@@ -83,8 +91,8 @@ impl Row {
         }
         let salt = self.event_salt.take();
         // An erased event has neither data nor salt; one that never had data keeps its salt.
-        let data = self.event.event_data.take().filter(|data| salt.is_some() || data != "null");
-        let header = self.event_header.take().filter(|_| self.event.event_id.is_some());
+        let data = self.event.data.take().filter(|data| salt.is_some() || data != "null");
+        let header = self.event_header.take().filter(|_| self.event.id.is_some());
         Bytes { header, payload: data.map(String::into_bytes), salt }
     }
 
@@ -118,16 +126,16 @@ impl Row {
 
     fn different_event(&self, header: &Header, place: &Place) -> Option<&'static str> {
         let event = &self.event;
-        let actor = event.event_actor.as_ref();
+        let actor = event.actor.as_ref();
         first_different(&[
             ("entry_id", self.entry_id == header.id),
             ("event_seq", self.event_seq == Some(place.seq)),
             ("xid, ordinal", self.entry_xid.is_none() && self.entry_ordinal.is_none()),
-            ("id", event.event_id == Some(header.id)),
-            ("at", event.event_at == Some(header.time)),
-            ("kind", event.event_kind.as_deref() == Some(&*header.category)),
-            ("stream_id", event.event_stream == Some(place.stream)),
-            ("version", event.event_version == Some(place.version)),
+            ("id", event.id == Some(header.id)),
+            ("at", event.at == Some(header.time)),
+            ("kind", event.kind.as_deref() == Some(&*header.category)),
+            ("stream_id", event.stream == Some(place.stream)),
+            ("version", event.version == Some(place.version)),
             ("type", event.event_type.as_deref() == Some(&*place.r#type)),
             (
                 "actor",
