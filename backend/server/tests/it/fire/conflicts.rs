@@ -27,7 +27,7 @@ async fn the_second_of_two_conflicting_stories_goes_round_with_the_paths_and_is_
     let conflicts: i64 = world
         .count(
             "select count(*) from event e join pull_request p on p.id = e.stream_id
-             where (p.state ->> 'story')::uuid = $1 and e.data::text like '%\"conflicts\": [\"shared.txt\"]%'",
+             where (p.state ->> 'story')::uuid = $1 and e.data::jsonb::text like '%\"conflicts\": [\"shared.txt\"]%'",
             second,
         )
         .await;
