@@ -1582,7 +1582,7 @@ export interface components {
             hash?: string | null;
             /**
              * Format: uuid
-             * @description Its id.
+             * @description Its id; of an event the event's.
              */
             id: string;
             /**
