@@ -290,6 +290,35 @@ async fn no_money_is_402_which_no_sdk_tries_again() {
 }
 
 #[tokio::test]
+async fn what_a_translation_leaves_out_is_named_or_refused_as_the_caller_wants() {
+    let desk = Desk::scripted(SOUND).await;
+    let ask = async |model: &str, strict: bool| {
+        let mut body = chat(model);
+        body["seed"] = json!(7);
+        let request = Request::post(PATHS[0])
+            .header(header::AUTHORIZATION, format!("Bearer {}", desk.key))
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("x-syndarix-strict", strict.to_string())
+            .body(Body::from(body.to_string()));
+        desk.send(request.unwrap()).await
+    };
+
+    let (status, headers, answer) = ask("anthropic", false).await;
+    assert_eq!(
+        (status, headers["x-syndarix-dropped"].to_str().unwrap()),
+        (StatusCode::OK, "seed"),
+        "{answer}"
+    );
+    let (status, _, answer) = ask("anthropic", true).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
+    assert!(json_of(&answer)["error"]["message"].as_str().unwrap().contains("cannot say seed"), "{answer}");
+    for strict in [false, true] {
+        let (status, headers, answer) = ask("openai", strict).await;
+        assert_eq!((status, headers.get("x-syndarix-dropped")), (StatusCode::OK, None), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn no_number_of_calls_at_once_passes_the_budget_of_a_key() {
     let desk = Desk::scripted(SOUND).await;
     let body = chat("openai");

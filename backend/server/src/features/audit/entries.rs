@@ -7,7 +7,7 @@ use crate::{
     http::ApiError,
 };
 use chrono::{DateTime, Utc};
-use sqlx::{FromRow, PgPool};
+use sqlx::{FromRow, PgPool, postgres::PgRow};
 use std::fmt;
 use syndarix_domain::{
     actor::Actor,
@@ -58,8 +58,8 @@ pub(super) async fn page(
 ) -> Result<Page, ApiError> {
     let mut cursor = Cursor::parse(filter.cursor.as_deref())?;
     // Each of them may have to fill the page alone, and one more says whether there is a next one.
-    let entries = entries(pool, (project, cursor.entry), filter, limit + 1).await.map_err(Error::from)?;
-    let events = events(pool, (project, cursor.event), filter, limit + 1).await.map_err(Error::from)?;
+    let entries: Vec<EntryRow> = read(pool, ENTRIES, (project, cursor.entry), filter, limit + 1).await?;
+    let events: Vec<EventRow> = read(pool, EVENTS, (project, cursor.event), filter, limit + 1).await?;
     let (mut entries, mut events) = (entries.into_iter().peekable(), events.into_iter().peekable());
     let mut items = Vec::new();
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -167,70 +167,56 @@ impl EventRow {
     }
 }
 
-fn given(text: Option<&String>) -> Option<&String> {
-    text.filter(|text| !text.is_empty())
-}
-
-async fn entries(
-    pool: &PgPool,
-    (project, before): (ProjectId, i64),
-    filter: &Filter,
-    limit: i64,
-) -> Result<Vec<EntryRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select e.id, e.ordinal, e.at, e.type, e.category, e.severity, e.actor_type, e.actor_id, e.action, e.payload,
-                s.position, s.hash, s.previous, coalesce(u.name, a.name) as actor_name
-           from audit_entry e
-           left join audit_seal s on s.entry_id = e.id
-           left join app_user u on e.actor_type = 'user' and u.id = e.actor_id
-           left join agent a on e.actor_type = 'agent' and a.id = e.actor_id and a.project_id = e.chain
-          where e.chain = $1 and e.ordinal < $2
-            and ($3::text is null or e.type = $3 or starts_with(e.type, $3 || '.'))
-            and ($4::text is null or e.actor_type = $4 or e.actor_id::text = $4
-                 or strpos(lower(coalesce(u.name, a.name)), lower($4)) > 0)
-            and ($5::text is null or strpos(lower(e.action), lower($5)) > 0
-                 or position(convert_to($5, 'UTF8') in e.payload) > 0)
-          order by e.ordinal desc limit $6",
-    )
-    .bind(project.0)
-    .bind(before)
-    .bind(given(filter.event_type.as_ref()))
-    .bind(given(filter.actor.as_ref()))
-    .bind(given(filter.q.as_ref()))
-    .bind(limit)
-    .fetch_all(pool)
-    .await
-}
+const ENTRIES: &str = "select e.id, e.ordinal, e.at, e.type, e.category, e.severity, e.actor_type, e.actor_id, e.action, e.payload,
+         s.position, s.hash, s.previous, coalesce(u.name, a.name) as actor_name
+    from audit_entry e
+    left join audit_seal s on s.entry_id = e.id
+    left join app_user u on e.actor_type = 'user' and u.id = e.actor_id
+    left join agent a on e.actor_type = 'agent' and a.id = e.actor_id and a.project_id = e.chain
+   where e.chain = $1 and e.ordinal < $2
+     and ($3::text is null or e.type = $3 or starts_with(e.type, $3 || '.'))
+     and ($4::text is null or e.actor_type = $4 or e.actor_id::text = $4
+          or strpos(lower(coalesce(u.name, a.name)), lower($4)) > 0)
+     and ($5::text is null or strpos(lower(e.action), lower($5)) > 0
+          or position(convert_to($5, 'UTF8') in e.payload) > 0)
+   order by e.ordinal desc limit $6";
 
 /// The same of events, by the type and the action that [`EventEntry`] gives them.
-async fn events(
+const EVENTS: &str = "select e.project_id, e.seq, e.id, e.kind, e.stream_id, e.version, e.type, e.data::text as data, e.actor, e.at,
+         s.entry_id is not null and s.salt is null as erased, s.position, s.hash, s.previous, coalesce(u.name, a.name) as actor_name
+    from (select *, regexp_replace(type, '\\.v[0-9]+$', '') as unversioned, actor ->> 'type' as actor_type,
+                 (actor ->> 'id')::uuid as actor_id from event) e
+    left join audit_seal s on s.entry_id = e.id
+    left join app_user u on e.actor_type = 'user' and u.id = e.actor_id
+    left join agent a on e.actor_type = 'agent' and a.id = e.actor_id and a.project_id = e.project_id
+   where e.project_id = $1 and e.seq < $2
+     and ($3::text is null or e.unversioned = $3 or starts_with(e.unversioned, $3 || '.'))
+     and ($4::text is null or e.actor_type = $4 or e.actor_id::text = $4
+          or strpos(lower(coalesce(u.name, a.name)), lower($4)) > 0)
+     and ($5::text is null or strpos(translate(e.unversioned, '._', '  ') || ' ' || e.stream_id, lower($5)) > 0
+          or strpos(e.data::text, $5) > 0)
+   order by e.seq desc limit $6";
+
+/// Rows of the project below a number that the filter leaves, newest first.
+async fn read<R>(
     pool: &PgPool,
+    sql: &'static str,
     (project, before): (ProjectId, i64),
     filter: &Filter,
     limit: i64,
-) -> Result<Vec<EventRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select e.project_id, e.seq, e.id, e.kind, e.stream_id, e.version, e.type, e.data::text as data, e.actor, e.at,
-                s.entry_id is not null and s.salt is null as erased, s.position, s.hash, s.previous, coalesce(u.name, a.name) as actor_name
-           from (select *, regexp_replace(type, '\\.v[0-9]+$', '') as unversioned, actor ->> 'type' as actor_type,
-                        (actor ->> 'id')::uuid as actor_id from event) e
-           left join audit_seal s on s.entry_id = e.id
-           left join app_user u on e.actor_type = 'user' and u.id = e.actor_id
-           left join agent a on e.actor_type = 'agent' and a.id = e.actor_id and a.project_id = e.project_id
-          where e.project_id = $1 and e.seq < $2
-            and ($3::text is null or e.unversioned = $3 or starts_with(e.unversioned, $3 || '.'))
-            and ($4::text is null or e.actor_type = $4 or e.actor_id::text = $4
-                 or strpos(lower(coalesce(u.name, a.name)), lower($4)) > 0)
-            and ($5::text is null or strpos(translate(e.unversioned, '._', '  ') || ' ' || e.stream_id, lower($5)) > 0
-                 or strpos(e.data::text, $5) > 0)
-          order by e.seq desc limit $6",
-    )
-    .bind(project.0)
-    .bind(before)
-    .bind(given(filter.event_type.as_ref()))
-    .bind(given(filter.actor.as_ref()))
-    .bind(given(filter.q.as_ref()))
-    .bind(limit)
-    .fetch_all(pool)
-    .await
+) -> Result<Vec<R>, Error>
+where
+    R: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+{
+    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let rows = sqlx::query_as(sql)
+        .bind(project.0)
+        .bind(before)
+        .bind(given(&filter.event_type))
+        .bind(given(&filter.actor))
+        .bind(given(&filter.q))
+        .bind(limit)
+        .fetch_all(pool)
+        .await?;
+    Ok(rows)
 }

@@ -12,7 +12,9 @@ use syndarix_domain::{
     ids::{AgentId, CallId, GatewayKeyId, ProjectId, RunId, StepId, StoryId},
     run::Run,
 };
-use syndarix_llm::{CallError, Cause, ChatRequest, Completion, Deployment, ErrorKind, estimate_request};
+use syndarix_llm::{
+    CallError, Cause, ChatRequest, Completion, Deployment, ErrorKind, Skipped, estimate_request,
+};
 use tokio_util::sync::CancellationToken;
 
 /// What the call is for: every attempt's usage row carries it.
@@ -186,7 +188,7 @@ fn failure(app: &App, needed: i64, error: CallError) -> Failure {
 /// The kind of failure that time heals.
 fn may_pass(cause: &Cause) -> bool {
     match cause {
-        Cause::Skipped { .. } => true,
+        Cause::Skipped { reason, .. } => matches!(reason, Skipped::CoolingDown { .. }),
         Cause::Failed { error, .. } => matches!(
             error.kind,
             ErrorKind::RateLimited { .. }
