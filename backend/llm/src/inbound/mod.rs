@@ -1,9 +1,10 @@
 //! The server's side of both wire formats: requests in, answers and streams out.
 //!
 //! Invariant: what a format can say and the neutral types cannot is an error, never silently dropped, except for
-//! hints that do not change the answer's meaning (cache control, metadata, unknown sampling options).
+//! hints that do not change the answer's meaning; those are named (see `dropped`).
 
 mod anthropic;
+mod conversation;
 pub(crate) mod dropped;
 mod fault;
 mod openai;
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::provider::Wire;
-use crate::types::{Block, ChatRequest, Delta, Message, Role, StopReason, Usage};
+use crate::types::{Block, ChatRequest, Delta, StopReason, Usage};
 
 /// Answer limit when a request names none: as much as the deployment gives.
 const DEFAULT_MAX_OUTPUT: u32 = u32::MAX;
@@ -127,14 +128,6 @@ impl Encoder {
             Self::OpenAi(encoder) => encoder.finish(),
             Self::Anthropic(encoder) => encoder.finish(),
         }
-    }
-}
-
-/// Adds blocks to the conversation; neighbours of one role become one message.
-fn push(messages: &mut Vec<Message>, role: Role, blocks: Vec<Block>) {
-    match messages.last_mut() {
-        Some(last) if last.role == role => last.content.extend(blocks),
-        _ => messages.push(Message { role, content: blocks }),
     }
 }
 

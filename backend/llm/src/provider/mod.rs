@@ -4,6 +4,7 @@
 //! cancelling or dropping the stream closes the connection, which stops the provider.
 
 pub(crate) mod anthropic;
+pub(crate) mod fit;
 pub(crate) mod openai;
 #[cfg(test)]
 mod round_trip;
@@ -57,6 +58,11 @@ pub enum Wire {
     OpenAi,
     /// `POST {base_url}/messages`.
     Anthropic,
+}
+
+impl Wire {
+    /// Every format that providers are spoken to in.
+    pub const ALL: [Self; 2] = [Self::OpenAi, Self::Anthropic];
 }
 
 impl ProviderKind {

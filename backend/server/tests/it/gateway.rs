@@ -311,7 +311,10 @@ async fn what_a_translation_leaves_out_is_named_or_refused_as_the_caller_wants()
     );
     let (status, _, answer) = ask("anthropic", true).await;
     assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
-    assert!(json_of(&answer)["error"]["message"].as_str().unwrap().contains("cannot say seed"), "{answer}");
+    assert!(
+        json_of(&answer)["error"]["message"].as_str().unwrap().contains("cannot be told seed"),
+        "{answer}"
+    );
     for strict in [false, true] {
         let (status, headers, answer) = ask("openai", strict).await;
         assert_eq!((status, headers.get("x-syndarix-dropped")), (StatusCode::OK, None), "{answer}");
