@@ -49,14 +49,14 @@ pub(super) fn parse(body: &Value) -> Result<Inbound, WireError> {
     })
 }
 
-/// The blocks of a system prompt are pieces of one text.
+/// Every block of a system prompt stands by itself.
 fn parse_system(system: &Value, said: &mut Conversation) -> Result<(), WireError> {
     let Value::Array(blocks) = system else {
         said.instruct(&plain_text(system)?, None);
         return Ok(());
     };
     for block in blocks {
-        said.instruct(&plain_text(&json!([block]))?, mark_of(block));
+        said.instruct_apart(&plain_text(&json!([block]))?, mark_of(block));
     }
     Ok(())
 }

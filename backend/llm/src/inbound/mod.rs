@@ -164,9 +164,10 @@ fn plain_text(value: &Value) -> Result<String, WireError> {
                 .iter()
                 .map(|part| match part.get("type").and_then(Value::as_str) {
                     Some("text") => text_of(part, "text"),
-                    other => {
-                        Err(WireError::new(format!("content of type {other:?} is not supported, only text")))
+                    Some(other) => {
+                        Err(WireError::new(format!("content of type `{other}` is not supported here")))
                     }
+                    None => Err(WireError::new("a part of `content` has no `type`")),
                 })
                 .collect();
             Ok(texts?.concat())

@@ -4,6 +4,10 @@
 //! cancelling or dropping the stream closes the connection, which stops the provider.
 
 pub(crate) mod anthropic;
+#[cfg(test)]
+mod crosswise;
+#[cfg(test)]
+mod cuts;
 pub(crate) mod fit;
 pub(crate) mod openai;
 #[cfg(test)]

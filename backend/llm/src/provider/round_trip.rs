@@ -13,7 +13,7 @@ use crate::types::{
     ToolSpec, Usage,
 };
 
-fn deployment(kind: ProviderKind) -> Deployment {
+pub(super) fn deployment(kind: ProviderKind) -> Deployment {
     Deployment {
         name: "d".into(),
         provider: kind,
@@ -112,7 +112,7 @@ fn said() -> impl Strategy<Value = Vec<Block>> {
 }
 
 prop_compose! {
-    fn request()(
+    pub(super) fn request()(
         system in "\\PC{0,30}",
         turns in prop::collection::vec(
             (prop::collection::vec(tool_result(), 0..3), prop::option::of(text()),

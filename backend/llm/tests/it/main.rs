@@ -6,6 +6,9 @@ mod failover;
 mod faults;
 mod harness;
 mod hooks;
+#[path = "../samples/mod.rs"]
+mod samples;
 mod scripted;
 mod streams;
+mod translation;
 mod wires;

@@ -85,7 +85,8 @@ fn system(text: &str, marks: &[CacheMark]) -> Vec<Value> {
             continue;
         };
         blocks.push(json!({"type": "text", "text": head, "cache_control": cache_control(mark)}));
-        rest = tail;
+        // What stands between two instructions is no part of the second.
+        rest = tail.strip_prefix("\n\n").unwrap_or(tail);
     }
     if !rest.is_empty() {
         blocks.push(json!({"type": "text", "text": rest}));
