@@ -358,14 +358,19 @@ impl Native {
         out
     }
 
+    /// All of it.
+    pub(crate) fn document(&self) -> Result<Value, WireError> {
+        serde_json::from_slice(&self.body).map_err(|error| WireError(error.to_string()))
+    }
+
     fn translated(&self) -> Result<&Translated, WireError> {
         let translated = self.translated.get_or_init(|| {
-            let body: Value =
-                serde_json::from_slice(&self.body).map_err(|error| WireError(error.to_string()))?;
+            let body = self.document()?;
             let inbound = match self.endpoint {
                 Endpoint::ChatCompletions => inbound::parse(Wire::OpenAi, &body)?,
                 Endpoint::Messages => inbound::parse(Wire::Anthropic, &body)?,
-                Endpoint::Responses | Endpoint::Embeddings => {
+                Endpoint::Responses => inbound::responses::parse(&body)?,
+                Endpoint::Embeddings => {
                     return Err(WireError("only a provider of OpenAI's format can be asked this".into()));
                 }
             };

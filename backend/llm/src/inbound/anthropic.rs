@@ -233,7 +233,7 @@ fn stop_reason(stop: &StopReason) -> &str {
 
 /// Writes events.
 #[derive(Debug)]
-pub struct Encoder {
+pub(super) struct Encoder {
     id: String,
     model: String,
     usage: Usage,

@@ -47,7 +47,7 @@ impl Conversation {
         self.instruct(text, mark);
     }
 
-    /// Adds blocks. A message of blocks that say nothing is none.
+    /// Adds blocks.
     pub(super) fn say(&mut self, role: Role, blocks: Vec<Marked>) {
         if self.messages.last().is_none_or(|last| last.role != role) {
             self.messages.push(Message { role, content: Vec::new() });
@@ -58,6 +58,13 @@ impl Conversation {
             content.push(block);
             let number = content.len() - 1;
             self.mark(CachePlace::Block(place, number), mark);
+        }
+    }
+
+    /// Adds a block, if there is one.
+    pub(super) fn say_if(&mut self, role: Role, block: Option<Marked>) {
+        if let Some(block) = block {
+            self.say(role, vec![block]);
         }
     }
 

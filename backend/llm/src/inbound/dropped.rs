@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::openai::parse_thoughts;
+use super::responses::parse_reasoning;
 use crate::ask::Endpoint;
 use crate::provider::Wire;
 
@@ -45,22 +46,45 @@ const MESSAGES: [&str; 14] = [
     "thinking",
 ];
 
+/// The same of a response.
+const RESPONSES: [&str; 17] = [
+    "model",
+    "input",
+    "instructions",
+    "max_output_tokens",
+    "include",
+    "metadata",
+    "parallel_tool_calls",
+    "reasoning",
+    "stream",
+    "stream_options",
+    "temperature",
+    "text",
+    "tool_choice",
+    "tools",
+    "top_p",
+    "user",
+    "safety_identifier",
+];
+
 /// The names of what is left out.
 pub(crate) fn dropped(endpoint: Endpoint, wire: Wire, body: &Value) -> Vec<String> {
     let known: &[&str] = match endpoint {
         Endpoint::ChatCompletions => &CHAT,
         Endpoint::Messages => &MESSAGES,
-        Endpoint::Responses | Endpoint::Embeddings => return Vec::new(),
+        Endpoint::Responses => &RESPONSES,
+        Endpoint::Embeddings => return Vec::new(),
     };
     let fields = body.as_object().into_iter().flatten();
     let mut lost: Vec<String> = fields
-        .filter(|(name, value)| !value.is_null() && !known.contains(&name.as_str()))
+        .filter(|(name, value)| is_said(value) && !known.contains(&name.as_str()))
         .map(|(name, _)| name.clone())
         .collect();
-    if endpoint == Endpoint::ChatCompletions {
-        chat(body, &mut lost);
-    } else {
-        messages(body, &mut lost);
+    match endpoint {
+        Endpoint::ChatCompletions => chat(body, &mut lost),
+        Endpoint::Messages => messages(body, &mut lost),
+        Endpoint::Responses => responses(body, wire, &mut lost),
+        Endpoint::Embeddings => {}
     }
     // Providers of the other format keep a prompt's beginning by themselves.
     if wire == Wire::OpenAi && mentions(body, "cache_control") {
@@ -108,6 +132,29 @@ fn messages(body: &Value, lost: &mut Vec<String>) {
     let thinking = body.pointer("/thinking/type").and_then(Value::as_str);
     lose(thinking == Some("between_tools"), "thinking");
     lose(body.pointer("/thinking/display").is_some_and(|display| !display.is_null()), "thinking.display");
+}
+
+fn responses(body: &Value, wire: Wire, lost: &mut Vec<String>) {
+    let mut lose = |is_lost: bool, name: &str| {
+        if is_lost {
+            lost.push(name.into());
+        }
+    };
+    // Signed thoughts are given whether they are asked for or not.
+    lose(list(body, "include").any(|wanted| wanted != "reasoning.encrypted_content"), "include");
+    lose(body.pointer("/text/format/type") == Some(&Value::from("json_object")), "text.format.json_object");
+    lose(body.pointer("/text/verbosity").is_some_and(is_said), "text.verbosity");
+    let detailed =
+        |part: &Value| part.get("detail").is_some_and(|detail| is_said(detail) && detail != "auto");
+    let mut parts = list(body, "input").filter_map(|item| item.get("content")?.as_array()).flatten();
+    lose(parts.any(detailed), "input_image.detail");
+    let mut thoughts = list(body, "input").filter(|item| item["type"] == "reasoning");
+    lose(thoughts.any(|item| wire == Wire::OpenAi || parse_reasoning(item).is_none()), "input.reasoning");
+}
+
+/// What is null or false asks for nothing.
+fn is_said(value: &Value) -> bool {
+    !matches!(value, Value::Null | Value::Bool(false))
 }
 
 fn list<'a>(body: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {

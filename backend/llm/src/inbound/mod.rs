@@ -9,6 +9,7 @@ pub(crate) mod dropped;
 mod fault;
 mod openai;
 mod relay;
+pub(crate) mod responses;
 
 pub use fault::Fault;
 pub use relay::{KEEP_ALIVE, Relay, whole};
@@ -89,44 +90,65 @@ pub fn error(wire: Wire, kind: &str, message: &str) -> Value {
 
 /// Writes a stream, piece by piece.
 #[derive(Debug)]
-pub enum Encoder {
+pub struct Encoder(Dialect);
+
+#[derive(Debug)]
+enum Dialect {
     /// Chat completion chunks.
     OpenAi(openai::Encoder),
     /// Message events.
     Anthropic(anthropic::Encoder),
+    /// Typed events of a response.
+    Responses(Box<responses::Encoder>),
 }
 
 impl Encoder {
     /// An encoder for the answer to `inbound`. `usage` is what is known of the prompt when the stream begins.
     pub fn new(wire: Wire, head: &Reply, include_usage: bool) -> Self {
-        match wire {
-            Wire::OpenAi => Self::OpenAi(openai::Encoder::new(head, include_usage)),
-            Wire::Anthropic => Self::Anthropic(anthropic::Encoder::new(head)),
-        }
+        Self(match wire {
+            Wire::OpenAi => Dialect::OpenAi(openai::Encoder::new(head, include_usage)),
+            Wire::Anthropic => Dialect::Anthropic(anthropic::Encoder::new(head)),
+        })
+    }
+
+    /// An encoder of a response, which repeats what was asked.
+    fn of_response(head: &Reply, asked: &Value) -> Self {
+        Self(Dialect::Responses(Box::new(responses::Encoder::new(head, asked))))
     }
 
     /// The frames that open the stream.
-    pub fn start(&self) -> String {
-        match self {
-            Self::OpenAi(encoder) => encoder.start(),
-            Self::Anthropic(encoder) => encoder.start(),
+    pub fn start(&mut self) -> String {
+        match &mut self.0 {
+            Dialect::OpenAi(encoder) => encoder.start(),
+            Dialect::Anthropic(encoder) => encoder.start(),
+            Dialect::Responses(encoder) => encoder.start(),
         }
     }
 
     /// The frames of one piece; may be none.
     pub fn delta(&mut self, delta: &Delta) -> String {
-        match self {
-            Self::OpenAi(encoder) => encoder.delta(delta),
-            Self::Anthropic(encoder) => encoder.delta(delta),
+        match &mut self.0 {
+            Dialect::OpenAi(encoder) => encoder.delta(delta),
+            Dialect::Anthropic(encoder) => encoder.delta(delta),
+            Dialect::Responses(encoder) => encoder.delta(delta),
         }
     }
 
     /// The frames that end a whole answer. After an error there are none, so that nobody takes a part for the
     /// whole.
     pub fn finish(&mut self) -> String {
-        match self {
-            Self::OpenAi(encoder) => encoder.finish(),
-            Self::Anthropic(encoder) => encoder.finish(),
+        match &mut self.0 {
+            Dialect::OpenAi(encoder) => encoder.finish(),
+            Dialect::Anthropic(encoder) => encoder.finish(),
+            Dialect::Responses(encoder) => encoder.finish(),
+        }
+    }
+
+    /// The frame of a failure, where it is one of the stream's own numbered events.
+    fn fail(&self, fault: &Fault) -> Option<String> {
+        match &self.0 {
+            Dialect::Responses(encoder) => Some(encoder.fail(fault)),
+            Dialect::OpenAi(_) | Dialect::Anthropic(_) => None,
         }
     }
 }

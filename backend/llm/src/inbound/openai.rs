@@ -155,7 +155,10 @@ fn parse_parts(content: Option<&Value>) -> Result<Vec<Marked>, WireError> {
 
 fn parse_image(part: &Value) -> Result<Image, WireError> {
     let url = part.pointer("/image_url/url").and_then(Value::as_str);
-    let url = url.ok_or_else(|| WireError::new("an `image_url` has no `url`"))?;
+    image_of(url.ok_or_else(|| WireError::new("an `image_url` has no `url`"))?)
+}
+
+pub(super) fn image_of(url: &str) -> Result<Image, WireError> {
     let Some(inline) = url.strip_prefix("data:") else { return Ok(Image::Url { url: url.to_owned() }) };
     let (media_type, data) = inline
         .split_once(";base64,")
@@ -311,7 +314,7 @@ fn finish_reason(stop: &StopReason) -> &str {
 
 /// Writes chunks.
 #[derive(Debug)]
-pub struct Encoder {
+pub(super) struct Encoder {
     id: String,
     model: String,
     created: u64,

@@ -6,9 +6,11 @@ mod failover;
 mod faults;
 mod harness;
 mod hooks;
+mod responses;
 #[path = "../samples/mod.rs"]
 mod samples;
 mod scripted;
 mod streams;
+mod thoughts;
 mod translation;
 mod wires;

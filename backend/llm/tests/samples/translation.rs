@@ -2,6 +2,7 @@
 
 mod anthropic;
 mod openai;
+mod responses;
 
 use std::fmt::Write as _;
 
@@ -38,6 +39,9 @@ const ANSWERS: &str = "
 - A refusal of OpenAI's (`refusal`) comes to an Anthropic client as text with `stop_reason: refusal`.
 - Calls are numbered from 0 in an OpenAI stream, whatever blocks are before them. A call whose arguments are no JSON object is
   passed on as it came.
+- A response is always translated, for OpenAI's models to a chat completion, and stored nowhere (`store: false`). Thoughts are
+  `reasoning` items; their signature is the `encrypted_content`, which is given whether `include` asks for it or not. A refusal
+  and a cut answer end with `response.incomplete`. There is no `[DONE]`: the last event is the end.
 - `choices` has one entry. `logprobs`, annotations and citations are not translated.
 
 ";
@@ -93,6 +97,8 @@ pub(crate) fn sections() -> Vec<(&'static str, Vec<Case>)> {
     vec![
         ("An OpenAI client, a model of Anthropic's", openai::chat_to_anthropic()),
         ("An Anthropic client, a model of OpenAI's", anthropic::messages_to_openai()),
+        ("Responses, a model of OpenAI's", responses::to_openai()),
+        ("Responses, a model of Anthropic's", responses::to_anthropic()),
     ]
 }
 
