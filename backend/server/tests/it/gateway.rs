@@ -565,7 +565,10 @@ async fn a_response_is_answered_by_both_providers_whole_and_as_typed_events() {
         let (status, _, answer) = desk.ask("/v1/responses", &desk.key, &body).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
         let whole = json_of(&answer);
-        assert_eq!(whole["output"][0]["content"][0]["text"], "one two three four five six seven eight nine ten");
+        assert_eq!(
+            whole["output"][0]["content"][0]["text"],
+            "one two three four five six seven eight nine ten"
+        );
         assert_eq!((&whole["status"], &whole["usage"]["input_tokens"]), (&json!("completed"), &json!(70)));
 
         body["stream"] = json!(true);

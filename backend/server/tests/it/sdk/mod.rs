@@ -1,0 +1,161 @@
+//! The official SDKs against the gateway, with nothing but a base URL and a key: each over a provider of its own format
+//! and over one of the other.
+//!
+//! The providers are written by hand from their documentation, and not by the code that is tested. What the SDKs do is in
+//! `tests/sdk/`; their versions are pinned there, and `.ci/sdks` installs them beside the target folder.
+
+mod answers;
+mod upstream;
+
+use crate::support::TestApp;
+use axum::http::StatusCode;
+use serde_json::json;
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+use syndarix::http;
+use syndarix_llm::{Deployment, Limits, ModelGroup, ModelGroups, ProviderKind, Rates};
+use tokio::{net::TcpListener, process::Command, task::JoinSet};
+use uuid::Uuid;
+
+/// How long one language's scenarios may take on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Streams that each language leaves in the middle: three kinds over two models.
+const LEFT: i64 = 6;
+
+fn deployment(name: &str, provider: ProviderKind, model: &str, address: SocketAddr) -> Deployment {
+    Deployment {
+        name: name.into(),
+        provider,
+        vendor: None,
+        base_url: format!("http://{address}/v1").parse().unwrap(),
+        model: model.into(),
+        api_key: None,
+        prices: Some(Rates {
+            input: 1_000_000,
+            output: 5_000_000,
+            cache_read: 100_000,
+            cache_write: 1_250_000,
+        }),
+        context_window: 100_000,
+        max_output: 4_000,
+        accepts_temperature: false,
+        limits: Limits::default(),
+    }
+}
+
+/// A gateway that is reached as programs reach it.
+struct Desk {
+    app: TestApp,
+    token: String,
+    project: String,
+    address: SocketAddr,
+    _tasks: JoinSet<()>,
+}
+
+impl Desk {
+    async fn open() -> Self {
+        let mut tasks = JoinSet::new();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let upstream = listener.local_addr().unwrap();
+        tasks.spawn(async move { axum::serve(listener, upstream::router()).await.unwrap() });
+        let group = |name: &str, kind, model| ModelGroup {
+            name: name.into(),
+            chain: vec![deployment(&format!("deployment-of-{name}"), kind, model, upstream)],
+        };
+        let groups = vec![
+            group("gpt", ProviderKind::OpenAi, "gpt-5.5"),
+            group("claude", ProviderKind::Anthropic, "claude-sonnet-5"),
+        ];
+        let app = TestApp::with_models(ModelGroups::new(groups).unwrap()).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = app.router.clone().into_make_service_with_connect_info::<http::Peer>();
+        tasks.spawn(async move { axum::serve(http::Sockets(listener), service).await.unwrap() });
+        let token = app.user("maria").await;
+        let project = app.project(&token).await;
+        Self { app, token, project, address, _tasks: tasks }
+    }
+
+    async fn key(&self, settings: serde_json::Value) -> String {
+        let path = format!("/api/v1/projects/{}/gateway-keys", self.project);
+        let (status, made) = self.app.post(&path, &self.token, settings).await;
+        assert_eq!(status, StatusCode::CREATED, "{made}");
+        made["secret"].as_str().unwrap().into()
+    }
+
+    /// How many calls ended because their client left, with what was used until then.
+    async fn left(&self) -> i64 {
+        let left = "select count(*) from usage where project_id = $1 and state = 'failed' and estimated and tokens_out > 0";
+        let project: Uuid = self.project.parse().unwrap();
+        sqlx::query_scalar(left).bind(project).fetch_one(self.app.app.pool()).await.unwrap()
+    }
+
+    /// Runs a language's scenarios to their end, and fails with what they printed.
+    async fn run(&self, language: &str, program: &str, script: &str, modules_variable: &str) {
+        let modules = installed(language).await;
+        let (key, poor) = (
+            self.key(json!({"name": "all"})).await,
+            self.key(json!({"name": "poor", "hard_limit_micro_usd": 0})).await,
+        );
+        let narrow = self.key(json!({"name": "narrow", "models": ["gpt"]})).await;
+        let url = format!("http://{}", self.address);
+        let running = Command::new(program)
+            .arg(repository().join("backend/server/tests/sdk").join(script))
+            .env(modules_variable, modules)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("OPENAI_BASE_URL", format!("{url}/v1"))
+            .env("OPENAI_API_KEY", &key)
+            .env("ANTHROPIC_BASE_URL", &url)
+            .env("ANTHROPIC_API_KEY", &key)
+            .env("POOR_KEY", poor)
+            .env("NARROW_KEY", narrow)
+            .env("NO_PROXY", "127.0.0.1")
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let output =
+            tokio::time::timeout(DEADLINE, running).await.expect("the scenarios take too long").unwrap();
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && printed.ends_with("all done\n"), "{printed}\n{complaint}");
+    }
+
+    async fn wait_until_all_that_left_are_recorded(&self) {
+        let started = Instant::now();
+        while self.left().await < LEFT {
+            assert!(started.elapsed() < Duration::from_secs(10), "{} of {LEFT}", self.left().await);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(self.left().await, LEFT);
+    }
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// Where a language's SDKs are; they are installed the first time.
+async fn installed(language: &str) -> String {
+    let output = Command::new(repository().join(".ci/sdks")).arg(language).output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[tokio::test]
+async fn the_python_sdks_work_with_a_base_url_and_a_key() {
+    let desk = Desk::open().await;
+    desk.run("python", "python3", "scenarios.py", "PYTHONPATH").await;
+    desk.wait_until_all_that_left_are_recorded().await;
+}
+
+#[tokio::test]
+async fn the_node_sdks_work_with_a_base_url_and_a_key() {
+    let desk = Desk::open().await;
+    desk.run("node", "node", "scenarios.cjs", "NODE_PATH").await;
+    desk.wait_until_all_that_left_are_recorded().await;
+}
