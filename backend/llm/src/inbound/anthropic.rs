@@ -220,14 +220,13 @@ fn usage(usage: &Usage) -> Value {
 
 fn stop_reason(stop: &StopReason) -> &str {
     match stop {
-        StopReason::EndTurn => "end_turn",
         StopReason::ToolUse => "tool_use",
         StopReason::MaxTokens => "max_tokens",
         StopReason::StopSequence => "stop_sequence",
         StopReason::Refusal => "refusal",
         // A word of this format; others' words would be none that a client knows.
         StopReason::Other(word) if word == "pause_turn" => word,
-        StopReason::Other(_) => "end_turn",
+        StopReason::EndTurn | StopReason::Other(_) => "end_turn",
     }
 }
 

@@ -80,12 +80,13 @@ pub(crate) fn dropped(endpoint: Endpoint, wire: Wire, body: &Value) -> Vec<Strin
         .filter(|(name, value)| is_said(value) && !known.contains(&name.as_str()))
         .map(|(name, _)| name.clone())
         .collect();
-    match endpoint {
-        Endpoint::ChatCompletions => chat(body, &mut lost),
-        Endpoint::Messages => messages(body, &mut lost),
-        Endpoint::Responses => responses(body, wire, &mut lost),
-        Endpoint::Embeddings => {}
-    }
+    let details = match endpoint {
+        Endpoint::ChatCompletions => chat(body),
+        Endpoint::Messages => messages(body),
+        Endpoint::Responses => responses(body, wire),
+        Endpoint::Embeddings => Vec::new(),
+    };
+    lost.extend(details.into_iter().filter(|(is_lost, _)| *is_lost).map(|(_, name)| name.to_owned()));
     // Providers of the other format keep a prompt's beginning by themselves.
     if wire == Wire::OpenAi && mentions(body, "cache_control") {
         lost.push("cache_control".into());
@@ -93,63 +94,58 @@ pub(crate) fn dropped(endpoint: Endpoint, wire: Wire, body: &Value) -> Vec<Strin
     lost
 }
 
-fn chat(body: &Value, lost: &mut Vec<String>) {
-    let mut lose = |is_lost: bool, name: &str| {
-        if is_lost {
-            lost.push(name.into());
-        }
-    };
+/// What is within known fields: whether it is left out, and its name.
+type Details = Vec<(bool, &'static str)>;
+
+fn chat(body: &Value) -> Details {
     let format = body.pointer("/response_format/type").and_then(Value::as_str);
-    lose(format == Some("json_object"), "response_format.json_object");
-    lose(body.get("n").and_then(Value::as_u64).is_some_and(|n| n > 1), "n");
-    let parts = list(body, "messages").filter_map(|message| message.get("content")?.as_array()).flatten();
+    let mut parts = list(body, "messages").filter_map(|message| message.get("content")?.as_array()).flatten();
     let is_detailed = |part: &Value| part.pointer("/image_url/detail").is_some_and(|detail| detail != "auto");
-    lose(parts.into_iter().any(is_detailed), "image_url.detail");
     // What a model thought is taken back with its provider's signature only.
-    let unsigned = |message: &Value| {
+    let is_unsigned = |message: &Value| {
         let thought = message.get("reasoning_content").or_else(|| message.get("reasoning"));
         thought.is_some_and(|thought| !thought.is_null())
             && parse_thoughts(message).is_ok_and(|signed| signed.is_empty())
     };
-    lose(list(body, "messages").any(unsigned), "messages.reasoning_content");
+    vec![
+        (format == Some("json_object"), "response_format.json_object"),
+        (body.get("n").and_then(Value::as_u64).is_some_and(|n| n > 1), "n"),
+        (parts.any(is_detailed), "image_url.detail"),
+        (list(body, "messages").any(is_unsigned), "messages.reasoning_content"),
+    ]
 }
 
-fn messages(body: &Value, lost: &mut Vec<String>) {
+fn messages(body: &Value) -> Details {
     let blocks = || list(body, "messages").filter_map(|message| message.get("content")?.as_array()).flatten();
     let is_thinking = |block: &Value| {
         matches!(block.get("type").and_then(Value::as_str), Some("thinking" | "redacted_thinking"))
     };
-    let mut lose = |is_lost: bool, name: &str| {
-        if is_lost {
-            lost.push(name.into());
-        }
-    };
-    lose(blocks().any(is_thinking), "messages.thinking");
-    lose(
-        blocks().any(|block| block.get("citations").is_some_and(|list| !list.is_null())),
-        "messages.citations",
-    );
+    let is_cited = |block: &Value| block.get("citations").is_some_and(|list| !list.is_null());
     let thinking = body.pointer("/thinking/type").and_then(Value::as_str);
-    lose(thinking == Some("between_tools"), "thinking");
-    lose(body.pointer("/thinking/display").is_some_and(|display| !display.is_null()), "thinking.display");
+    vec![
+        (blocks().any(is_thinking), "messages.thinking"),
+        (blocks().any(is_cited), "messages.citations"),
+        (thinking == Some("between_tools"), "thinking"),
+        (body.pointer("/thinking/display").is_some_and(is_said), "thinking.display"),
+    ]
 }
 
-fn responses(body: &Value, wire: Wire, lost: &mut Vec<String>) {
-    let mut lose = |is_lost: bool, name: &str| {
-        if is_lost {
-            lost.push(name.into());
-        }
-    };
-    // Signed thoughts are given whether they are asked for or not.
-    lose(list(body, "include").any(|wanted| wanted != "reasoning.encrypted_content"), "include");
-    lose(body.pointer("/text/format/type") == Some(&Value::from("json_object")), "text.format.json_object");
-    lose(body.pointer("/text/verbosity").is_some_and(is_said), "text.verbosity");
-    let detailed =
+fn responses(body: &Value, wire: Wire) -> Details {
+    let is_detailed =
         |part: &Value| part.get("detail").is_some_and(|detail| is_said(detail) && detail != "auto");
     let mut parts = list(body, "input").filter_map(|item| item.get("content")?.as_array()).flatten();
-    lose(parts.any(detailed), "input_image.detail");
     let mut thoughts = list(body, "input").filter(|item| item["type"] == "reasoning");
-    lose(thoughts.any(|item| wire == Wire::OpenAi || parse_reasoning(item).is_none()), "input.reasoning");
+    vec![
+        // Signed thoughts are given whether they are asked for or not.
+        (list(body, "include").any(|wanted| wanted != "reasoning.encrypted_content"), "include"),
+        (
+            body.pointer("/text/format/type").is_some_and(|kind| kind == "json_object"),
+            "text.format.json_object",
+        ),
+        (body.pointer("/text/verbosity").is_some_and(is_said), "text.verbosity"),
+        (parts.any(is_detailed), "input_image.detail"),
+        (thoughts.any(|item| wire == Wire::OpenAi || parse_reasoning(item).is_none()), "input.reasoning"),
+    ]
 }
 
 /// What is null or false asks for nothing.

@@ -44,12 +44,12 @@ impl Said {
     }
 }
 
-pub(super) fn respond(dialect: Dialect, streamed: bool, slow: bool, said: Said) -> Response {
+pub(super) fn respond(dialect: Dialect, streamed: bool, slow: bool, said: &Said) -> Response {
     match (dialect, streamed) {
-        (Dialect::OpenAi, false) => Json(chat(&said)).into_response(),
-        (Dialect::Anthropic, false) => Json(message(&said)).into_response(),
-        (Dialect::OpenAi, true) => events(chunks(&said, slow), slow),
-        (Dialect::Anthropic, true) => events(typed(&said, slow), slow),
+        (Dialect::OpenAi, false) => Json(chat(said)).into_response(),
+        (Dialect::Anthropic, false) => Json(message(said)).into_response(),
+        (Dialect::OpenAi, true) => events(chunks(said, slow), slow),
+        (Dialect::Anthropic, true) => events(typed(said, slow), slow),
     }
 }
 

@@ -40,7 +40,7 @@ fn answer(dialect: Dialect, body: &Value, asked: &Mutex<HashMap<String, u32>>) -
         }
     }
     match said(dialect, &tag, body) {
-        Ok(said) => respond(dialect, body["stream"] == true, tag == "slow", said),
+        Ok(said) => respond(dialect, body["stream"] == true, tag == "slow", &said),
         Err(complaint) => refuse(dialect, StatusCode::BAD_REQUEST, "invalid_request_error", &complaint),
     }
 }
