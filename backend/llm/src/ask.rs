@@ -64,7 +64,7 @@ impl<'a> Ask<'a> {
         let Self::Native(native) = self else { return Ok(Vec::new()) };
         let wire = deployment.provider.wire();
         let mut lost = if native.is_for(wire).is_some() {
-            native.foreign(deployment).into_iter().flat_map(|(_, _, lost)| lost).collect()
+            native.foreign(deployment).iter().flat_map(|clean| clean.lost.iter().copied()).collect()
         } else {
             native.lost(deployment, self.max_output(deployment))?
         };

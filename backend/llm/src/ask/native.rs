@@ -12,7 +12,8 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{Endpoint, foreign};
+use super::Endpoint;
+use super::foreign::{self, Cleaned};
 use crate::inbound::{self, WireError};
 use crate::provider::fit::{Lost, fit};
 use crate::provider::{Deployment, ProviderKind, Wire};
@@ -45,6 +46,7 @@ pub struct Native {
     pub(super) max_output: Option<u32>,
     beta: Option<String>,
     pub(super) strict: bool,
+    cleaned: OnceLock<Vec<Cleaned>>,
     translated: OnceLock<Result<Translated, WireError>>,
 }
 
@@ -70,6 +72,7 @@ impl Native {
             max_output: None,
             beta: None,
             strict: false,
+            cleaned: OnceLock::new(),
             translated: OnceLock::new(),
         };
         native.read_top()?;
@@ -172,19 +175,21 @@ impl Native {
             options["include_usage"] = json!(true);
             patch.insert("stream_options", options);
         }
-        patch.extend(self.foreign(deployment).into_iter().map(|(field, clean, _)| (field, clean)));
+        patch.extend(self.foreign(deployment).iter().map(|clean| (clean.field, clean.value.clone())));
         self.patched(&patch)
     }
 
-    /// Fields that are sent in other words, since they carry what this provider refuses: their names, their values, and
-    /// what is left out.
-    pub(super) fn foreign(&self, deployment: &Deployment) -> Vec<(&'static str, Value, Vec<&'static str>)> {
-        let fields = foreign::fields(self.endpoint, deployment.provider).iter();
-        let clean = |field: &&'static str| {
-            let (clean, lost) = foreign::cleaned(self.endpoint, self.raw(field)?)?;
-            Some((*field, clean, lost))
-        };
-        fields.filter_map(clean).collect()
+    /// Fields that are sent in other words, since they carry what this provider refuses.
+    pub(super) fn foreign(&self, deployment: &Deployment) -> &[Cleaned] {
+        let fields = foreign::fields(self.endpoint, deployment.provider);
+        if fields.is_empty() {
+            return &[];
+        }
+        // Whoever looks at anything of an endpoint looks at the same.
+        self.cleaned.get_or_init(|| {
+            let cleaned = |field: &&'static str| foreign::cleaned(self.endpoint, field, self.raw(field)?);
+            fields.iter().filter_map(cleaned).collect()
+        })
     }
 
     /// What the translation for this deployment leaves out.

@@ -91,6 +91,7 @@ fn parse_options(body: &Value) -> Options {
         tool_choice,
         parallel_tool_calls: alone.filter(|alone| *alone).map(|_| false),
         output_schema: format.and_then(|format| format.get("schema")).cloned(),
+        json_object: false,
         user: body.pointer("/metadata/user_id").and_then(Value::as_str).map(str::to_owned),
         reasoning: parse_reasoning(body),
         strict_tools: tools.filter(strict).filter_map(name).collect(),

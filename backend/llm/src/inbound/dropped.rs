@@ -134,14 +134,12 @@ fn responses(body: &Value, wire: Wire) -> Details {
     let is_detailed =
         |part: &Value| part.get("detail").is_some_and(|detail| is_said(detail) && detail != "auto");
     let mut parts = list(body, "input").filter_map(|item| item.get("content")?.as_array()).flatten();
+    let is_object = body.pointer("/text/format/type").is_some_and(|kind| kind == "json_object");
     let mut thoughts = list(body, "input").filter(|item| item["type"] == "reasoning");
     vec![
         // Signed thoughts are given whether they are asked for or not.
         (list(body, "include").any(|wanted| wanted != "reasoning.encrypted_content"), "include"),
-        (
-            body.pointer("/text/format/type").is_some_and(|kind| kind == "json_object"),
-            "text.format.json_object",
-        ),
+        (wire == Wire::Anthropic && is_object, "text.format.json_object"),
         (body.pointer("/text/verbosity").is_some_and(is_said), "text.verbosity"),
         (parts.any(is_detailed), "input_image.detail"),
         (thoughts.any(|item| wire == Wire::OpenAi || parse_reasoning(item).is_none()), "input.reasoning"),
