@@ -9,7 +9,7 @@ use crate::ask::Endpoint;
 use crate::provider::Wire;
 
 /// Fields of a chat completion that a translation carries, or that mean nothing when they are left out.
-const CHAT: [&str; 17] = [
+const CHAT: [&str; 18] = [
     "model",
     "messages",
     "stream",
@@ -24,6 +24,7 @@ const CHAT: [&str; 17] = [
     "parallel_tool_calls",
     "response_format",
     "reasoning_effort",
+    "safety_identifier",
     "user",
     "n",
     "store",
@@ -67,6 +68,10 @@ const RESPONSES: [&str; 17] = [
     "safety_identifier",
 ];
 
+/// What is carried of a tool, in each format's words.
+const TOOL: [&str; 8] =
+    ["type", "function", "name", "description", "parameters", "input_schema", "strict", "cache_control"];
+
 /// The names of what is left out.
 pub(crate) fn dropped(endpoint: Endpoint, wire: Wire, body: &Value) -> Vec<String> {
     let known: &[&str] = match endpoint {
@@ -87,6 +92,10 @@ pub(crate) fn dropped(endpoint: Endpoint, wire: Wire, body: &Value) -> Vec<Strin
         Endpoint::Embeddings => Vec::new(),
     };
     lost.extend(details.into_iter().filter(|(is_lost, _)| *is_lost).map(|(_, name)| name.to_owned()));
+    let tools = list(body, "tools").flat_map(|tool| [Some(tool), tool.get("function")]).flatten();
+    let fields = tools.filter_map(Value::as_object).flatten();
+    let unknown = fields.filter(|(name, value)| is_said(value) && !TOOL.contains(&name.as_str()));
+    lost.extend(unknown.map(|(name, _)| format!("tools.{name}")));
     // Providers of the other format keep a prompt's beginning by themselves.
     if wire == Wire::OpenAi && mentions(body, "cache_control") {
         lost.push("cache_control".into());
@@ -107,7 +116,17 @@ fn chat(body: &Value) -> Details {
         thought.is_some_and(|thought| !thought.is_null())
             && parse_thoughts(message).is_ok_and(|signed| signed.is_empty())
     };
+    let choice = body.get("tool_choice").filter(|choice| !choice.is_null());
+    let is_known = |choice: &Value| match choice.as_str() {
+        Some(word) => matches!(word, "auto" | "none" | "required"),
+        None => choice.pointer("/function/name").is_some(),
+    };
+    let is_named = |message: &Value| {
+        message["role"] != "tool" && message.get("name").is_some_and(|name| !name.is_null())
+    };
     vec![
+        (choice.is_some_and(|choice| !is_known(choice)), "tool_choice"),
+        (list(body, "messages").any(is_named), "messages.name"),
         (format == Some("json_object"), "response_format.json_object"),
         (body.get("n").and_then(Value::as_u64).is_some_and(|n| n > 1), "n"),
         (parts.any(is_detailed), "image_url.detail"),

@@ -172,8 +172,10 @@ fn parse_options(body: &Value) -> Options {
         Some("auto") => Some(ToolChoice::Auto),
         Some("none") => Some(ToolChoice::None),
         Some("required") => Some(ToolChoice::Any),
-        _ => Some(ToolChoice::Tool(choice.pointer("/function/name")?.as_str()?.to_owned())),
+        Some(_) => None,
+        None => Some(ToolChoice::Tool(choice.pointer("/function/name")?.as_str()?.to_owned())),
     });
+    let text = |name: &str| body.get(name).and_then(Value::as_str);
     let strict = |tool: &&Value| tool.pointer("/function/strict") == Some(&Value::Bool(true));
     let tools = body.get("tools").and_then(Value::as_array).into_iter().flatten();
     let name = |tool: &Value| Some(tool.pointer("/function/name")?.as_str()?.to_owned());
@@ -183,7 +185,8 @@ fn parse_options(body: &Value) -> Options {
         parallel_tool_calls: body.get("parallel_tool_calls").and_then(Value::as_bool),
         output_schema: body.pointer("/response_format/json_schema/schema").cloned(),
         json_object: body.pointer("/response_format/type").is_some_and(|kind| kind == "json_object"),
-        user: body.get("user").and_then(Value::as_str).map(str::to_owned),
+        // The newer name of the same.
+        user: text("safety_identifier").or_else(|| text("user")).map(str::to_owned),
         reasoning: body.get("reasoning_effort").and_then(Value::as_str).and_then(reasoning),
         strict_tools: tools.filter(strict).filter_map(name).collect(),
         cache: Vec::new(),
@@ -240,7 +243,10 @@ fn parse_tools(body: &Value, said: &mut Conversation) -> Result<Vec<ToolSpec>, W
 }
 
 fn parse_tool(tool: &Value) -> Result<ToolSpec, WireError> {
-    let function = tool.get("function").ok_or_else(|| WireError::new("a tool has no `function`"))?;
+    let kind = tool.get("type").and_then(Value::as_str).unwrap_or("function");
+    let function = tool.get("function").ok_or_else(|| {
+        WireError::new(format!("the tool `{kind}` is OpenAI's own: offer it as a `function`"))
+    })?;
     Ok(ToolSpec {
         name: text_of(function, "name")?.to_owned(),
         description: function.get("description").and_then(Value::as_str).unwrap_or_default().to_owned(),
