@@ -19,6 +19,16 @@ pub struct ModelGroup {
     pub name: String,
     /// In the order in which they are tried.
     pub chain: Vec<Deployment>,
+    /// The group that is asked instead once a budget above a call has reached its soft limit.
+    #[serde(default)]
+    pub cheaper: Option<String>,
+}
+
+impl ModelGroup {
+    /// A group without a cheaper one.
+    pub fn new(name: impl Into<String>, chain: Vec<Deployment>) -> Self {
+        Self { name: name.into(), chain, cheaper: None }
+    }
 }
 
 /// A group is not usable.
@@ -48,11 +58,19 @@ impl ModelGroups {
             }
             for deployment in &group.chain {
                 let (name, chain) = (deployment.name.clone(), vec![deployment.clone()]);
-                alone.entry(name.clone()).or_insert_with(|| Arc::new(ModelGroup { name, chain }));
+                alone
+                    .entry(name.clone())
+                    .or_insert_with(|| Arc::new(ModelGroup { name, chain, cheaper: None }));
             }
             let name = group.name.clone();
             if groups.insert(name.clone(), Arc::new(group)).is_some() {
                 return Err(GroupError { group: name, reason: "it is there twice".to_owned() });
+            }
+        }
+        for group in groups.values() {
+            if let Some(reason) = group.cheaper.as_deref().and_then(|cheaper| misled(&groups, group, cheaper))
+            {
+                return Err(GroupError { group: group.name.clone(), reason });
             }
         }
         Ok(Self { groups, alone })
@@ -78,6 +96,15 @@ impl ModelGroups {
     pub fn iter(&self) -> impl Iterator<Item = &ModelGroup> {
         self.groups.values().map(|group| &**group)
     }
+}
+
+/// What is wrong with the cheaper group that a group names, if anything is.
+fn misled(groups: &BTreeMap<String, Arc<ModelGroup>>, group: &ModelGroup, cheaper: &str) -> Option<String> {
+    if cheaper == group.name {
+        return Some("it is cheaper than itself".to_owned());
+    }
+    (!groups.contains_key(cheaper))
+        .then(|| format!("there is no group `{cheaper}`, which is to be the cheaper one"))
 }
 
 fn fault(group: &ModelGroup) -> Option<String> {

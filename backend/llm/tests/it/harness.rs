@@ -80,7 +80,7 @@ pub(crate) fn deployment(name: &str, kind: ProviderKind, base_url: &str) -> Depl
 }
 
 pub(crate) fn group(chain: Vec<Deployment>) -> ModelGroup {
-    ModelGroup { name: "test".to_owned(), chain }
+    ModelGroup::new("test", chain)
 }
 
 pub(crate) fn client() -> reqwest::Client {

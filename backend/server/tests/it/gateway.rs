@@ -66,9 +66,8 @@ impl Desk {
 
     async fn over(provider: Router) -> Self {
         let (address, task) = serve(provider).await;
-        let chain = |name: &str, kind| ModelGroup {
-            name: format!("group-{name}"),
-            chain: vec![deployment(name, kind, address)],
+        let chain = |name: &str, kind| {
+            ModelGroup::new(format!("group-{name}"), vec![deployment(name, kind, address)])
         };
         let groups = vec![chain("openai", ProviderKind::OpenAi), chain("anthropic", ProviderKind::Anthropic)];
         let app = TestApp::with_models(ModelGroups::new(groups).unwrap()).await;
@@ -482,8 +481,7 @@ async fn a_silent_stream_is_kept_alive_and_then_answered() {
     let script = format!("{SOUND}fault = {{ kind = 'slow_stream', chunk_ms = 250 }}\n");
     let provider = scripted::router(scripted::Script::from_toml(&script).unwrap());
     let (address, _task) = serve(provider).await;
-    let groups =
-        vec![ModelGroup { name: "g".into(), chain: vec![deployment("d", ProviderKind::OpenAi, address)] }];
+    let groups = vec![ModelGroup::new("g", vec![deployment("d", ProviderKind::OpenAi, address)])];
     let app = TestApp::with_models_and(ModelGroups::new(groups).unwrap(), |config| {
         config.keep_alive = Duration::from_millis(60);
     })

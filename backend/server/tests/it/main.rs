@@ -25,6 +25,7 @@ mod idempotency;
 mod issues;
 mod killed;
 mod knowledge;
+mod ledger;
 mod main_job;
 mod notices;
 mod operations;

@@ -70,7 +70,7 @@ async fn answering() -> ModelGroups {
         "model": "scripted-model", "context_window": 100_000, "max_output": 1_000,
     }))
     .unwrap();
-    let group = ModelGroup { name: "default".into(), chain: vec![deployment] };
+    let group = ModelGroup::new("default", vec![deployment]);
     ModelGroups::new(vec![group]).unwrap()
 }
 
