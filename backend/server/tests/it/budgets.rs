@@ -36,7 +36,7 @@ answer.usage = { input = 400, output = 300 }
 "#;
 
 /// A scripted endpoint over HTTP, and the group that leads to it.
-async fn models() -> ModelGroups {
+pub(crate) async fn models() -> ModelGroups {
     models_of("scripted", SCRIPT).await
 }
 
