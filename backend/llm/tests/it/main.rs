@@ -5,7 +5,9 @@
 mod failover;
 mod faults;
 mod harness;
+mod hedging;
 mod hooks;
+mod routing;
 mod scripted;
 mod streams;
 mod wires;

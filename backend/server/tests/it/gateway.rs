@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 use syndarix::http;
-use syndarix_llm::{Deployment, Limits, ModelGroup, ModelGroups, ProviderKind, Rates, scripted};
+use syndarix_llm::{Deployment, EndpointAccess, ModelGroup, ModelGroups, ProviderKind, Rates, scripted};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -37,17 +37,13 @@ struct Desk {
 
 fn deployment(name: &str, provider: ProviderKind, address: SocketAddr) -> Deployment {
     Deployment {
-        name: name.into(),
-        provider,
-        vendor: None,
-        base_url: format!("http://{address}/v1").parse().unwrap(),
         model: format!("model-of-{name}"),
-        api_key: None,
         prices: Some(Rates { input: 1, output: 5, cache_read: 0, cache_write: 0 }),
         context_window: 100_000,
         max_output: 4_000,
         accepts_temperature: true,
-        limits: Limits::default(),
+        endpoint_access: EndpointAccess::PrivateNetwork,
+        ..Deployment::new(name, provider, format!("http://{address}/v1").parse().unwrap())
     }
 }
 
@@ -66,9 +62,8 @@ impl Desk {
 
     async fn over(provider: Router) -> Self {
         let (address, task) = serve(provider).await;
-        let chain = |name: &str, kind| ModelGroup {
-            name: format!("group-{name}"),
-            chain: vec![deployment(name, kind, address)],
+        let chain = |name: &str, kind| {
+            ModelGroup::new(format!("group-{name}"), vec![deployment(name, kind, address)])
         };
         let groups = vec![chain("openai", ProviderKind::OpenAi), chain("anthropic", ProviderKind::Anthropic)];
         let app = TestApp::with_models(ModelGroups::new(groups).unwrap()).await;
@@ -482,8 +477,7 @@ async fn a_silent_stream_is_kept_alive_and_then_answered() {
     let script = format!("{SOUND}fault = {{ kind = 'slow_stream', chunk_ms = 250 }}\n");
     let provider = scripted::router(scripted::Script::from_toml(&script).unwrap());
     let (address, _task) = serve(provider).await;
-    let groups =
-        vec![ModelGroup { name: "g".into(), chain: vec![deployment("d", ProviderKind::OpenAi, address)] }];
+    let groups = vec![ModelGroup::new("g", vec![deployment("d", ProviderKind::OpenAi, address)])];
     let app = TestApp::with_models_and(ModelGroups::new(groups).unwrap(), |config| {
         config.keep_alive = Duration::from_millis(60);
     })
