@@ -170,6 +170,7 @@ pub struct Native {
     max_output: Option<u32>,
     beta: Option<String>,
     strict: bool,
+    session: Option<String>,
     translated: OnceLock<Result<Translated, WireError>>,
 }
 
@@ -195,6 +196,7 @@ impl Native {
             max_output: None,
             beta: None,
             strict: false,
+            session: None,
             translated: OnceLock::new(),
         };
         native.read_top()?;
@@ -225,6 +227,18 @@ impl Native {
         self.beta = beta;
         self.strict = strict;
         self
+    }
+
+    /// With the conversation that the client says it belongs to: its calls go to the same one of equal deployments.
+    #[must_use]
+    pub fn with_session(mut self, session: Option<String>) -> Self {
+        self.session = session;
+        self
+    }
+
+    /// The conversation that the client says it belongs to.
+    pub(crate) fn session(&self) -> Option<&str> {
+        self.session.as_deref()
     }
 
     /// Where it came in.
@@ -269,7 +283,7 @@ impl Native {
     }
 
     /// A field's own bytes. Of a field that is there twice the last one counts, as with every reader of JSON.
-    fn raw(&self, name: &str) -> Option<&[u8]> {
+    pub(crate) fn raw(&self, name: &str) -> Option<&[u8]> {
         let (_, place) = self.fields.iter().rev().find(|(field, _)| field == name)?;
         self.body.get(place.clone())
     }
@@ -368,21 +382,13 @@ struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::Limits;
 
     fn deployment(provider: ProviderKind) -> Deployment {
         Deployment {
-            name: "d".into(),
-            provider,
-            vendor: None,
-            base_url: "http://localhost/v1".parse().unwrap(),
             model: "real-model".into(),
-            api_key: None,
-            prices: None,
             context_window: 100_000,
             max_output: 4_000,
-            accepts_temperature: false,
-            limits: Limits::default(),
+            ..Deployment::new("d", provider, "http://localhost/v1".parse().unwrap())
         }
     }
 

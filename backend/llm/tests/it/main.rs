@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail loudly")]
 
+mod drill;
 mod failover;
 mod faults;
 mod harness;
+mod hedging;
 mod hooks;
+mod routing;
 mod scripted;
 mod streams;
 mod wires;

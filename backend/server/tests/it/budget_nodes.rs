@@ -186,7 +186,7 @@ async fn an_organisations_budget_is_for_its_managers_and_binds_all_its_projects(
     assert_eq!(status, StatusCode::NO_CONTENT);
     call(&app, &seed, None).await.unwrap();
     let entries: i64 =
-        sqlx::query_scalar("select count(*) from audit_entry where event_type like 'organisation.budget_%'")
+        sqlx::query_scalar("select count(*) from audit_entry where type like 'organisation.budget_%'")
             .fetch_one(app.app.pool())
             .await
             .unwrap();

@@ -47,7 +47,7 @@ async fn models_of(provider: &str, script: &str) -> ModelGroups {
     tokio::task::spawn(scripted::serve(listener, script));
     let deployment: Deployment = serde_json::from_value(serde_json::json!({
         "name": "scripted", "provider": provider, "base_url": format!("http://{address}/v1"),
-        "model": "scripted-model", "context_window": 100_000, "max_output": 1_000,
+        "model": "scripted-model", "context_window": 100_000, "max_output": 1_000, "endpoint_access": "private_network",
     }))
     .unwrap();
     ModelGroups::new(vec![ModelGroup::new("code", vec![deployment])]).unwrap()

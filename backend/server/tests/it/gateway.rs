@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 use syndarix::http;
-use syndarix_llm::{Deployment, Limits, ModelGroup, ModelGroups, ProviderKind, Rates, scripted};
+use syndarix_llm::{Deployment, EndpointAccess, ModelGroup, ModelGroups, ProviderKind, Rates, scripted};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -37,17 +37,13 @@ struct Desk {
 
 fn deployment(name: &str, provider: ProviderKind, address: SocketAddr) -> Deployment {
     Deployment {
-        name: name.into(),
-        provider,
-        vendor: None,
-        base_url: format!("http://{address}/v1").parse().unwrap(),
         model: format!("model-of-{name}"),
-        api_key: None,
         prices: Some(Rates { input: 1, output: 5, cache_read: 0, cache_write: 0 }),
         context_window: 100_000,
         max_output: 4_000,
         accepts_temperature: true,
-        limits: Limits::default(),
+        endpoint_access: EndpointAccess::PrivateNetwork,
+        ..Deployment::new(name, provider, format!("http://{address}/v1").parse().unwrap())
     }
 }
 

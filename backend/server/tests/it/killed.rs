@@ -56,7 +56,8 @@ impl Killable {
         let groups = ["high-reasoning", "fast-response", "cost-optimized", "code"].map(|name| {
             format!(
                 "[[group]]\nname = \"{name}\"\n[[group.chain]]\nname = \"scripted\"\nprovider = \"scripted\"\n\
-                 base_url = \"{}\"\nmodel = \"m\"\ncontext_window = 200000\nmax_output = 8192\n",
+                 base_url = \"{}\"\nmodel = \"m\"\ncontext_window = 200000\nmax_output = 8192\n\
+                 endpoint_access = \"private_network\"\n",
                 model.base_url
             )
         });

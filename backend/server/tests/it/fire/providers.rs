@@ -222,7 +222,7 @@ fault = { kind = "hang", seconds = 600 }
 fn deployment(n: usize, url: &Url) -> Deployment {
     serde_json::from_value(json!({
         "name": format!("d{n}"), "provider": "scripted", "base_url": url, "model": "m",
-        "context_window": 100_000, "max_output": 4_000,
+        "context_window": 100_000, "max_output": 4_000, "endpoint_access": "private_network",
         "limits": { "first_byte_ms": 400, "idle_ms": 5_000, "total_ms": 10_000, "max_body_bytes": 1 << 20, "max_event_bytes": 1 << 20 },
     }))
     .unwrap()
