@@ -4,6 +4,11 @@
 //! cancelling or dropping the stream closes the connection, which stops the provider.
 
 pub(crate) mod anthropic;
+#[cfg(test)]
+mod crosswise;
+#[cfg(test)]
+mod cuts;
+pub(crate) mod fit;
 pub(crate) mod openai;
 #[cfg(test)]
 mod round_trip;
@@ -58,6 +63,11 @@ pub enum Wire {
     OpenAi,
     /// `POST {base_url}/messages`.
     Anthropic,
+}
+
+impl Wire {
+    /// Every format that providers are spoken to in.
+    pub const ALL: [Self; 2] = [Self::OpenAi, Self::Anthropic];
 }
 
 impl ProviderKind {

@@ -9,6 +9,11 @@ mod harness;
 mod hedging;
 mod hooks;
 mod routing;
+mod responses;
+#[path = "../samples/mod.rs"]
+mod samples;
 mod scripted;
 mod streams;
+mod thoughts;
+mod translation;
 mod wires;
