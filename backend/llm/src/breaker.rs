@@ -25,6 +25,20 @@ impl Default for BreakerPolicy {
     }
 }
 
+/// How a deployment stands with the breaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BreakerState {
+    /// It is asked.
+    Closed,
+    /// It is left alone for this long, by whoever is no probe.
+    Open {
+        /// What is left of it.
+        remaining: Duration,
+    },
+    /// The cool-down is over: the next call is the probe.
+    HalfOpen,
+}
+
 #[derive(Debug, Default)]
 struct State {
     failures: u32,
@@ -56,6 +70,18 @@ impl Breaker {
         }
         state.open_until = Some(now + self.policy.cool_down);
         Ok(())
+    }
+
+    /// How a deployment stands, without asking to try it.
+    pub fn state(&self, deployment: &str) -> BreakerState {
+        let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(until) = states.get(deployment).and_then(|state| state.open_until) else {
+            return BreakerState::Closed;
+        };
+        match until.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => BreakerState::HalfOpen,
+            remaining => BreakerState::Open { remaining },
+        }
     }
 
     /// It answered.
@@ -108,6 +134,22 @@ mod tests {
         assert_eq!(breaker.admit("a"), Ok(()));
         breaker.failed("a", None);
         assert_eq!(breaker.admit("a"), Ok(()), "the count starts again");
+    }
+
+    #[tokio::test]
+    async fn looking_at_it_takes_no_probes_place() {
+        let breaker = Breaker::new(BreakerPolicy { failures: 1, cool_down: COOL_DOWN });
+        let is_open =
+            || matches!(breaker.state("a"), BreakerState::Open { remaining } if remaining <= COOL_DOWN);
+        assert_eq!(breaker.state("a"), BreakerState::Closed);
+        breaker.failed("a", None);
+        assert!(is_open());
+        tokio::time::sleep(COOL_DOWN).await;
+        assert_eq!(breaker.state("a"), BreakerState::HalfOpen);
+        assert_eq!(breaker.admit("a"), Ok(()), "the probe");
+        assert!(is_open(), "others wait for the probe");
+        breaker.succeeded("a");
+        assert_eq!(breaker.state("a"), BreakerState::Closed);
     }
 
     #[tokio::test]

@@ -20,6 +20,7 @@ mod events;
 mod fire;
 mod floor;
 mod gateway;
+mod gateway_screens;
 mod history;
 mod idempotency;
 mod issues;

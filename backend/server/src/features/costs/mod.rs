@@ -4,6 +4,7 @@
 //! provider that charges more than the worst case is an alert); simulated spend is shown apart and never added to real money; raising a limit wakes what waits for it.
 
 mod budget;
+mod export;
 mod reconcile;
 mod usage;
 
@@ -12,11 +13,11 @@ pub use reconcile::schedule;
 
 use crate::state::App;
 use syndarix_jobs::Registry;
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// The operations of this feature.
 pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().merge(budget::routes()).merge(usage::routes())
+    OpenApiRouter::new().merge(budget::routes()).merge(usage::routes()).routes(routes!(export::export_usage))
 }
 
 /// The jobs of this feature.

@@ -116,7 +116,7 @@ impl Recorder {
             "update usage set state = $4, cost_micro_usd = $5, tokens_in = $6, tokens_out = $7, tokens_cached = $8,
                     tokens_reasoning = $9, latency_ms = $10, estimated = $11, simulated = $12, error = $13,
                     model = $14, settled_at = $15, tokens_cache_write = $16, rate_input = $17, rate_output = $18,
-                    rate_cache_read = $19, rate_cache_write = $20, price_version = $21
+                    rate_cache_read = $19, rate_cache_write = $20, price_version = $21, first_content_ms = $22
              where call_id = $1 and attempt = $2 and project_id = $3 and state = 'reserved'
              returning reserved_micro_usd",
         )
@@ -141,6 +141,7 @@ impl Recorder {
         .bind(rates.cache_read)
         .bind(rates.cache_write)
         .bind(self.app.models.gateway.price_version(outcome.deployment))
+        .bind(outcome.first_content_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX)))
         .fetch_optional(uow.conn().await?)
         .await?;
         // No row: another worker took the step over and settled this attempt as interrupted.
