@@ -126,6 +126,12 @@ const costsRoute = createRoute({
   validateSearch: (search) => strings(search, ["by"]),
   component: lazyRouteComponent(() => import("./routes/costs"), "CostsPage"),
 });
+const gatewayRoute = createRoute({
+  getParentRoute: () => projectRoute,
+  path: "/gateway",
+  validateSearch: (search) => strings(search, ["tab", "model", "new"]),
+  component: lazyRouteComponent(() => import("./routes/gateway"), "GatewayPage"),
+});
 const activityRoute = createRoute({
   getParentRoute: () => projectRoute,
   path: "/activity",
@@ -154,7 +160,7 @@ const routeTree = rootRoute.addChildren([
     approvalLinkRoute,
     projectsRoute,
     jobsRoute,
-    projectRoute.addChildren([boardRoute, storyRoute, approvalRoute, runRoute, agentsRoute, costsRoute, activityRoute, auditRoute, settingsRoute]),
+    projectRoute.addChildren([boardRoute, storyRoute, approvalRoute, runRoute, agentsRoute, costsRoute, gatewayRoute, activityRoute, auditRoute, settingsRoute]),
   ]),
 ]);
 

@@ -15,7 +15,7 @@ export interface Crumb {
 }
 
 const SECTIONS: Record<string, string> = {
-  agents: t.nav.agents, costs: t.nav.costs, activity: t.nav.activity, audit: t.nav.audit, settings: t.nav.settings,
+  agents: t.nav.agents, costs: t.nav.costs, gateway: t.nav.gateway, activity: t.nav.activity, audit: t.nav.audit, settings: t.nav.settings,
 };
 
 export function useCrumbs(): Crumb[] {

@@ -32,7 +32,7 @@ function Commands({ onClose, onHelp }: { onClose: () => void; onHelp: () => void
   };
   const pages = project
     ? ([
-        [t.nav.board, "/projects/$projectId"], [t.nav.agents, "/projects/$projectId/agents"], [t.nav.costs, "/projects/$projectId/costs"],
+        [t.nav.board, "/projects/$projectId"], [t.nav.agents, "/projects/$projectId/agents"], [t.nav.costs, "/projects/$projectId/costs"], [t.nav.gateway, "/projects/$projectId/gateway"],
         [t.nav.activity, "/projects/$projectId/activity"], [t.nav.audit, "/projects/$projectId/audit"], [t.nav.settings, "/projects/$projectId/settings"],
       ] as const)
     : [];
