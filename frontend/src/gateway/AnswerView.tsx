@@ -9,6 +9,7 @@ import { Notice } from "../ui/feedback";
 import { TableFrame } from "../ui/page";
 import { Badge, Status } from "../ui/status";
 import type { Answer } from "./answer";
+import { causeOf } from "./health";
 import type { Phase } from "./useAnswer";
 
 /** An answer, while it is made and when it is whole. */
@@ -80,7 +81,7 @@ function Way({ end, head }: { end: AnswerEnd; head: AnswerHead | null }) {
               <td className="px-3 py-2">{attempt.outcome === "settled" ? <Badge tone="ok">{t.playground.answered}</Badge> : <Status value={attempt.outcome} />}</td>
               <td className={NUMBER}>{time(attempt.first_content_ms)}</td>
               <td className={NUMBER}>{time(attempt.latency_ms)}</td>
-              <td className="max-w-80 min-w-32 px-3 py-2 text-xs break-words">{attempt.error ?? <span className="text-faint">–</span>}</td>
+              <td className="max-w-80 min-w-32 px-3 py-2 text-xs break-words">{attempt.error ? causeOf(attempt.error) : <span className="text-faint">–</span>}</td>
             </tr>
           ))}
           {end.skipped.map((one) => (

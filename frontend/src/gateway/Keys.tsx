@@ -42,7 +42,7 @@ export function Keys({ project, writing, onWriting }: Props) {
   const table = (items: GatewayKey[]) => <KeyTable items={items} now={now} onAsk={admin ? setAsked : null} />;
   return (
     <div className="pt-4">
-      <div className="mb-3 flex flex-wrap items-center gap-x-3 gap-y-2"><p className="max-w-3xl min-w-60 flex-1 text-soft">{t.gatewayKeys.intro}</p>{button}</div>
+      <div className="mb-3 flex flex-wrap items-center gap-x-3 gap-y-2"><p className="max-w-3xl min-w-52 flex-1 text-soft">{t.gatewayKeys.intro}</p><div className="ml-auto">{button}</div></div>
       <Loaded query={list}>
         {(all) => {
           const good = all.filter((key) => keyState(key, now) === "active");

@@ -1,6 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { MessageSquare, Square } from "lucide-react";
-import { useState, type FormEvent } from "react";
+import { useRef, useState, type FormEvent } from "react";
 import { ApiError } from "../api/client";
 import * as queries from "../api/queries";
 import type { GatewayHealth, Project } from "../api/types";
@@ -45,6 +45,7 @@ function Desk({ project, model: named, onModel, health }: Props & { health: Gate
   const alone = health.deployments.map((item) => item.name).filter((name) => !groups.includes(name));
   const model = [...groups, ...alone].find((name) => name === named) ?? groups[0] ?? "";
   const mayAsk = can(project.role, "write");
+  const place = useRef<HTMLElement>(null);
   const asking = asked.phase === "asking";
   const refusal = asked.refusal instanceof ApiError && asked.refusal.body.errors?.length ? asked.refusal : null;
   const submit = (event?: FormEvent) => {
@@ -54,6 +55,8 @@ function Desk({ project, model: named, onModel, health }: Props & { health: Gate
     const errors = { ...(prompt.trim() ? {} : { prompt: t.playground.needPrompt }), ...(tokens === null ? { limit: t.playground.needTokens } : {}) };
     setWrong(errors);
     if (tokens === null || errors.prompt) return;
+    // On a phone the answer stands below what was just written.
+    place.current?.scrollIntoView({ block: "nearest" });
     asked.ask({ model, prompt, max_tokens: tokens, ...(system.trim() ? { system } : {}) });
   };
   return (
@@ -74,7 +77,7 @@ function Desk({ project, model: named, onModel, health }: Props & { health: Gate
           </div>
         </fieldset>
       </form>
-      <section aria-label={t.playground.answer} className="flex min-w-0 flex-col gap-4">
+      <section ref={place} aria-label={t.playground.answer} className="flex min-w-0 flex-col gap-4">
         {asked.refusal && !refusal ? <InlineError error={asked.refusal} title={t.playground.failed} /> : null}
         {asked.phase === "idle" ? <div className="card"><EmptyState icon={<MessageSquare size={28} aria-hidden="true" />} title={t.playground.empty} detail={t.playground.emptyDetail} /></div> : <AnswerView phase={asked.phase} answer={asked.answer} />}
       </section>

@@ -1,4 +1,5 @@
 import type { GatewayDeployment } from "../api/types";
+import { t } from "../i18n/en";
 import type { Tone } from "../ui/status";
 
 /** What the state of a deployment means: pure functions. */
@@ -17,6 +18,13 @@ const MANY = 0.25;
 export function errorTone(rate: number | null): Tone {
   if (rate === null || rate === 0) return "neutral";
   return rate >= MANY ? "bad" : rate >= SOME ? "warn" : "neutral";
+}
+
+/** What an attempt failed of, as people read it: the kind in words, and what the provider said. */
+export function causeOf(error: string): string {
+  const match = /^(\w+)(?: \{.*?\})?: (.*)$/s.exec(error);
+  const kind = match?.[1] ? t.gateway.causes[match[1]] : undefined;
+  return kind && match?.[2] !== undefined ? `${kind}: ${match[2]}` : error;
 }
 
 /** For how long it is left alone yet, in milliseconds; null when it is not. A server that is behind says no less than one second. */

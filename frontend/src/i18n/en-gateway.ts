@@ -25,19 +25,23 @@ export const gateway = {
   simulated: "simulated",
   scope: "Figures are of this project's calls in the last hour. The state is that of the server that answers you.",
   ask: (name: string) => `Ask ${name}`,
-  breaker: { closed: "Asked", open: "Left alone", half_open: "On trial" } as Record<string, string>,
+  breaker: { closed: "Available", open: "Cooling down", half_open: "On trial" } as Record<string, string>,
   breakerHelp: {
     closed: "Calls go to it.",
     open: "It failed too often: calls go to the next one of the chain.",
-    half_open: "It was left alone; the next call tries it.",
+    half_open: "It has cooled down: the next call tries it.",
   } as Record<string, string>,
   until: (rest: string) => `for another ${rest}`,
-  alone: (names: string[]) => (names.length === 1 ? `${names[0]} is left alone for a while` : `${names.length} deployments are left alone for a while: ${names.join(", ")}`),
+  alone: (names: string[]) => (names.length === 1 ? `${names[0]} is cooling down` : `${names.length} deployments are cooling down: ${names.join(", ")}`),
   aloneDetail: "It failed too often of late. Calls go to the next deployment of each chain; where there is none, they are refused.",
   none: "No model is configured",
   noneDetail: "Set ANTHROPIC_API_KEY, OPENAI_API_KEY, or SYNDARIX_MODEL_BASE_URL with SYNDARIX_MODEL, and start Syndarix again.",
   noCalls: "no calls",
-  noAttempts: "–",
+  /** What providers fail of, by the server's word for it. */
+  causes: {
+    RateLimited: "Rate limited", Overloaded: "Overloaded", ServerError: "Server error", Timeout: "Timed out", Connection: "No connection", ContextTooLong: "Too long for the model", BadRequest: "Refused as wrong",
+    NotFound: "Not there", Auth: "Key refused", Malformed: "Unreadable answer", TooLarge: "Answer too large", Cancelled: "Stopped",
+  } as Record<string, string>,
 };
 
 export const gatewayKeys = {
