@@ -327,6 +327,17 @@ const cases = {
     await go(`/projects/${viewed}/gateway?tab=playground`);
     check(await page.getByRole("button", { name: /^Ask/ }).isDisabled(), "who may only look can ask");
   },
+  async "what was spent is saved as a file, and a limit that is near is told"() {
+    await go(`/projects/${p}/costs`);
+    check((await page.locator("[data-budget-alerts]").count()) === 0, "an alert without a reason");
+    const saved = page.waitForEvent("download");
+    await page.getByRole("button", { name: "Export CSV" }).click();
+    check((await saved).suggestedFilename() === "usage.csv", "the file has another name");
+    await page.getByRole("link", { name: "Costs of all projects" }).click();
+    await page.waitForURL("**/costs");
+    await page.locator(`[data-project="${data.projects[1].id}"]`).filter({ hasText: "near its limit" }).getByRole("link").click();
+    await page.locator("[data-budget-alerts]").filter({ hasText: "90% of the hard limit of $20.00 is used up" }).waitFor();
+  },
   async "the navigation of a phone is a modal that Escape, and the page one is on, close"() {
     const phone = await browser.newContext({ viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true });
     const tab = await phone.newPage();

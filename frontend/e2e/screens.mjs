@@ -47,7 +47,7 @@ const screens = [
   ["key-secret", `/projects/${p}/gateway?tab=keys&new=key`, async (page) => { await page.getByLabel("Name", { exact: true }).fill("A program"); await page.getByRole("button", { name: "Create" }).click(); await page.locator("[data-secret]").waitFor(); }],
   ["playground", `/projects/${p}/gateway?tab=playground`], ["playground-reader", `/projects/${mock.data.projects[2].id}/gateway?tab=playground`],
   ["playground-answer", `/projects/${p}/gateway?tab=playground`, played("Which way are halves rounded?", "[data-way]")], ["playground-failed", `/projects/${p}/gateway?tab=playground`, played("fail", "[data-answer-error]")], ["playground-broken", `/projects/${p}/gateway?tab=playground`, played("break", '[data-answer="lost"]')],
-  ["costs", `/projects/${p}/costs`], ["costs-agent", `/projects/${p}/costs?by=agent`], ["activity", `/projects/${p}/activity`],
+  ["all-costs", "/costs"], ["costs-alerts", `/projects/${mock.data.projects[1].id}/costs`], ["costs", `/projects/${p}/costs`], ["costs-agent", `/projects/${p}/costs?by=agent`], ["activity", `/projects/${p}/activity`],
   ["audit", `/projects/${p}/audit`, (page) => page.locator("main summary").first().click()],
   ["settings", `/projects/${p}/settings`], ["settings-policy", `/projects/${p}/settings?tab=policy`], ["settings-budget", `/projects/${p}/settings?tab=budget`],
   ["settings-members", `/projects/${p}/settings?tab=members`], ["remove-member", `/projects/${p}/settings?tab=members`, button(/^Remove /)], ["settings-system", `/projects/${p}/settings?tab=system`],

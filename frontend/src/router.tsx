@@ -83,6 +83,12 @@ const projectsRoute = createRoute({
   component: lazyRouteComponent(() => import("./routes/projects"), "ProjectsPage"),
 });
 
+const allCostsRoute = createRoute({
+  getParentRoute: () => appRoute,
+  path: "/costs",
+  component: lazyRouteComponent(() => import("./routes/allCosts"), "AllCostsPage"),
+});
+
 const jobsRoute = createRoute({
   getParentRoute: () => appRoute,
   path: "/jobs",
@@ -160,6 +166,7 @@ const routeTree = rootRoute.addChildren([
     approvalLinkRoute,
     projectsRoute,
     jobsRoute,
+    allCostsRoute,
     projectRoute.addChildren([boardRoute, storyRoute, approvalRoute, runRoute, agentsRoute, costsRoute, gatewayRoute, activityRoute, auditRoute, settingsRoute]),
   ]),
 ]);
