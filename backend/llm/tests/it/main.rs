@@ -8,8 +8,8 @@ mod faults;
 mod harness;
 mod hedging;
 mod hooks;
-mod routing;
 mod responses;
+mod routing;
 #[path = "../samples/mod.rs"]
 mod samples;
 mod scripted;

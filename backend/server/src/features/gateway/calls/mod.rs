@@ -48,7 +48,8 @@ pub(super) fn routes() -> Router<App> {
 
 /// Whoever looks for a response that was given is told that there is no memory.
 async fn not_stored() -> Response {
-    let message = "responses are not stored here: ask at `POST /v1/responses` with the whole conversation as `input`";
+    let message =
+        "responses are not stored here: ask at `POST /v1/responses` with the whole conversation as `input`";
     refusal::plain(404, "response_not_found", message).at(Endpoint::Responses).into_response()
 }
 
