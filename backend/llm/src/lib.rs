@@ -28,16 +28,16 @@ mod types;
 
 pub use ask::{Ask, Endpoint, Native};
 pub use assemble::Assembler;
-pub use breaker::{Breaker, BreakerPolicy};
+pub use breaker::{Breaker, BreakerChange, BreakerNews, BreakerPolicy, BreakerState};
 pub use error::{CallError, Cause, ErrorKind, ProviderError, RecordFailed, Refused, Skipped, TimeoutPhase};
 pub use gateway::{
     AttemptHooks, AttemptIntent, AttemptOutcome, Event, Gateway, GatewayPolicy, Grant, GroupError, Head,
-    ModelGroup, ModelGroups,
+    ModelGroup, ModelGroups, Routing,
 };
 pub use price::{Cost, Price, PriceRow, PriceTable, PriceTableError, Rates};
 pub use provider::{
-    ClientError, Deployment, Limits, Piece, PieceStream, Provider, ProviderKind, Raw, Wire, adapter,
-    http_client,
+    Circuit, ClientError, Deployment, EndpointAccess, Http, Limits, Piece, PieceStream, Provider,
+    ProviderKind, Raw, Wire, adapter, http_client,
 };
 pub use secret::Secret;
 pub use sse::{SseDecoder, SseEvent, SseTooLong};

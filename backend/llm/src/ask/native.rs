@@ -46,6 +46,7 @@ pub struct Native {
     pub(super) max_output: Option<u32>,
     beta: Option<String>,
     pub(super) strict: bool,
+    session: Option<String>,
     cleaned: OnceLock<Vec<Cleaned>>,
     translated: OnceLock<Result<Translated, WireError>>,
 }
@@ -72,6 +73,7 @@ impl Native {
             max_output: None,
             beta: None,
             strict: false,
+            session: None,
             cleaned: OnceLock::new(),
             translated: OnceLock::new(),
         };
@@ -103,6 +105,18 @@ impl Native {
         self.beta = beta;
         self.strict = strict;
         self
+    }
+
+    /// With the conversation that the client says it belongs to: its calls go to the same one of equal deployments.
+    #[must_use]
+    pub fn with_session(mut self, session: Option<String>) -> Self {
+        self.session = session;
+        self
+    }
+
+    /// The conversation that the client says it belongs to.
+    pub(crate) fn session(&self) -> Option<&str> {
+        self.session.as_deref()
     }
 
     /// Where it came in.
@@ -147,7 +161,7 @@ impl Native {
     }
 
     /// A field's own bytes. Of a field that is there twice the last one counts, as with every reader of JSON.
-    fn raw(&self, name: &str) -> Option<&[u8]> {
+    pub(crate) fn raw(&self, name: &str) -> Option<&[u8]> {
         let (_, place) = self.fields.iter().rev().find(|(field, _)| field == name)?;
         self.body.get(place.clone())
     }
@@ -287,21 +301,13 @@ struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 mod tests {
     use super::*;
     use crate::ask::Ask;
-    use crate::provider::Limits;
 
     fn deployment(provider: ProviderKind) -> Deployment {
         Deployment {
-            name: "d".into(),
-            provider,
-            vendor: None,
-            base_url: "http://localhost/v1".parse().unwrap(),
             model: "real-model".into(),
-            api_key: None,
-            prices: None,
             context_window: 100_000,
             max_output: 4_000,
-            accepts_temperature: false,
-            limits: Limits::default(),
+            ..Deployment::new("d", provider, "http://localhost/v1".parse().unwrap())
         }
     }
 

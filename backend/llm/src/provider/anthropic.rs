@@ -6,14 +6,13 @@
 mod encode;
 
 use async_trait::async_trait;
-use reqwest::Client;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::openai::MAX_CALLS;
 use super::transport::{Decoder, Exchange, neutral, stream_error, written};
-use super::{Deployment, PieceStream, Provider, Wire};
+use super::{Deployment, Http, PieceStream, Provider, Wire};
 use crate::ask::{Ask, Native};
 use crate::error::ProviderError;
 use crate::sse::SseEvent;
@@ -28,11 +27,11 @@ pub(crate) const REDACTED: &str = "redacted_thinking:";
 /// The adapter.
 #[derive(Debug)]
 pub(crate) struct Anthropic {
-    http: Client,
+    http: Http,
 }
 
 impl Anthropic {
-    pub(crate) fn new(http: Client) -> Self {
+    pub(crate) fn new(http: Http) -> Self {
         Self { http }
     }
 }
@@ -47,7 +46,11 @@ impl Provider for Anthropic {
         cancel: &CancellationToken,
     ) -> Result<PieceStream, ProviderError> {
         let native = ask.native(Wire::Anthropic);
-        let mut http = self.http.post(deployment.endpoint("messages")).header("anthropic-version", VERSION);
+        let mut http = self
+            .http
+            .of(deployment)?
+            .post(deployment.endpoint("messages"))
+            .header("anthropic-version", VERSION);
         if let Some(key) = &deployment.api_key {
             http = http.header("x-api-key", key.expose());
         }

@@ -7,13 +7,12 @@
 mod encode;
 
 use async_trait::async_trait;
-use reqwest::Client;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::transport::{Decoder, Exchange, neutral, stream_error, written};
-use super::{Deployment, PieceStream, Provider, Wire};
+use super::{Deployment, Http, PieceStream, Provider, Wire};
 use crate::ask::{Ask, Endpoint, Native};
 use crate::error::ProviderError;
 use crate::sse::SseEvent;
@@ -40,11 +39,11 @@ pub(crate) const MAX_CALLS: u32 = 512;
 /// The adapter.
 #[derive(Debug)]
 pub(crate) struct OpenAi {
-    http: Client,
+    http: Http,
 }
 
 impl OpenAi {
-    pub(crate) fn new(http: Client) -> Self {
+    pub(crate) fn new(http: Http) -> Self {
         Self { http }
     }
 }
@@ -60,7 +59,7 @@ impl Provider for OpenAi {
     ) -> Result<PieceStream, ProviderError> {
         let native = ask.native(Wire::OpenAi);
         let path = native.map_or(Endpoint::ChatCompletions, Native::endpoint).path();
-        let mut http = self.http.post(deployment.endpoint(path));
+        let mut http = self.http.of(deployment)?.post(deployment.endpoint(path));
         if let Some(key) = &deployment.api_key {
             http = http.bearer_auth(key.expose());
         }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::transport::Decoder;
-use super::{Deployment, Limits, ProviderKind, Wire, anthropic, openai};
+use super::{Deployment, ProviderKind, Wire, anthropic, openai};
 use crate::assemble::Assembler;
 use crate::inbound::{self, Encoder, Reply};
 use crate::sse::SseDecoder;
@@ -15,17 +15,11 @@ use crate::types::{
 
 pub(super) fn deployment(kind: ProviderKind) -> Deployment {
     Deployment {
-        name: "d".into(),
-        provider: kind,
-        vendor: None,
-        base_url: "http://localhost/v1".parse().unwrap(),
         model: "m".into(),
-        api_key: None,
-        prices: None,
         context_window: 1_000_000,
         max_output: 1_000_000,
         accepts_temperature: true,
-        limits: Limits::default(),
+        ..Deployment::new("d", kind, "http://localhost/v1".parse().unwrap())
     }
 }
 

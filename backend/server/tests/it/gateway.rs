@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 use syndarix::http;
-use syndarix_llm::{Deployment, Limits, ModelGroup, ModelGroups, ProviderKind, Rates, scripted};
+use syndarix_llm::{Deployment, EndpointAccess, ModelGroup, ModelGroups, ProviderKind, Rates, scripted};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -23,35 +23,31 @@ use tokio::{
 use tower::ServiceExt;
 use uuid::Uuid;
 
-const SOUND: &str = "[[rule]]\nname = 'r'\nanswer.text = 'one two three four five six seven eight nine ten'\n\
+pub(crate) const SOUND: &str = "[[rule]]\nname = 'r'\nanswer.text = 'one two three four five six seven eight nine ten'\n\
                      answer.usage = { input = 70, output = 20 }\n";
 
 /// An application in front of a scripted provider, and a key of a project.
-struct Desk {
-    app: TestApp,
-    token: String,
-    project: String,
-    key: String,
+pub(crate) struct Desk {
+    pub(crate) app: TestApp,
+    pub(crate) token: String,
+    pub(crate) project: String,
+    pub(crate) key: String,
     _provider: JoinSet<()>,
 }
 
-fn deployment(name: &str, provider: ProviderKind, address: SocketAddr) -> Deployment {
+pub(crate) fn deployment(name: &str, provider: ProviderKind, address: SocketAddr) -> Deployment {
     Deployment {
-        name: name.into(),
-        provider,
-        vendor: None,
-        base_url: format!("http://{address}/v1").parse().unwrap(),
         model: format!("model-of-{name}"),
-        api_key: None,
         prices: Some(Rates { input: 1, output: 5, cache_read: 0, cache_write: 0 }),
         context_window: 100_000,
         max_output: 4_000,
         accepts_temperature: true,
-        limits: Limits::default(),
+        endpoint_access: EndpointAccess::PrivateNetwork,
+        ..Deployment::new(name, provider, format!("http://{address}/v1").parse().unwrap())
     }
 }
 
-async fn serve(router: Router) -> (SocketAddr, JoinSet<()>) {
+pub(crate) async fn serve(router: Router) -> (SocketAddr, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut task = JoinSet::new();
@@ -60,21 +56,25 @@ async fn serve(router: Router) -> (SocketAddr, JoinSet<()>) {
 }
 
 impl Desk {
-    async fn scripted(script: &str) -> Self {
+    pub(crate) async fn scripted(script: &str) -> Self {
         Self::over(scripted::router(scripted::Script::from_toml(script).unwrap())).await
     }
 
     async fn over(provider: Router) -> Self {
         let (address, task) = serve(provider).await;
-        let chain = |name: &str, kind| ModelGroup {
-            name: format!("group-{name}"),
-            chain: vec![deployment(name, kind, address)],
+        let chain = |name: &str, kind| {
+            ModelGroup::new(format!("group-{name}"), vec![deployment(name, kind, address)])
         };
         let groups = vec![chain("openai", ProviderKind::OpenAi), chain("anthropic", ProviderKind::Anthropic)];
+        Self { _provider: task, ..Self::with(groups).await }
+    }
+
+    /// Over providers that somebody else keeps running.
+    pub(crate) async fn with(groups: Vec<ModelGroup>) -> Self {
         let app = TestApp::with_models(ModelGroups::new(groups).unwrap()).await;
         let token = app.user("maria").await;
         let project = app.project(&token).await;
-        let mut desk = Self { app, token, project, key: String::new(), _provider: task };
+        let mut desk = Self { app, token, project, key: String::new(), _provider: JoinSet::new() };
         desk.key = desk.make(json!({ "name": "test" })).await.1;
         desk
     }
@@ -84,13 +84,13 @@ impl Desk {
     }
 
     /// Makes a key; its id and itself.
-    async fn make(&self, settings: Value) -> (String, String) {
+    pub(crate) async fn make(&self, settings: Value) -> (String, String) {
         let (status, made) = self.app.post(&self.path(""), &self.token, settings).await;
         assert_eq!(status, StatusCode::CREATED, "{made}");
         (made["key"]["id"].as_str().unwrap().into(), made["secret"].as_str().unwrap().into())
     }
 
-    async fn ask(&self, path: &str, key: &str, body: &Value) -> (StatusCode, HeaderMap, String) {
+    pub(crate) async fn ask(&self, path: &str, key: &str, body: &Value) -> (StatusCode, HeaderMap, String) {
         let request = Request::post(path)
             .header(header::AUTHORIZATION, format!("Bearer {key}"))
             .header(header::CONTENT_TYPE, "application/json")
@@ -98,7 +98,7 @@ impl Desk {
         self.send(request.unwrap()).await
     }
 
-    async fn send(&self, request: Request<Body>) -> (StatusCode, HeaderMap, String) {
+    pub(crate) async fn send(&self, request: Request<Body>) -> (StatusCode, HeaderMap, String) {
         let response = self.app.router.clone().oneshot(request).await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
         let bytes = axum::body::to_bytes(response.into_body(), 1 << 24).await.unwrap();
@@ -106,7 +106,7 @@ impl Desk {
     }
 
     /// What is recorded of the gateway's calls: key, state, tokens in and out, whether they are estimated.
-    async fn usage(&self) -> Vec<(Option<Uuid>, String, i64, i64, bool)> {
+    pub(crate) async fn usage(&self) -> Vec<(Option<Uuid>, String, i64, i64, bool)> {
         sqlx::query_as(
             "select key_id, state, tokens_in, tokens_out, estimated from usage where project_id = $1 order by at, id",
         )
@@ -117,7 +117,7 @@ impl Desk {
     }
 }
 
-fn chat(model: &str) -> Value {
+pub(crate) fn chat(model: &str) -> Value {
     json!({"model": model, "max_tokens": 90, "messages": [{"role": "user", "content": "go"}]})
 }
 
@@ -485,8 +485,7 @@ async fn a_silent_stream_is_kept_alive_and_then_answered() {
     let script = format!("{SOUND}fault = {{ kind = 'slow_stream', chunk_ms = 250 }}\n");
     let provider = scripted::router(scripted::Script::from_toml(&script).unwrap());
     let (address, _task) = serve(provider).await;
-    let groups =
-        vec![ModelGroup { name: "g".into(), chain: vec![deployment("d", ProviderKind::OpenAi, address)] }];
+    let groups = vec![ModelGroup::new("g", vec![deployment("d", ProviderKind::OpenAi, address)])];
     let app = TestApp::with_models_and(ModelGroups::new(groups).unwrap(), |config| {
         config.keep_alive = Duration::from_millis(60);
     })

@@ -7,8 +7,7 @@
 mod answers;
 mod upstream;
 
-use crate::support::TestApp;
-use axum::http::StatusCode;
+use crate::gateway::{self, Desk, serve};
 use serde_json::json;
 use std::{
     net::SocketAddr,
@@ -17,101 +16,76 @@ use std::{
     time::{Duration, Instant},
 };
 use syndarix::http;
-use syndarix_llm::{Deployment, Limits, ModelGroup, ModelGroups, ProviderKind, Rates};
+use syndarix_llm::{Deployment, ModelGroup, ProviderKind, Rates};
 use tokio::{net::TcpListener, process::Command, task::JoinSet};
-use uuid::Uuid;
 
 /// How long one language's scenarios may take on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Streams that each language leaves in the middle: three kinds over two models.
-const LEFT: i64 = 6;
+const LEFT: usize = 6;
 
-fn deployment(name: &str, provider: ProviderKind, model: &str, address: SocketAddr) -> Deployment {
-    Deployment {
-        name: name.into(),
-        provider,
-        vendor: None,
-        base_url: format!("http://{address}/v1").parse().unwrap(),
+/// A model that reasons, at prices at which no key without a budget can afford anything.
+fn group(name: &str, kind: ProviderKind, model: &str, upstream: SocketAddr) -> ModelGroup {
+    let deployment = Deployment {
         model: model.into(),
-        api_key: None,
+        accepts_temperature: false,
         prices: Some(Rates {
             input: 1_000_000,
             output: 5_000_000,
             cache_read: 100_000,
             cache_write: 1_250_000,
         }),
-        context_window: 100_000,
-        max_output: 4_000,
-        accepts_temperature: false,
-        limits: Limits::default(),
-    }
+        ..gateway::deployment(&format!("deployment-of-{name}"), kind, upstream)
+    };
+    ModelGroup::new(name, vec![deployment])
 }
 
 /// A gateway that is reached as programs reach it.
-struct Desk {
-    app: TestApp,
-    token: String,
-    project: String,
+struct Counter {
+    desk: Desk,
     address: SocketAddr,
-    _tasks: JoinSet<()>,
+    _tasks: [JoinSet<()>; 2],
 }
 
-impl Desk {
+impl Counter {
     async fn open() -> Self {
-        let mut tasks = JoinSet::new();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let upstream = listener.local_addr().unwrap();
-        tasks.spawn(async move { axum::serve(listener, upstream::router()).await.unwrap() });
-        let group = |name: &str, kind, model| ModelGroup {
-            name: name.into(),
-            chain: vec![deployment(&format!("deployment-of-{name}"), kind, model, upstream)],
-        };
-        let groups = vec![
-            group("gpt", ProviderKind::OpenAi, "gpt-5.5"),
-            group("claude", ProviderKind::Anthropic, "claude-sonnet-5"),
-        ];
-        let app = TestApp::with_models(ModelGroups::new(groups).unwrap()).await;
+        let (upstream, providers) = serve(upstream::router()).await;
+        let desk = Desk::with(vec![
+            group("gpt", ProviderKind::OpenAi, "gpt-5.5", upstream),
+            group("claude", ProviderKind::Anthropic, "claude-sonnet-5", upstream),
+        ])
+        .await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let service = app.router.clone().into_make_service_with_connect_info::<http::Peer>();
-        tasks.spawn(async move { axum::serve(http::Sockets(listener), service).await.unwrap() });
-        let token = app.user("maria").await;
-        let project = app.project(&token).await;
-        Self { app, token, project, address, _tasks: tasks }
-    }
-
-    async fn key(&self, settings: serde_json::Value) -> String {
-        let path = format!("/api/v1/projects/{}/gateway-keys", self.project);
-        let (status, made) = self.app.post(&path, &self.token, settings).await;
-        assert_eq!(status, StatusCode::CREATED, "{made}");
-        made["secret"].as_str().unwrap().into()
+        let service = desk.app.router.clone().into_make_service_with_connect_info::<http::Peer>();
+        let mut server = JoinSet::new();
+        server.spawn(async move { axum::serve(http::Sockets(listener), service).await.unwrap() });
+        Self { desk, address, _tasks: [providers, server] }
     }
 
     /// How many calls ended because their client left, with what was used until then.
-    async fn left(&self) -> i64 {
-        let left = "select count(*) from usage where project_id = $1 and state = 'failed' and estimated and tokens_out > 0";
-        let project: Uuid = self.project.parse().unwrap();
-        sqlx::query_scalar(left).bind(project).fetch_one(self.app.app.pool()).await.unwrap()
+    async fn left(&self) -> usize {
+        let rows = self.desk.usage().await;
+        rows.iter()
+            .filter(|(_, state, _, out, estimated)| state == "failed" && *estimated && *out > 0)
+            .count()
     }
 
     /// Runs a language's scenarios to their end, and fails with what they printed.
     async fn run(&self, language: &str, program: &str, script: &str, modules_variable: &str) {
         let modules = installed(language).await;
-        let (key, poor) = (
-            self.key(json!({"name": "all"})).await,
-            self.key(json!({"name": "poor", "hard_limit_micro_usd": 0})).await,
-        );
-        let narrow = self.key(json!({"name": "narrow", "models": ["gpt"]})).await;
+        let (_, poor) = self.desk.make(json!({"name": "poor", "hard_limit_micro_usd": 0})).await;
+        let (_, narrow) = self.desk.make(json!({"name": "narrow", "models": ["gpt"]})).await;
         let url = format!("http://{}", self.address);
         let running = Command::new(program)
             .arg(repository().join("backend/server/tests/sdk").join(script))
             .env(modules_variable, modules)
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("OPENAI_BASE_URL", format!("{url}/v1"))
-            .env("OPENAI_API_KEY", &key)
+            .env("OPENAI_API_KEY", &self.desk.key)
             .env("ANTHROPIC_BASE_URL", &url)
-            .env("ANTHROPIC_API_KEY", &key)
+            .env("ANTHROPIC_API_KEY", &self.desk.key)
             .env("POOR_KEY", poor)
             .env("NARROW_KEY", narrow)
             .env("NO_PROXY", "127.0.0.1")
@@ -148,14 +122,14 @@ async fn installed(language: &str) -> String {
 
 #[tokio::test]
 async fn the_python_sdks_work_with_a_base_url_and_a_key() {
-    let desk = Desk::open().await;
-    desk.run("python", "python3", "scenarios.py", "PYTHONPATH").await;
-    desk.wait_until_all_that_left_are_recorded().await;
+    let counter = Counter::open().await;
+    counter.run("python", "python3", "scenarios.py", "PYTHONPATH").await;
+    counter.wait_until_all_that_left_are_recorded().await;
 }
 
 #[tokio::test]
 async fn the_node_sdks_work_with_a_base_url_and_a_key() {
-    let desk = Desk::open().await;
-    desk.run("node", "node", "scenarios.cjs", "NODE_PATH").await;
-    desk.wait_until_all_that_left_are_recorded().await;
+    let counter = Counter::open().await;
+    counter.run("node", "node", "scenarios.cjs", "NODE_PATH").await;
+    counter.wait_until_all_that_left_are_recorded().await;
 }

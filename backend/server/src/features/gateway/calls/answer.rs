@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     features::{
-        gateway::keys::Key,
-        llm::{self, Purpose},
+        gateway::{self, keys::Key},
+        llm::Purpose,
     },
     state::App,
 };
@@ -27,9 +27,6 @@ use syndarix_llm::{
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-/// How many pieces a provider may be ahead of its reader.
-const AHEAD: usize = 32;
-
 const DEPLOYMENT: HeaderName = HeaderName::from_static("x-syndarix-deployment");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-syndarix-attempts");
 const DROPPED: HeaderName = HeaderName::from_static("x-syndarix-dropped");
@@ -37,6 +34,8 @@ const SIMULATED: HeaderName = HeaderName::from_static("x-syndarix-simulated");
 const CALL: HeaderName = HeaderName::from_static("x-syndarix-call-id");
 /// Refuse what cannot be said in the provider's format, instead of leaving it out.
 const STRICT: &str = "x-syndarix-strict";
+/// The conversation that a call belongs to, in the client's own words.
+const SESSION: &str = "x-syndarix-session";
 /// Features in trial that an Anthropic client asks for.
 const BETA: &str = "anthropic-beta";
 
@@ -86,9 +85,10 @@ async fn handle(
 pub(super) async fn read(endpoint: Endpoint, request: Request) -> Result<Native, Fault> {
     let beta = said(&request, BETA).filter(|_| endpoint == Endpoint::Messages).map(str::to_owned);
     let strict = said(&request, STRICT).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let session = said(&request, SESSION).filter(|session| !session.is_empty()).map(str::to_owned);
     let body = body(request).await?;
     let native = Native::parse(endpoint, body).map_err(|error| Fault::bad_request(error.to_string()))?;
-    Ok(native.with_headers(beta, strict))
+    Ok(native.with_headers(beta, strict).with_session(session))
 }
 
 fn said<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
@@ -105,21 +105,13 @@ async fn body(request: Request) -> Result<Bytes, Fault> {
     })
 }
 
-/// Lets the call run beside its client: it is recorded whether or not anybody waits for it.
+/// Lets the call run beside its client, at the cost of its key.
 fn begin(app: &App, call: &Call) -> mpsc::Receiver<Event> {
-    let (out, events) = mpsc::channel(AHEAD);
     let Call { id, key, group, native } = call;
     let purpose =
         Purpose { agent: key.agent, key: Some(key.id), ..Purpose::of_project(key.project, CallId(*id)) };
-    let (task_app, key) = (app.clone(), Arc::clone(key));
-    let (group, native) = (Arc::clone(group), Arc::clone(native));
-    app.gateway.calls.spawn(async move {
-        match llm::answer(&task_app, purpose, (&group, &native), out).await {
-            Ok(tokens) => key.meter.used(tokens),
-            Err(error) => tracing::error!(%error, "a gateway call could not begin"),
-        }
-    });
-    events
+    let key = Arc::clone(key);
+    gateway::run(app, purpose, (Arc::clone(group), Arc::clone(native)), move |tokens| key.meter.used(tokens))
 }
 
 /// An answer that is not streamed.
