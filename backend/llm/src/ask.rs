@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::inbound::{self, WireError};
-use crate::provider::{Deployment, ProviderKind, Wire, anthropic, openai};
+use crate::provider::{self, Deployment, Wire, embeddings};
 use crate::tokens::{bound_native, bound_request, estimate_request};
 use crate::types::ChatRequest;
 
@@ -65,21 +65,28 @@ impl<'a> Ask<'a> {
     /// What of it cannot be said to this deployment.
     ///
     /// Errors: it cannot be asked there at all.
-    pub fn dropped(self, deployment: &Deployment) -> Result<&'a [String], WireError> {
-        match self {
-            Self::Native(native) if native.is_for(deployment.provider.wire()).is_none() => {
-                let translated = native.translated()?;
-                match translated.dropped.as_slice() {
-                    [] => Ok(&[]),
-                    dropped if native.strict => Err(WireError(format!(
-                        "the provider's format cannot say {}, and x-syndarix-strict forbids to leave it out",
-                        dropped.join(", ")
-                    ))),
-                    dropped => Ok(dropped),
-                }
-            }
-            _ => Ok(&[]),
+    pub fn dropped(self, deployment: &Deployment) -> Result<Vec<String>, WireError> {
+        let kind = deployment.provider;
+        let native = match self {
+            Self::Neutral(request) => return provider::unsaid(kind, request),
+            Self::Native(native) if native.is_for(kind.wire()).is_some() => return Ok(Vec::new()),
+            Self::Native(native) => native,
+        };
+        let dropped = if native.endpoint == Endpoint::Embeddings {
+            embeddings::unsaid(kind, native)?
+        } else {
+            let translated = native.translated()?;
+            let mut dropped = translated.dropped.clone();
+            dropped.extend(provider::unsaid(kind, &translated.request)?);
+            dropped
+        };
+        if native.strict && !dropped.is_empty() {
+            return Err(WireError(format!(
+                "the provider's format cannot say {}, and x-syndarix-strict forbids to leave it out",
+                dropped.join(", ")
+            )));
         }
+        Ok(dropped)
     }
 
     /// The request in the neutral vocabulary.
@@ -100,18 +107,19 @@ impl<'a> Ask<'a> {
             let body = native.body_for(deployment, limit);
             return serde_json::from_slice(&body).map_err(|error| WireError(error.to_string()));
         }
-        let request = self.neutral()?;
-        Ok(match deployment.provider.wire() {
-            Wire::OpenAi => openai::encode(deployment, request, limit),
-            Wire::Anthropic => anthropic::encode(deployment, request, limit),
-        })
+        if let Self::Native(native) = self
+            && native.endpoint == Endpoint::Embeddings
+        {
+            return embeddings::encode(deployment, native);
+        }
+        provider::encode(deployment, self.neutral()?, limit)
     }
 
     /// The client's own words, where they are of this format.
-    pub(crate) fn native(self, wire: Wire) -> Option<&'a Native> {
+    pub(crate) fn native(self, wire: impl Into<Option<Wire>>) -> Option<&'a Native> {
         match self {
             Self::Neutral(_) => None,
-            Self::Native(native) => native.is_for(wire),
+            Self::Native(native) => native.is_for(wire.into()),
         }
     }
 }
@@ -266,8 +274,8 @@ impl Native {
         self.beta.as_deref()
     }
 
-    fn is_for(&self, wire: Wire) -> Option<&Self> {
-        (self.endpoint.wire() == Some(wire)).then_some(self)
+    fn is_for(&self, wire: Option<Wire>) -> Option<&Self> {
+        (wire.is_some() && self.endpoint.wire() == wire).then_some(self)
     }
 
     /// The field that limits the answer: the one the client wrote.
@@ -288,7 +296,12 @@ impl Native {
         self.body.get(place.clone())
     }
 
-    fn value<'a, T: Deserialize<'a>>(&'a self, name: &str) -> Result<Option<T>, WireError> {
+    /// The names of its fields.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().map(|(name, _)| name.as_str())
+    }
+
+    pub(crate) fn value<'a, T: Deserialize<'a>>(&'a self, name: &str) -> Result<Option<T>, WireError> {
         let Some(raw) = self.raw(name) else { return Ok(None) };
         serde_json::from_slice::<Option<T>>(raw).map_err(|error| WireError(format!("`{name}`: {error}")))
     }
@@ -298,10 +311,9 @@ impl Native {
         let mut patch: BTreeMap<&str, Value> = BTreeMap::new();
         patch.insert("model", json!(deployment.model));
         if self.endpoint != Endpoint::Embeddings {
-            let field = self.limit_field().unwrap_or(match deployment.provider {
-                ProviderKind::OpenAi => "max_completion_tokens",
-                _ => "max_tokens",
-            });
+            let newest = deployment.provider.is_openais_own();
+            let field =
+                self.limit_field().unwrap_or(if newest { "max_completion_tokens" } else { "max_tokens" });
             patch.insert(field, json!(max_output));
         }
         if self.endpoint == Endpoint::ChatCompletions && self.stream {
@@ -382,6 +394,7 @@ struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::ProviderKind;
 
     fn deployment(provider: ProviderKind) -> Deployment {
         Deployment {
@@ -429,7 +442,8 @@ mod tests {
         let body = r#"{"model": "a", "mod\u0065l": "b", "messages": [], "n": 1.0}"#;
         let native = Native::parse(Endpoint::ChatCompletions, body.into()).unwrap();
         assert_eq!(native.model(), "b");
-        let sent = String::from_utf8(native.body_for(&deployment(ProviderKind::Ollama), 4_000)).unwrap();
+        let sent =
+            String::from_utf8(native.body_for(&deployment(ProviderKind::OpenAiCompatible), 4_000)).unwrap();
         assert_eq!(sent, r#"{"max_tokens":4000,"model":"real-model","messages":[],"n":1.0}"#);
     }
 

@@ -8,6 +8,7 @@ mod faults;
 mod harness;
 mod hedging;
 mod hooks;
+mod providers;
 mod routing;
 mod scripted;
 mod streams;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{INVALID_ARGUMENTS, SCHEMA_NAME, TOOL_ERROR_MARK};
-use crate::provider::{Deployment, ProviderKind};
+use crate::provider::Deployment;
 use crate::types::{Block, ChatRequest, Image, Message, Options, Role, ToolChoice};
 
 /// The request's body.
@@ -22,8 +22,7 @@ pub(crate) fn encode(deployment: &Deployment, request: &ChatRequest, max_output:
         "stream_options": {"include_usage": true},
     });
     // OpenAI's reasoning models refuse the old name, most compatible servers know only the old one.
-    let limit =
-        if deployment.provider == ProviderKind::OpenAi { "max_completion_tokens" } else { "max_tokens" };
+    let limit = if deployment.provider.is_openais_own() { "max_completion_tokens" } else { "max_tokens" };
     body[limit] = json!(max_output);
     if !request.tools.is_empty() {
         body["tools"] = request
