@@ -4,6 +4,8 @@
 //! but for the model's name, the answer's limit, and the usage that every stream must carry. Only where the formats
 //! differ is a request translated, and then at most once.
 
+mod foreign;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,6 +19,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::inbound::{self, WireError};
+use crate::provider::fit::{Lost, fit};
 use crate::provider::{self, Deployment, Wire, embeddings};
 use crate::tokens::{bound_native, bound_request, estimate_request};
 use crate::types::ChatRequest;
@@ -62,31 +65,41 @@ impl<'a> Ask<'a> {
         matches!(self, Self::Native(native) if native.stream)
     }
 
-    /// What of it cannot be said to this deployment.
+    /// What of it cannot be said to this deployment, in the client's words, each once.
     ///
-    /// Errors: it cannot be asked there at all.
+    /// Errors: it cannot be asked there at all, or the client wants to have all of it said.
     pub fn dropped(self, deployment: &Deployment) -> Result<Vec<String>, WireError> {
         let kind = deployment.provider;
         let native = match self {
-            Self::Neutral(request) => return provider::unsaid(kind, request),
-            Self::Native(native) if native.is_for(kind.wire()).is_some() => return Ok(Vec::new()),
+            Self::Neutral(request) => return provider::unsaid(kind, request).map(|_| Vec::new()),
             Self::Native(native) => native,
         };
-        let dropped = if native.endpoint == Endpoint::Embeddings {
-            embeddings::unsaid(kind, native)?
-        } else {
-            let translated = native.translated()?;
-            let mut dropped = translated.dropped.clone();
-            dropped.extend(provider::unsaid(kind, &translated.request)?);
-            dropped
+        let mut lost: Vec<String> = match native.is_for(kind.wire()) {
+            Some(native) => {
+                let lost = native.foreign(deployment).into_iter().flat_map(|(_, _, lost)| lost);
+                lost.map(str::to_owned).collect()
+            }
+            None if native.endpoint == Endpoint::Embeddings => embeddings::unsaid(kind, native)?,
+            None => {
+                let translated = native.translated()?;
+                let fitted = fit(deployment, &translated.request, self.max_output(deployment));
+                let wishes = fitted.lost.into_iter().map(|lost| native.word(lost));
+                // What only Anthropic has a word for, nobody else has.
+                let wire = kind.wire().unwrap_or(Wire::OpenAi);
+                let names = translated.dropped_for(wire).chain(wishes).map(str::to_owned);
+                names.chain(provider::unsaid(kind, &translated.request)?).collect()
+            }
         };
-        if native.strict && !dropped.is_empty() {
-            return Err(WireError(format!(
-                "the provider's format cannot say {}, and x-syndarix-strict forbids to leave it out",
-                dropped.join(", ")
-            )));
+        lost.sort_unstable();
+        lost.dedup();
+        if native.strict && !lost.is_empty() {
+            let lost = lost.join(", ");
+            let message = format!(
+                "this deployment cannot be told {lost}, and x-syndarix-strict forbids to leave it out"
+            );
+            return Err(WireError(message));
         }
-        Ok(dropped)
+        Ok(lost)
     }
 
     /// The request in the neutral vocabulary.
@@ -162,7 +175,14 @@ impl Endpoint {
 #[derive(Debug)]
 struct Translated {
     request: ChatRequest,
-    dropped: Vec<String>,
+    dropped: Vec<(Wire, Vec<String>)>,
+}
+
+impl Translated {
+    fn dropped_for(&self, wire: Wire) -> impl Iterator<Item = &str> {
+        let lists = self.dropped.iter().filter(move |(known, _)| *known == wire);
+        lists.flat_map(|(_, names)| names).map(String::as_str)
+    }
 }
 
 /// A request as a client wrote it. Cheap to make: nothing below the top of the document is looked at.
@@ -323,7 +343,30 @@ impl Native {
             options["include_usage"] = json!(true);
             patch.insert("stream_options", options);
         }
+        patch.extend(self.foreign(deployment).into_iter().map(|(field, clean, _)| (field, clean)));
         self.patched(&patch)
+    }
+
+    /// Fields that are sent in other words, since they carry what this provider refuses: their names, their values, and
+    /// what is left out.
+    fn foreign(&self, deployment: &Deployment) -> Vec<(&'static str, Value, Vec<&'static str>)> {
+        let fields = foreign::fields(self.endpoint, deployment.provider).iter();
+        let clean = |field: &&'static str| {
+            let (clean, lost) = foreign::cleaned(self.endpoint, self.raw(field)?)?;
+            Some((*field, clean, lost))
+        };
+        fields.filter_map(clean).collect()
+    }
+
+    /// A wish as the client's format names it.
+    fn word(&self, lost: Lost) -> &'static str {
+        match (lost, self.endpoint) {
+            (Lost::Temperature, _) => "temperature",
+            (Lost::TopP, _) => "top_p",
+            (Lost::Reasoning, Endpoint::Messages) => "thinking",
+            (Lost::Reasoning, Endpoint::Responses) => "reasoning",
+            (Lost::Reasoning, _) => "reasoning_effort",
+        }
     }
 
     fn patched(&self, patch: &BTreeMap<&str, Value>) -> Vec<u8> {
@@ -344,18 +387,24 @@ impl Native {
         out
     }
 
+    /// All of it.
+    pub(crate) fn document(&self) -> Result<Value, WireError> {
+        serde_json::from_slice(&self.body).map_err(|error| WireError(error.to_string()))
+    }
+
     fn translated(&self) -> Result<&Translated, WireError> {
         let translated = self.translated.get_or_init(|| {
-            let body: Value =
-                serde_json::from_slice(&self.body).map_err(|error| WireError(error.to_string()))?;
+            let body = self.document()?;
             let inbound = match self.endpoint {
                 Endpoint::ChatCompletions => inbound::parse(Wire::OpenAi, &body)?,
                 Endpoint::Messages => inbound::parse(Wire::Anthropic, &body)?,
-                Endpoint::Responses | Endpoint::Embeddings => {
+                Endpoint::Responses => inbound::responses::parse(&body)?,
+                Endpoint::Embeddings => {
                     return Err(WireError("only a provider of OpenAI's format can be asked this".into()));
                 }
             };
-            let dropped = inbound::dropped::dropped(self.endpoint, &body);
+            let lost = |wire| (wire, inbound::dropped::dropped(self.endpoint, wire, &body));
+            let dropped = Wire::ALL.into_iter().map(lost).collect();
             Ok(Translated { request: inbound.request, dropped })
         });
         translated.as_ref().map_err(Clone::clone)

@@ -43,6 +43,6 @@ pub use secret::Secret;
 pub use sse::{SseDecoder, SseEvent, SseTooLong};
 pub use tokens::{bound_request, estimate_block, estimate_request, estimate_text};
 pub use types::{
-    Block, ChatRequest, Completion, Delta, Image, Message, Options, Role, StopReason, ToolChoice, ToolSpec,
-    Usage,
+    Block, CacheMark, CachePlace, CacheTime, ChatRequest, Completion, Delta, Effort, Image, Message, Options,
+    Reasoning, Role, StopReason, ToolChoice, ToolSpec, Usage,
 };

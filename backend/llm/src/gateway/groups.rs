@@ -28,12 +28,15 @@ pub struct ModelGroup {
     pub hedge_after_ms: Option<u64>,
     /// In the order in which they are tried.
     pub chain: Vec<Deployment>,
+    /// The group that is asked instead once a budget above a call has reached its soft limit.
+    #[serde(default)]
+    pub cheaper: Option<String>,
 }
 
 impl ModelGroup {
-    /// A group that is tried in its order.
+    /// A group that is tried in its order, without a cheaper one.
     pub fn new(name: impl Into<String>, chain: Vec<Deployment>) -> Self {
-        Self { name: name.into(), routing: Routing::default(), hedge_after_ms: None, chain }
+        Self { name: name.into(), routing: Routing::default(), hedge_after_ms: None, chain, cheaper: None }
     }
 
     pub(super) fn hedge_after(&self) -> Option<Duration> {
@@ -75,6 +78,12 @@ impl ModelGroups {
                 return Err(GroupError { group: name, reason: "it is there twice".to_owned() });
             }
         }
+        for group in groups.values() {
+            if let Some(reason) = group.cheaper.as_deref().and_then(|cheaper| misled(&groups, group, cheaper))
+            {
+                return Err(GroupError { group: group.name.clone(), reason });
+            }
+        }
         Ok(Self { groups, alone })
     }
 
@@ -98,6 +107,15 @@ impl ModelGroups {
     pub fn iter(&self) -> impl Iterator<Item = &ModelGroup> {
         self.groups.values().map(|group| &**group)
     }
+}
+
+/// What is wrong with the cheaper group that a group names, if anything is.
+fn misled(groups: &BTreeMap<String, Arc<ModelGroup>>, group: &ModelGroup, cheaper: &str) -> Option<String> {
+    if cheaper == group.name {
+        return Some("it is cheaper than itself".to_owned());
+    }
+    (!groups.contains_key(cheaper))
+        .then(|| format!("there is no group `{cheaper}`, which is to be the cheaper one"))
 }
 
 fn fault(group: &ModelGroup) -> Option<String> {

@@ -199,6 +199,14 @@ struct WireUsage {
     cache_read: Option<u64>,
     #[serde(default, rename = "cache_creation_input_tokens")]
     cache_write: Option<u64>,
+    #[serde(default, rename = "output_tokens_details")]
+    details: Option<OutputDetails>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+struct OutputDetails {
+    #[serde(default)]
+    thinking_tokens: Option<u64>,
 }
 
 impl WireUsage {
@@ -208,6 +216,7 @@ impl WireUsage {
         self.output = later.output.or(self.output);
         self.cache_read = later.cache_read.or(self.cache_read);
         self.cache_write = later.cache_write.or(self.cache_write);
+        self.details = later.details.or(self.details);
     }
 
     fn usage(self) -> Usage {
@@ -217,7 +226,8 @@ impl WireUsage {
             output: fit(self.output),
             cache_read: fit(self.cache_read),
             cache_write: fit(self.cache_write),
-            ..Usage::default()
+            reasoning: fit(self.details.and_then(|details| details.thinking_tokens)),
+            estimated: false,
         }
     }
 }

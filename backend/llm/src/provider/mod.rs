@@ -4,7 +4,12 @@
 //! cancelling or dropping the stream closes the connection, which stops the provider.
 
 pub(crate) mod anthropic;
+#[cfg(test)]
+mod crosswise;
+#[cfg(test)]
+mod cuts;
 pub(crate) mod embeddings;
+pub(crate) mod fit;
 mod gemini;
 mod ollama;
 pub(crate) mod openai;
@@ -68,6 +73,11 @@ pub enum Wire {
     OpenAi,
     /// `POST {base_url}/messages`.
     Anthropic,
+}
+
+impl Wire {
+    /// Every one of them.
+    pub const ALL: [Self; 2] = [Self::OpenAi, Self::Anthropic];
 }
 
 /// How a provider is spoken to.

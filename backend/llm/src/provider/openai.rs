@@ -199,6 +199,7 @@ pub(crate) struct OpenAiDecoder {
     model: Option<String>,
     /// The server's number and id of every call, in the order in which they began: the place is our number.
     calls: Vec<(u32, Option<String>)>,
+    refused: bool,
     finished: bool,
     done: bool,
 }
@@ -244,7 +245,10 @@ impl OpenAiDecoder {
             }
             if let Some(reason) = choice.finish_reason.filter(|reason| !self.finished && !reason.is_empty()) {
                 self.finished = true;
-                deltas.push(Delta::Finished { stop: stop_reason(reason) });
+                let stop = stop_reason(reason);
+                // A refusal stops as any other answer does.
+                let is_refusal = self.refused && stop == StopReason::EndTurn;
+                deltas.push(Delta::Finished { stop: if is_refusal { StopReason::Refusal } else { stop } });
             }
         }
         deltas.extend(chunk.usage.map(|usage| Delta::Usage { usage: usage.into() }));
@@ -268,6 +272,7 @@ impl OpenAiDecoder {
             deltas.push(Delta::Text { index: TEXT, text });
         }
         if let Some(text) = some(piece.refusal) {
+            self.refused = true;
             deltas.push(Delta::Text { index: TEXT, text });
         }
         for (place, call) in piece.tool_calls.into_iter().flatten().enumerate() {

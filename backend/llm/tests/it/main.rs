@@ -9,7 +9,12 @@ mod harness;
 mod hedging;
 mod hooks;
 mod providers;
+mod responses;
 mod routing;
+#[path = "../samples/mod.rs"]
+mod samples;
 mod scripted;
 mod streams;
+mod thoughts;
+mod translation;
 mod wires;

@@ -7,6 +7,7 @@ use syndarix_llm::{Deployment, EndpointAccess, ModelGroup, ModelGroups, Provider
 use url::Url;
 
 /// What agent types ask for, with the model that serves it at Anthropic and at OpenAI.
+/// From the dearest on: once a budget has reached its soft limit, the next one is asked instead.
 const GROUPS: [(&str, &str, &str); 4] = [
     ("high-reasoning", "claude-opus-5-5", "gpt-5.5"),
     ("code", "claude-sonnet-5", "gpt-5.3-codex"),
@@ -52,7 +53,7 @@ pub fn groups_of(config: &Config) -> Result<ModelGroups, StartError> {
 fn from_environment(access: &ModelAccess) -> Result<Vec<ModelGroup>, StartError> {
     let own = access.base_url.as_deref().map(|url| own_server(url, access)).transpose()?;
     let mut groups = Vec::new();
-    for (name, anthropic, openai) in GROUPS {
+    for (place, (name, anthropic, openai)) in GROUPS.into_iter().enumerate() {
         let mut chain: Vec<Deployment> = own.iter().cloned().collect();
         if let Some(key) = &access.anthropic_key {
             let address = "https://api.anthropic.com/v1";
@@ -63,7 +64,8 @@ fn from_environment(access: &ModelAccess) -> Result<Vec<ModelGroup>, StartError>
             chain.push(hosted(ProviderKind::OpenAi, address, openai, (key, OPENAI_WINDOW))?);
         }
         if !chain.is_empty() {
-            groups.push(ModelGroup::new(name, chain));
+            let cheaper = GROUPS.get(place + 1).map(|(next, ..)| (*next).into());
+            groups.push(ModelGroup { cheaper, ..ModelGroup::new(name, chain) });
         }
     }
     Ok(groups)

@@ -306,7 +306,10 @@ async fn what_a_translation_leaves_out_is_named_or_refused_as_the_caller_wants()
     );
     let (status, _, answer) = ask("anthropic", true).await;
     assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
-    assert!(json_of(&answer)["error"]["message"].as_str().unwrap().contains("cannot say seed"), "{answer}");
+    assert!(
+        json_of(&answer)["error"]["message"].as_str().unwrap().contains("cannot be told seed"),
+        "{answer}"
+    );
     for strict in [false, true] {
         let (status, headers, answer) = ask("openai", strict).await;
         assert_eq!((status, headers.get("x-syndarix-dropped")), (StatusCode::OK, None), "{answer}");
@@ -546,4 +549,53 @@ async fn a_client_that_leaves_is_recorded_whether_it_streamed_or_not() {
         // The whole answer would take seconds: it was not waited for.
         assert!(started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
     }
+}
+
+#[tokio::test]
+async fn a_response_is_answered_by_both_providers_whole_and_as_typed_events() {
+    let desk = Desk::scripted(SOUND).await;
+    for model in MODELS {
+        let mut body = json!({"model": model, "input": "go", "max_output_tokens": 90});
+        let (status, _, answer) = desk.ask("/v1/responses", &desk.key, &body).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        let whole = json_of(&answer);
+        assert_eq!(
+            whole["output"][0]["content"][0]["text"],
+            "one two three four five six seven eight nine ten"
+        );
+        assert_eq!((&whole["status"], &whole["usage"]["input_tokens"]), (&json!("completed"), &json!(70)));
+
+        body["stream"] = json!(true);
+        let (status, _, answer) = desk.ask("/v1/responses", &desk.key, &body).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        assert!(answer.starts_with("event: response.created\n"), "{answer}");
+        let last = answer.trim_end().rsplit("data: ").next().unwrap();
+        assert_eq!(json_of(last)["response"]["output"][0]["content"], whole["output"][0]["content"]);
+    }
+    assert_eq!(desk.usage().await.len(), 2 * MODELS.len());
+}
+
+#[tokio::test]
+async fn what_a_response_would_need_a_memory_for_is_refused_by_its_name() {
+    let desk = Desk::scripted(SOUND).await;
+    for (field, value) in [
+        ("previous_response_id", json!("resp_1")),
+        ("background", json!(true)),
+        ("conversation", json!("conv_1")),
+        ("tools", json!([{"type": "web_search"}])),
+    ] {
+        let mut body = json!({"model": "openai", "input": "go"});
+        body[field] = value;
+        let (status, _, answer) = desk.ask("/v1/responses", &desk.key, &body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
+        let error = &json_of(&answer)["error"];
+        assert_eq!(error["type"], "invalid_request_error");
+        let word = if field == "tools" { "web_search" } else { field };
+        assert!(error["message"].as_str().unwrap().contains(word), "{answer}");
+    }
+    let request = Request::get("/v1/responses/resp_1").header("x-api-key", &desk.key).body(Body::empty());
+    let (status, _, answer) = desk.send(request.unwrap()).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert_eq!(json_of(&answer)["error"]["code"], "response_not_found");
+    assert!(desk.usage().await.is_empty());
 }

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use crate::inbound::WireError;
+use crate::provider::fit::{Fitted, Thought, fit};
 use crate::provider::{Deployment, openai::INVALID_ARGUMENTS};
-use crate::types::{Block, ChatRequest, Image, Message, Options, Role, ToolChoice};
+use crate::types::{Block, ChatRequest, Effort, Image, Message, Options, Role, ToolChoice};
 
 /// Stands in the place of a signature for calls that the model did not make itself, as Google documents it. From the
 /// third generation on the first call of a turn is refused without one.
@@ -25,6 +26,9 @@ pub(crate) fn unsaid(request: &ChatRequest) -> Result<Vec<String>, WireError> {
     }
     if request.options.user.is_some() {
         unsaid.push("user".into());
+    }
+    if !request.options.strict_tools.is_empty() {
+        unsaid.push("tools.strict".into());
     }
     Ok(unsaid)
 }
@@ -48,22 +52,39 @@ pub(crate) fn encode(deployment: &Deployment, request: &ChatRequest, max_output:
             .collect();
         body["tools"] = json!([{"functionDeclarations": declarations}]);
     }
-    let config = &mut body["generationConfig"];
-    if let Some(temperature) = request.temperature.filter(|_| deployment.accepts_temperature) {
-        config["temperature"] = json!(temperature);
-    }
+    encode_fitted(&fit(deployment, request, max_output), &mut body["generationConfig"]);
     if !request.stop.is_empty() {
-        config["stopSequences"] = json!(request.stop);
+        body["generationConfig"]["stopSequences"] = json!(request.stop);
     }
     encode_options(&request.options, !request.tools.is_empty(), &mut body);
     body
 }
 
-fn encode_options(options: &Options, has_tools: bool, body: &mut Value) {
-    let config = &mut body["generationConfig"];
-    if let Some(top_p) = options.top_p {
+fn encode_fitted(fitted: &Fitted, config: &mut Value) {
+    if let Some(temperature) = fitted.temperature {
+        config["temperature"] = json!(temperature);
+    }
+    if let Some(top_p) = fitted.top_p {
         config["topP"] = json!(top_p);
     }
+    match fitted.thought {
+        Some(Thought::Off) => config["thinkingConfig"] = json!({"thinkingBudget": 0}),
+        Some(Thought::Budget(tokens)) => config["thinkingConfig"] = json!({"thinkingBudget": tokens}),
+        Some(Thought::Effort(effort) | Thought::Adaptive(effort)) => {
+            // The words that all of its models know.
+            let level = match effort {
+                Effort::Minimal | Effort::Low => "low",
+                Effort::Medium => "medium",
+                Effort::High | Effort::XHigh | Effort::Max => "high",
+            };
+            config["thinkingConfig"] = json!({"thinkingLevel": level});
+        }
+        None => {}
+    }
+}
+
+fn encode_options(options: &Options, has_tools: bool, body: &mut Value) {
+    let config = &mut body["generationConfig"];
     if let Some(schema) = &options.output_schema {
         config["responseMimeType"] = json!("application/json");
         config["responseJsonSchema"] = schema.clone();

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::inbound::WireError;
 use crate::provider::Deployment;
+use crate::provider::fit::{Thought, fit};
 use crate::provider::openai::{INVALID_ARGUMENTS, TOOL_ERROR_MARK};
 use crate::types::{Block, ChatRequest, Image, Message, Role, ToolChoice};
 
@@ -20,6 +21,7 @@ pub(crate) fn unsaid(request: &ChatRequest) -> Result<Vec<String>, WireError> {
         ("tool_choice", chosen),
         ("parallel_tool_calls", options.parallel_tool_calls == Some(false)),
         ("user", options.user.is_some()),
+        ("tools.strict", !options.strict_tools.is_empty()),
     ];
     Ok(lost.into_iter().filter(|(_, is_said)| *is_said).map(|(name, _)| name.to_owned()).collect())
 }
@@ -35,10 +37,11 @@ pub(crate) fn encode(deployment: &Deployment, request: &ChatRequest, max_output:
         encode_message(message, &names, &mut messages);
     }
     let mut options = json!({"num_predict": max_output, "num_ctx": deployment.context_window});
-    if let Some(temperature) = request.temperature.filter(|_| deployment.accepts_temperature) {
+    let fitted = fit(deployment, request, max_output);
+    if let Some(temperature) = fitted.temperature {
         options["temperature"] = json!(temperature);
     }
-    if let Some(top_p) = request.options.top_p {
+    if let Some(top_p) = fitted.top_p {
         options["top_p"] = json!(top_p);
     }
     if !request.stop.is_empty() {
@@ -46,6 +49,9 @@ pub(crate) fn encode(deployment: &Deployment, request: &ChatRequest, max_output:
     }
     let mut body =
         json!({"model": deployment.model, "messages": messages, "stream": true, "options": options});
+    if fitted.thought == Some(Thought::Off) {
+        body["think"] = json!(false);
+    }
     // The only choice that it takes: without tools none is called.
     if !request.tools.is_empty() && request.options.tool_choice != Some(ToolChoice::None) {
         body["tools"] = request

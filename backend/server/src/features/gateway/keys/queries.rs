@@ -6,7 +6,9 @@ use syndarix_domain::{Timestamp, ids::ProjectId};
 use uuid::Uuid;
 
 const COLUMNS: &str = "id, name, prefix, agent_id, user_id, models, requests_per_minute, tokens_per_minute,
-    hard_limit_micro_usd, expires_at, revoked_at, last_used_at, created_at";
+    (select b.hard_limit_micro_usd from budget b where b.scope = 'key' and b.scope_id = gateway_key.id and b.period = 'total')
+        as hard_limit_micro_usd,
+    expires_at, revoked_at, last_used_at, created_at";
 
 /// Whether the agent, and the person, are of this project; nobody is.
 pub(super) async fn owners(
@@ -45,8 +47,8 @@ pub(super) async fn insert(
 ) -> Result<KeyView> {
     let sql = format!(
         "insert into gateway_key (id, project_id, prefix, hash, created_at, name, agent_id, user_id, models,
-                                  requests_per_minute, tokens_per_minute, hard_limit_micro_usd, expires_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) returning {COLUMNS}"
+                                  requests_per_minute, tokens_per_minute, expires_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) returning {COLUMNS}"
     );
     sqlx::query_as(sqlx::AssertSqlSafe(sql))
         .bind(new.id)
@@ -60,7 +62,6 @@ pub(super) async fn insert(
         .bind(&settings.models)
         .bind(settings.requests_per_minute)
         .bind(settings.tokens_per_minute)
-        .bind(settings.hard_limit_micro_usd)
         .bind(settings.expires_at)
         .fetch_one(conn)
         .await
@@ -84,7 +85,7 @@ pub(super) async fn replace(
 ) -> Result<Option<KeyView>> {
     let sql = format!(
         "update gateway_key set name = $3, agent_id = $4, user_id = $5, models = $6, requests_per_minute = $7,
-                tokens_per_minute = $8, hard_limit_micro_usd = $9, expires_at = $10
+                tokens_per_minute = $8, expires_at = $9
          where project_id = $1 and id = $2 and revoked_at is null returning {COLUMNS}"
     );
     sqlx::query_as(sqlx::AssertSqlSafe(sql))
@@ -96,7 +97,6 @@ pub(super) async fn replace(
         .bind(&settings.models)
         .bind(settings.requests_per_minute)
         .bind(settings.tokens_per_minute)
-        .bind(settings.hard_limit_micro_usd)
         .bind(settings.expires_at)
         .fetch_optional(conn)
         .await
