@@ -37,6 +37,62 @@ export async function operate({ page, url, project, say, shot }) {
       // What was sent second could only be told from the first by looking at both.
       if (sent.length !== 1 || JSON.parse(sent[0]).hard_limit_micro_usd !== 12_500_000) throw new Error(`sent: ${sent.join(" | ")}`);
     },
+    async "a key asks a model, its spend appears by itself, and it is good for nothing when it was rotated or revoked"() {
+      await page.goto(`${url}${project}/gateway?tab=keys`);
+      await page.getByRole("button", { name: "New key" }).first().click();
+      await page.getByLabel("Name", { exact: true }).fill("A program");
+      await page.getByLabel("code", { exact: true }).check();
+      await page.getByLabel("Budget (USD)").fill("1");
+      await page.getByRole("button", { name: "Create" }).click();
+      const shown = page.locator("[data-secret] code");
+      await shown.first().waitFor();
+      const secret = await shown.first().innerText();
+      const line = await shown.nth(1).innerText();
+      if (line !== `export OPENAI_BASE_URL=${url}/v1 OPENAI_API_KEY=${secret}`) throw new Error(line);
+      await shot("key-secret");
+      await page.getByRole("button", { name: "I have stored it" }).click();
+      const row = page.locator("[data-key]").filter({ hasText: "A program" });
+      const ask = async (key, model = "code") => {
+        const answer = await fetch(`${url}/v1/chat/completions`, { method: "POST", headers: { Authorization: `Bearer ${key}`, "Content-Type": "application/json" }, body: JSON.stringify({ model, max_tokens: 100, messages: [{ role: "user", content: "Who are you?" }] }) });
+        return { status: answer.status, body: await answer.json() };
+      };
+      const first = await ask(secret);
+      if (first.status !== 200 || !first.body.choices[0].message.content.includes("no model")) throw new Error(JSON.stringify(first));
+      if ((await ask(secret, "fast-response")).status !== 403) throw new Error("it may ask for what it does not name");
+      await row.filter({ hasText: "simulated" }).filter({ hasText: "just now" }).waitFor();
+      await shot("gateway-keys");
+      const choose = async (action) => {
+        await row.getByRole("button", { name: /^Actions/ }).click();
+        await page.getByRole("menuitem", { name: action }).click();
+        await page.getByRole("dialog").getByRole("button", { name: action }).click();
+      };
+      await choose("Rotate");
+      await shown.first().waitFor();
+      const fresh = await shown.first().innerText();
+      await page.getByRole("button", { name: "I have stored it" }).click();
+      const statuses = [(await ask(secret)).status, (await ask(fresh)).status];
+      if (statuses.join() !== "401,200") throw new Error(`after the rotation: ${statuses.join()}`);
+      await choose("Revoke");
+      await page.getByText("A program is revoked").waitFor();
+      await page.getByText("1 key that is over").click();
+      await row.filter({ hasText: "Revoked" }).waitFor();
+      if ((await ask(fresh)).status !== 401) throw new Error("a revoked key asks");
+    },
+    async "a person asks a model and sees which way the call took, what it cost, and how the deployment does"() {
+      await page.goto(`${url}${project}/gateway`);
+      await page.locator('[data-group="code"]').getByRole("link", { name: "Ask code" }).click();
+      await page.getByLabel("Question").fill("Who are you?");
+      await page.keyboard.press("Control+Enter");
+      await page.locator("[data-answer-text]").filter({ hasText: "no model" }).waitFor();
+      await page.locator('[data-attempt="settled"]').filter({ hasText: "scripted/code" }).waitFor();
+      await page.locator("[data-answer-cost]").filter({ hasText: "simulated" }).waitFor();
+      await shot("playground");
+      await page.getByRole("tab", { name: "Models" }).click();
+      await page.locator('[data-deployment="scripted/code"][data-breaker="closed"]').filter({ hasText: "Available" }).waitFor();
+      await shot("gateway");
+      await page.goto(`${url}${project}/audit?type=playground`);
+      await page.getByText("asked `code` in the playground").first().waitFor();
+    },
     async "a repository that cannot be read says why, and takes another address"() {
       await page.goto(`${url}/projects?new=1`);
       await page.getByLabel("Name").fill("Wrong address");

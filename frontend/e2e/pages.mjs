@@ -260,6 +260,84 @@ const cases = {
     await settled(page);
     await page.getByRole("region", { name: "Agent" }).waitFor();
   },
+  async "a key is made by keyboard, and nothing but its own button takes its secret away"() {
+    await go(`/projects/${p}/gateway?tab=keys`);
+    await page.getByRole("button", { name: "New key" }).focus();
+    await page.keyboard.press("Enter");
+    await until(() => page.evaluate(() => document.activeElement?.matches("dialog input")), "the focus is not in the form");
+    await page.keyboard.press("Enter");
+    await page.locator('dialog [aria-invalid="true"]').waitFor();
+    check(written("/gateway-keys").length === 0, "a key without a name was sent");
+    await page.keyboard.type("By keyboard");
+    await page.keyboard.press("Enter");
+    const secret = page.locator("[data-secret]");
+    await secret.waitFor();
+    await page.keyboard.press("Escape");
+    await page.mouse.click(5, 5);
+    check(await secret.isVisible(), "the secret is gone");
+    check(!page.url().includes("new="), "the address still asks for a form");
+    const text = await secret.locator("code").first().innerText();
+    await page.getByRole("button", { name: "I have stored it" }).click();
+    await secret.waitFor({ state: "detached" });
+    check(!(await page.content()).includes(text), "the secret is still in the page");
+    await page.reload();
+    await page.locator("[data-key]").filter({ hasText: "By keyboard" }).waitFor();
+    check((await secret.count()) === 0, "a reload brings the secret back");
+  },
+  async "a key is changed, and a limit that is no number stays in the form"() {
+    await go(`/projects/${p}/gateway?tab=keys`);
+    const row = page.locator("[data-key]").filter({ hasText: "Nightly report" });
+    await row.getByRole("button", { name: /^Actions/ }).click();
+    await page.getByRole("menuitem", { name: "Edit" }).click();
+    const dialog = page.getByRole("dialog");
+    check(await dialog.getByLabel("code", { exact: true }).isChecked(), "its models are not chosen");
+    await dialog.getByLabel("Calls in a minute").fill("many");
+    await dialog.getByRole("button", { name: "Save" }).click();
+    await dialog.getByText("A whole number from 1 on").waitFor();
+    await dialog.getByLabel("Calls in a minute").fill("90");
+    await dialog.getByLabel("Budget (USD)").fill("");
+    await dialog.getByRole("button", { name: "Save" }).click();
+    await row.filter({ hasText: "90 calls/min" }).filter({ hasText: "no budget of its own" }).waitFor();
+  },
+  async "a deployment that fails shows without a reload"() {
+    await go(`/projects/${p}/gateway`);
+    await page.locator('[data-live="open"]').waitFor();
+    const small = mock.gateway.health.deployments.find((item) => item.name === "small");
+    small.recent = { ...small.recent, requests: 1_700, failures: 600 };
+    mock.emit("cost.recorded", p, "usage/x", {}, "system");
+    await page.locator('[data-deployment="small"]').filter({ hasText: "35%" }).waitFor();
+  },
+  async "an answer is stopped by its button, and by leaving"() {
+    await go(`/projects/${p}/gateway?tab=playground&model=small`);
+    check((await page.getByLabel("Model", { exact: true }).inputValue()) === "small", "the address names another model");
+    const closed = () => page.waitForEvent("requestfailed", (request) => request.url().endsWith("/playground"));
+    await page.getByLabel("Question").fill("slow");
+    await page.keyboard.press("Control+Enter");
+    await page.locator("[data-answer-text]").filter({ hasText: "Half" }).waitFor();
+    let stopped = closed();
+    await page.getByRole("button", { name: "Stop" }).click();
+    await stopped;
+    await page.locator('[data-answer="stopped"]').filter({ hasText: "What was used until then" }).waitFor();
+    check((await page.locator("[data-answer-text]").innerText()).startsWith("Half"), "what was said is gone");
+    await page.getByRole("button", { name: /^Ask/ }).click();
+    await page.getByRole("button", { name: "Stop" }).waitFor();
+    stopped = closed();
+    await page.getByRole("tab", { name: "Keys" }).click();
+    await stopped;
+    await go(`/projects/${viewed}/gateway?tab=playground`);
+    check(await page.getByRole("button", { name: /^Ask/ }).isDisabled(), "who may only look can ask");
+  },
+  async "what was spent is saved as a file, and a limit that is near is told"() {
+    await go(`/projects/${p}/costs`);
+    check((await page.locator("[data-budget-alerts]").count()) === 0, "an alert without a reason");
+    const saved = page.waitForEvent("download");
+    await page.getByRole("button", { name: "Export CSV" }).click();
+    check((await saved).suggestedFilename() === "usage.csv", "the file has another name");
+    await page.getByRole("link", { name: "Costs of all projects" }).click();
+    await page.waitForURL("**/costs");
+    await page.locator(`[data-project="${data.projects[1].id}"]`).filter({ hasText: "near its limit" }).getByRole("link").click();
+    await page.locator("[data-budget-alerts]").filter({ hasText: "90% of the hard limit of $20.00 is used up" }).waitFor();
+  },
   async "the navigation of a phone is a modal that Escape, and the page one is on, close"() {
     const phone = await browser.newContext({ viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true });
     const tab = await phone.newPage();

@@ -21,6 +21,12 @@ const keys = (press) => async (page) => {
   await page.keyboard.press(press);
 };
 
+const played = (question, end) => async (page) => {
+  await page.getByLabel("Question").fill(question);
+  await page.getByRole("button", { name: /^Ask/ }).click();
+  await page.locator(end).waitFor();
+};
+
 /** Name, path, and what is opened there. */
 const screens = [
   ["inbox", "/inbox"], ["approval", `/projects/${p}/approvals/${merge}`], ["approval-arguments", `/projects/${p}/approvals/${mock.data.approvals[2].id}`], ["approval-question", `/projects/${p}/approvals/${mock.data.approvals[5].id}`],
@@ -36,7 +42,12 @@ const screens = [
   ["run", `/projects/${p}/runs/${mock.data.runs[1].id}?step=7`],
   ["agents", `/projects/${p}/agents`], ["agents-none", `/projects/${p}/agents?status=terminated`], ["agent-types", `/projects/${p}/agents?tab=types`, (page) => page.getByText("Versions").first().click()],
   ["spawn", `/projects/${p}/agents`, button("Spawn agent")], ["import-type", `/projects/${p}/agents`, button("Import type")], ["terminate", `/projects/${p}/agents`, button(/^Terminate /)],
-  ["costs", `/projects/${p}/costs`], ["costs-agent", `/projects/${p}/costs?by=agent`], ["activity", `/projects/${p}/activity`],
+  ["gateway", `/projects/${p}/gateway`], ["gateway-keys", `/projects/${p}/gateway?tab=keys`, (page) => page.locator("main summary").first().click()], ["gateway-keys-none", `/projects/${mock.data.projects[1].id}/gateway?tab=keys`],
+  ["new-key", `/projects/${p}/gateway?tab=keys&new=key`], ["key-menu", `/projects/${p}/gateway?tab=keys`, button(/^Actions: Nightly/)], ["key-revoke", `/projects/${p}/gateway?tab=keys`, async (page) => { await button(/^Actions: Nightly/)(page); await page.getByRole("menuitem", { name: "Revoke" }).click(); }],
+  ["key-secret", `/projects/${p}/gateway?tab=keys&new=key`, async (page) => { await page.getByLabel("Name", { exact: true }).fill("A program"); await page.getByRole("button", { name: "Create" }).click(); await page.locator("[data-secret]").waitFor(); }],
+  ["playground", `/projects/${p}/gateway?tab=playground`], ["playground-reader", `/projects/${mock.data.projects[2].id}/gateway?tab=playground`],
+  ["playground-answer", `/projects/${p}/gateway?tab=playground`, played("Which way are halves rounded?", "[data-way]")], ["playground-failed", `/projects/${p}/gateway?tab=playground`, played("fail", "[data-answer-error]")], ["playground-broken", `/projects/${p}/gateway?tab=playground`, played("break", '[data-answer="lost"]')],
+  ["all-costs", "/costs"], ["costs-alerts", `/projects/${mock.data.projects[1].id}/costs`], ["costs", `/projects/${p}/costs`], ["costs-agent", `/projects/${p}/costs?by=agent`], ["activity", `/projects/${p}/activity`],
   ["audit", `/projects/${p}/audit`, (page) => page.locator("main summary").first().click()],
   ["settings", `/projects/${p}/settings`], ["settings-policy", `/projects/${p}/settings?tab=policy`], ["settings-budget", `/projects/${p}/settings?tab=budget`],
   ["settings-members", `/projects/${p}/settings?tab=members`], ["remove-member", `/projects/${p}/settings?tab=members`, button(/^Remove /)], ["settings-system", `/projects/${p}/settings?tab=system`],

@@ -83,6 +83,12 @@ const projectsRoute = createRoute({
   component: lazyRouteComponent(() => import("./routes/projects"), "ProjectsPage"),
 });
 
+const allCostsRoute = createRoute({
+  getParentRoute: () => appRoute,
+  path: "/costs",
+  component: lazyRouteComponent(() => import("./routes/allCosts"), "AllCostsPage"),
+});
+
 const jobsRoute = createRoute({
   getParentRoute: () => appRoute,
   path: "/jobs",
@@ -126,6 +132,12 @@ const costsRoute = createRoute({
   validateSearch: (search) => strings(search, ["by"]),
   component: lazyRouteComponent(() => import("./routes/costs"), "CostsPage"),
 });
+const gatewayRoute = createRoute({
+  getParentRoute: () => projectRoute,
+  path: "/gateway",
+  validateSearch: (search) => strings(search, ["tab", "model", "new"]),
+  component: lazyRouteComponent(() => import("./routes/gateway"), "GatewayPage"),
+});
 const activityRoute = createRoute({
   getParentRoute: () => projectRoute,
   path: "/activity",
@@ -154,7 +166,8 @@ const routeTree = rootRoute.addChildren([
     approvalLinkRoute,
     projectsRoute,
     jobsRoute,
-    projectRoute.addChildren([boardRoute, storyRoute, approvalRoute, runRoute, agentsRoute, costsRoute, activityRoute, auditRoute, settingsRoute]),
+    allCostsRoute,
+    projectRoute.addChildren([boardRoute, storyRoute, approvalRoute, runRoute, agentsRoute, costsRoute, gatewayRoute, activityRoute, auditRoute, settingsRoute]),
   ]),
 ]);
 

@@ -49,6 +49,20 @@ pub trait BreakerNews: Send + Sync {
     fn tell(&self, change: BreakerChange);
 }
 
+/// How a deployment stands with the breaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BreakerState {
+    /// It is asked.
+    Closed,
+    /// It is left alone for this long, by whoever is no probe.
+    Open {
+        /// What is left of it.
+        remaining: Duration,
+    },
+    /// The cool-down is over: the next call is the probe.
+    HalfOpen,
+}
+
 #[derive(Debug, Default)]
 struct State {
     failures: u32,
@@ -116,6 +130,17 @@ impl Breaker {
         drop(states);
         self.told(circuit, Some(self.policy.cool_down));
         Ok(())
+    }
+
+    /// How a deployment stands, without asking to try it.
+    pub fn state(&self, circuit: Circuit, now: Instant) -> BreakerState {
+        let Some(until) = self.states().get(&circuit).and_then(|state| state.open_until) else {
+            return BreakerState::Closed;
+        };
+        match until.saturating_duration_since(now) {
+            Duration::ZERO => BreakerState::HalfOpen,
+            remaining => BreakerState::Open { remaining },
+        }
     }
 
     /// It answered.
@@ -209,6 +234,22 @@ mod tests {
         assert_eq!(breaker.admit(A, later), Ok(()), "the probe");
         breaker.failed(A, None, later);
         assert_eq!(breaker.admit(A, later), Err(COOL_DOWN));
+    }
+
+    #[test]
+    fn looking_at_it_takes_no_probes_place() {
+        let breaker = Breaker::new(BreakerPolicy { failures: 1, cool_down: COOL_DOWN });
+        let now = Instant::now();
+        let later = now + COOL_DOWN;
+        let open = BreakerState::Open { remaining: COOL_DOWN };
+        assert_eq!(breaker.state(A, now), BreakerState::Closed);
+        breaker.failed(A, None, now);
+        assert_eq!(breaker.state(A, now), open);
+        assert_eq!(breaker.state(A, later), BreakerState::HalfOpen);
+        assert_eq!(breaker.admit(A, later), Ok(()), "the probe");
+        assert_eq!(breaker.state(A, later), open, "others wait for the probe");
+        breaker.succeeded(A);
+        assert_eq!(breaker.state(A, later), BreakerState::Closed);
     }
 
     #[test]

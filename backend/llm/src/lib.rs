@@ -28,7 +28,7 @@ mod types;
 
 pub use ask::{Ask, Endpoint, Native};
 pub use assemble::Assembler;
-pub use breaker::{Breaker, BreakerChange, BreakerNews, BreakerPolicy};
+pub use breaker::{Breaker, BreakerChange, BreakerNews, BreakerPolicy, BreakerState};
 pub use error::{CallError, Cause, ErrorKind, ProviderError, RecordFailed, Refused, Skipped, TimeoutPhase};
 pub use gateway::{
     AttemptHooks, AttemptIntent, AttemptOutcome, Event, Gateway, GatewayPolicy, Grant, GroupError, Head,

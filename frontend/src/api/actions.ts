@@ -4,7 +4,7 @@ import { t } from "../i18n/en";
 import { useStableKey } from "../stableKey";
 import { labelOf } from "../ui/status";
 import { toast, toastError } from "../ui/toast";
-import { ApiError, api } from "./client";
+import { ApiError, api, request } from "./client";
 import { keys } from "./keys";
 import type { ApprovalPage } from "./queries";
 import { acceptSession, announceSignOut, sessionState } from "./session";
@@ -216,6 +216,22 @@ export const removeMember = (p: string, userId: string, key: string) =>
 
 export const sendMessage = (p: string, body: { content: T.Json; conversation_id: string }, key: string) =>
   api<T.Message>(`/projects/${p}/messages`, { method: "POST", json: body, idempotencyKey: key });
+
+export const createGatewayKey = (p: string, body: T.GatewayKeySettings) =>
+  api<T.MadeKey>(`/projects/${p}/gateway-keys`, { method: "POST", json: body });
+
+export const replaceGatewayKey = (p: string, id: string, body: T.GatewayKeySettings) =>
+  api<T.GatewayKey>(`/projects/${p}/gateway-keys/${id}`, { method: "PUT", json: body });
+
+export const rotateGatewayKey = (p: string, id: string) =>
+  api<T.MadeKey>(`/projects/${p}/gateway-keys/${id}/rotate`, { method: "POST", json: {} });
+
+export const revokeGatewayKey = (p: string, id: string) =>
+  api<void>(`/projects/${p}/gateway-keys/${id}`, { method: "DELETE" });
+
+/** The answer is a stream of events; closing it stops the model. */
+export const askPlayground = (p: string, body: T.Question, signal: AbortSignal) =>
+  request(`/projects/${p}/gateway/playground`, { method: "POST", json: body, signal, stream: true, headers: { Accept: "text/event-stream" } });
 
 export const redriveJob = (id: string, key: string) => api<void>(`/jobs/${id}/redrive`, { method: "POST", json: {}, idempotencyKey: key });
 

@@ -25,6 +25,8 @@ export const keys = {
   events: (p: string) => ["project", p, "events"] as const,
   liveActivity: (p: string) => ["live-activity", p] as const,
   usage: (p: string) => ["project", p, "usage"] as const,
+  gateway: (p: string) => ["project", p, "gateway"] as const,
+  gatewayKeys: (p: string) => ["project", p, "gateway-keys"] as const,
   audit: (p: string) => ["project", p, "audit"] as const,
   jobs: () => ["jobs"] as const,
 };

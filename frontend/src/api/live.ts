@@ -44,7 +44,7 @@ function idIn(event: EventEnvelope, kind: string): string | null {
 
 /** Many of these for one run; they change nothing but the run itself. */
 const STEP_EVENT = /^run\.(step|model_call|tool_call)_/;
-const KNOWN = new Set(["story", "run", "approval", "pr", "agent", "sprint", "cost", "project", "repository"]);
+const KNOWN = new Set(["story", "run", "approval", "pr", "agent", "sprint", "cost", "project", "repository", "gateway_key"]);
 
 export function effectsOf(event: EventEnvelope): Effects {
   const p = event.project_id;
@@ -87,8 +87,10 @@ export function effectsOf(event: EventEnvelope): Effects {
   } else if (family === "sprint") {
     invalidate.push(keys.sprints(p), keys.stories(p));
   } else if (family === "cost") {
-    invalidate.push(keys.usage(p), keys.budget(p));
+    invalidate.push(keys.usage(p), keys.budget(p), keys.gateway(p), keys.gatewayKeys(p));
     counts();
+  } else if (family === "gateway_key") {
+    invalidate.push(keys.gatewayKeys(p));
   } else if (family === "project" || family === "repository") {
     invalidate.push(keys.policy(p), keys.members(p));
     counts();

@@ -249,6 +249,23 @@ export const usageCalls = (p: string) =>
     queryFn: async ({ signal }) => (await api<T.Page<T.UsageCall>>(`/projects/${p}/usage/calls`, { signal, query: { limit: PAGE_LIMIT } })).items,
   });
 
+/** Calls tell over the stream; that a deployment is asked again, nothing tells. */
+const HEALTH_POLL_MS = 10_000;
+
+export const gatewayHealth = (p: string) =>
+  queryOptions({
+    queryKey: keys.gateway(p),
+    queryFn: ({ signal }) => api<T.GatewayHealth>(`/projects/${p}/gateway/deployments`, { signal }),
+    refetchInterval: HEALTH_POLL_MS,
+  });
+
+export const gatewayKeys = (p: string) =>
+  queryOptions({
+    queryKey: keys.gatewayKeys(p),
+    queryFn: async ({ signal }) => (await allOf<T.Page<T.GatewayKey>>(`/projects/${p}/gateway-keys`, signal)).items,
+    refetchInterval: SAFETY_POLL_MS,
+  });
+
 export interface AuditFilter {
   type?: string;
   actor?: string;

@@ -715,6 +715,47 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project_id}/gateway/deployments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The model groups with their deployments, and how these are doing: whether they are asked, and what this project's
+         *     calls of the last hour say. Nothing of how a provider is asked.
+         */
+        get: operations["list_gateway_deployments"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project_id}/gateway/playground": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ask a model, at the project's cost. Answers with events: `head` says who answers, `text` and `thinking` carry the
+         *     answer as it is made, `end` comes last, with the way that the call took, and with the reason when there is no answer.
+         *     Whoever closes the connection stops the model; what was used is recorded.
+         */
+        post: operations["ask_playground"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project_id}/issues": {
         parameters: {
             query?: never;
@@ -1371,6 +1412,23 @@ export interface paths {
             cookie?: never;
         };
         get: operations["usage_calls"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project_id}/usage/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Download what was spent, an attempt a line, the oldest first. Money is in micro-USD, real and simulated apart. */
+        get: operations["export_usage"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2164,6 +2222,66 @@ export interface components {
             /** @description What went wrong. */
             error: string;
         };
+        /** @description Whether the process that answers here asks the deployment. */
+        GatewayBreaker: {
+            /** @description `closed`: it is asked. `open`: it failed too often and is left alone. `half_open`: the next call tries it. */
+            state: string;
+            /**
+             * Format: date-time
+             * @description Until when it is left alone.
+             */
+            until?: string | null;
+        };
+        /** @description One model at one provider. */
+        GatewayDeployment: {
+            breaker: components["schemas"]["GatewayBreaker"];
+            /**
+             * Format: int32
+             * @description Tokens that prompt and answer may have together.
+             */
+            context_window: number;
+            last_error?: components["schemas"]["GatewayFailure"] | null;
+            /**
+             * Format: int32
+             * @description Tokens that an answer may have.
+             */
+            max_output: number;
+            /** @description Its name there. */
+            model: string;
+            name: string;
+            /** @description Whether its price is known; otherwise calls are charged at the dearest rates that are. */
+            price_known: boolean;
+            /** @description Whose model it is. */
+            provider: string;
+            recent: components["schemas"]["GatewayRecent"];
+            /** @description A scripted stand-in: what it would cost is shown apart from real money. */
+            simulated: boolean;
+        };
+        /** @description A failure. */
+        GatewayFailure: {
+            /** Format: date-time */
+            at: string;
+            /** @description Its kind, and the provider's words. */
+            message: string;
+        };
+        /** @description A name to ask for. */
+        GatewayGroup: {
+            /** @description Names of deployments, in the order in which they are tried. */
+            chain: string[];
+            name: string;
+        };
+        /** @description The model groups, and how their deployments are doing. */
+        GatewayHealth: {
+            /** @description Every deployment that a group names, once. */
+            deployments: components["schemas"]["GatewayDeployment"][];
+            /** @description By name. */
+            groups: components["schemas"]["GatewayGroup"][];
+            /**
+             * Format: int64
+             * @description How far back the figures go, in seconds.
+             */
+            window_seconds: number;
+        };
         /** @description A virtual key, without the key. */
         GatewayKey: {
             /**
@@ -2202,10 +2320,25 @@ export interface components {
              */
             requests_per_minute?: number | null;
             /**
+             * Format: int64
+             * @description Worst cost of its calls under way.
+             */
+            reserved_micro_usd: number;
+            /**
              * Format: date-time
              * @description Since when it is good for nothing.
              */
             revoked_at?: string | null;
+            /**
+             * Format: int64
+             * @description What the scripted endpoint would have cost. Counts against the limit, never as real money.
+             */
+            simulated_micro_usd: number;
+            /**
+             * Format: int64
+             * @description Real money spent with it, in micro-USD.
+             */
+            spent_micro_usd: number;
             /**
              * Format: int32
              * @description Tokens in a minute; null: no limit.
@@ -2216,6 +2349,31 @@ export interface components {
              * @description The person in whose name calls are recorded.
              */
             user_id?: string | null;
+        };
+        /** @description What this project's calls of the last hour say. */
+        GatewayRecent: {
+            /**
+             * Format: int64
+             * @description Those of them that failed.
+             */
+            failures: number;
+            /**
+             * Format: int64
+             * @description Of answers, from sending to the first content.
+             */
+            first_content_p50_ms?: number | null;
+            /**
+             * Format: int64
+             * @description Of answers, from sending to the end; null when there was none.
+             */
+            latency_p50_ms?: number | null;
+            /** Format: int64 */
+            latency_p95_ms?: number | null;
+            /**
+             * Format: int64
+             * @description Attempts that came to an end and that no caller went away from.
+             */
+            requests: number;
         };
         /** @description An event of the history of a story or a run. */
         HistoryItem: {
@@ -2925,10 +3083,25 @@ export interface components {
                  */
                 requests_per_minute?: number | null;
                 /**
+                 * Format: int64
+                 * @description Worst cost of its calls under way.
+                 */
+                reserved_micro_usd: number;
+                /**
                  * Format: date-time
                  * @description Since when it is good for nothing.
                  */
                 revoked_at?: string | null;
+                /**
+                 * Format: int64
+                 * @description What the scripted endpoint would have cost. Counts against the limit, never as real money.
+                 */
+                simulated_micro_usd: number;
+                /**
+                 * Format: int64
+                 * @description Real money spent with it, in micro-USD.
+                 */
+                spent_micro_usd: number;
                 /**
                  * Format: int32
                  * @description Tokens in a minute; null: no limit.
@@ -3769,6 +3942,118 @@ export interface components {
              * @default
              */
             tone: string;
+        };
+        /** @description One attempt. */
+        PlaygroundAttempt: {
+            /**
+             * Format: int32
+             * @description From 1.
+             */
+            attempt: number;
+            /**
+             * Format: int64
+             * @description In micro-USD.
+             */
+            cost_micro_usd: number;
+            deployment: string;
+            /** @description Why it failed. */
+            error?: string | null;
+            /** @description The provider gave no figures: they were counted here. */
+            estimated: boolean;
+            /**
+             * Format: int64
+             * @description From sending to the first content.
+             */
+            first_content_ms?: number | null;
+            /**
+             * Format: int64
+             * @description From sending to the end.
+             */
+            latency_ms?: number | null;
+            /** @description As the provider names it. */
+            model: string;
+            /** @description settled, failed, interrupted. */
+            outcome: string;
+            provider: string;
+            /** @description A scripted endpoint answered: its cost is no real money. */
+            simulated: boolean;
+            /** Format: int64 */
+            tokens_in: number;
+            /** Format: int64 */
+            tokens_out: number;
+            /** @description The price is not known: charged at the dearest rates that are. */
+            unpriced: boolean;
+        };
+        /** @description What came of a call. */
+        PlaygroundEnd: {
+            /** @description Every attempt in order; the last one answered, when there is an answer. */
+            attempts: components["schemas"]["PlaygroundAttempt"][];
+            /**
+             * Format: uuid
+             * @description Its attempts' usage rows carry it.
+             */
+            call_id: string;
+            /**
+             * Format: int64
+             * @description Real money, all attempts together, in micro-USD.
+             */
+            cost_micro_usd: number;
+            error?: components["schemas"]["PlaygroundFailure"] | null;
+            /**
+             * Format: int64
+             * @description What scripted endpoints would have cost.
+             */
+            simulated_micro_usd: number;
+            /** @description Deployments that were passed over; known only when nobody answered. */
+            skipped: components["schemas"]["PlaygroundSkipped"][];
+            /** @description Why the model stopped, such as `end_turn` or `max_tokens`; null when there is no whole answer. */
+            stop?: string | null;
+            /**
+             * Format: int64
+             * @description Tokens sent, all attempts together.
+             */
+            tokens_in: number;
+            /**
+             * Format: int64
+             * @description Tokens received, all attempts together.
+             */
+            tokens_out: number;
+        };
+        /** @description Why there is no whole answer. */
+        PlaygroundFailure: {
+            /** @description Stable, such as `budget_exceeded`. */
+            code: string;
+            /** @description For people. */
+            detail: string;
+            /**
+             * Format: int64
+             * @description After how long it is worth asking again.
+             */
+            retry_after_seconds?: number | null;
+            /**
+             * Format: int32
+             * @description The HTTP status that a client of `/v1` would have got.
+             */
+            status: number;
+        };
+        /** @description A question to a model. */
+        PlaygroundQuestion: {
+            /**
+             * Format: int32
+             * @description Tokens that the answer may have at most.
+             */
+            max_tokens: number;
+            /** @description A model group or a deployment. */
+            model: string;
+            /** @description The question. */
+            prompt: string;
+            /** @description Standing instructions. */
+            system?: string | null;
+        };
+        /** @description A deployment that was passed over. */
+        PlaygroundSkipped: {
+            deployment: string;
+            reason: string;
         };
         /** @description A new policy: every action once. */
         PolicyBody: {
@@ -7423,6 +7708,92 @@ export interface operations {
             };
         };
     };
+    list_gateway_deployments: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The project */
+                project_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Groups and deployments */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GatewayHealth"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    ask_playground: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The project */
+                project_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PlaygroundQuestion"];
+            };
+        };
+        responses: {
+            /** @description Events; the data of the last one is a PlaygroundEnd */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["PlaygroundEnd"];
+                };
+            };
+            /** @description Who may not start work may not spend money either */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A model that is not there, an empty question, a limit out of bounds */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_issues: {
         parameters: {
             query?: {
@@ -9972,6 +10343,51 @@ export interface operations {
                     "application/json": components["schemas"]["List_UsageCall"];
                 };
             };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_usage: {
+        parameters: {
+            query?: {
+                /** @description From this moment on; from the beginning when left out. */
+                from?: string;
+                /** @description Before this moment; up to now when left out. */
+                until?: string;
+            };
+            header?: never;
+            path: {
+                project_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One attempt a line */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                };
+            };
+            /** @description No such project here */
             404: {
                 headers: {
                     [name: string]: unknown;

@@ -126,6 +126,26 @@ export type UsageRow = Schema["UsageRow"];
 export type Usage = Schema["UsageSummary"];
 export type UsageCall = Schema["UsageCall"];
 
+export type GatewayHealth = Narrow<Schema["GatewayHealth"], { deployments: GatewayDeployment[] }>;
+export type GatewayGroup = Schema["GatewayGroup"];
+export type GatewayBreaker = Narrow<Schema["GatewayBreaker"], { state: "closed" | "open" | "half_open" }>;
+export type GatewayDeployment = Narrow<Schema["GatewayDeployment"], { breaker: GatewayBreaker }>;
+export type GatewayKey = Schema["GatewayKey"];
+export type GatewayKeySettings = Schema["KeySettings"];
+export type MadeKey = Schema["MadeKey"];
+export type Question = Schema["PlaygroundQuestion"];
+export type AnswerEnd = Schema["PlaygroundEnd"];
+export type AnswerAttempt = Schema["PlaygroundAttempt"];
+/** The first event of an answer. */
+export interface AnswerHead {
+  call_id: Id;
+  deployment: string;
+  model: string;
+  attempt: number;
+  simulated: boolean;
+  dropped: string[];
+}
+
 export type AuditEntry = Narrow<Schema["AuditEntry"], { data: Json }>;
 export type AuditPage = Narrow<Schema["AuditPage"], { items: AuditEntry[] }>;
 export type AuditVerdict = Schema["Verdict"];

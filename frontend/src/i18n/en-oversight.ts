@@ -73,6 +73,19 @@ export const costs = {
   estimated: "estimated",
   editBudget: "Edit budget",
   label: "Label",
+  export: "Export CSV",
+  allTitle: "Costs of all projects",
+  byProject: "By project",
+  project: "Project",
+  sinceProjects: "since the projects began",
+  near: { hard: "near its limit", soft: "near its soft limit" },
+  alert: {
+    hard: (share: string, limit: string) => `${share} of the hard limit of ${limit} is used up`,
+    soft: (share: string, limit: string) => `${share} of the soft limit of ${limit} is used up`,
+  },
+  alertHard: "At the limit calls are refused and runs wait. What is reserved for calls under way counts.",
+  alertReached: "Calls are refused and runs wait until it is raised.",
+  alertSoft: "Nothing stops at this limit: it is there to be noticed.",
 };
 
 export const activity = {

@@ -4,6 +4,7 @@
  */
 
 import { approval, diff, inbox } from "./en-approvals";
+import { gateway, gatewayKeys, playground } from "./en-gateway";
 import { history, jobs, why } from "./en-jobs";
 import { activity, agents, audit, costs } from "./en-oversight";
 import { board, run, story } from "./en-work";
@@ -18,6 +19,9 @@ export const t = {
   run,
   agents,
   costs,
+  gateway,
+  gatewayKeys,
+  playground,
   activity,
   audit,
   jobs,
@@ -65,6 +69,7 @@ export const t = {
     board: "Board",
     agents: "Agents",
     costs: "Costs",
+    gateway: "Gateway",
     activity: "Activity",
     audit: "Audit",
     settings: "Settings",

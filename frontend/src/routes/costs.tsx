@@ -1,20 +1,24 @@
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
 import { clsx } from "clsx";
+import { Download } from "lucide-react";
 import { lazy, Suspense } from "react";
+import { download } from "../api/download";
 import * as queries from "../api/queries";
 import type { UsageGroup } from "../api/queries";
 import type { Usage } from "../api/types";
 import { forecast, type Outlook } from "../costs/forecast";
+import { Alerts, Tile } from "../costs/parts";
 import { compact, count, dateTime, duration, money, moneyColumn } from "../format";
 import { t } from "../i18n/en";
-import { buttonClass } from "../ui/button";
+import { Button, buttonClass } from "../ui/button";
 import { BudgetBar } from "../ui/entity";
 import { EmptyState, Loaded } from "../ui/feedback";
 import { FilterSelect } from "../ui/form";
 import { PageFrame, TableFrame } from "../ui/page";
 import { Badge, Status } from "../ui/status";
 import { useNow } from "../ui/time";
+import { toastError } from "../ui/toast";
 
 const UsageChart = lazy(() => import("../costs/UsageChart"));
 const GROUPS: UsageGroup[] = ["day", "agent", "model", "story"];
@@ -28,10 +32,11 @@ export function CostsPage() {
   const days = useQuery(queries.usage(projectId, "day"));
   const now = useNow();
   return (
-    <PageFrame title={t.costs.title} tools={<Link to="/projects/$projectId/settings" params={{ projectId }} search={{ tab: "budget" }} className={buttonClass("outline")}>{t.costs.editBudget}</Link>}>
+    <PageFrame title={t.costs.title} tools={<Tools projectId={projectId} />}>
       <Loaded query={usage}>
         {(data) => (
           <>
+            <Alerts projectId={projectId} budget={data.budget} />
             <CostsHeader usage={data} days={days.data} today={new Date(now)} />
             <section aria-label={t.costs.chart} className="mt-6">
               <div className="mb-2 flex items-center gap-2">
@@ -51,8 +56,14 @@ export function CostsPage() {
   );
 }
 
-function Tile({ label, children, className }: { label: string; children: React.ReactNode; className?: string }) {
-  return <div className={clsx("card p-4", className)}><h2 className="mb-1 text-xs text-soft">{label}</h2>{children}</div>;
+function Tools({ projectId }: { projectId: string }) {
+  return (
+    <>
+      <Link to="/costs" className={buttonClass("ghost")}>{t.costs.allTitle}</Link>
+      <Button onClick={() => void download(`/projects/${projectId}/usage/export`, "usage.csv").catch(toastError)}><Download size={14} aria-hidden="true" />{t.costs.export}</Button>
+      <Link to="/projects/$projectId/settings" params={{ projectId }} search={{ tab: "budget" }} className={buttonClass("outline")}>{t.costs.editBudget}</Link>
+    </>
+  );
 }
 
 function CostsHeader({ usage, days, today }: { usage: Usage; days: Usage | undefined; today: Date }) {

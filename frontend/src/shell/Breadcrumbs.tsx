@@ -15,7 +15,7 @@ export interface Crumb {
 }
 
 const SECTIONS: Record<string, string> = {
-  agents: t.nav.agents, costs: t.nav.costs, activity: t.nav.activity, audit: t.nav.audit, settings: t.nav.settings,
+  agents: t.nav.agents, costs: t.nav.costs, gateway: t.nav.gateway, activity: t.nav.activity, audit: t.nav.audit, settings: t.nav.settings,
 };
 
 export function useCrumbs(): Crumb[] {
@@ -29,6 +29,7 @@ export function useCrumbs(): Crumb[] {
   const [first, , page] = pathname.split("/").filter(Boolean);
   if (first === "inbox") return [{ label: t.nav.inbox }];
   if (first === "approvals") return [{ label: t.approval.title }];
+  if (first === "costs") return [{ label: t.costs.allTitle }];
   if (first === "jobs") return [{ label: t.nav.jobs }];
   if (first !== "projects") return [];
   if (!projectId) return [{ label: t.nav.projects }];

@@ -32,7 +32,7 @@ function Commands({ onClose, onHelp }: { onClose: () => void; onHelp: () => void
   };
   const pages = project
     ? ([
-        [t.nav.board, "/projects/$projectId"], [t.nav.agents, "/projects/$projectId/agents"], [t.nav.costs, "/projects/$projectId/costs"],
+        [t.nav.board, "/projects/$projectId"], [t.nav.agents, "/projects/$projectId/agents"], [t.nav.costs, "/projects/$projectId/costs"], [t.nav.gateway, "/projects/$projectId/gateway"],
         [t.nav.activity, "/projects/$projectId/activity"], [t.nav.audit, "/projects/$projectId/audit"], [t.nav.settings, "/projects/$projectId/settings"],
       ] as const)
     : [];
@@ -45,6 +45,7 @@ function Commands({ onClose, onHelp }: { onClose: () => void; onHelp: () => void
           <Command.Item className={ITEM} onSelect={go(() => void navigate({ to: "/inbox" }))}>{t.nav.inbox}</Command.Item>
           <Command.Item className={ITEM} onSelect={go(() => void navigate({ to: "/projects" }))}>{t.nav.projects}</Command.Item>
           <Command.Item className={ITEM} onSelect={go(() => void navigate({ to: "/jobs" }))}>{t.nav.jobs}</Command.Item>
+          <Command.Item className={ITEM} onSelect={go(() => void navigate({ to: "/costs" }))}>{t.costs.allTitle}</Command.Item>
           {project ? pages.map(([label, to]) => (
             <Command.Item key={to} className={ITEM} onSelect={go(() => void navigate({ to, params: { projectId: project.id } }))}>{label}</Command.Item>
           )) : null}

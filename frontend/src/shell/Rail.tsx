@@ -1,7 +1,7 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useLocation, useNavigate } from "@tanstack/react-router";
 import { clsx } from "clsx";
-import { Activity, Bot, ChartColumn, Columns3, FolderGit2, Inbox, Keyboard, ListChecks, LogOut, Monitor, Moon, PanelLeft, Settings, ShieldCheck, Sun, X, type LucideIcon } from "lucide-react";
+import { Activity, Bot, ChartColumn, Columns3, FolderGit2, Inbox, Keyboard, ListChecks, LogOut, Monitor, Moon, PanelLeft, Settings, ShieldCheck, Sun, Waypoints, X, type LucideIcon } from "lucide-react";
 import { useEffect, useRef, useState, useSyncExternalStore } from "react";
 import { signOut } from "../api/actions";
 import * as queries from "../api/queries";
@@ -19,6 +19,7 @@ export type ProjectPath =
   | "/projects/$projectId"
   | "/projects/$projectId/agents"
   | "/projects/$projectId/costs"
+  | "/projects/$projectId/gateway"
   | "/projects/$projectId/activity"
   | "/projects/$projectId/audit"
   | "/projects/$projectId/settings";
@@ -27,6 +28,7 @@ const PROJECT_LINKS: { section: Section; to: ProjectPath; label: string; icon: L
   { section: "board", to: "/projects/$projectId", label: t.nav.board, icon: Columns3, chord: "G B" },
   { section: "agents", to: "/projects/$projectId/agents", label: t.nav.agents, icon: Bot, chord: "G A" },
   { section: "costs", to: "/projects/$projectId/costs", label: t.nav.costs, icon: ChartColumn, chord: "G C" },
+  { section: "gateway", to: "/projects/$projectId/gateway", label: t.nav.gateway, icon: Waypoints, chord: "G M" },
   { section: "activity", to: "/projects/$projectId/activity", label: t.nav.activity, icon: Activity, chord: "G V" },
   { section: "audit", to: "/projects/$projectId/audit", label: t.nav.audit, icon: ShieldCheck, chord: "G U" },
   { section: "settings", to: "/projects/$projectId/settings", label: t.nav.settings, icon: Settings, chord: "G S" },

@@ -138,6 +138,7 @@ function useChords() {
     inProject("g b", t.nav.board, "/projects/$projectId"),
     inProject("g a", t.nav.agents, "/projects/$projectId/agents"),
     inProject("g c", t.nav.costs, "/projects/$projectId/costs"),
+    inProject("g m", t.nav.gateway, "/projects/$projectId/gateway"),
     inProject("g v", t.nav.activity, "/projects/$projectId/activity"),
     inProject("g u", t.nav.audit, "/projects/$projectId/audit"),
     inProject("g s", t.nav.settings, "/projects/$projectId/settings"),

@@ -5,6 +5,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as data from "./data.mjs";
+import { ANSWERED, gatewayKeys, gatewayRoutes, health } from "./gateway.mjs";
 
 const DIST = fileURLToPath(new URL("../../dist/", import.meta.url));
 const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".json": "application/json", ".woff2": "font/woff2" };
@@ -167,10 +168,12 @@ export function startMock({ port = 0, loopSeconds = 1.5, maxPage = 200 } = {}) {
     ["POST", "/projects/:p/approvals/:x/decision", ({ x, body }) => decide(find(data.approvals, x), body)],
     ["GET", "/projects/:p/events", ({ p, query }) => { const mine = events.filter((event) => event.project_id === p); const after = Number(query.get("after") ?? 0); return page(mine.filter((event) => event.seq > after).slice(0, Number(query.get("limit") ?? 50)), { head: seq }); }],
     ["GET", "/projects/:p/usage", ({ p, query }) => { const project = find(data.projects, p); return { total_micro_usd: project.spent_micro_usd, simulated_micro_usd: project.simulated_micro_usd, tokens_in: 1_840_000, tokens_out: 121_000, rows: usageRows(query.get("group_by") ?? "agent"), budget: project.budget }; }],
+    ["GET", "/projects/:p/usage/export", () => "at,agent,cost_micro_usd\r\n2026-11-29T10:00:00.000Z,Ada,1200\r\n"],
     ["GET", "/projects/:p/usage/calls", () => page(data.engineerSteps.filter((step) => step.kind === "model").map((step) => ({ id: step.id, at: step.started_at, run_id: data.runs[1].id, step_id: step.id, agent_name: "Ada", model: "large-2", provider: "scripted", attempt: 1, tokens_in: step.tokens_in, tokens_out: step.tokens_out, cost_micro_usd: step.cost_micro_usd, latency_ms: step.duration_ms, estimated: false, simulated: step.simulated, outcome: "ok" })))],
     ["GET", "/projects/:p/audit", ({ query }) => page(audit.filter((entry) => (!query.get("q") || entry.action.includes(query.get("q"))) && (!query.get("type") || entry.type === query.get("type"))), { chain: { position: audit.length, hash: audit[0].hash, verified_at: data.ago(300_000), sealed: true } })],
     ["POST", "/projects/:p/audit/verify", () => ({ ok: true, entries: audit.length, first_bad: null })],
     ["GET", "/projects/:p/audit/export", () => audit.map((entry) => JSON.stringify(entry)).join("\n")],
+    ...gatewayRoutes({ Problem, find, page, emit, missing }),
     ["GET", "/jobs", ({ query }) => page(data.jobs.filter((job) => !query.get("state") || job.state === query.get("state")), { queues: data.queues, workers: data.workers })],
     ["POST", "/jobs/:x/:c", ({ x }) => { const at = data.jobs.findIndex((job) => job.id === x && job.state === "dead"); if (at < 0) throw missing(); data.jobs.splice(at, 1); return null; }],
   ].map(([method, path, handle]) => ({ method, handle, pattern: new RegExp(`^/api/v1${path.replaceAll(/:(\w+)/g, "(?<$1>[^/]+)")}$`) }));
@@ -203,7 +206,7 @@ export function startMock({ port = 0, loopSeconds = 1.5, maxPage = 200 } = {}) {
         if (req.method !== "GET") writes.push({ method: req.method, path: url.pathname, body: text, key: req.headers["idempotency-key"] ?? null });
         const json = req.headers["content-type"]?.includes("json") && text ? JSON.parse(text) : {};
         const result = route.handle({ ...match.groups, req, res, query: url.searchParams, body: json, form: new URLSearchParams(text) });
-        return answer(res, result === null ? 204 : 200, result);
+        return result === ANSWERED ? undefined : answer(res, result === null ? 204 : 200, result);
       } catch (error) {
         if (error instanceof Problem) return answer(res, error.body.status, error.body);
         console.error(error);
@@ -217,6 +220,8 @@ export function startMock({ port = 0, loopSeconds = 1.5, maxPage = 200 } = {}) {
       url: `http://127.0.0.1:${server.address().port}`,
       emit,
       data,
+      /** What the gateway's screens show. */
+      gateway: { health, keys: gatewayKeys },
       decide,
       /** What the server was asked to write, newest last. */
       writes,

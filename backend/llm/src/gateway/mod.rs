@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::ask::{Ask, Native};
-use crate::breaker::{Breaker, BreakerChange, BreakerNews, BreakerPolicy};
+use crate::breaker::{Breaker, BreakerChange, BreakerNews, BreakerPolicy, BreakerState};
 use crate::error::{CallError, ProviderError, RecordFailed, Refused};
 use crate::price::{Cost, Price, PriceTable};
 use crate::provider::{Adapters, Deployment, Http, Provider};
@@ -214,6 +214,11 @@ impl Gateway {
     /// Where a deployment's price comes from, to be recorded with usage: the table's version, or `deployment`.
     pub fn price_version(&self, deployment: &Deployment) -> &str {
         if deployment.prices.is_some() { "deployment" } else { &self.prices.version }
+    }
+
+    /// How a deployment stands in this process, for whoever wants to see it.
+    pub fn breaker_state(&self, deployment: &Deployment) -> BreakerState {
+        self.breaker.state(deployment.circuit(), tokio::time::Instant::now())
     }
 
     fn provider(&self, deployment: &Deployment) -> &dyn Provider {

@@ -23,19 +23,19 @@ use tokio::{
 use tower::ServiceExt;
 use uuid::Uuid;
 
-const SOUND: &str = "[[rule]]\nname = 'r'\nanswer.text = 'one two three four five six seven eight nine ten'\n\
+pub(crate) const SOUND: &str = "[[rule]]\nname = 'r'\nanswer.text = 'one two three four five six seven eight nine ten'\n\
                      answer.usage = { input = 70, output = 20 }\n";
 
 /// An application in front of a scripted provider, and a key of a project.
-struct Desk {
-    app: TestApp,
-    token: String,
-    project: String,
-    key: String,
+pub(crate) struct Desk {
+    pub(crate) app: TestApp,
+    pub(crate) token: String,
+    pub(crate) project: String,
+    pub(crate) key: String,
     _provider: JoinSet<()>,
 }
 
-fn deployment(name: &str, provider: ProviderKind, address: SocketAddr) -> Deployment {
+pub(crate) fn deployment(name: &str, provider: ProviderKind, address: SocketAddr) -> Deployment {
     Deployment {
         model: format!("model-of-{name}"),
         prices: Some(Rates { input: 1, output: 5, cache_read: 0, cache_write: 0 }),
@@ -47,7 +47,7 @@ fn deployment(name: &str, provider: ProviderKind, address: SocketAddr) -> Deploy
     }
 }
 
-async fn serve(router: Router) -> (SocketAddr, JoinSet<()>) {
+pub(crate) async fn serve(router: Router) -> (SocketAddr, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut task = JoinSet::new();
@@ -56,7 +56,7 @@ async fn serve(router: Router) -> (SocketAddr, JoinSet<()>) {
 }
 
 impl Desk {
-    async fn scripted(script: &str) -> Self {
+    pub(crate) async fn scripted(script: &str) -> Self {
         Self::over(scripted::router(scripted::Script::from_toml(script).unwrap())).await
     }
 
@@ -66,10 +66,15 @@ impl Desk {
             ModelGroup::new(format!("group-{name}"), vec![deployment(name, kind, address)])
         };
         let groups = vec![chain("openai", ProviderKind::OpenAi), chain("anthropic", ProviderKind::Anthropic)];
+        Self { _provider: task, ..Self::with(groups).await }
+    }
+
+    /// Over providers that somebody else keeps running.
+    pub(crate) async fn with(groups: Vec<ModelGroup>) -> Self {
         let app = TestApp::with_models(ModelGroups::new(groups).unwrap()).await;
         let token = app.user("maria").await;
         let project = app.project(&token).await;
-        let mut desk = Self { app, token, project, key: String::new(), _provider: task };
+        let mut desk = Self { app, token, project, key: String::new(), _provider: JoinSet::new() };
         desk.key = desk.make(json!({ "name": "test" })).await.1;
         desk
     }
@@ -85,7 +90,7 @@ impl Desk {
         (made["key"]["id"].as_str().unwrap().into(), made["secret"].as_str().unwrap().into())
     }
 
-    async fn ask(&self, path: &str, key: &str, body: &Value) -> (StatusCode, HeaderMap, String) {
+    pub(crate) async fn ask(&self, path: &str, key: &str, body: &Value) -> (StatusCode, HeaderMap, String) {
         let request = Request::post(path)
             .header(header::AUTHORIZATION, format!("Bearer {key}"))
             .header(header::CONTENT_TYPE, "application/json")
@@ -93,7 +98,7 @@ impl Desk {
         self.send(request.unwrap()).await
     }
 
-    async fn send(&self, request: Request<Body>) -> (StatusCode, HeaderMap, String) {
+    pub(crate) async fn send(&self, request: Request<Body>) -> (StatusCode, HeaderMap, String) {
         let response = self.app.router.clone().oneshot(request).await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
         let bytes = axum::body::to_bytes(response.into_body(), 1 << 24).await.unwrap();
@@ -112,7 +117,7 @@ impl Desk {
     }
 }
 
-fn chat(model: &str) -> Value {
+pub(crate) fn chat(model: &str) -> Value {
     json!({"model": model, "max_tokens": 90, "messages": [{"role": "user", "content": "go"}]})
 }
 

@@ -70,6 +70,7 @@ fn settlement(app: &App, of: &Reservation, output: u32) -> Settlement {
             rates: RATES,
             price_version: "test".into(),
             latency_ms: 1,
+            first_content_ms: None,
             simulated: false,
         },
         at: app.clock().now(),

@@ -22,6 +22,7 @@ mod fire;
 mod floor;
 mod gateway;
 mod gateway_killed;
+mod gateway_screens;
 mod history;
 mod idempotency;
 mod issues;

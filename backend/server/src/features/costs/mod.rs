@@ -5,6 +5,7 @@
 //! money; raising a limit, and a new period, wake what waits for it.
 
 mod budget;
+mod export;
 mod nodes;
 mod reconcile;
 mod tree;
@@ -17,11 +18,15 @@ pub use tree::{Limits, Owner, Target, remove as remove_limits, set as set_limits
 
 use crate::state::App;
 use syndarix_jobs::Registry;
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// The operations of this feature.
 pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().merge(budget::routes()).merge(nodes::routes()).merge(usage::routes())
+    OpenApiRouter::new()
+        .merge(budget::routes())
+        .merge(nodes::routes())
+        .merge(usage::routes())
+        .routes(routes!(export::export_usage))
 }
 
 /// The jobs of this feature.

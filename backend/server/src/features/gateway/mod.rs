@@ -4,15 +4,27 @@
 //! another project asks nothing (at once in this process, within `keys::TTL` in others); every call is recorded with
 //! its project and key, also when nobody waits for the answer any more; a client is told of failures in its own format.
 //!
-//! `keys` are managed under `/api/v1`; `calls` are answered under `/v1`, where SDKs look for them.
+//! `keys` are managed under `/api/v1`, where `deployments` says how models are doing and the `playground` asks them;
+//! `calls` are answered under `/v1`, where SDKs look for them.
 
 mod calls;
+mod deployments;
 mod keys;
+mod playground;
 
-use crate::state::App;
+use crate::{
+    features::llm::{self, Purpose},
+    state::App,
+};
 use keys::Keyring;
+use std::sync::Arc;
+use syndarix_llm::{Event, ModelGroup, Native};
+use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use utoipa_axum::router::OpenApiRouter;
+
+/// How many pieces a provider may be ahead of its reader.
+const AHEAD: usize = 32;
 
 /// What one process keeps of the gateway.
 #[derive(Debug, Default)]
@@ -33,9 +45,28 @@ impl Front {
     }
 }
 
-/// The operations on keys.
+/// Lets a call run beside whoever waits for it: it is recorded whether or not anybody reads its events. `used` is told the
+/// tokens of all its attempts.
+fn run(
+    app: &App,
+    purpose: Purpose,
+    (group, native): (Arc<ModelGroup>, Arc<Native>),
+    used: impl FnOnce(u32) + Send + 'static,
+) -> mpsc::Receiver<Event> {
+    let (out, events) = mpsc::channel(AHEAD);
+    let task_app = app.clone();
+    app.gateway.calls.spawn(async move {
+        match llm::answer(&task_app, purpose, (&group, &native), out).await {
+            Ok(tokens) => used(tokens),
+            Err(error) => tracing::error!(%error, "a gateway call could not begin"),
+        }
+    });
+    events
+}
+
+/// The operations of people.
 pub fn routes() -> OpenApiRouter<App> {
-    keys::routes()
+    OpenApiRouter::new().merge(keys::routes()).merge(deployments::routes()).merge(playground::routes())
 }
 
 /// What clients of models ask, outside the API.

@@ -144,6 +144,7 @@ impl Recorder {
                 rates: *outcome.price.rates(),
                 price_version: self.app.models.gateway.price_version(outcome.deployment).to_owned(),
                 latency_ms: outcome.latency_ms,
+                first_content_ms: outcome.first_content_ms,
                 simulated: outcome.simulated,
             },
             at: self.app.clock().now(),

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     features::{
-        gateway::keys::Key,
-        llm::{self, Purpose},
+        gateway::{self, keys::Key},
+        llm::Purpose,
     },
     state::App,
 };
@@ -26,9 +26,6 @@ use syndarix_llm::{
 };
 use tokio::sync::mpsc;
 use uuid::Uuid;
-
-/// How many pieces a provider may be ahead of its reader.
-const AHEAD: usize = 32;
 
 const DEPLOYMENT: HeaderName = HeaderName::from_static("x-syndarix-deployment");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-syndarix-attempts");
@@ -108,21 +105,13 @@ async fn body(request: Request) -> Result<Bytes, Fault> {
     })
 }
 
-/// Lets the call run beside its client: it is recorded whether or not anybody waits for it.
+/// Lets the call run beside its client, at the cost of its key.
 fn begin(app: &App, call: &Call) -> mpsc::Receiver<Event> {
-    let (out, events) = mpsc::channel(AHEAD);
     let Call { id, key, group, native } = call;
     let purpose =
         Purpose { agent: key.agent, key: Some(key.id), ..Purpose::of_project(key.project, CallId(*id)) };
-    let (task_app, key) = (app.clone(), Arc::clone(key));
-    let (group, native) = (Arc::clone(group), Arc::clone(native));
-    app.gateway.calls.spawn(async move {
-        match llm::answer(&task_app, purpose, (&group, &native), out).await {
-            Ok(tokens) => key.meter.used(tokens),
-            Err(error) => tracing::error!(%error, "a gateway call could not begin"),
-        }
-    });
-    events
+    let key = Arc::clone(key);
+    gateway::run(app, purpose, (Arc::clone(group), Arc::clone(native)), move |tokens| key.meter.used(tokens))
 }
 
 /// An answer that is not streamed.

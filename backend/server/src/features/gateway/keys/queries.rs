@@ -5,10 +5,16 @@ use sqlx::{FromRow, PgConnection, PgPool, Result};
 use syndarix_domain::{Timestamp, ids::ProjectId};
 use uuid::Uuid;
 
-const COLUMNS: &str = "id, name, prefix, agent_id, user_id, models, requests_per_minute, tokens_per_minute,
-    (select b.hard_limit_micro_usd from budget b where b.scope = 'key' and b.scope_id = gateway_key.id and b.period = 'total')
-        as hard_limit_micro_usd,
-    expires_at, revoked_at, last_used_at, created_at";
+/// Keys `k` as they are shown, with what was spent with each.
+const SHOWN: &str = "select k.id, k.name, k.prefix, k.agent_id, k.user_id, k.models, k.requests_per_minute,
+        k.tokens_per_minute, limits.hard_limit_micro_usd, k.expires_at, k.revoked_at, k.last_used_at, k.created_at, spend.*
+    from k
+     left join budget limits on limits.scope = 'key' and limits.scope_id = k.id and limits.period = 'total'
+     cross join lateral (
+        select coalesce(sum(u.cost_micro_usd) filter (where not u.simulated), 0)::bigint as spent_micro_usd,
+               coalesce(sum(u.cost_micro_usd) filter (where u.simulated), 0)::bigint as simulated_micro_usd,
+               coalesce(sum(u.reserved_micro_usd) filter (where u.state = 'reserved'), 0)::bigint as reserved_micro_usd
+          from usage u where u.key_id = k.id and u.project_id = k.project_id) spend";
 
 /// Whether the agent, and the person, are of this project; nobody is.
 pub(super) async fn owners(
@@ -46,9 +52,10 @@ pub(super) async fn insert(
     settings: &KeySettings,
 ) -> Result<KeyView> {
     let sql = format!(
-        "insert into gateway_key (id, project_id, prefix, hash, created_at, name, agent_id, user_id, models,
-                                  requests_per_minute, tokens_per_minute, expires_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) returning {COLUMNS}"
+        "with k as (
+            insert into gateway_key (id, project_id, prefix, hash, created_at, name, agent_id, user_id, models,
+                                     requests_per_minute, tokens_per_minute, expires_at)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) returning *) {SHOWN}"
     );
     sqlx::query_as(sqlx::AssertSqlSafe(sql))
         .bind(new.id)
@@ -84,9 +91,10 @@ pub(super) async fn replace(
     settings: &KeySettings,
 ) -> Result<Option<KeyView>> {
     let sql = format!(
-        "update gateway_key set name = $3, agent_id = $4, user_id = $5, models = $6, requests_per_minute = $7,
-                tokens_per_minute = $8, expires_at = $9
-         where project_id = $1 and id = $2 and revoked_at is null returning {COLUMNS}"
+        "with k as (
+            update gateway_key set name = $3, agent_id = $4, user_id = $5, models = $6, requests_per_minute = $7,
+                   tokens_per_minute = $8, expires_at = $9
+             where project_id = $1 and id = $2 and revoked_at is null returning *) {SHOWN}"
     );
     sqlx::query_as(sqlx::AssertSqlSafe(sql))
         .bind(project.0)
@@ -110,8 +118,9 @@ pub(super) async fn rotate(
     (prefix, hash): (&str, Hash),
 ) -> Result<Option<KeyView>> {
     let sql = format!(
-        "update gateway_key set prefix = $3, hash = $4
-         where project_id = $1 and id = $2 and revoked_at is null returning {COLUMNS}"
+        "with k as (
+            update gateway_key set prefix = $3, hash = $4
+             where project_id = $1 and id = $2 and revoked_at is null returning *) {SHOWN}"
     );
     sqlx::query_as(sqlx::AssertSqlSafe(sql))
         .bind(project.0)
@@ -149,9 +158,11 @@ pub(super) async fn list(
 ) -> Result<Vec<KeyView>> {
     let (at, id) = after.unzip();
     let sql = format!(
-        "select {COLUMNS} from gateway_key
-          where project_id = $1 and ($2::timestamptz is null or (created_at, id) < ($2, $3))
-          order by created_at desc, id desc limit $4"
+        "with k as (
+            select * from gateway_key
+             where project_id = $1 and ($2::timestamptz is null or (created_at, id) < ($2, $3))
+             order by created_at desc, id desc limit $4)
+         {SHOWN} order by k.created_at desc, k.id desc"
     );
     sqlx::query_as(sqlx::AssertSqlSafe(sql))
         .bind(project.0)

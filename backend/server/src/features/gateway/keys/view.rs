@@ -27,6 +27,12 @@ pub(super) struct KeyView {
     pub(super) tokens_per_minute: Option<i32>,
     /// What may be spent with it in all, in micro-USD; null: no limit of its own.
     pub(super) hard_limit_micro_usd: Option<i64>,
+    /// Real money spent with it, in micro-USD.
+    pub(super) spent_micro_usd: i64,
+    /// What the scripted endpoint would have cost. Counts against the limit, never as real money.
+    pub(super) simulated_micro_usd: i64,
+    /// Worst cost of its calls under way.
+    pub(super) reserved_micro_usd: i64,
     /// When it ends by itself.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(super) expires_at: Option<Timestamp>,

@@ -62,6 +62,8 @@ pub struct Outcome {
     pub price_version: String,
     /// From sending to the end, in milliseconds.
     pub latency_ms: u64,
+    /// From sending to the first content, in milliseconds.
+    pub first_content_ms: Option<u64>,
     /// A scripted endpoint answered.
     pub simulated: bool,
 }
@@ -189,12 +191,14 @@ pub(super) async fn settle(
                 tokens_cached = s.cached, tokens_reasoning = s.reasoning, latency_ms = s.latency, estimated = s.estimated,
                 simulated = s.simulated, error = s.error, model = s.model, settled_at = s.at,
                 tokens_cache_write = s.cache_write, rate_input = s.rate_input, rate_output = s.rate_output,
-                rate_cache_read = s.rate_cache_read, rate_cache_write = s.rate_cache_write, price_version = s.version
+                rate_cache_read = s.rate_cache_read, rate_cache_write = s.rate_cache_write, price_version = s.version,
+                first_content_ms = s.first_content
            from unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
                        $8::bigint[], $9::bool[], $10::bool[], $11::text[], $12::text[], $13::timestamptz[], $14::bigint[],
-                       $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::text[])
+                       $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::text[], $21::bigint[])
                 as s (id, state, cost, tokens_in, tokens_out, cached, reasoning, latency, estimated, simulated, error, model,
-                      at, cache_write, rate_input, rate_output, rate_cache_read, rate_cache_write, version)
+                      at, cache_write, rate_input, rate_output, rate_cache_read, rate_cache_write, version,
+                      first_content)
           where u.id = s.id and u.project_id = $20 and u.state = 'reserved'
          returning u.id, u.at, u.sprint_id, u.agent_id, u.run_id, u.key_id, u.reserved_micro_usd, u.reserved_tokens",
     )
@@ -218,6 +222,7 @@ pub(super) async fn settle(
     .bind(each!(outcome => outcome.rates.cache_write))
     .bind(each!(outcome => outcome.price_version.as_str()))
     .bind(project.0)
+    .bind(each!(outcome => outcome.first_content_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX))))
     .fetch_all(conn)
     .await?;
     Ok(rows.into_iter().map(|row| (row.id, row.ended(project))).collect())

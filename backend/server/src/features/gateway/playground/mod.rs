@@ -1,0 +1,16 @@
+//! A person asks a model: the same engine as behind `/v1`, at the project's cost.
+//!
+//! Invariants: it is recorded like any other call, and in the audit who made it; it ends with the way that it took,
+//! also when nobody answered.
+
+mod ask;
+mod body;
+mod end;
+mod stream;
+
+use crate::state::App;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(ask::ask))
+}

@@ -1,0 +1,55 @@
+import { useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+import { ChartColumn } from "lucide-react";
+import * as queries from "../api/queries";
+import type { Project } from "../api/types";
+import { budgetAlerts, overall } from "../costs/alerts";
+import { Tile } from "../costs/parts";
+import { money, moneyColumn } from "../format";
+import { t } from "../i18n/en";
+import { buttonClass } from "../ui/button";
+import { BudgetBar } from "../ui/entity";
+import { EmptyState, Loaded } from "../ui/feedback";
+import { PageFrame, TableFrame } from "../ui/page";
+import { Badge } from "../ui/status";
+
+/** What all projects of a person have spent, project by project. */
+export function AllCostsPage() {
+  const list = useQuery(queries.projects());
+  return (
+    <PageFrame title={t.costs.allTitle}>
+      <Loaded query={list}>
+        {(projects) => projects.length === 0
+          ? <div className="card"><EmptyState icon={<ChartColumn size={28} aria-hidden="true" />} title={t.projects.empty} detail={t.projects.emptyDetail} action={<Link to="/projects" search={{ new: "1" }} className={buttonClass("primary")}>{t.projects.create}</Link>} /></div>
+          : <Overall projects={projects} />}
+      </Loaded>
+    </PageFrame>
+  );
+}
+
+function Overall({ projects }: { projects: Project[] }) {
+  const { real, simulated, rows } = overall(projects);
+  const right = (label: string) => ({ label, right: true as const });
+  const none = <span className="text-faint">–</span>;
+  return (
+    <>
+      <section aria-label={t.costs.allTitle} className="mb-6 grid grid-cols-2 gap-3">
+        <Tile label={t.costs.real}><p className="text-lg font-semibold tabular" data-total>{money(real)}</p><p className="mt-1 text-xs text-soft">{t.costs.sinceProjects}</p></Tile>
+        <Tile label={t.costs.simulated} className="border-dashed"><p className="text-lg font-semibold text-soft tabular">{simulated > 0 ? "≈ " : ""}{money(simulated)}</p><p className="mt-1 text-xs text-soft">{t.costs.simulatedNote}</p></Tile>
+      </section>
+      <TableFrame label={t.costs.byProject} heads={[t.costs.project, right(t.costs.real), right(t.costs.simulated), t.costs.budget]}>
+        {rows.map((project) => {
+          const alert = budgetAlerts(project.budget)[0];
+          return (
+            <tr key={project.id} className="align-top hover:bg-hover" data-project={project.id}>
+              <th scope="row" className="px-3 py-2 text-left font-medium"><Link to="/projects/$projectId/costs" params={{ projectId: project.id }} className="hover:underline">{project.name}</Link>{alert ? <Badge tone={alert.fraction >= 1 ? "bad" : "warn"} className="ml-2">{t.costs.near[alert.limit]}</Badge> : null}</th>
+              <td className="px-3 py-2 text-right tabular">{project.spent_micro_usd > 0 ? moneyColumn(project.spent_micro_usd) : none}</td>
+              <td className="px-3 py-2 text-right text-soft tabular">{project.simulated_micro_usd > 0 ? moneyColumn(project.simulated_micro_usd) : none}</td>
+              <td className="min-w-48 px-3 py-2"><BudgetBar budget={project.budget} label={`${t.costs.budget}: ${project.name}`} /></td>
+            </tr>
+          );
+        })}
+      </TableFrame>
+    </>
+  );
+}

@@ -1,0 +1,3 @@
+import type { Project } from "../../src/api/types";
+
+export const projects: Project[];
