@@ -24,7 +24,7 @@ pub use channel::{Committed, Ephemeral};
 pub use cursor::{BadCursor, Cursor};
 pub use hub::{Health, Hub};
 pub use log::{Log, LogError, Upcast};
-pub use marks::{Carrier, EVERY, Mark, Marks, marks};
+pub use marks::{Carrier, Mark, Marks, marks};
 pub use relay::Relay;
 pub use socket::{STALL, Unstalled};
 pub use subscription::{Item, Listener, Subscription};

@@ -1,7 +1,7 @@
 //! Marks that processes share over Redis: each has a name and an end.
 //!
 //! Invariants: putting a mark never waits, and what is waiting is bounded; a mark that is put is heard of by every other
-//! process within [`EVERY`], as long as Redis is there; without Redis nothing is heard and nothing is taken away, so that
+//! process within a quarter of a second, as long as Redis is there; without Redis nothing is heard and nothing is taken away, so that
 //! everybody goes on by what they know themselves. Time is that of Redis: processes whose clocks differ agree.
 
 use futures::FutureExt;
@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// How often Redis is asked for the marks of others.
-pub const EVERY: Duration = Duration::from_millis(250);
+const EVERY: Duration = Duration::from_millis(250);
 /// How long a connection or an answer may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The pause before Redis is tried again.

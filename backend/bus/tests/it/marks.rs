@@ -23,7 +23,9 @@ impl Process {
         let heard = Arc::new(Mutex::new(HashMap::new()));
         let hears = Arc::clone(&heard);
         let mut task = JoinSet::new();
-        let hear = move |mark: Mark| drop(hears.lock().unwrap().insert(mark.name, mark.left));
+        let hear = move |mark: Mark| {
+            hears.lock().unwrap().insert(mark.name, mark.left);
+        };
         task.spawn(carrier.run(redis.url(), hear, CancellationToken::new()));
         Self { marks, heard, _task: task }
     }
