@@ -31,6 +31,7 @@ const NO_PROJECT: &[(&str, &str)] = &[
     ("leader_lease", "processes"),
     ("job_rate", "by what is limited, whosever it is"),
     ("agent_type", "by organisation"),
+    ("model_group", "by organisation"),
     ("agent_type_version", "by agent type"),
     ("_sqlx_migrations", "the schema's own history"),
 ];
