@@ -12,7 +12,7 @@ use serde_json::Value;
 pub use native::Native;
 
 use crate::inbound::WireError;
-use crate::provider::{Deployment, Wire, anthropic, openai};
+use crate::provider::{self, Deployment, Wire, embeddings};
 use crate::tokens::{bound_native, bound_request, estimate_request};
 use crate::types::ChatRequest;
 
@@ -61,10 +61,16 @@ impl<'a> Ask<'a> {
     ///
     /// Errors: it cannot be asked there at all, or the client wants to have all of it said.
     pub fn dropped(self, deployment: &Deployment) -> Result<Vec<String>, WireError> {
-        let Self::Native(native) = self else { return Ok(Vec::new()) };
-        let wire = deployment.provider.wire();
-        let mut lost = if native.is_for(wire).is_some() {
-            native.foreign(deployment).iter().flat_map(|clean| clean.lost.iter().copied()).collect()
+        let kind = deployment.provider;
+        let native = match self {
+            Self::Neutral(request) => return provider::unsaid(kind, request).map(|_| Vec::new()),
+            Self::Native(native) => native,
+        };
+        let mut lost: Vec<String> = if native.is_for(kind.wire()).is_some() {
+            let lost = native.foreign(deployment).iter().flat_map(|clean| &clean.lost);
+            lost.map(|name| (*name).to_owned()).collect()
+        } else if native.endpoint == Endpoint::Embeddings {
+            embeddings::unsaid(kind, native)?
         } else {
             native.lost(deployment, self.max_output(deployment))?
         };
@@ -77,7 +83,7 @@ impl<'a> Ask<'a> {
             );
             return Err(WireError(message));
         }
-        Ok(lost.into_iter().map(str::to_owned).collect())
+        Ok(lost)
     }
 
     /// The request in the neutral vocabulary.
@@ -98,18 +104,19 @@ impl<'a> Ask<'a> {
             let body = native.body_for(deployment, limit);
             return serde_json::from_slice(&body).map_err(|error| WireError(error.to_string()));
         }
-        let request = self.neutral()?;
-        Ok(match deployment.provider.wire() {
-            Wire::OpenAi => openai::encode(deployment, request, limit),
-            Wire::Anthropic => anthropic::encode(deployment, request, limit),
-        })
+        if let Self::Native(native) = self
+            && native.endpoint == Endpoint::Embeddings
+        {
+            return embeddings::encode(deployment, native);
+        }
+        provider::encode(deployment, self.neutral()?, limit)
     }
 
     /// The client's own words, where they are of this format.
-    pub(crate) fn native(self, wire: Wire) -> Option<&'a Native> {
+    pub(crate) fn native(self, wire: impl Into<Option<Wire>>) -> Option<&'a Native> {
         match self {
             Self::Neutral(_) => None,
-            Self::Native(native) => native.is_for(wire),
+            Self::Native(native) => native.is_for(wire.into()),
         }
     }
 }

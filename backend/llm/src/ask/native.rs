@@ -16,7 +16,7 @@ use super::Endpoint;
 use super::foreign::{self, Cleaned};
 use crate::inbound::{self, WireError};
 use crate::provider::fit::{Lost, fit};
-use crate::provider::{Deployment, ProviderKind, Wire};
+use crate::provider::{self, Deployment, Wire};
 use crate::types::ChatRequest;
 
 /// A request in the neutral vocabulary, and what of it has no place there.
@@ -144,8 +144,8 @@ impl Native {
         self.beta.as_deref()
     }
 
-    pub(super) fn is_for(&self, wire: Wire) -> Option<&Self> {
-        (self.endpoint.wire() == Some(wire)).then_some(self)
+    pub(super) fn is_for(&self, wire: Option<Wire>) -> Option<&Self> {
+        (wire.is_some() && self.endpoint.wire() == wire).then_some(self)
     }
 
     /// The field that limits the answer: the one the client wrote.
@@ -166,7 +166,12 @@ impl Native {
         self.body.get(place.clone())
     }
 
-    fn value<'a, T: Deserialize<'a>>(&'a self, name: &str) -> Result<Option<T>, WireError> {
+    /// The names of its fields.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().map(|(name, _)| name.as_str())
+    }
+
+    pub(crate) fn value<'a, T: Deserialize<'a>>(&'a self, name: &str) -> Result<Option<T>, WireError> {
         let Some(raw) = self.raw(name) else { return Ok(None) };
         serde_json::from_slice::<Option<T>>(raw).map_err(|error| WireError(format!("`{name}`: {error}")))
     }
@@ -176,10 +181,9 @@ impl Native {
         let mut patch: BTreeMap<&str, Value> = BTreeMap::new();
         patch.insert("model", json!(deployment.model));
         if self.endpoint != Endpoint::Embeddings {
-            let field = self.limit_field().unwrap_or(match deployment.provider {
-                ProviderKind::OpenAi => "max_completion_tokens",
-                _ => "max_tokens",
-            });
+            let newest = deployment.provider.is_openais_own();
+            let field =
+                self.limit_field().unwrap_or(if newest { "max_completion_tokens" } else { "max_tokens" });
             patch.insert(field, json!(max_output));
         }
         if self.endpoint == Endpoint::ChatCompletions && self.stream {
@@ -207,12 +211,15 @@ impl Native {
     }
 
     /// What the translation for this deployment leaves out.
-    pub(super) fn lost(&self, deployment: &Deployment, max_output: u32) -> Result<Vec<&str>, WireError> {
+    pub(super) fn lost(&self, deployment: &Deployment, max_output: u32) -> Result<Vec<String>, WireError> {
         let translated = self.translated()?;
         let fitted = fit(deployment, &translated.request, max_output);
         let wishes = fitted.lost.into_iter().map(|lost| self.word(lost));
         let trial = self.beta.as_ref().map(|_| "anthropic-beta");
-        Ok(translated.dropped_for(deployment.provider.wire()).chain(wishes).chain(trial).collect())
+        // What only Anthropic has a word for, nobody else has.
+        let wire = deployment.provider.wire().unwrap_or(Wire::OpenAi);
+        let names = translated.dropped_for(wire).chain(wishes).chain(trial).map(str::to_owned);
+        Ok(names.chain(provider::unsaid(deployment.provider, &translated.request)?).collect())
     }
 
     /// A wish as the client's format names it.
@@ -301,6 +308,7 @@ struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 mod tests {
     use super::*;
     use crate::ask::Ask;
+    use crate::provider::ProviderKind;
 
     fn deployment(provider: ProviderKind) -> Deployment {
         Deployment {
@@ -348,7 +356,8 @@ mod tests {
         let body = r#"{"model": "a", "mod\u0065l": "b", "messages": [], "n": 1.0}"#;
         let native = Native::parse(Endpoint::ChatCompletions, body.into()).unwrap();
         assert_eq!(native.model(), "b");
-        let sent = String::from_utf8(native.body_for(&deployment(ProviderKind::Ollama), 4_000)).unwrap();
+        let sent =
+            String::from_utf8(native.body_for(&deployment(ProviderKind::OpenAiCompatible), 4_000)).unwrap();
         assert_eq!(sent, r#"{"max_tokens":4000,"model":"real-model","messages":[],"n":1.0}"#);
     }
 

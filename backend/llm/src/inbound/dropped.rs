@@ -86,7 +86,7 @@ pub(crate) fn dropped(endpoint: Endpoint, wire: Wire, body: &Value) -> Vec<Strin
         .map(|(name, _)| name.clone())
         .collect();
     let details = match endpoint {
-        Endpoint::ChatCompletions => chat(body),
+        Endpoint::ChatCompletions => chat(body, wire),
         Endpoint::Messages => messages(body),
         Endpoint::Responses => responses(body, wire),
         Endpoint::Embeddings => Vec::new(),
@@ -106,7 +106,7 @@ pub(crate) fn dropped(endpoint: Endpoint, wire: Wire, body: &Value) -> Vec<Strin
 /// What is within known fields: whether it is left out, and its name.
 type Details = Vec<(bool, &'static str)>;
 
-fn chat(body: &Value) -> Details {
+fn chat(body: &Value, wire: Wire) -> Details {
     let format = body.pointer("/response_format/type").and_then(Value::as_str);
     let mut parts = list(body, "messages").filter_map(|message| message.get("content")?.as_array()).flatten();
     let is_detailed = |part: &Value| part.pointer("/image_url/detail").is_some_and(|detail| detail != "auto");
@@ -127,7 +127,7 @@ fn chat(body: &Value) -> Details {
     vec![
         (choice.is_some_and(|choice| !is_known(choice)), "tool_choice"),
         (list(body, "messages").any(is_named), "messages.name"),
-        (format == Some("json_object"), "response_format.json_object"),
+        (wire == Wire::Anthropic && format == Some("json_object"), "response_format.json_object"),
         (body.get("n").and_then(Value::as_u64).is_some_and(|n| n > 1), "n"),
         (parts.any(is_detailed), "image_url.detail"),
         (list(body, "messages").any(is_unsigned), "messages.reasoning_content"),
