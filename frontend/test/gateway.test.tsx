@@ -59,7 +59,8 @@ describe("the health of a deployment", () => {
   it("says what it failed of in words, and leaves what it does not know", () => {
     expect(causeOf("Overloaded { retry_after_ms: Some(90000) }: busy: come back")).toBe("Overloaded: busy: come back");
     expect(causeOf("Auth: no such key")).toBe("Key refused: no such key");
-    for (const text of ["Strange: thing", "nothing like it"]) expect(causeOf(text)).toBe(text);
+    expect(causeOf("nobody answered: #1 a: Timeout { phase: Idle }: nothing within 60s; #2 b: RateLimited { retry_after_ms: None }: slow down")).toBe("nobody answered: #1 a: Timed out: nothing within 60s; #2 b: Rate limited: slow down");
+    for (const text of ["Strange: thing", "constructor: thing", "nothing like it"]) expect(causeOf(text)).toBe(text);
   });
   it("is read anew when a call was paid for, and the keys when one was changed", () => {
     const names = (type: string) => effectsOf({ type, time: "", project_id: "p", data: {} }).invalidate.map((key) => key[2]);

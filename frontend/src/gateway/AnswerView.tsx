@@ -49,7 +49,8 @@ function Refused({ error, partial }: { error: NonNullable<AnswerEnd["error"]>; p
       <CircleAlert size={16} aria-hidden="true" className="mt-0.5 shrink-0" />
       <div className="min-w-0 flex-1">
         <p className="font-medium">{partial ? t.playground.partial : t.playground.failed}</p>
-        <p className="break-words">{error.detail}{error.retry_after_seconds ? ` ${t.playground.retry(error.retry_after_seconds)}` : ""}</p>
+        <p className="break-words">{causeOf(error.detail)}</p>
+        {error.retry_after_seconds ? <p>{t.playground.retry(error.retry_after_seconds)}</p> : null}
       </div>
     </div>
   );
@@ -77,7 +78,7 @@ function Way({ end, head }: { end: AnswerEnd; head: AnswerHead | null }) {
           {end.attempts.map((attempt) => (
             <tr key={attempt.attempt} className="align-top" data-attempt={attempt.outcome}>
               <td className={NUMBER}>{attempt.attempt}</td>
-              <th scope="row" className="px-3 py-2 text-left font-normal"><span className="block font-medium">{attempt.deployment}</span><span className="block font-mono text-xs break-all text-soft">{attempt.provider}/{attempt.model}</span></th>
+              <th scope="row" className="px-3 py-2 text-left font-normal"><span className="block font-medium">{attempt.deployment}</span><span className="block font-mono text-xs break-words text-soft">{attempt.provider}/{attempt.model}</span></th>
               <td className="px-3 py-2">{attempt.outcome === "settled" ? <Badge tone="ok">{t.playground.answered}</Badge> : <Status value={attempt.outcome} />}</td>
               <td className={NUMBER}>{time(attempt.first_content_ms)}</td>
               <td className={NUMBER}>{time(attempt.latency_ms)}</td>

@@ -20,11 +20,9 @@ export function errorTone(rate: number | null): Tone {
   return rate >= MANY ? "bad" : rate >= SOME ? "warn" : "neutral";
 }
 
-/** What an attempt failed of, as people read it: the kind in words, and what the provider said. */
-export function causeOf(error: string): string {
-  const match = /^(\w+)(?: \{.*?\})?: (.*)$/s.exec(error);
-  const kind = match?.[1] ? t.gateway.causes[match[1]] : undefined;
-  return kind && match?.[2] !== undefined ? `${kind}: ${match[2]}` : error;
+/** What attempts failed of, as people read it: each kind in words, without its fields, and what the provider said. */
+export function causeOf(text: string): string {
+  return text.replaceAll(/\b(\w+)(?: \{[^{}]*\})?: /g, (whole, kind: string) => (Object.hasOwn(t.gateway.causes, kind) ? `${t.gateway.causes[kind]}: ` : whole));
 }
 
 /** For how long it is left alone yet, in milliseconds; null when it is not. A server that is behind says no less than one second. */
