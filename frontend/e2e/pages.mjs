@@ -277,6 +277,10 @@ const cases = {
     check(await secret.isVisible(), "the secret is gone");
     check(!page.url().includes("new="), "the address still asks for a form");
     const text = await secret.locator("code").first().innerText();
+    await context.grantPermissions(["clipboard-read", "clipboard-write"]);
+    await secret.getByRole("button", { name: "Copy: Secret" }).click();
+    await secret.getByText("Copied").waitFor();
+    check((await page.evaluate(() => navigator.clipboard.readText())) === text, "something else was copied");
     await page.getByRole("button", { name: "I have stored it" }).click();
     await secret.waitFor({ state: "detached" });
     check(!(await page.content()).includes(text), "the secret is still in the page");

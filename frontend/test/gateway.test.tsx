@@ -64,7 +64,8 @@ describe("the health of a deployment", () => {
   });
   it("is read anew when a call was paid for, and the keys when one was changed", () => {
     const names = (type: string) => effectsOf({ type, time: "", project_id: "p", data: {} }).invalidate.map((key) => key[2]);
-    expect(names("cost.recorded.v1")).toEqual(expect.arrayContaining(["gateway", "gateway-keys"]));
+    expect(names("cost.recorded.v1")).toContain("gateway");
+    expect(names("cost.recorded.v1")).not.toContain("gateway-keys");
     expect(names("gateway_key.changed.v1")).toEqual(["gateway-keys", "audit"]);
   });
 });

@@ -249,7 +249,7 @@ export const usageCalls = (p: string) =>
     queryFn: async ({ signal }) => (await api<T.Page<T.UsageCall>>(`/projects/${p}/usage/calls`, { signal, query: { limit: PAGE_LIMIT } })).items,
   });
 
-/** Calls tell over the stream; that a deployment is asked again, nothing tells. */
+/** Calls tell over the stream; that a deployment is asked again, nothing tells. What keys have spent is too much to add up at every call. */
 const HEALTH_POLL_MS = 10_000;
 
 export const gatewayHealth = (p: string) =>
@@ -263,7 +263,7 @@ export const gatewayKeys = (p: string) =>
   queryOptions({
     queryKey: keys.gatewayKeys(p),
     queryFn: async ({ signal }) => (await allOf<T.Page<T.GatewayKey>>(`/projects/${p}/gateway-keys`, signal)).items,
-    refetchInterval: SAFETY_POLL_MS,
+    refetchInterval: HEALTH_POLL_MS,
   });
 
 export interface AuditFilter {

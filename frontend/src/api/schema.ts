@@ -2139,6 +2139,11 @@ export interface components {
             groups: components["schemas"]["GatewayGroup"][];
             /**
              * Format: int64
+             * @description The most attempts that the figures are made of, the newest: with more of them they go less far back.
+             */
+            window_attempts: number;
+            /**
+             * Format: int64
              * @description How far back the figures go, in seconds.
              */
             window_seconds: number;
@@ -3759,7 +3764,7 @@ export interface components {
             latency_ms?: number | null;
             /** @description As the provider names it. */
             model: string;
-            /** @description settled, failed, interrupted. */
+            /** @description settled or failed; reserved where the outcome could not be recorded. */
             outcome: string;
             provider: string;
             /** @description A scripted endpoint answered: its cost is no real money. */

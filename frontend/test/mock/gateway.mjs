@@ -8,7 +8,7 @@ const deployment = (name, provider, model, extra = {}) => ({
   recent: { requests: 0, failures: 0, latency_p50_ms: null, latency_p95_ms: null, first_content_p50_ms: null }, last_error: null, ...extra,
 });
 export const health = {
-  window_seconds: 3_600,
+  window_seconds: 3_600, window_attempts: 10_000,
   groups: [{ name: "code", chain: ["large", "large-elsewhere", "local"] }, { name: "fast-response", chain: ["small", "local"] }, { name: "embeddings", chain: ["embed"] }],
   deployments: [
     deployment("embed", "openai", "text-embedding-3-small", { context_window: 8_191, max_output: 1 }),

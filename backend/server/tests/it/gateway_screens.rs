@@ -123,12 +123,38 @@ async fn figures_are_of_the_last_hour_and_the_last_failure_stays() {
     let before = health(&desk, &desk.token, &desk.project, "first").await;
     assert_eq!((&before["recent"]["requests"], &before["recent"]["failures"]), (&json!(1), &json!(1)));
 
-    sqlx::query("update usage set at = at - interval '61 minutes'").execute(desk.app.app.pool()).await.unwrap();
+    sqlx::query("update usage set at = at - interval '61 minutes'")
+        .execute(desk.app.app.pool())
+        .await
+        .unwrap();
 
     let after = health(&desk, &desk.token, &desk.project, "first").await;
     assert_eq!(after["recent"]["requests"], 0);
     assert!(after["last_error"]["message"].as_str().unwrap().starts_with("Auth: "), "{after}");
     assert_eq!(health(&desk, &desk.token, &desk.project, "second").await["last_error"], Value::Null);
+}
+
+#[tokio::test]
+async fn figures_of_very_many_calls_are_of_the_last_ones() {
+    let desk = Desk::scripted(SOUND).await;
+    sqlx::query(
+        "insert into usage (id, project_id, attempt, deployment, provider, model, state, reserved_micro_usd, at, latency_ms)
+         select gen_random_uuid(), $1, 1, 'openai', 'p', 'm', 'settled', 0, $2::timestamptz - n * interval '1 ms',
+                case when n <= 10000 then 7 else 9000 end
+           from generate_series(1, 10100) n",
+    )
+    .bind(desk.project.parse::<Uuid>().unwrap())
+    .bind(desk.app.clock.now())
+    .execute(desk.app.app.pool())
+    .await
+    .unwrap();
+
+    let shown = health(&desk, &desk.token, &desk.project, "openai").await;
+
+    assert_eq!(
+        (&shown["recent"]["requests"], &shown["recent"]["latency_p95_ms"]),
+        (&json!(10_000), &json!(7))
+    );
 }
 
 #[tokio::test]

@@ -16,6 +16,9 @@ use utoipa::ToSchema;
 
 /// How far back figures go, in seconds.
 const WINDOW: i64 = 3_600;
+/// The most attempts that figures are made of: pages ask again and again, and of a project with more calls these are
+/// enough.
+const MOST: i64 = 10_000;
 
 /// The model groups, and how their deployments are doing.
 #[derive(Debug, Serialize, ToSchema)]
@@ -26,6 +29,8 @@ pub(super) struct GatewayHealth {
     deployments: Vec<GatewayDeployment>,
     /// How far back the figures go, in seconds.
     window_seconds: i64,
+    /// The most attempts that the figures are made of, the newest: with more of them they go less far back.
+    window_attempts: i64,
 }
 
 /// A name to ask for.
@@ -109,7 +114,8 @@ pub(super) async fn list(
     }
     let names: Vec<&str> = known.keys().copied().collect();
     let since = app.clock().now() - TimeDelta::seconds(WINDOW);
-    let mut measured = queries::measured(app.pool(), scope.project(), since).await.map_err(Error::from)?;
+    let mut measured =
+        queries::measured(app.pool(), scope.project(), (since, MOST)).await.map_err(Error::from)?;
     let mut failed =
         queries::last_failures(app.pool(), scope.project(), &names).await.map_err(Error::from)?;
     let views = known.values().map(|deployment| view(&app, deployment, &mut measured, &mut failed));
@@ -125,6 +131,7 @@ pub(super) async fn list(
             })
             .collect(),
         window_seconds: WINDOW,
+        window_attempts: MOST,
     }))
 }
 

@@ -52,7 +52,7 @@ struct PlaygroundAttempt {
     provider: String,
     /// As the provider names it.
     model: String,
-    /// settled, failed, interrupted.
+    /// settled or failed; reserved where the outcome could not be recorded.
     outcome: String,
     /// Why it failed.
     error: Option<String>,
