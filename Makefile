@@ -82,9 +82,10 @@ swarm: build ## Two processes, 200 agents, 50 stories at once; then with one of 
 fairness: build ## 50 projects with 200 agents and 200 stories at once: does any wait longer than the others?
 	.ci/chaos --fairness
 
-generate: ## Make generated files anew: API document, UI types, diagrams
+generate: ## Make generated files anew: API document, UI types, diagrams, translations
 	cargo run --quiet -p syndarix -- openapi > docs/api/openapi.json.new && mv docs/api/openapi.json.new docs/api/openapi.json
 	cargo run --quiet -p syndarix-domain --example diagrams
+	cargo run --quiet -p syndarix-llm --example translation
 	cd frontend && npm run --silent generate
 
 clean: ## Remove what was built

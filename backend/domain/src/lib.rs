@@ -12,6 +12,7 @@ pub mod envelope;
 pub mod ids;
 pub mod machine;
 pub mod money;
+pub mod network;
 pub mod policy;
 pub mod pull_request;
 pub mod revision;

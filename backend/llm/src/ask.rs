@@ -4,6 +4,8 @@
 //! but for the model's name, the answer's limit, and the usage that every stream must carry. Only where the formats
 //! differ is a request translated, and then at most once.
 
+mod foreign;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,6 +19,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::inbound::{self, WireError};
+use crate::provider::fit::{Lost, fit};
 use crate::provider::{Deployment, ProviderKind, Wire, anthropic, openai};
 use crate::tokens::{bound_native, bound_request, estimate_request};
 use crate::types::ChatRequest;
@@ -62,24 +65,31 @@ impl<'a> Ask<'a> {
         matches!(self, Self::Native(native) if native.stream)
     }
 
-    /// What of it cannot be said to this deployment.
+    /// What of it cannot be said to this deployment, in the client's words, each once.
     ///
-    /// Errors: it cannot be asked there at all.
-    pub fn dropped(self, deployment: &Deployment) -> Result<&'a [String], WireError> {
-        match self {
-            Self::Native(native) if native.is_for(deployment.provider.wire()).is_none() => {
+    /// Errors: it cannot be asked there at all, or the client wants to have all of it said.
+    pub fn dropped(self, deployment: &Deployment) -> Result<Vec<String>, WireError> {
+        let Self::Native(native) = self else { return Ok(Vec::new()) };
+        let wire = deployment.provider.wire();
+        let mut lost = match native.is_for(wire) {
+            Some(native) => native.foreign(deployment).into_iter().flat_map(|(_, _, lost)| lost).collect(),
+            None => {
                 let translated = native.translated()?;
-                match translated.dropped.as_slice() {
-                    [] => Ok(&[]),
-                    dropped if native.strict => Err(WireError(format!(
-                        "the provider's format cannot say {}, and x-syndarix-strict forbids to leave it out",
-                        dropped.join(", ")
-                    ))),
-                    dropped => Ok(dropped),
-                }
+                let fitted = fit(deployment, &translated.request, self.max_output(deployment));
+                let wishes = fitted.lost.into_iter().map(|lost| native.word(lost));
+                translated.dropped_for(wire).chain(wishes).collect::<Vec<&str>>()
             }
-            _ => Ok(&[]),
+        };
+        lost.sort_unstable();
+        lost.dedup();
+        if native.strict && !lost.is_empty() {
+            let lost = lost.join(", ");
+            let message = format!(
+                "this deployment cannot be told {lost}, and x-syndarix-strict forbids to leave it out"
+            );
+            return Err(WireError(message));
         }
+        Ok(lost.into_iter().map(str::to_owned).collect())
     }
 
     /// The request in the neutral vocabulary.
@@ -154,7 +164,14 @@ impl Endpoint {
 #[derive(Debug)]
 struct Translated {
     request: ChatRequest,
-    dropped: Vec<String>,
+    dropped: Vec<(Wire, Vec<String>)>,
+}
+
+impl Translated {
+    fn dropped_for(&self, wire: Wire) -> impl Iterator<Item = &str> {
+        let lists = self.dropped.iter().filter(move |(known, _)| *known == wire);
+        lists.flat_map(|(_, names)| names).map(String::as_str)
+    }
 }
 
 /// A request as a client wrote it. Cheap to make: nothing below the top of the document is looked at.
@@ -170,6 +187,7 @@ pub struct Native {
     max_output: Option<u32>,
     beta: Option<String>,
     strict: bool,
+    session: Option<String>,
     translated: OnceLock<Result<Translated, WireError>>,
 }
 
@@ -195,6 +213,7 @@ impl Native {
             max_output: None,
             beta: None,
             strict: false,
+            session: None,
             translated: OnceLock::new(),
         };
         native.read_top()?;
@@ -225,6 +244,18 @@ impl Native {
         self.beta = beta;
         self.strict = strict;
         self
+    }
+
+    /// With the conversation that the client says it belongs to: its calls go to the same one of equal deployments.
+    #[must_use]
+    pub fn with_session(mut self, session: Option<String>) -> Self {
+        self.session = session;
+        self
+    }
+
+    /// The conversation that the client says it belongs to.
+    pub(crate) fn session(&self) -> Option<&str> {
+        self.session.as_deref()
     }
 
     /// Where it came in.
@@ -269,7 +300,7 @@ impl Native {
     }
 
     /// A field's own bytes. Of a field that is there twice the last one counts, as with every reader of JSON.
-    fn raw(&self, name: &str) -> Option<&[u8]> {
+    pub(crate) fn raw(&self, name: &str) -> Option<&[u8]> {
         let (_, place) = self.fields.iter().rev().find(|(field, _)| field == name)?;
         self.body.get(place.clone())
     }
@@ -297,7 +328,30 @@ impl Native {
             options["include_usage"] = json!(true);
             patch.insert("stream_options", options);
         }
+        patch.extend(self.foreign(deployment).into_iter().map(|(field, clean, _)| (field, clean)));
         self.patched(&patch)
+    }
+
+    /// Fields that are sent in other words, since they carry what this provider refuses: their names, their values, and
+    /// what is left out.
+    fn foreign(&self, deployment: &Deployment) -> Vec<(&'static str, Value, Vec<&'static str>)> {
+        let fields = foreign::fields(self.endpoint, deployment.provider).iter();
+        let clean = |field: &&'static str| {
+            let (clean, lost) = foreign::cleaned(self.endpoint, self.raw(field)?)?;
+            Some((*field, clean, lost))
+        };
+        fields.filter_map(clean).collect()
+    }
+
+    /// A wish as the client's format names it.
+    fn word(&self, lost: Lost) -> &'static str {
+        match (lost, self.endpoint) {
+            (Lost::Temperature, _) => "temperature",
+            (Lost::TopP, _) => "top_p",
+            (Lost::Reasoning, Endpoint::Messages) => "thinking",
+            (Lost::Reasoning, Endpoint::Responses) => "reasoning",
+            (Lost::Reasoning, _) => "reasoning_effort",
+        }
     }
 
     fn patched(&self, patch: &BTreeMap<&str, Value>) -> Vec<u8> {
@@ -318,18 +372,24 @@ impl Native {
         out
     }
 
+    /// All of it.
+    pub(crate) fn document(&self) -> Result<Value, WireError> {
+        serde_json::from_slice(&self.body).map_err(|error| WireError(error.to_string()))
+    }
+
     fn translated(&self) -> Result<&Translated, WireError> {
         let translated = self.translated.get_or_init(|| {
-            let body: Value =
-                serde_json::from_slice(&self.body).map_err(|error| WireError(error.to_string()))?;
+            let body = self.document()?;
             let inbound = match self.endpoint {
                 Endpoint::ChatCompletions => inbound::parse(Wire::OpenAi, &body)?,
                 Endpoint::Messages => inbound::parse(Wire::Anthropic, &body)?,
-                Endpoint::Responses | Endpoint::Embeddings => {
+                Endpoint::Responses => inbound::responses::parse(&body)?,
+                Endpoint::Embeddings => {
                     return Err(WireError("only a provider of OpenAI's format can be asked this".into()));
                 }
             };
-            let dropped = inbound::dropped::dropped(self.endpoint, &body);
+            let lost = |wire| (wire, inbound::dropped::dropped(self.endpoint, wire, &body));
+            let dropped = Wire::ALL.into_iter().map(lost).collect();
             Ok(Translated { request: inbound.request, dropped })
         });
         translated.as_ref().map_err(Clone::clone)
@@ -368,21 +428,13 @@ struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::Limits;
 
     fn deployment(provider: ProviderKind) -> Deployment {
         Deployment {
-            name: "d".into(),
-            provider,
-            vendor: None,
-            base_url: "http://localhost/v1".parse().unwrap(),
             model: "real-model".into(),
-            api_key: None,
-            prices: None,
             context_window: 100_000,
             max_output: 4_000,
-            accepts_temperature: false,
-            limits: Limits::default(),
+            ..Deployment::new("d", provider, "http://localhost/v1".parse().unwrap())
         }
     }
 

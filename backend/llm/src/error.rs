@@ -16,6 +16,8 @@ pub enum TimeoutPhase {
     Connect,
     /// Connected, but no answer began.
     FirstByte,
+    /// The answer began, but no content of it came.
+    FirstToken,
     /// The answer stalled.
     Idle,
     /// The whole took too long.
@@ -92,9 +94,10 @@ impl ErrorKind {
         !matches!(self, Self::BadRequest | Self::Cancelled)
     }
 
-    /// Whether this speaks against the deployment's health, not against the request.
+    /// Whether this speaks against the deployment's health. What the provider finds wrong with a request (400, 404,
+    /// 413, 422) does not: one caller's mistake must not take the deployment from the others.
     pub fn is_unhealthy(self) -> bool {
-        self.is_transient() || matches!(self, Self::Timeout { .. } | Self::Auth | Self::NotFound)
+        self.is_transient() || matches!(self, Self::Timeout { .. } | Self::Auth)
     }
 }
 

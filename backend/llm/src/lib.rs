@@ -28,21 +28,21 @@ mod types;
 
 pub use ask::{Ask, Endpoint, Native};
 pub use assemble::Assembler;
-pub use breaker::{Breaker, BreakerPolicy, BreakerState};
+pub use breaker::{Breaker, BreakerChange, BreakerNews, BreakerPolicy, BreakerState};
 pub use error::{CallError, Cause, ErrorKind, ProviderError, RecordFailed, Refused, Skipped, TimeoutPhase};
 pub use gateway::{
     AttemptHooks, AttemptIntent, AttemptOutcome, Event, Gateway, GatewayPolicy, Grant, GroupError, Head,
-    ModelGroup, ModelGroups,
+    ModelGroup, ModelGroups, Routing,
 };
 pub use price::{Cost, Price, PriceRow, PriceTable, PriceTableError, Rates};
 pub use provider::{
-    ClientError, Deployment, Limits, Piece, PieceStream, Provider, ProviderKind, Raw, Wire, adapter,
-    http_client,
+    Circuit, ClientError, Deployment, EndpointAccess, Http, Limits, Piece, PieceStream, Provider,
+    ProviderKind, Raw, Wire, adapter, http_client,
 };
 pub use secret::Secret;
 pub use sse::{SseDecoder, SseEvent, SseTooLong};
 pub use tokens::{bound_request, estimate_block, estimate_request, estimate_text};
 pub use types::{
-    Block, ChatRequest, Completion, Delta, Image, Message, Options, Role, StopReason, ToolChoice, ToolSpec,
-    Usage,
+    Block, CacheMark, CachePlace, CacheTime, ChatRequest, Completion, Delta, Effort, Image, Message, Options,
+    Reasoning, Role, StopReason, ToolChoice, ToolSpec, Usage,
 };

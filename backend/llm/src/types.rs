@@ -2,8 +2,12 @@
 //!
 //! All of it is persisted as JSON in step rows, so a variant or field is added, never renamed.
 
+mod options;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use options::{CacheMark, CachePlace, CacheTime, Effort, Options, Reasoning, ToolChoice};
 
 /// What is asked of a model, independent of who serves it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,41 +31,6 @@ pub struct ChatRequest {
     /// What else some callers ask for.
     #[serde(default)]
     pub options: Options,
-}
-
-/// Wishes beyond the conversation; the provider's default where nothing is said.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Options {
-    /// Nucleus sampling.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub top_p: Option<f64>,
-    /// Whether, and which, tool must be called.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tool_choice: Option<ToolChoice>,
-    /// Whether several tools may be called at once.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub parallel_tool_calls: Option<bool>,
-    /// The JSON schema that the answer must fit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub output_schema: Option<Value>,
-    /// Whom the provider may hold to account for misuse, as an opaque name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-}
-
-/// Whether a tool is called.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ToolChoice {
-    /// As the model likes.
-    Auto,
-    /// None.
-    None,
-    /// At least one.
-    Any,
-    /// This one.
-    Tool(String),
 }
 
 /// A picture.

@@ -41,6 +41,8 @@ pub struct Parts {
     pub stopping: CancellationToken,
     /// Virtual keys, and calls of the gateway's clients.
     pub gateway: crate::features::gateway::Front,
+    /// What model calls reserve and cost.
+    pub ledger: crate::features::llm::Ledger,
     /// Model calls.
     pub models: crate::features::llm::Models,
 }

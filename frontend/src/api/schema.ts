@@ -289,6 +289,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/organisations/{organisation_id}/budgets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The budgets of an organisation. For owners and admins. */
+        get: operations["list_organisation_budgets"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/organisations/{organisation_id}/budgets/{period}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Set a budget on all projects of an organisation together. For owners and admins. */
+        put: operations["put_organisation_budget"];
+        post?: never;
+        /** Take a budget of an organisation away. For owners and admins. */
+        delete: operations["delete_organisation_budget"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/organisations/{organisation_id}/members": {
         parameters: {
             query?: never;
@@ -550,6 +585,41 @@ export interface paths {
         put: operations["set_budget"];
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project_id}/budgets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The budgets of a project and of what is in it, those of its organisation too. */
+        get: operations["list_budgets"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project_id}/budgets/{scope}/{scope_id}/{period}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Set a budget on the project, or on a sprint, an agent, a run or a virtual key of it. */
+        put: operations["put_budget"];
+        post?: never;
+        /** Take a budget away. The project's for all time stays: set its limits to null instead. */
+        delete: operations["delete_budget"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1710,7 +1780,7 @@ export interface components {
             simulated_micro_usd: number;
             /**
              * Format: int64
-             * @description People are told at 80, 90 and 100 % of this.
+             * @description People are told at 80, 90 and 100 % of this; from there on a cheaper model group is asked where one is named.
              */
             soft_limit_micro_usd?: number | null;
             /**
@@ -1718,6 +1788,75 @@ export interface components {
              * @description Real money spent.
              */
             spent_micro_usd: number;
+        };
+        /** @description A budget on a node of the tree, in the window of this moment. */
+        BudgetNode: {
+            /**
+             * Format: date-time
+             * @description When it begins anew; null: never.
+             */
+            ends_at?: string | null;
+            /**
+             * Format: int64
+             * @description Model calls stop here.
+             */
+            hard_limit_micro_usd?: number | null;
+            /**
+             * Format: int64
+             * @description Model calls stop at so many tokens of prompts and answers.
+             */
+            hard_limit_tokens?: number | null;
+            /** @description What people call it; null for a run. */
+            name?: string | null;
+            /** @description total, day, week or month; a day, a week and a month begin at midnight, UTC. */
+            period: string;
+            /**
+             * Format: int64
+             * @description Worst cost of the calls under way.
+             */
+            reserved_micro_usd: number;
+            /**
+             * Format: int64
+             * @description The most that calls under way may still use.
+             */
+            reserved_tokens: number;
+            /** @description organisation, project, sprint, agent, run or key. */
+            scope: string;
+            /**
+             * Format: uuid
+             * @description Which one.
+             */
+            scope_id: string;
+            /**
+             * Format: int64
+             * @description What the scripted endpoint would have cost. Counts against the limit, never as real money.
+             */
+            simulated_micro_usd: number;
+            /**
+             * Format: int64
+             * @description People are told at 80, 90 and 100 % of this; from there on a cheaper model group is asked where one is named.
+             */
+            soft_limit_micro_usd?: number | null;
+            /**
+             * Format: int64
+             * @description The same for tokens.
+             */
+            soft_limit_tokens?: number | null;
+            /**
+             * Format: int64
+             * @description Real money spent.
+             */
+            spent_micro_usd: number;
+            /**
+             * Format: int64
+             * @description Tokens of prompts and answers.
+             */
+            spent_tokens: number;
+            /**
+             * Format: date-time
+             * @description Since when it is counted.
+             */
+            starts_at: string;
         };
         /** @description Why a run is stopped. */
         CancelRun: {
@@ -2831,6 +2970,80 @@ export interface components {
                 superseded_by?: string | null;
                 /** @description One line. */
                 title: string;
+            }[];
+            /** @description Where the next page begins; null on the last. */
+            next_cursor?: string | null;
+        };
+        /** @description One page of a list. */
+        List_BudgetNode: {
+            /** @description The items. */
+            items: {
+                /**
+                 * Format: date-time
+                 * @description When it begins anew; null: never.
+                 */
+                ends_at?: string | null;
+                /**
+                 * Format: int64
+                 * @description Model calls stop here.
+                 */
+                hard_limit_micro_usd?: number | null;
+                /**
+                 * Format: int64
+                 * @description Model calls stop at so many tokens of prompts and answers.
+                 */
+                hard_limit_tokens?: number | null;
+                /** @description What people call it; null for a run. */
+                name?: string | null;
+                /** @description total, day, week or month; a day, a week and a month begin at midnight, UTC. */
+                period: string;
+                /**
+                 * Format: int64
+                 * @description Worst cost of the calls under way.
+                 */
+                reserved_micro_usd: number;
+                /**
+                 * Format: int64
+                 * @description The most that calls under way may still use.
+                 */
+                reserved_tokens: number;
+                /** @description organisation, project, sprint, agent, run or key. */
+                scope: string;
+                /**
+                 * Format: uuid
+                 * @description Which one.
+                 */
+                scope_id: string;
+                /**
+                 * Format: int64
+                 * @description What the scripted endpoint would have cost. Counts against the limit, never as real money.
+                 */
+                simulated_micro_usd: number;
+                /**
+                 * Format: int64
+                 * @description People are told at 80, 90 and 100 % of this; from there on a cheaper model group is asked where one is named.
+                 */
+                soft_limit_micro_usd?: number | null;
+                /**
+                 * Format: int64
+                 * @description The same for tokens.
+                 */
+                soft_limit_tokens?: number | null;
+                /**
+                 * Format: int64
+                 * @description Real money spent.
+                 */
+                spent_micro_usd: number;
+                /**
+                 * Format: int64
+                 * @description Tokens of prompts and answers.
+                 */
+                spent_tokens: number;
+                /**
+                 * Format: date-time
+                 * @description Since when it is counted.
+                 */
+                starts_at: string;
             }[];
             /** @description Where the next page begins; null on the last. */
             next_cursor?: string | null;
@@ -4016,6 +4229,29 @@ export interface components {
              * @description The version of its last event.
              */
             version: number;
+        };
+        /** @description Limits of a node. At least one; what is left out or null is no limit. */
+        PutBudget: {
+            /**
+             * Format: int64
+             * @description Model calls stop here.
+             */
+            hard_limit_micro_usd?: number | null;
+            /**
+             * Format: int64
+             * @description Model calls stop at so many tokens of prompts and answers.
+             */
+            hard_limit_tokens?: number | null;
+            /**
+             * Format: int64
+             * @description People are told at 80, 90 and 100 % of this; from there on a cheaper model group is asked where one is named.
+             */
+            soft_limit_micro_usd?: number | null;
+            /**
+             * Format: int64
+             * @description The same for tokens.
+             */
+            soft_limit_tokens?: number | null;
         };
         /** @description A document's text. */
         PutDocument: {
@@ -5741,6 +5977,171 @@ export interface operations {
             };
         };
     };
+    list_organisation_budgets: {
+        parameters: {
+            query?: {
+                /** @description At most this many items, 1 to 200; 50 when nothing is said. */
+                limit?: number;
+                /** @description Go on where the last answer's `next_cursor` said. */
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                organisation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_BudgetNode"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_organisation_budget: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                organisation_id: string;
+                /** @description total, day, week or month */
+                period: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PutBudget"];
+            };
+        };
+        responses: {
+            /** @description Set */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_organisation_budget: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                organisation_id: string;
+                /** @description total, day, week or month */
+                period: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_organisation_members: {
         parameters: {
             query?: never;
@@ -6808,6 +7209,170 @@ export interface operations {
                 };
             };
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_budgets: {
+        parameters: {
+            query?: {
+                /** @description At most this many items, 1 to 200; 50 when nothing is said. */
+                limit?: number;
+                /** @description Go on where the last answer's `next_cursor` said. */
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                project_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_BudgetNode"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_budget: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project_id: string;
+                /** @description project, sprint, agent, run or key */
+                scope: string;
+                scope_id: string;
+                /** @description total, day, week or month */
+                period: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PutBudget"];
+            };
+        };
+        responses: {
+            /** @description Set */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_budget: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project_id: string;
+                /** @description project, sprint, agent, run or key */
+                scope: string;
+                scope_id: string;
+                /** @description total, day, week or month */
+                period: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `budget_stays` */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests fail loudly")]
 
 mod audit_chain;
+mod budgets;
 mod diagrams;
 mod events;
 mod golden;

@@ -1,49 +1,35 @@
 //! The state of one call while it goes along the chain.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use futures::StreamExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::passing::{self, Passing, Reader};
-use super::{AttemptHooks, AttemptIntent, AttemptOutcome, Gateway, Grant, ModelGroup};
+use super::attempt::{Failed, Stop};
+use super::passing::Reader;
+use super::{AttemptHooks, Gateway, ModelGroup, Routing, routing};
 use crate::ask::Ask;
-use crate::assemble::Assembler;
-use crate::error::{CallError, Cause, ErrorKind, ProviderError, Skipped};
-use crate::provider::{Deployment, Piece, ProviderKind};
-use crate::types::{Block, Completion, Delta, Usage};
+use crate::error::{CallError, Cause, ErrorKind, Skipped};
+use crate::provider::Deployment;
+use crate::types::Completion;
 
 pub(super) struct Call<'a> {
-    gateway: &'a Gateway,
-    ask: Ask<'a>,
-    hooks: &'a dyn AttemptHooks,
-    cancel: &'a CancellationToken,
+    pub(super) gateway: &'a Gateway,
+    pub(super) ask: Ask<'a>,
+    pub(super) hooks: &'a dyn AttemptHooks,
+    pub(super) cancel: &'a CancellationToken,
     /// Who reads the answer while it is made; nobody: it is only given back.
-    reader: Option<&'a Reader<'a>>,
+    pub(super) reader: Option<&'a Reader<'a>>,
     /// What the prompt's tokens cannot be more than.
-    bound: u32,
-    n: u32,
+    pub(super) bound: u32,
+    /// The number of the newest attempt.
+    n: AtomicU32,
     causes: Vec<Cause>,
     /// The largest context window that turned out too small.
     too_small: Option<u32>,
     /// The shortest wait after which somebody may answer.
     retry_after: Option<Duration>,
-}
-
-/// What was seen of one attempt.
-struct Seen {
-    answer: Assembler,
-    simulated: bool,
-    passed_on: bool,
-    start: Instant,
-    first_content_ms: Option<u64>,
-}
-
-/// A failed attempt, recorded.
-struct Failed {
-    error: ProviderError,
-    passed_on: bool,
 }
 
 /// What to do after a failure.
@@ -66,7 +52,7 @@ impl<'a> Call<'a> {
             cancel,
             reader: None,
             bound: ask.bound(),
-            n: 0,
+            n: AtomicU32::new(0),
             causes: Vec::new(),
             too_small: None,
             retry_after: None,
@@ -77,38 +63,70 @@ impl<'a> Call<'a> {
         Self { reader: Some(reader), ..self }
     }
 
-    pub(super) async fn run(mut self, group: &ModelGroup) -> Result<Completion, CallError> {
-        for deployment in &group.chain {
-            if let Some(completion) = self.deployment(deployment).await? {
-                return Ok(completion);
+    pub(super) async fn run(mut self, group: &'a ModelGroup) -> Result<Completion, CallError> {
+        let (mut rest, session) = routing::order(self.gateway, group, self.ask);
+        while !rest.is_empty() {
+            let deployment = rest.remove(0);
+            let Some((answered, completion)) = self.deployment(deployment, &mut rest, group).await? else {
+                continue;
+            };
+            if let (Routing::LeastLatency, Some(session)) = (group.routing, session) {
+                self.gateway.latencies.went(session, answered);
             }
+            return Ok(completion);
         }
         let retry_after_ms = self.retry_after.map(millis);
         Err(CallError::Exhausted { causes: self.causes, retry_after_ms })
     }
 
-    /// Tries one deployment, retries included. `None`: the next one's turn.
-    async fn deployment(&mut self, deployment: &Deployment) -> Result<Option<Completion>, CallError> {
+    /// The next attempt's number.
+    pub(super) fn numbered(&self) -> u32 {
+        self.n.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Why this deployment cannot be asked at all.
+    pub(super) fn unfit(&self, deployment: &Deployment) -> Option<Skipped> {
         let window = deployment.context_window;
         if self.too_small.is_some_and(|too_small| window <= too_small) {
-            self.skip(deployment, Skipped::WindowTooSmall { window });
-            return Ok(None);
+            return Some(Skipped::WindowTooSmall { window });
         }
-        if let Err(error) = self.ask.dropped(deployment) {
-            self.skip(deployment, Skipped::Untranslatable { reason: error.to_string() });
+        let error = self.ask.dropped(deployment).err()?;
+        Some(Skipped::Untranslatable { reason: error.to_string() })
+    }
+
+    /// Tries one deployment, retries and a second one beside it included. `None`: the next one's turn.
+    async fn deployment(
+        &mut self,
+        deployment: &'a Deployment,
+        rest: &mut Vec<&'a Deployment>,
+        group: &ModelGroup,
+    ) -> Result<Option<(&'a Deployment, Completion)>, CallError> {
+        if let Some(reason) = self.unfit(deployment) {
+            self.skip(deployment, reason);
             return Ok(None);
         }
         for round in 0.. {
-            if let Err(wait) = self.gateway.breaker.admit(&deployment.name) {
+            if let Err(wait) = self.gateway.breaker.admit(deployment.circuit(), Instant::now()) {
                 self.hint(wait);
                 self.skip(deployment, Skipped::CoolingDown { for_ms: millis(wait) });
                 return Ok(None);
             }
-            let failed = match self.attempt(deployment).await? {
-                Ok(completion) => return Ok(Some(completion)),
-                Err(failed) => failed,
-            };
-            match self.judge(deployment, failed, round)? {
+            let tried = self.try_with_hedge(deployment, rest, group.hedge_after()).await;
+            let tried = tried.map_err(|stop| self.stopped(stop))?;
+            // Two that failed have been tried enough.
+            let round = if tried.len() > 1 { u32::MAX } else { round };
+            let (answers, failures): (Vec<_>, Vec<_>) =
+                tried.into_iter().partition(|(_, result)| result.is_ok());
+            if let Some((answered, Ok(completion))) = answers.into_iter().next() {
+                return Ok(Some((answered, completion)));
+            }
+            let mut next = Next::MoveOn;
+            for (failing, result) in failures {
+                if let Err(failed) = result {
+                    next = self.judge(failing, failed, round)?;
+                }
+            }
+            match next {
                 Next::Again { after } => self.pause(after).await?,
                 Next::MoveOn => break,
             }
@@ -116,113 +134,12 @@ impl<'a> Call<'a> {
         Ok(None)
     }
 
-    /// One attempt between its two hooks.
-    async fn attempt(&mut self, deployment: &Deployment) -> Result<Result<Completion, Failed>, CallError> {
-        let grant = self.admit(deployment).await?;
-        let mut seen = Seen::new(deployment);
-        let exchanged = self.exchange(deployment, grant, &mut seen).await;
-        let latency_ms = millis(seen.start.elapsed());
-        let usage = match &exchanged {
-            Err(error) if !error.maybe_billed => Usage::default(),
-            _ => seen.answer.usage_or(|| self.ask.estimate()),
-        };
-        let price = self.gateway.price(deployment, usage.prompt());
-        let cost = price.cost(&usage);
-        let simulated = seen.simulated || exchanged.as_ref().is_err_and(|error| error.simulated);
-        let (passed_on, first_content_ms) = (seen.passed_on, seen.first_content_ms);
-        let result = exchanged.map(|()| Completion {
-            usage,
-            latency_ms,
-            cost_micro_usd: cost.micro_usd,
-            price_unknown: cost.price_unknown,
-            ..seen.finish(deployment)
-        });
-        self.settle_breaker(deployment, result.as_ref().err());
-        let (n, result_ref) = (self.n, result.as_ref());
-        let outcome = AttemptOutcome {
-            n,
-            deployment,
-            result: result_ref,
-            usage,
-            cost,
-            price,
-            latency_ms,
-            first_content_ms,
-            simulated,
-        };
-        log(&outcome);
-        if let Err(failed) = self.hooks.after(&outcome).await {
-            return Err(CallError::NotRecorded { failed, causes: std::mem::take(&mut self.causes) });
-        }
-        Ok(result.map_err(|error| Failed { error, passed_on }))
-    }
-
-    /// Asks the caller for leave.
-    async fn admit(&mut self, deployment: &Deployment) -> Result<Grant, CallError> {
-        if self.cancel.is_cancelled() {
-            self.gateway.breaker.undecided(&deployment.name);
-            return Err(CallError::Cancelled { causes: std::mem::take(&mut self.causes) });
-        }
-        self.n += 1;
-        let price = self.gateway.price(deployment, self.bound);
-        let max_output_tokens = self.ask.max_output(deployment);
-        let intent = AttemptIntent {
-            n: self.n,
-            deployment,
-            max_input_tokens: self.bound,
-            max_output_tokens,
-            worst_case_cost_micro_usd: price.rates().worst_case(self.bound, max_output_tokens),
-            price,
-        };
-        self.hooks.before(&intent).await.map_err(|refused| {
-            self.gateway.breaker.undecided(&deployment.name);
-            CallError::Refused { refused, causes: std::mem::take(&mut self.causes) }
-        })
-    }
-
-    /// Sends the request and reads the whole answer, passing its pieces on.
-    async fn exchange(
-        &self,
-        deployment: &Deployment,
-        grant: Grant,
-        seen: &mut Seen,
-    ) -> Result<(), ProviderError> {
-        let provider = self.gateway.provider(deployment);
-        let limit = grant.max_output_tokens.min(self.ask.max_output(deployment));
-        let mut pieces = provider.send(deployment, self.ask, limit, self.cancel).await?;
-        let mut passing = self.reader.map(|reader| Passing::new(reader, deployment, self.n));
-        while let Some(piece) = pieces.next().await {
-            let piece = seen.take(piece?);
-            for delta in &piece.deltas {
-                self.hooks.delta(delta).await;
-            }
-            match &mut passing {
-                Some(passing) => {
-                    let passed = passing.take(piece, seen.known()).await;
-                    seen.passed_on = passing.is_open();
-                    passed?;
-                }
-                None => seen.passed_on |= seen.first_content_ms.is_some(),
-            }
-        }
-        if !seen.answer.is_finished() {
-            let message = "the answer ended before it was whole";
-            return Err(ProviderError::new(ErrorKind::Connection, message).billed());
-        }
-        match &mut passing {
-            Some(passing) => passing.finish(seen.known()).await,
-            None => Ok(()),
-        }
-    }
-
-    fn settle_breaker(&self, deployment: &Deployment, error: Option<&ProviderError>) {
-        let (breaker, name) = (&self.gateway.breaker, &deployment.name);
-        match error.map(|error| error.kind) {
-            None => breaker.succeeded(name),
-            Some(kind) if kind.is_unhealthy() => {
-                breaker.failed(name, kind.retry_after().filter(|wait| *wait > self.gateway.policy.max_pause));
-            }
-            Some(_) => breaker.undecided(name),
+    fn stopped(&mut self, stop: Stop) -> CallError {
+        let causes = std::mem::take(&mut self.causes);
+        match stop {
+            Stop::Refused(refused) => CallError::Refused { refused, causes },
+            Stop::Cancelled => CallError::Cancelled { causes },
+            Stop::NotRecorded(failed) => CallError::NotRecorded { failed, causes },
         }
     }
 
@@ -230,10 +147,13 @@ impl<'a> Call<'a> {
     fn judge(&mut self, deployment: &Deployment, failed: Failed, round: u32) -> Result<Next, CallError> {
         let kind = failed.error.kind;
         self.causes.push(Cause::Failed {
-            n: self.n,
+            n: failed.n,
             deployment: deployment.name.clone(),
             error: failed.error,
         });
+        if failed.lost && !self.cancel.is_cancelled() {
+            return Ok(Next::MoveOn);
+        }
         if kind == ErrorKind::Cancelled {
             return Err(CallError::Cancelled { causes: std::mem::take(&mut self.causes) });
         }
@@ -272,79 +192,6 @@ impl<'a> Call<'a> {
     }
 }
 
-impl Seen {
-    fn new(deployment: &Deployment) -> Self {
-        Self {
-            answer: Assembler::default(),
-            simulated: deployment.provider == ProviderKind::Scripted,
-            passed_on: false,
-            start: Instant::now(),
-            first_content_ms: None,
-        }
-    }
-
-    /// Takes a piece; once the answer is known to be simulated, every later word about it says so.
-    fn take(&mut self, mut piece: Piece) -> Piece {
-        for delta in &mut piece.deltas {
-            if let Delta::Started { simulated, .. } = delta {
-                self.simulated |= *simulated;
-                *simulated = self.simulated;
-            }
-            if delta.is_content() && self.first_content_ms.is_none() {
-                self.first_content_ms = Some(millis(self.start.elapsed()));
-            }
-            self.answer.push(delta);
-        }
-        piece
-    }
-
-    fn known(&self) -> passing::Seen<'_> {
-        passing::Seen { model: self.answer.model(), prompt: self.answer.prompt(), simulated: self.simulated }
-    }
-
-    /// The answer as far as the stream tells; the figures are the call's to fill in.
-    fn finish(self, deployment: &Deployment) -> Completion {
-        let model = self.answer.model().to_owned();
-        let (mut blocks, stop) = self.answer.finish();
-        for block in &mut blocks {
-            if let Block::Thinking { model, .. } = block {
-                *model = Some(deployment.model.clone());
-            }
-        }
-        Completion {
-            blocks,
-            stop,
-            usage: Usage::default(),
-            deployment: deployment.name.clone(),
-            provider: deployment.vendor().to_owned(),
-            model,
-            simulated: self.simulated,
-            latency_ms: 0,
-            cost_micro_usd: 0,
-            price_unknown: false,
-        }
-    }
-}
-
-fn log(outcome: &AttemptOutcome<'_>) {
-    let error = outcome.result.err().map(tracing::field::display);
-    tracing::info!(
-        attempt = outcome.n,
-        deployment = %outcome.deployment.name,
-        gen_ai.operation.name = "chat",
-        gen_ai.provider.name = outcome.deployment.vendor(),
-        gen_ai.request.model = %outcome.deployment.model,
-        gen_ai.usage.input_tokens = outcome.usage.prompt(),
-        gen_ai.usage.output_tokens = outcome.usage.output,
-        cost_micro_usd = outcome.cost.micro_usd,
-        price_unknown = outcome.cost.price_unknown,
-        latency_ms = outcome.latency_ms,
-        simulated = outcome.simulated,
-        error,
-        "model attempt"
-    );
-}
-
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::provider::Deployment;
+use super::Routing;
+use crate::provider::{Deployment, EndpointAccess, names_private};
 
 /// Most deployments of one group: with retries, a call tries at most three times as many.
 const MAX_CHAIN: usize = 16;
@@ -17,8 +19,29 @@ const MAX_CHAIN: usize = 16;
 pub struct ModelGroup {
     /// The name.
     pub name: String,
+    /// Who is asked first.
+    #[serde(default)]
+    pub routing: Routing,
+    /// After how many milliseconds without any content a second deployment is asked the same. The first content wins,
+    /// and the other attempt is cancelled; both are paid for. None: nobody is asked twice.
+    #[serde(default)]
+    pub hedge_after_ms: Option<u64>,
     /// In the order in which they are tried.
     pub chain: Vec<Deployment>,
+    /// The group that is asked instead once a budget above a call has reached its soft limit.
+    #[serde(default)]
+    pub cheaper: Option<String>,
+}
+
+impl ModelGroup {
+    /// A group that is tried in its order, without a cheaper one.
+    pub fn new(name: impl Into<String>, chain: Vec<Deployment>) -> Self {
+        Self { name: name.into(), routing: Routing::default(), hedge_after_ms: None, chain, cheaper: None }
+    }
+
+    pub(super) fn hedge_after(&self) -> Option<Duration> {
+        self.hedge_after_ms.map(Duration::from_millis)
+    }
 }
 
 /// A group is not usable.
@@ -48,11 +71,17 @@ impl ModelGroups {
             }
             for deployment in &group.chain {
                 let (name, chain) = (deployment.name.clone(), vec![deployment.clone()]);
-                alone.entry(name.clone()).or_insert_with(|| Arc::new(ModelGroup { name, chain }));
+                alone.entry(name.clone()).or_insert_with(|| Arc::new(ModelGroup::new(name, chain)));
             }
             let name = group.name.clone();
             if groups.insert(name.clone(), Arc::new(group)).is_some() {
                 return Err(GroupError { group: name, reason: "it is there twice".to_owned() });
+            }
+        }
+        for group in groups.values() {
+            if let Some(reason) = group.cheaper.as_deref().and_then(|cheaper| misled(&groups, group, cheaper))
+            {
+                return Err(GroupError { group: group.name.clone(), reason });
             }
         }
         Ok(Self { groups, alone })
@@ -80,9 +109,24 @@ impl ModelGroups {
     }
 }
 
+/// What is wrong with the cheaper group that a group names, if anything is.
+fn misled(groups: &BTreeMap<String, Arc<ModelGroup>>, group: &ModelGroup, cheaper: &str) -> Option<String> {
+    if cheaper == group.name {
+        return Some("it is cheaper than itself".to_owned());
+    }
+    (!groups.contains_key(cheaper))
+        .then(|| format!("there is no group `{cheaper}`, which is to be the cheaper one"))
+}
+
 fn fault(group: &ModelGroup) -> Option<String> {
     if group.chain.is_empty() || group.chain.len() > MAX_CHAIN {
         return Some(format!("it has {} deployments, not 1 to {MAX_CHAIN}", group.chain.len()));
+    }
+    if group.routing == Routing::Weighted && group.chain.iter().all(|one| one.weight == 0) {
+        return Some("it is weighted, and no deployment has a weight above 0".to_owned());
+    }
+    if group.hedge_after_ms == Some(0) {
+        return Some("hedge_after_ms is 0: ask the second after at least a millisecond, or never".to_owned());
     }
     let mut names = BTreeSet::new();
     for deployment in &group.chain {
@@ -92,6 +136,12 @@ fn fault(group: &ModelGroup) -> Option<String> {
         }
         if !matches!(deployment.base_url.scheme(), "http" | "https") {
             return Some(format!("the base URL of `{name}` is not http or https"));
+        }
+        if deployment.endpoint_access == EndpointAccess::Public && names_private(&deployment.base_url) {
+            return Some(format!(
+                "the base URL of `{name}` is in a private network; if that is meant, say \
+                 endpoint_access = \"private_network\""
+            ));
         }
         if deployment.max_output == 0 || deployment.max_output > deployment.context_window {
             return Some(format!("the answer limit of `{name}` is zero or above its context window"));

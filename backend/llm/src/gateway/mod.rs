@@ -3,9 +3,14 @@
 //! The loop keeps every cause in order. Failover and retry end with the first content passed on: what a person or
 //! a program has seen of an answer is never followed by the beginning of another.
 
+mod attempt;
 mod call;
 mod groups;
+mod latency;
 mod passing;
+mod race;
+mod routing;
+mod session;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,14 +21,15 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::ask::{Ask, Native};
-use crate::breaker::{Breaker, BreakerPolicy, BreakerState};
+use crate::breaker::{Breaker, BreakerChange, BreakerNews, BreakerPolicy, BreakerState};
 use crate::error::{CallError, ProviderError, RecordFailed, Refused};
 use crate::price::{Cost, Price, PriceTable};
-use crate::provider::{Deployment, Provider, Wire, adapter};
+use crate::provider::{Deployment, Http, Provider, Wire, adapter};
 use crate::types::{ChatRequest, Completion, Delta, Usage};
 
 pub use groups::{GroupError, ModelGroup, ModelGroups};
 pub use passing::{Event, Head};
+pub use routing::Routing;
 
 /// What is about to be tried.
 #[derive(Debug, Clone, Copy)]
@@ -129,24 +135,36 @@ impl GatewayPolicy {
     }
 }
 
-/// Makes calls. One per process: it holds the breaker's state and the connections.
+/// Makes calls. One per process: it holds what is known of the deployments' health and pace, and the connections.
 pub struct Gateway {
     openai: Arc<dyn Provider>,
     anthropic: Arc<dyn Provider>,
     prices: PriceTable,
     breaker: Breaker,
+    latencies: latency::Latencies,
     policy: GatewayPolicy,
 }
 
 impl Gateway {
     /// A gateway over HTTP; the client comes from [`crate::http_client`].
-    pub fn new(http: reqwest::Client, prices: PriceTable, policy: GatewayPolicy) -> Self {
+    pub fn new(http: Http, prices: PriceTable, policy: GatewayPolicy) -> Self {
         let openai = adapter(Wire::OpenAi, http.clone());
         let anthropic = adapter(Wire::Anthropic, http);
-        Self { openai, anthropic, prices, breaker: Breaker::new(policy.breaker), policy }
+        let (breaker, latencies) = (Breaker::new(policy.breaker), latency::Latencies::default());
+        Self { openai, anthropic, prices, breaker, latencies, policy }
     }
 
-    /// Asks the group's deployments in order until one answers.
+    /// From now on other processes are told which deployments this one leaves alone.
+    pub fn tell(&self, news: Arc<dyn BreakerNews>) {
+        self.breaker.tell(news);
+    }
+
+    /// Another process leaves a deployment alone, or does so no longer.
+    pub fn hear(&self, change: BreakerChange) {
+        self.breaker.hear(change, tokio::time::Instant::now());
+    }
+
+    /// Asks the group's deployments until one answers: first whom its routing picks, then the others in order.
     ///
     /// Errors: see [`CallError`]; each keeps what every attempt failed of.
     pub async fn complete(
@@ -202,7 +220,7 @@ impl Gateway {
 
     /// How a deployment stands in this process, for whoever wants to see it.
     pub fn breaker_state(&self, deployment: &Deployment) -> BreakerState {
-        self.breaker.state(&deployment.name)
+        self.breaker.state(deployment.circuit(), tokio::time::Instant::now())
     }
 
     fn provider(&self, deployment: &Deployment) -> &dyn Provider {

@@ -97,7 +97,7 @@ impl<'a> Passing<'a> {
 
     async fn open(&mut self, seen: Seen<'_>) -> Result<(), ProviderError> {
         self.open = true;
-        let dropped = self.reader.ask.dropped(self.deployment).unwrap_or_default().to_vec();
+        let dropped = self.reader.ask.dropped(self.deployment).unwrap_or_default();
         let prompt_tokens = if seen.prompt > 0 { seen.prompt } else { self.reader.ask.estimate() };
         let head = Head {
             deployment: self.deployment.name.clone(),

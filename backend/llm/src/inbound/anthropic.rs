@@ -2,46 +2,71 @@
 
 use serde_json::{Value, json};
 
+use super::conversation::{Conversation, Marked, mark_of, thinking_block};
 use super::{
-    DEFAULT_MAX_OUTPUT, Inbound, Reply, WireError, list_of, messages_of, plain_text, push, strings_of,
-    text_of, tokens_of,
+    DEFAULT_MAX_OUTPUT, Inbound, Reply, WireError, list_of, messages_of, plain_text, strings_of, text_of,
+    tokens_of,
 };
 use crate::provider::anthropic::REDACTED;
 use crate::types::{
-    Block, ChatRequest, Delta, Image, Options, Role, StopReason, ToolChoice, ToolSpec, Usage,
+    Block, CachePlace, ChatRequest, Delta, Effort, Image, Options, Reasoning, Role, StopReason, ToolChoice,
+    ToolSpec, Usage,
 };
 
 pub(super) fn parse(body: &Value) -> Result<Inbound, WireError> {
-    let mut messages = Vec::new();
+    let mut said = Conversation::default();
+    let tools = parse_tools(body, &mut said)?;
+    parse_system(body.get("system").unwrap_or(&Value::Null), &mut said)?;
     for message in messages_of(body)? {
         let role = match text_of(message, "role")? {
             "user" => Role::User,
             "assistant" => Role::Assistant,
             other => return Err(WireError::new(format!("the role `{other}` is not supported"))),
         };
-        let blocks = match message.get("content") {
-            Some(Value::String(text)) => vec![Block::text(text)],
-            Some(Value::Array(blocks)) => blocks.iter().map(parse_block).collect::<Result<_, _>>()?,
+        let blocks: Vec<Marked> = match message.get("content") {
+            Some(Value::String(text)) => vec![(Block::text(text), None)],
+            Some(Value::Array(blocks)) => parse_blocks(blocks)?,
             _ => return Err(WireError::new("`content` is neither a string nor a list")),
         };
-        push(&mut messages, role, blocks);
+        said.say(role, blocks);
     }
     // Counting needs none, and a call without one gets what the deployment gives.
     let max = tokens_of(body, "max_tokens")?.unwrap_or(DEFAULT_MAX_OUTPUT);
+    let Conversation { system, messages, marks } = said;
     Ok(Inbound {
         model: text_of(body, "model")?.to_owned(),
         stream: body.get("stream").and_then(Value::as_bool).unwrap_or(false),
         include_usage: true,
         request: ChatRequest {
-            system: plain_text(body.get("system").unwrap_or(&Value::Null))?,
+            system,
             messages,
-            tools: list_of(body, "tools")?.iter().map(parse_tool).collect::<Result<_, _>>()?,
+            tools,
             max_output_tokens: max,
             temperature: body.get("temperature").and_then(Value::as_f64),
             stop: strings_of(body.get("stop_sequences"))?,
-            options: parse_options(body),
+            options: Options { cache: marks, ..parse_options(body) },
         },
     })
+}
+
+/// Every block of a system prompt stands by itself.
+fn parse_system(system: &Value, said: &mut Conversation) -> Result<(), WireError> {
+    let Value::Array(blocks) = system else {
+        said.instruct(&plain_text(system)?, None);
+        return Ok(());
+    };
+    for block in blocks {
+        said.instruct_apart(&plain_text(&json!([block]))?, mark_of(block));
+    }
+    Ok(())
+}
+
+fn parse_blocks(blocks: &[Value]) -> Result<Vec<Marked>, WireError> {
+    let mut parsed = Vec::new();
+    for block in blocks {
+        parsed.extend(parse_block(block)?.map(|said| (said, mark_of(block))));
+    }
+    Ok(parsed)
 }
 
 fn parse_options(body: &Value) -> Options {
@@ -58,12 +83,34 @@ fn parse_options(body: &Value) -> Options {
     let alone = choice.and_then(|choice| choice.get("disable_parallel_tool_use")?.as_bool());
     // The older name of the field holds the format itself.
     let format = body.pointer("/output_config/format").or_else(|| body.get("output_format"));
+    let strict = |tool: &&Value| tool.get("strict") == Some(&Value::Bool(true));
+    let tools = body.get("tools").and_then(Value::as_array).into_iter().flatten();
+    let name = |tool: &Value| Some(tool.get("name")?.as_str()?.to_owned());
     Options {
         top_p: body.get("top_p").and_then(Value::as_f64),
         tool_choice,
         parallel_tool_calls: alone.filter(|alone| *alone).map(|_| false),
         output_schema: format.and_then(|format| format.get("schema")).cloned(),
         user: body.pointer("/metadata/user_id").and_then(Value::as_str).map(str::to_owned),
+        reasoning: parse_reasoning(body),
+        strict_tools: tools.filter(strict).filter_map(name).collect(),
+        cache: Vec::new(),
+    }
+}
+
+/// A budget is what was meant exactly; an effort is the same wish in a word.
+fn parse_reasoning(body: &Value) -> Option<Reasoning> {
+    let effort = body.pointer("/output_config/effort").and_then(Value::as_str).and_then(Effort::named);
+    let budget = || {
+        let tokens = body.pointer("/thinking/budget_tokens").and_then(Value::as_u64)?;
+        Some(Reasoning::Budget(u32::try_from(tokens).unwrap_or(u32::MAX)))
+    };
+    match body.pointer("/thinking/type").and_then(Value::as_str) {
+        Some("disabled") => Some(Reasoning::Off),
+        Some("enabled") => effort.map(Reasoning::Effort).or_else(budget),
+        // What the API takes when no effort is said.
+        Some("adaptive") => Some(Reasoning::Effort(effort.unwrap_or(Effort::High))),
+        _ => effort.map(Reasoning::Effort),
     }
 }
 
@@ -86,9 +133,10 @@ fn parse_result(content: &Value) -> Result<(String, Vec<Image>), WireError> {
     Ok((plain_text(&Value::Array(rest))?, images))
 }
 
-fn parse_block(block: &Value) -> Result<Block, WireError> {
+/// None: thoughts that nobody signed, which no provider takes back.
+fn parse_block(block: &Value) -> Result<Option<Block>, WireError> {
     let owned = |key| text_of(block, key).map(str::to_owned);
-    Ok(match text_of(block, "type")? {
+    Ok(Some(match text_of(block, "type")? {
         "text" => Block::Text { text: owned("text")? },
         "tool_use" => {
             let input = block.get("input").filter(|input| input.is_object());
@@ -101,15 +149,19 @@ fn parse_block(block: &Value) -> Result<Block, WireError> {
             let is_error = block.get("is_error").and_then(Value::as_bool).unwrap_or(false);
             Block::ToolResult { tool_use_id: owned("tool_use_id")?, content, is_error, images }
         }
-        "thinking" => {
-            Block::Thinking { text: owned("thinking")?, signature: Some(owned("signature")?), model: None }
-        }
-        "redacted_thinking" => {
-            let signature = Some(format!("{REDACTED}{}", text_of(block, "data")?));
-            Block::Thinking { text: String::new(), signature, model: None }
-        }
+        "thinking" | "redacted_thinking" => return Ok(thinking_block(block)),
         other => return Err(WireError::new(format!("content of type `{other}` is not supported"))),
-    })
+    }))
+}
+
+fn parse_tools(body: &Value, said: &mut Conversation) -> Result<Vec<ToolSpec>, WireError> {
+    let mut tools = Vec::new();
+    for tool in list_of(body, "tools")? {
+        let spec = parse_tool(tool)?;
+        said.mark(CachePlace::Tool(spec.name.clone()), mark_of(tool));
+        tools.push(spec);
+    }
+    Ok(tools)
 }
 
 fn parse_tool(tool: &Value) -> Result<ToolSpec, WireError> {
@@ -154,12 +206,16 @@ fn block(block: &Block) -> Option<Value> {
 }
 
 fn usage(usage: &Usage) -> Value {
-    json!({
+    let mut said = json!({
         "input_tokens": usage.input,
         "cache_creation_input_tokens": usage.cache_write,
         "cache_read_input_tokens": usage.cache_read,
         "output_tokens": usage.output,
-    })
+    });
+    if usage.reasoning > 0 {
+        said["output_tokens_details"] = json!({"thinking_tokens": usage.reasoning});
+    }
+    said
 }
 
 fn stop_reason(stop: &StopReason) -> &str {
@@ -169,13 +225,15 @@ fn stop_reason(stop: &StopReason) -> &str {
         StopReason::MaxTokens => "max_tokens",
         StopReason::StopSequence => "stop_sequence",
         StopReason::Refusal => "refusal",
-        StopReason::Other(word) => word,
+        // A word of this format; others' words would be none that a client knows.
+        StopReason::Other(word) if word == "pause_turn" => word,
+        StopReason::Other(_) => "end_turn",
     }
 }
 
 /// Writes events.
 #[derive(Debug)]
-pub struct Encoder {
+pub(super) struct Encoder {
     id: String,
     model: String,
     usage: Usage,

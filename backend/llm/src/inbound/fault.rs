@@ -64,12 +64,16 @@ impl Fault {
         match endpoint {
             Endpoint::Messages => format!("event: error\ndata: {}\n\n", self.body(endpoint)),
             Endpoint::ChatCompletions | Endpoint::Embeddings => format!("data: {}\n\n", self.body(endpoint)),
-            Endpoint::Responses => {
-                let event =
-                    json!({"type": "error", "code": self.code, "message": self.message, "param": null});
-                format!("event: error\ndata: {event}\n\n")
-            }
+            Endpoint::Responses => self.event(0),
         }
+    }
+
+    /// The same among typed events, of which it is the one of this number. SDKs raise an error over the field `error`.
+    pub(super) fn event(&self, sequence: u64) -> String {
+        let mut event = json!({"type": "error", "code": self.code, "message": self.message, "param": null,
+            "sequence_number": sequence});
+        event["error"] = self.body(Endpoint::Responses)["error"].take();
+        format!("event: error\ndata: {event}\n\n")
     }
 
     fn anthropic_type(&self) -> &'static str {

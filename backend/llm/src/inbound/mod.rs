@@ -1,13 +1,15 @@
 //! The server's side of both wire formats: requests in, answers and streams out.
 //!
 //! Invariant: what a format can say and the neutral types cannot is an error, never silently dropped, except for
-//! hints that do not change the answer's meaning (cache control, metadata, unknown sampling options).
+//! hints that do not change the answer's meaning; those are named (see `dropped`).
 
 mod anthropic;
+mod conversation;
 pub(crate) mod dropped;
 mod fault;
 mod openai;
 mod relay;
+pub(crate) mod responses;
 
 pub use fault::Fault;
 pub use relay::{KEEP_ALIVE, Relay, whole};
@@ -16,7 +18,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::provider::Wire;
-use crate::types::{Block, ChatRequest, Delta, Message, Role, StopReason, Usage};
+use crate::types::{Block, ChatRequest, Delta, StopReason, Usage};
 
 /// Answer limit when a request names none: as much as the deployment gives.
 const DEFAULT_MAX_OUTPUT: u32 = u32::MAX;
@@ -88,53 +90,66 @@ pub fn error(wire: Wire, kind: &str, message: &str) -> Value {
 
 /// Writes a stream, piece by piece.
 #[derive(Debug)]
-pub enum Encoder {
+pub struct Encoder(Dialect);
+
+#[derive(Debug)]
+enum Dialect {
     /// Chat completion chunks.
     OpenAi(openai::Encoder),
     /// Message events.
     Anthropic(anthropic::Encoder),
+    /// Typed events of a response.
+    Responses(Box<responses::Encoder>),
 }
 
 impl Encoder {
     /// An encoder for the answer to `inbound`. `usage` is what is known of the prompt when the stream begins.
     pub fn new(wire: Wire, head: &Reply, include_usage: bool) -> Self {
-        match wire {
-            Wire::OpenAi => Self::OpenAi(openai::Encoder::new(head, include_usage)),
-            Wire::Anthropic => Self::Anthropic(anthropic::Encoder::new(head)),
-        }
+        Self(match wire {
+            Wire::OpenAi => Dialect::OpenAi(openai::Encoder::new(head, include_usage)),
+            Wire::Anthropic => Dialect::Anthropic(anthropic::Encoder::new(head)),
+        })
+    }
+
+    /// An encoder of a response, which repeats what was asked.
+    fn of_response(head: &Reply, asked: &Value) -> Self {
+        Self(Dialect::Responses(Box::new(responses::Encoder::new(head, asked))))
     }
 
     /// The frames that open the stream.
-    pub fn start(&self) -> String {
-        match self {
-            Self::OpenAi(encoder) => encoder.start(),
-            Self::Anthropic(encoder) => encoder.start(),
+    pub fn start(&mut self) -> String {
+        match &mut self.0 {
+            Dialect::OpenAi(encoder) => encoder.start(),
+            Dialect::Anthropic(encoder) => encoder.start(),
+            Dialect::Responses(encoder) => encoder.start(),
         }
     }
 
     /// The frames of one piece; may be none.
     pub fn delta(&mut self, delta: &Delta) -> String {
-        match self {
-            Self::OpenAi(encoder) => encoder.delta(delta),
-            Self::Anthropic(encoder) => encoder.delta(delta),
+        match &mut self.0 {
+            Dialect::OpenAi(encoder) => encoder.delta(delta),
+            Dialect::Anthropic(encoder) => encoder.delta(delta),
+            Dialect::Responses(encoder) => encoder.delta(delta),
         }
     }
 
     /// The frames that end a whole answer. After an error there are none, so that nobody takes a part for the
     /// whole.
     pub fn finish(&mut self) -> String {
-        match self {
-            Self::OpenAi(encoder) => encoder.finish(),
-            Self::Anthropic(encoder) => encoder.finish(),
+        match &mut self.0 {
+            Dialect::OpenAi(encoder) => encoder.finish(),
+            Dialect::Anthropic(encoder) => encoder.finish(),
+            Dialect::Responses(encoder) => encoder.finish(),
         }
     }
-}
 
-/// Adds blocks to the conversation; neighbours of one role become one message.
-fn push(messages: &mut Vec<Message>, role: Role, blocks: Vec<Block>) {
-    match messages.last_mut() {
-        Some(last) if last.role == role => last.content.extend(blocks),
-        _ => messages.push(Message { role, content: blocks }),
+    /// The frame of a failure, where it is one of the stream's own numbered events.
+    fn fail(&self, fault: &Fault) -> Option<String> {
+        match &self.0 {
+            Dialect::Responses(encoder) => Some(encoder.fail(fault)),
+            Dialect::OpenAi(_) | Dialect::Anthropic(_) => None,
+        }
     }
 }
 
@@ -171,9 +186,10 @@ fn plain_text(value: &Value) -> Result<String, WireError> {
                 .iter()
                 .map(|part| match part.get("type").and_then(Value::as_str) {
                     Some("text") => text_of(part, "text"),
-                    other => {
-                        Err(WireError::new(format!("content of type {other:?} is not supported, only text")))
+                    Some(other) => {
+                        Err(WireError::new(format!("content of type `{other}` is not supported here")))
                     }
+                    None => Err(WireError::new("a part of `content` has no `type`")),
                 })
                 .collect();
             Ok(texts?.concat())

@@ -3,6 +3,8 @@
 //! Invariant: only an answer that is whole and recorded ends as its format says (`[DONE]`, `message_stop`); any other
 //! ends with an error and nothing after it.
 
+use serde_json::Value;
+
 use super::{Encoder, Fault, Reply};
 use crate::ask::{Endpoint, Native};
 use crate::error::CallError;
@@ -18,6 +20,8 @@ pub const KEEP_ALIVE: &str = ": keep-alive\n\n";
 #[derive(Debug)]
 pub struct Relay {
     endpoint: Endpoint,
+    /// The request, where the answer repeats it.
+    asked: Value,
     include_usage: bool,
     id: String,
     created: u64,
@@ -29,7 +33,7 @@ impl Relay {
     /// For the answer to this request. `id` is unique, `created` Unix time in seconds.
     pub fn new(native: &Native, id: String, created: u64) -> Self {
         let (endpoint, include_usage) = (native.endpoint(), native.includes_usage());
-        Self { endpoint, include_usage, id, created, encoder: None }
+        Self { endpoint, asked: asked(native), include_usage, id, created, encoder: None }
     }
 
     /// The frames that open the stream, once it is known who answers.
@@ -45,7 +49,10 @@ impl Relay {
             stop: StopReason::EndTurn,
             usage: Usage { input: head.prompt_tokens, ..Usage::default() },
         };
-        let encoder = Encoder::new(wire(self.endpoint), &reply, self.include_usage);
+        let encoder = match self.endpoint {
+            Endpoint::Responses => Encoder::of_response(&reply, &self.asked),
+            endpoint => Encoder::new(wire(endpoint), &reply, self.include_usage),
+        };
         self.encoder.insert(encoder).start()
     }
 
@@ -65,7 +72,7 @@ impl Relay {
     /// The frames that end the stream.
     pub fn end(&mut self, result: &Result<Completion, CallError>) -> String {
         match (result, &mut self.encoder) {
-            (Err(error), _) => Fault::from(error).frame(self.endpoint),
+            (Err(error), _) => self.fail(&Fault::from(error)),
             (Ok(_), Some(encoder)) => encoder.finish(),
             (Ok(_), None) if self.endpoint == Endpoint::Messages => {
                 "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n".to_owned()
@@ -78,7 +85,16 @@ impl Relay {
 impl Relay {
     /// The frames that end a stream for a reason that is no answer's.
     pub fn fail(&self, fault: &Fault) -> String {
-        fault.frame(self.endpoint)
+        let numbered = self.encoder.as_ref().and_then(|encoder| encoder.fail(fault));
+        numbered.unwrap_or_else(|| fault.frame(self.endpoint))
+    }
+}
+
+/// The request, for an answer that repeats parts of it.
+fn asked(native: &Native) -> Value {
+    match native.endpoint() {
+        Endpoint::Responses => native.document().unwrap_or(Value::Null),
+        Endpoint::ChatCompletions | Endpoint::Messages | Endpoint::Embeddings => Value::Null,
     }
 }
 
@@ -119,7 +135,7 @@ fn frame(event: &SseEvent) -> String {
 }
 
 /// A whole answer in the client's format, where the provider gave it in another one or in pieces.
-pub fn whole(native: &Native, unique: &str, created: u64, completion: &Completion) -> serde_json::Value {
+pub fn whole(native: &Native, unique: &str, created: u64, completion: &Completion) -> Value {
     let reply = Reply {
         id: id(native.endpoint(), unique),
         model: completion.model.clone(),
@@ -128,5 +144,8 @@ pub fn whole(native: &Native, unique: &str, created: u64, completion: &Completio
         stop: completion.stop.clone(),
         usage: completion.usage,
     };
-    super::reply(wire(native.endpoint()), &reply)
+    match native.endpoint() {
+        Endpoint::Responses => super::responses::reply(&reply, &asked(native)),
+        endpoint => super::reply(wire(endpoint), &reply),
+    }
 }

@@ -6,14 +6,13 @@
 mod encode;
 
 use async_trait::async_trait;
-use reqwest::Client;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::openai::MAX_CALLS;
 use super::transport::{Decoder, Exchange, neutral, stream_error, written};
-use super::{Deployment, PieceStream, Provider, Wire};
+use super::{Deployment, Http, PieceStream, Provider, Wire};
 use crate::ask::{Ask, Native};
 use crate::error::ProviderError;
 use crate::sse::SseEvent;
@@ -28,11 +27,11 @@ pub(crate) const REDACTED: &str = "redacted_thinking:";
 /// The adapter.
 #[derive(Debug)]
 pub(crate) struct Anthropic {
-    http: Client,
+    http: Http,
 }
 
 impl Anthropic {
-    pub(crate) fn new(http: Client) -> Self {
+    pub(crate) fn new(http: Http) -> Self {
         Self { http }
     }
 }
@@ -47,7 +46,11 @@ impl Provider for Anthropic {
         cancel: &CancellationToken,
     ) -> Result<PieceStream, ProviderError> {
         let native = ask.native(Wire::Anthropic);
-        let mut http = self.http.post(deployment.endpoint("messages")).header("anthropic-version", VERSION);
+        let mut http = self
+            .http
+            .of(deployment)?
+            .post(deployment.endpoint("messages"))
+            .header("anthropic-version", VERSION);
         if let Some(key) = &deployment.api_key {
             http = http.header("x-api-key", key.expose());
         }
@@ -194,6 +197,14 @@ struct WireUsage {
     cache_read: Option<u64>,
     #[serde(default, rename = "cache_creation_input_tokens")]
     cache_write: Option<u64>,
+    #[serde(default, rename = "output_tokens_details")]
+    details: Option<OutputDetails>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+struct OutputDetails {
+    #[serde(default)]
+    thinking_tokens: Option<u64>,
 }
 
 impl WireUsage {
@@ -203,6 +214,7 @@ impl WireUsage {
         self.output = later.output.or(self.output);
         self.cache_read = later.cache_read.or(self.cache_read);
         self.cache_write = later.cache_write.or(self.cache_write);
+        self.details = later.details.or(self.details);
     }
 
     fn usage(self) -> Usage {
@@ -212,7 +224,8 @@ impl WireUsage {
             output: fit(self.output),
             cache_read: fit(self.cache_read),
             cache_write: fit(self.cache_write),
-            ..Usage::default()
+            reasoning: fit(self.details.and_then(|details| details.thinking_tokens)),
+            estimated: false,
         }
     }
 }

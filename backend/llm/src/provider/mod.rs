@@ -4,12 +4,18 @@
 //! cancelling or dropping the stream closes the connection, which stops the provider.
 
 pub(crate) mod anthropic;
+#[cfg(test)]
+mod crosswise;
+#[cfg(test)]
+mod cuts;
+pub(crate) mod fit;
 pub(crate) mod openai;
 #[cfg(test)]
 mod round_trip;
 mod transport;
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,8 +33,8 @@ use crate::secret::Secret;
 use crate::sse::SseEvent;
 use crate::types::{ChatRequest, Delta};
 
-pub(crate) use transport::SIMULATED_HEADER;
-pub use transport::{ClientError, http_client};
+pub use transport::{ClientError, Http, http_client};
+pub(crate) use transport::{SIMULATED_HEADER, names_private};
 
 /// Who is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -57,6 +63,11 @@ pub enum Wire {
     OpenAi,
     /// `POST {base_url}/messages`.
     Anthropic,
+}
+
+impl Wire {
+    /// Every format that providers are spoken to in.
+    pub const ALL: [Self; 2] = [Self::OpenAi, Self::Anthropic];
 }
 
 impl ProviderKind {
@@ -89,11 +100,28 @@ impl fmt::Display for ProviderKind {
     }
 }
 
+/// Where a deployment's address may lead.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndpointAccess {
+    /// To the internet only: an address of this machine, of a private network, or of a cloud's metadata is refused.
+    #[default]
+    Public,
+    /// Anywhere, also to this machine and its networks.
+    PrivateNetwork,
+}
+
+/// What a breaker's state belongs to: one model at one provider under one credential, whatever deployments of it are
+/// called and whichever groups they are in. A digest, from which no key can be read back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Circuit(pub u64);
+
 /// One model at one provider.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deployment {
-    /// Unique name; the breaker's state belongs to it.
+    /// Unique name.
     pub name: String,
     /// Who is called.
     pub provider: ProviderKind,
@@ -118,12 +146,55 @@ pub struct Deployment {
     /// left out unless this says otherwise.
     #[serde(default)]
     pub accepts_temperature: bool,
+    /// Its share of the calls of a `weighted` group, against the others' weights. 0: only when others fail.
+    #[serde(default = "one")]
+    pub weight: u32,
+    /// Whether its address may be one of a private network.
+    #[serde(default)]
+    pub endpoint_access: EndpointAccess,
+    /// Azure's `api-version`, with which the deployment's name goes into the path. Without it the address is one of
+    /// Azure's versioned ones, such as `https://NAME.openai.azure.com/openai/v1`.
+    #[serde(default)]
+    pub api_version: Option<String>,
     /// Waits and sizes.
     #[serde(default)]
     pub limits: Limits,
 }
 
+fn one() -> u32 {
+    1
+}
+
 impl Deployment {
+    /// A deployment with the windows of a usual model and everything else at its default.
+    pub fn new(name: impl Into<String>, provider: ProviderKind, base_url: Url) -> Self {
+        Self {
+            name: name.into(),
+            provider,
+            vendor: None,
+            base_url,
+            model: String::new(),
+            api_key: None,
+            prices: None,
+            context_window: 128_000,
+            max_output: 8_192,
+            accepts_temperature: false,
+            weight: one(),
+            endpoint_access: EndpointAccess::default(),
+            api_version: None,
+            limits: Limits::default(),
+        }
+    }
+
+    /// What its breaker belongs to.
+    pub fn circuit(&self) -> Circuit {
+        // Without a random key, so that processes of one version agree on it.
+        let mut hasher = std::hash::DefaultHasher::new();
+        let key = self.api_key.as_ref().map(Secret::expose);
+        (self.vendor(), self.base_url.as_str(), &self.model, key, &self.api_version).hash(&mut hasher);
+        Circuit(hasher.finish())
+    }
+
     /// The vendor's name in usage rows and in the price table.
     pub fn vendor(&self) -> &str {
         self.vendor.as_deref().unwrap_or(self.provider.as_str())
@@ -143,9 +214,14 @@ impl Deployment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
+    /// Until there is a connection, in milliseconds: a few round trips. A host that needs longer is down.
+    pub connect_ms: u64,
     /// From sending the request to the first byte of the answer's body, connecting included, in milliseconds.
     /// Reasoning models think for minutes before the first token, so that this is generous.
     pub first_byte_ms: u64,
+    /// From sending the request to the first content of a stream, reasoning included, in milliseconds: what comes
+    /// before it, such as pings, does not count as an answer.
+    pub first_token_ms: u64,
     /// Between two chunks, in milliseconds. Providers send pings well within this.
     pub idle_ms: u64,
     /// The whole attempt, in milliseconds.
@@ -159,7 +235,9 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            connect_ms: 10_000,
             first_byte_ms: 120_000,
+            first_token_ms: 300_000,
             idle_ms: 60_000,
             total_ms: 900_000,
             max_body_bytes: 64 << 20,
@@ -169,6 +247,14 @@ impl Default for Limits {
 }
 
 impl Limits {
+    pub(crate) fn connect(&self) -> Duration {
+        Duration::from_millis(self.connect_ms)
+    }
+
+    pub(crate) fn first_token(&self) -> Duration {
+        Duration::from_millis(self.first_token_ms)
+    }
+
     pub(crate) fn first_byte(&self) -> Duration {
         Duration::from_millis(self.first_byte_ms)
     }
@@ -226,7 +312,7 @@ pub trait Provider: Send + Sync {
 }
 
 /// The adapter of a wire format.
-pub fn adapter(wire: Wire, http: reqwest::Client) -> Arc<dyn Provider> {
+pub fn adapter(wire: Wire, http: Http) -> Arc<dyn Provider> {
     match wire {
         Wire::OpenAi => Arc::new(openai::OpenAi::new(http)),
         Wire::Anthropic => Arc::new(anthropic::Anthropic::new(http)),

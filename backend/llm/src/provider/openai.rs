@@ -7,13 +7,12 @@
 mod encode;
 
 use async_trait::async_trait;
-use reqwest::Client;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::transport::{Decoder, Exchange, neutral, stream_error, written};
-use super::{Deployment, PieceStream, Provider, Wire};
+use super::{Deployment, Http, PieceStream, Provider, Wire};
 use crate::ask::{Ask, Endpoint, Native};
 use crate::error::ProviderError;
 use crate::sse::SseEvent;
@@ -40,11 +39,11 @@ pub(crate) const MAX_CALLS: u32 = 512;
 /// The adapter.
 #[derive(Debug)]
 pub(crate) struct OpenAi {
-    http: Client,
+    http: Http,
 }
 
 impl OpenAi {
-    pub(crate) fn new(http: Client) -> Self {
+    pub(crate) fn new(http: Http) -> Self {
         Self { http }
     }
 }
@@ -60,7 +59,7 @@ impl Provider for OpenAi {
     ) -> Result<PieceStream, ProviderError> {
         let native = ask.native(Wire::OpenAi);
         let path = native.map_or(Endpoint::ChatCompletions, Native::endpoint).path();
-        let mut http = self.http.post(deployment.endpoint(path));
+        let mut http = self.http.of(deployment)?.post(deployment.endpoint(path));
         if let Some(key) = &deployment.api_key {
             http = http.bearer_auth(key.expose());
         }
@@ -195,6 +194,7 @@ pub(crate) struct OpenAiDecoder {
     model: Option<String>,
     /// The server's number and id of every call, in the order in which they began: the place is our number.
     calls: Vec<(u32, Option<String>)>,
+    refused: bool,
     finished: bool,
     done: bool,
 }
@@ -240,7 +240,10 @@ impl OpenAiDecoder {
             }
             if let Some(reason) = choice.finish_reason.filter(|reason| !self.finished && !reason.is_empty()) {
                 self.finished = true;
-                deltas.push(Delta::Finished { stop: stop_reason(reason) });
+                let stop = stop_reason(reason);
+                // A refusal stops as any other answer does.
+                let is_refusal = self.refused && stop == StopReason::EndTurn;
+                deltas.push(Delta::Finished { stop: if is_refusal { StopReason::Refusal } else { stop } });
             }
         }
         deltas.extend(chunk.usage.map(|usage| Delta::Usage { usage: usage.into() }));
@@ -264,6 +267,7 @@ impl OpenAiDecoder {
             deltas.push(Delta::Text { index: TEXT, text });
         }
         if let Some(text) = some(piece.refusal) {
+            self.refused = true;
             deltas.push(Delta::Text { index: TEXT, text });
         }
         for (place, call) in piece.tool_calls.into_iter().flatten().enumerate() {

@@ -4,27 +4,22 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::transport::Decoder;
-use super::{Deployment, Limits, ProviderKind, Wire, anthropic, openai};
+use super::{Deployment, ProviderKind, Wire, anthropic, openai};
 use crate::assemble::Assembler;
 use crate::inbound::{self, Encoder, Reply};
 use crate::sse::SseDecoder;
 use crate::types::{
-    Block, ChatRequest, Delta, Image, Message, Options, Role, StopReason, ToolChoice, ToolSpec, Usage,
+    Block, CacheMark, CachePlace, ChatRequest, Delta, Image, Message, Options, Role, StopReason, ToolChoice,
+    ToolSpec, Usage,
 };
 
-fn deployment(kind: ProviderKind) -> Deployment {
+pub(super) fn deployment(kind: ProviderKind) -> Deployment {
     Deployment {
-        name: "d".into(),
-        provider: kind,
-        vendor: None,
-        base_url: "http://localhost/v1".parse().unwrap(),
         model: "m".into(),
-        api_key: None,
-        prices: None,
         context_window: 1_000_000,
         max_output: 1_000_000,
         accepts_temperature: true,
-        limits: Limits::default(),
+        ..Deployment::new("d", kind, "http://localhost/v1".parse().unwrap())
     }
 }
 
@@ -87,8 +82,12 @@ prop_compose! {
         alone in prop::option::of(Just(false)),
         output_schema in prop::option::of(input()),
         user in prop::option::of("[a-z]{1,8}"),
+        strict in any::<bool>(),
     ) -> Options {
-        Options { top_p, tool_choice, parallel_tool_calls: alone, output_schema, user }
+        let strict_tools = strict.then(|| "t".to_owned()).into_iter().collect();
+        Options {
+            top_p, tool_choice, parallel_tool_calls: alone, output_schema, user, strict_tools, ..Options::default()
+        }
     }
 }
 
@@ -107,7 +106,7 @@ fn said() -> impl Strategy<Value = Vec<Block>> {
 }
 
 prop_compose! {
-    fn request()(
+    pub(super) fn request()(
         system in "\\PC{0,30}",
         turns in prop::collection::vec(
             (prop::collection::vec(tool_result(), 0..3), prop::option::of(text()),
@@ -119,6 +118,8 @@ prop_compose! {
     ) -> ChatRequest {
         let mut messages = Vec::new();
         for (results, text, picture, said) in turns {
+            // The API takes no conversation in which nothing is said.
+            let text = text.or_else(|| messages.is_empty().then(|| Block::text("go")));
             messages.push(Message { role: Role::User, content: results.into_iter().chain(text).chain(picture).collect() });
             messages.push(Message { role: Role::Assistant, content: said });
         }
@@ -170,7 +171,35 @@ fn normal(request: &ChatRequest, wire: Wire) -> ChatRequest {
         // The wish stands within the choice, which is then made.
         options.tool_choice.get_or_insert(ToolChoice::Auto);
     }
-    ChatRequest { messages, options, ..request.clone() }
+    let mut temperature = request.temperature;
+    if wire == Wire::Anthropic {
+        // Its models take one of the two, and a temperature up to 1.
+        options.top_p = options.top_p.filter(|_| temperature.is_none());
+        temperature = temperature.map(|temperature| temperature.min(1.0));
+        // The marks that are set where nobody sets any.
+        options.cache = automatic_marks(&request.system, &messages);
+    }
+    ChatRequest { messages, options, temperature, ..request.clone() }
+}
+
+/// What a wire keeps of an answer: OpenAI's has thoughts without their model's signature.
+fn answered(blocks: &[Block], wire: Wire) -> Vec<Block> {
+    let kept = blocks.iter().cloned().filter_map(|block| match block {
+        Block::Thinking { text, .. } if wire == Wire::OpenAi => {
+            (!text.is_empty()).then_some(Block::Thinking { text, signature: None, model: None })
+        }
+        Block::Thinking { text, signature, .. } => Some(Block::Thinking { text, signature, model: None }),
+        block => Some(block),
+    });
+    kept.collect()
+}
+
+fn automatic_marks(system: &str, messages: &[Message]) -> Vec<CacheMark> {
+    let system = (!system.is_empty()).then_some(CachePlace::System(system.len()));
+    let last =
+        messages.last().filter(|message| !matches!(message.content.last(), Some(Block::Thinking { .. })));
+    let last = last.map(|last| CachePlace::Block(messages.len() - 1, last.content.len() - 1));
+    system.into_iter().chain(last).map(|after| CacheMark { after, time: None }).collect()
 }
 
 /// Streams blocks out through the encoder and back in through SSE decoder, wire decoder and assembler.
@@ -267,12 +296,7 @@ proptest! {
             deltas.extend([Delta::Usage { usage }, Delta::Finished { stop: StopReason::EndTurn }]);
             let answer = stream(wire, &deltas, &cuts);
             prop_assert_eq!(answer.usage(99), Usage { estimated: false, ..usage });
-            let expected: Vec<Block> = normal(
-                &ChatRequest {
-                    system: String::new(),
-                    messages: vec![Message::assistant(blocks.clone())],
-                    tools: Vec::new(), max_output_tokens: 1, temperature: None, stop: Vec::new(), options: Options::default(),
-                }, wire).messages.into_iter().flat_map(|message| message.content).collect();
+            let expected = answered(&blocks, wire);
             let calls = expected.iter().any(|block| matches!(block, Block::ToolUse { .. }));
             let (got, stop) = answer.finish();
             prop_assert_eq!(got, expected);

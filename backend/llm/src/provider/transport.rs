@@ -1,6 +1,7 @@
 //! The HTTP below both adapters: send, classify what is refused, and read events within the limits.
 
 mod failure;
+mod http;
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -8,9 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
-use reqwest::{Client, RequestBuilder, Response, redirect};
+use reqwest::{RequestBuilder, Response};
 use serde_json::Value;
-use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -20,8 +20,11 @@ use crate::error::{ErrorKind, ProviderError, TimeoutPhase};
 use crate::sse::{SseDecoder, SseEvent};
 use crate::types::{ChatRequest, Delta};
 use failure::{chain, explain, read_error, refused};
+use http::leads_inside;
 
 pub(crate) use failure::stream_error;
+pub(crate) use http::names_private;
+pub use http::{ClientError, Http, http_client};
 
 /// Set by the scripted endpoint on everything it answers.
 pub(crate) const SIMULATED_HEADER: &str = "x-syndarix-simulated";
@@ -29,41 +32,9 @@ pub(crate) const SIMULATED_HEADER: &str = "x-syndarix-simulated";
 /// Longest error body that is read, in bytes: an explanation, not a page.
 const MAX_ERROR_BODY: usize = 64 << 10;
 
-/// Connecting takes a few round trips; a host that needs longer is down.
-const CONNECT: Duration = Duration::from_secs(10);
-
 /// Longest wait that a provider is taken at its word for, in milliseconds: an hour. A mistake in a header must not
 /// switch a deployment off for good.
 const MAX_RETRY_AFTER_MS: u64 = 3_600_000;
-
-/// The HTTP client cannot be built.
-#[derive(Debug, Error)]
-pub enum ClientError {
-    /// The program did not install a TLS provider at its start.
-    #[error(
-        "no TLS provider is installed: call rustls::crypto::ring::default_provider().install_default() first"
-    )]
-    NoTlsProvider,
-    /// The client's own reason.
-    #[error("the HTTP client cannot be built")]
-    Build(#[from] reqwest::Error),
-}
-
-/// The client for calls to providers: no Nagle delay, no redirects (a key must not follow one), no total time-out
-/// (answers stream for minutes; the adapters hold the limits).
-pub fn http_client() -> Result<Client, ClientError> {
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        return Err(ClientError::NoTlsProvider);
-    }
-    let client = Client::builder()
-        .tcp_nodelay(true)
-        .connect_timeout(CONNECT)
-        .pool_idle_timeout(Duration::from_secs(60))
-        .redirect(redirect::Policy::none())
-        .user_agent(concat!("syndarix/", env!("CARGO_PKG_VERSION")))
-        .build()?;
-    Ok(client)
-}
 
 /// Turns the events of one wire format into deltas. Pure, so that it can be tested without a network.
 pub(crate) trait Decoder: Send + 'static {
@@ -138,7 +109,7 @@ impl Exchange<'_> {
         start: Instant,
     ) -> Result<(Response, bool), ProviderError> {
         let limits = &self.deployment.limits;
-        let sent = send(request, patience.min(limits.total()), start, self.cancel).await;
+        let sent = self.send(request, patience.min(limits.total()), start).await;
         let response = sent.map_err(|error| self.redact(error))?;
         let simulated = is_simulated(response.headers());
         if let Some(error) = refused(response.status()) {
@@ -147,6 +118,33 @@ impl Exchange<'_> {
             return Err(self.redact(error.with_simulated(simulated)));
         }
         Ok((response, simulated))
+    }
+
+    async fn send(
+        &self,
+        request: RequestBuilder,
+        patience: Duration,
+        start: Instant,
+    ) -> Result<Response, ProviderError> {
+        let sent = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => return Err(ProviderError::cancelled().billed()),
+            sent = timeout_at(start + patience, request.send()) => sent,
+        };
+        let Ok(sent) = sent else {
+            return Err(ProviderError::timeout(TimeoutPhase::FirstByte, patience).billed());
+        };
+        sent.map_err(|error| {
+            if let Some(refused) = leads_inside(&error, &self.deployment.name) {
+                return refused;
+            }
+            if error.is_connect() && error.is_timeout() {
+                return ProviderError::timeout(TimeoutPhase::Connect, self.deployment.limits.connect());
+            }
+            let connecting = error.is_connect() || error.is_builder();
+            let error = ProviderError::new(ErrorKind::Connection, chain(&error));
+            if connecting { error } else { error.billed() }
+        })
     }
 
     fn body(&self, response: Response, start: Instant) -> Body {
@@ -207,30 +205,6 @@ async fn not_a_stream(response: Response, until: Instant) -> ProviderError {
         Some(error) => stream_error(&error),
         None => ProviderError::malformed("the answer is no event stream"),
     }
-}
-
-async fn send(
-    request: RequestBuilder,
-    patience: Duration,
-    start: Instant,
-    cancel: &CancellationToken,
-) -> Result<Response, ProviderError> {
-    let sent = tokio::select! {
-        biased;
-        () = cancel.cancelled() => return Err(ProviderError::cancelled().billed()),
-        sent = timeout_at(start + patience, request.send()) => sent,
-    };
-    let Ok(sent) = sent else {
-        return Err(ProviderError::timeout(TimeoutPhase::FirstByte, patience).billed());
-    };
-    sent.map_err(|error| {
-        if error.is_connect() && error.is_timeout() {
-            return ProviderError::timeout(TimeoutPhase::Connect, CONNECT);
-        }
-        let connecting = error.is_connect() || error.is_builder();
-        let error = ProviderError::new(ErrorKind::Connection, chain(&error));
-        if connecting { error } else { error.billed() }
-    })
 }
 
 struct Body {

@@ -72,6 +72,56 @@ async fn a_hanging_provider_runs_into_the_first_byte_limit() {
 }
 
 #[tokio::test]
+async fn a_stream_without_content_runs_into_the_limit_of_the_first_token_whatever_else_comes() {
+    use axum::{
+        Router,
+        body::{Body, Bytes},
+        routing::post,
+    };
+    let pings = || async {
+        let pings = futures::stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Some((
+                Ok::<_, std::convert::Infallible>(Bytes::from("event: ping\ndata: {\"type\":\"ping\"}\n\n")),
+                (),
+            ))
+        });
+        ([("content-type", "text/event-stream")], Body::from_stream(pings))
+    };
+    let server = Server::of(Router::new().route("/v1/messages", post(pings))).await;
+    let mut deployment = server.deployment("d", ProviderKind::Anthropic);
+    deployment.limits = Limits { first_token_ms: 250, ..limits(5_000, 5_000, 20_000) };
+    let hooks = Hooks::default();
+    let error = call(&gateway(policy(0)), vec![deployment], &request("go"), &hooks).await.unwrap_err();
+    let phase = TimeoutPhase::FirstToken;
+    assert_eq!(kinds(&error), [("d".to_owned(), Some(ErrorKind::Timeout { phase }))]);
+    assert!(hooks.settled()[0].usage.estimated, "the provider may charge");
+}
+
+#[tokio::test]
+async fn a_host_that_does_not_accept_runs_into_the_limit_of_connecting() {
+    // A listener whose queue is full answers no further connection.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(Ok(stream)) =
+        tokio::time::timeout(Duration::from_millis(300), tokio::net::TcpStream::connect(address)).await
+    {
+        waiting.push(stream);
+    }
+    let mut deployment =
+        crate::harness::deployment("d", ProviderKind::OpenAi, &format!("http://{address}/v1"));
+    deployment.limits = Limits { connect_ms: 150, ..limits(5_000, 5_000, 20_000) };
+    let hooks = Hooks::default();
+    let error = call(&gateway(policy(0)), vec![deployment], &request("go"), &hooks).await.unwrap_err();
+    let phase = TimeoutPhase::Connect;
+    assert_eq!(kinds(&error), [("d".to_owned(), Some(ErrorKind::Timeout { phase }))]);
+    assert_eq!(hooks.settled()[0].cost.micro_usd, 0, "nothing was sent");
+}
+
+#[tokio::test]
 async fn a_stream_that_stalls_runs_into_the_idle_limit_and_a_slow_one_into_the_total() {
     let server = Server::scripted(&script("kind = 'slow_stream', chunk_ms = 400", "")).await;
     for (limits, phase) in

@@ -10,8 +10,9 @@ use serde_json::json;
 use syndarix_llm::scripted::{self, Script};
 use syndarix_llm::{
     AttemptHooks, AttemptIntent, AttemptOutcome, Block, BreakerPolicy, CallError, ChatRequest, Completion,
-    Cost, Delta, Deployment, ErrorKind, Gateway, GatewayPolicy, Grant, Limits, Message, ModelGroup, Options,
-    PriceTable, ProviderError, ProviderKind, RecordFailed, Refused, Secret, ToolSpec, Usage, http_client,
+    Cost, Delta, Deployment, EndpointAccess, ErrorKind, Gateway, GatewayPolicy, Grant, Http, Message,
+    ModelGroup, Options, PriceTable, ProviderError, ProviderKind, RecordFailed, Refused, Secret, ToolSpec,
+    Usage, http_client,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -65,30 +66,32 @@ pub(crate) async fn nowhere() -> String {
 
 pub(crate) fn deployment(name: &str, kind: ProviderKind, base_url: &str) -> Deployment {
     Deployment {
-        name: name.to_owned(),
-        provider: kind,
-        vendor: None,
-        base_url: base_url.parse().unwrap(),
         model: "scripted-test".to_owned(),
         api_key: Some(Secret::new("key-of-the-test")),
-        prices: None,
         context_window: 100_000,
         max_output: 4_000,
         accepts_temperature: true,
-        limits: Limits::default(),
+        endpoint_access: EndpointAccess::PrivateNetwork,
+        ..Deployment::new(name, kind, base_url.parse().unwrap())
     }
 }
 
 pub(crate) fn group(chain: Vec<Deployment>) -> ModelGroup {
-    ModelGroup { name: "test".to_owned(), chain }
+    ModelGroup::new("test", chain)
 }
 
-pub(crate) fn client() -> reqwest::Client {
+pub(crate) fn client() -> Http {
     static TLS: Once = Once::new();
     TLS.call_once(|| {
         let _already = rustls::crypto::ring::default_provider().install_default();
     });
     http_client().unwrap()
+}
+
+/// For what is asked without the gateway.
+pub(crate) fn plain_client() -> reqwest::Client {
+    let _tls = client();
+    reqwest::Client::builder().build().unwrap()
 }
 
 /// Retries with pauses of a few milliseconds.
@@ -106,7 +109,7 @@ pub(crate) fn gateway(policy: GatewayPolicy) -> Gateway {
 }
 
 /// For tests with many gateways: a client reads all root certificates of the machine.
-pub(crate) fn gateway_over(client: reqwest::Client, policy: GatewayPolicy) -> Gateway {
+pub(crate) fn gateway_over(client: Http, policy: GatewayPolicy) -> Gateway {
     Gateway::new(client, PriceTable::embedded().unwrap(), policy)
 }
 

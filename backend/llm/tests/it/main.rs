@@ -2,10 +2,18 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail loudly")]
 
+mod drill;
 mod failover;
 mod faults;
 mod harness;
+mod hedging;
 mod hooks;
+mod responses;
+mod routing;
+#[path = "../samples/mod.rs"]
+mod samples;
 mod scripted;
 mod streams;
+mod thoughts;
+mod translation;
 mod wires;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use syndarix_llm::scripted::Script;
 use syndarix_llm::{Block, ChatRequest, Completion, Message, ProviderKind};
 
-use crate::harness::{Hooks, KINDS, Server, call, client, gateway, policy, request, tool_use};
+use crate::harness::{Hooks, KINDS, Server, call, gateway, plain_client, policy, request, tool_use};
 
 const STORY: &str = r#"
 name = "story"
@@ -106,7 +106,7 @@ async fn a_placeholder_without_a_value_is_an_error_and_not_an_empty_text() {
 #[tokio::test]
 async fn whatever_it_answers_is_labelled_simulated() {
     let server = Server::scripted(STORY).await;
-    let http = client();
+    let http = plain_client();
     let chat = || http.post(server.url("/v1/chat/completions"));
     let body = json!({"model": "gpt-5.5", "messages": [{"role": "user", "content": "?"}]});
     for request in [
@@ -210,7 +210,7 @@ fn a_script_that_contradicts_itself_is_refused() {
 #[tokio::test]
 async fn it_tells_how_many_answers_it_was_asked_for_and_counts_nothing_else() {
     let server = Server::scripted(STORY).await;
-    let http = client();
+    let http = plain_client();
     let body = json!({"model": "gpt-5.5", "messages": [{"role": "user", "content": "?"}]});
     http.get(server.url("/v1/models")).send().await.unwrap();
     for path in ["/v1/chat/completions", "/v1/messages"] {

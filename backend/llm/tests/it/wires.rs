@@ -78,7 +78,7 @@ async fn reasoning_keeps_its_signature_and_model_on_the_wire_that_has_it() {
 #[tokio::test]
 async fn an_answer_without_streaming_has_the_shape_of_its_wire() {
     let server = Server::scripted(ANSWER).await;
-    let http = crate::harness::client();
+    let http = crate::harness::plain_client();
     let openai: Value = http
         .post(server.url("/v1/chat/completions"))
         .json(&json!({"model": "gpt-x", "messages": [{"role": "user", "content": "go"}]}))

@@ -88,7 +88,8 @@ impl Model {
         let led = ["high-reasoning", "fast-response", "cost-optimized", "code"].map(|name| {
             format!(
                 "[[group]]\nname = \"{name}\"\n\n[[group.chain]]\nname = \"scripted\"\nprovider = \"scripted\"\n\
-                 base_url = \"http://{listen}/v1\"\nmodel = \"scripted-{name}\"\ncontext_window = 200000\nmax_output = 8192\n\n"
+                 base_url = \"http://{listen}/v1\"\nmodel = \"scripted-{name}\"\ncontext_window = 200000\nmax_output = 8192\n\
+                 endpoint_access = \"private_network\"\n\n"
             )
         });
         std::fs::write(&groups, led.concat())?;

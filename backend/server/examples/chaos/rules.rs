@@ -33,9 +33,8 @@ pub(crate) const SETTLED: &[Rule] = &[
     },
     Rule {
         what: "money reserved",
-        count: "select coalesce(sum(reserved_micro_usd), 0)::bigint from budget",
-        damage: "insert into budget (project_id, reserved_micro_usd, updated_at) select id, 1, now() from project limit 1
-                 on conflict (project_id) do update set reserved_micro_usd = 1",
+        count: "select coalesce(sum(reserved_micro_usd), 0)::bigint from budget_window",
+        damage: "update budget_window set reserved_micro_usd = 1 where budget_id = (select budget_id from budget_window limit 1)",
     },
     Rule {
         what: "model steps without a usage row",

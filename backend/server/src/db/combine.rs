@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 /// What can be asked for together with others of its kind.
-pub(super) trait Combine: Send + 'static {
+pub(crate) trait Combine: Send + 'static {
     /// What comes of it.
     type Answer: Send + 'static;
 
@@ -29,7 +29,7 @@ pub(super) trait Combine: Send + 'static {
 type Work<I> = dyn Fn(Vec<I>) -> BoxFuture<'static, Vec<<I as Combine>::Answer>> + Send + Sync;
 
 /// Combines the items of many callers.
-pub(super) struct Combiner<I: Combine> {
+pub(crate) struct Combiner<I: Combine> {
     inner: Arc<Inner<I>>,
 }
 
@@ -48,13 +48,13 @@ struct Inner<I: Combine> {
 
 /// How much a combiner does at once.
 #[derive(Clone, Copy)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     /// Batches at the same time.
-    pub(super) workers: usize,
+    pub(crate) workers: usize,
     /// Items of one batch.
-    pub(super) batch: usize,
+    pub(crate) batch: usize,
     /// A batch that takes longer is given up: behind a line that is dead without a word, everybody would wait for ever.
-    pub(super) patience: Duration,
+    pub(crate) patience: Duration,
 }
 
 struct Queue<I: Combine> {
@@ -68,7 +68,7 @@ struct Waiting<I: Combine> {
 }
 
 impl<I: Combine> Combiner<I> {
-    pub(super) fn new<F>(limits: Limits, work: F) -> Self
+    pub(crate) fn new<F>(limits: Limits, work: F) -> Self
     where
         F: Fn(Vec<I>) -> BoxFuture<'static, Vec<I::Answer>> + Send + Sync + 'static,
     {
@@ -77,7 +77,7 @@ impl<I: Combine> Combiner<I> {
     }
 
     /// Asks for one item. `None`: the work broke down or took too long, and nobody knows what became of it.
-    pub(super) async fn ask(&self, item: I) -> Option<I::Answer> {
+    pub(crate) async fn ask(&self, item: I) -> Option<I::Answer> {
         let (answer, answered) = oneshot::channel();
         let begin = {
             let mut queue = self.inner.queue();

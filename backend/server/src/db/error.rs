@@ -80,7 +80,7 @@ impl Error {
 
 impl Error {
     /// The same failure, for another who asked together with the first.
-    pub(super) fn again(&self) -> Self {
+    pub(crate) fn again(&self) -> Self {
         match self {
             Self::Database(error) => Self::Database(again(error)),
             other => Self::Database(sqlx::Error::Protocol(other.to_string())),

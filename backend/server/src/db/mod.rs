@@ -5,7 +5,7 @@
 
 pub mod audit;
 mod claim;
-mod combine;
+pub(crate) mod combine;
 mod error;
 mod events;
 mod heads;

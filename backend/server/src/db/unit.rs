@@ -263,6 +263,19 @@ impl Uow {
         event_type: &str,
         data: serde_json::Value,
     ) {
+        self.announce_as(self.author.actor, project, kind, id, event_type, data);
+    }
+
+    /// The same in another's name: a unit may do the work of many.
+    pub fn announce_as(
+        &mut self,
+        actor: Actor,
+        project: ProjectId,
+        kind: &str,
+        id: impl Into<Uuid>,
+        event_type: &str,
+        data: serde_json::Value,
+    ) {
         let event_id = self.new_id();
         let recorded = Recorded {
             project_id: project.0,
@@ -273,7 +286,7 @@ impl Uow {
             version: 0,
             event_type: event_type.to_owned(),
             data: storable_json(data),
-            actor: Json(self.author.actor),
+            actor: Json(actor),
             at: self.now,
         };
         self.writes.events.push(recorded);

@@ -22,7 +22,11 @@ use crate::{
     clock::Clock,
     config::Config,
     db::{self, Store},
-    features::{self, auth::Keys, llm::Models},
+    features::{
+        self,
+        auth::Keys,
+        llm::{Ledger, Models},
+    },
     http,
     state::{App, Parts},
 };
@@ -174,6 +178,7 @@ async fn assemble(
         .await
         .map_err(StartError::Team)?;
     let instance = store.new_id();
+    let ledger = Ledger::new(store.clone(), instance);
     let app = App::new(Parts {
         instance,
         config,
@@ -186,6 +191,7 @@ async fn assemble(
         forge: Arc::new(forge),
         stopping: CancellationToken::new(),
         gateway: features::gateway::Front::default(),
+        ledger,
         models: Models { gateway: gateway()?, groups: models },
     });
     features::schedule(&app).await.map_err(StartError::Schedule)?;
@@ -193,6 +199,7 @@ async fn assemble(
     tasks.spawn(serve_tools(tools.listener, tools.router, ending.clone()));
     features::events::spawn_hub(&app, &tasks, ending.clone());
     features::audit::spawn_sealer(&app, &tasks, ending.clone());
+    features::llm::spawn_beat(&app, &tasks, ending.clone());
     tasks.spawn(answer_http(listener, http::router(app.clone()), ending.clone()));
     let worker = (options.duty != Duty::Api).then(|| worker(&app, pool, database.is_embedded()));
     tracing::info!(%address, %instance, "Syndarix is up");
@@ -210,8 +217,10 @@ pub async fn offline(config: Config, pool: PgPool) -> Result<App, StartError> {
     let forge = LocalForge::new(git, &config.repositories(), &config.workspaces())?;
     let tools = Manager::new(Vec::new(), syndarix_mcp::Limits::default())
         .map_err(|error| StartError::Tools(error.to_string()))?;
+    let instance = store.new_id();
     Ok(App::new(Parts {
-        instance: store.new_id(),
+        instance,
+        ledger: Ledger::new(store.clone(), instance),
         keys: Keys::load(&pool, clock).await?,
         gateway: features::gateway::Front::default(),
         models: Models { gateway: gateway()?, groups: groups_of(&config)? },

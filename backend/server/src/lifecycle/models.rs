@@ -3,10 +3,11 @@
 use super::StartError;
 use crate::config::{Config, ModelAccess};
 use serde::Deserialize;
-use syndarix_llm::{Deployment, Limits, ModelGroup, ModelGroups, ProviderKind, Rates, Secret};
+use syndarix_llm::{Deployment, EndpointAccess, ModelGroup, ModelGroups, ProviderKind, Rates, Secret};
 use url::Url;
 
 /// What agent types ask for, with the model that serves it at Anthropic and at OpenAI.
+/// From the dearest on: once a budget has reached its soft limit, the next one is asked instead.
 const GROUPS: [(&str, &str, &str); 4] = [
     ("high-reasoning", "claude-opus-5-5", "gpt-5.5"),
     ("code", "claude-sonnet-5", "gpt-5.3-codex"),
@@ -52,7 +53,7 @@ pub fn groups_of(config: &Config) -> Result<ModelGroups, StartError> {
 fn from_environment(access: &ModelAccess) -> Result<Vec<ModelGroup>, StartError> {
     let own = access.base_url.as_deref().map(|url| own_server(url, access)).transpose()?;
     let mut groups = Vec::new();
-    for (name, anthropic, openai) in GROUPS {
+    for (place, (name, anthropic, openai)) in GROUPS.into_iter().enumerate() {
         let mut chain: Vec<Deployment> = own.iter().cloned().collect();
         if let Some(key) = &access.anthropic_key {
             let address = "https://api.anthropic.com/v1";
@@ -63,7 +64,8 @@ fn from_environment(access: &ModelAccess) -> Result<Vec<ModelGroup>, StartError>
             chain.push(hosted(ProviderKind::OpenAi, address, openai, (key, OPENAI_WINDOW))?);
         }
         if !chain.is_empty() {
-            groups.push(ModelGroup { name: name.into(), chain });
+            let cheaper = GROUPS.get(place + 1).map(|(next, ..)| (*next).into());
+            groups.push(ModelGroup { cheaper, ..ModelGroup::new(name, chain) });
         }
     }
     Ok(groups)
@@ -76,17 +78,11 @@ fn hosted(
     (key, context_window): (&Secret, u32),
 ) -> Result<Deployment, StartError> {
     Ok(Deployment {
-        name: format!("{provider}/{model}"),
-        provider,
-        vendor: None,
-        base_url: url_of(address)?,
         model: model.into(),
         api_key: Some(key.clone()),
-        prices: None,
         context_window,
         max_output: HOSTED_OUTPUT,
-        accepts_temperature: false,
-        limits: Limits::default(),
+        ..Deployment::new(format!("{provider}/{model}"), provider, url_of(address)?)
     })
 }
 
@@ -100,18 +96,16 @@ fn own_server(address: &str, access: &ModelAccess) -> Result<Deployment, StartEr
         return Err(StartError::Models(sentence.into()));
     };
     let is_ollama = base_url.port() == Some(OLLAMA_PORT);
+    let provider = if is_ollama { ProviderKind::Ollama } else { ProviderKind::OpenAiCompatible };
     Ok(Deployment {
-        name: format!("own/{model}"),
-        provider: if is_ollama { ProviderKind::Ollama } else { ProviderKind::OpenAiCompatible },
-        vendor: None,
-        base_url,
         model: model.clone(),
         api_key: access.api_key.clone(),
         prices: is_ollama.then_some(FREE),
         context_window: OWN_WINDOW,
         max_output: OWN_OUTPUT,
-        accepts_temperature: false,
-        limits: Limits::default(),
+        // One's own server is where one says it is.
+        endpoint_access: EndpointAccess::PrivateNetwork,
+        ..Deployment::new(format!("own/{model}"), provider, base_url)
     })
 }
 
@@ -123,20 +117,13 @@ fn url_of(address: &str) -> Result<Url, StartError> {
 /// The groups of a scripted endpoint: every call goes there, and everything it says is marked as simulated.
 pub fn scripted_groups(endpoint: &Url) -> Result<ModelGroups, StartError> {
     let deployment = |group: &str| Deployment {
-        name: format!("scripted/{group}"),
-        provider: ProviderKind::Scripted,
-        vendor: None,
-        base_url: endpoint.clone(),
         model: "scripted-demo".into(),
-        api_key: None,
-        prices: None,
         context_window: OWN_WINDOW,
         max_output: OWN_OUTPUT,
-        accepts_temperature: false,
-        limits: Limits::default(),
+        endpoint_access: EndpointAccess::PrivateNetwork,
+        ..Deployment::new(format!("scripted/{group}"), ProviderKind::Scripted, endpoint.clone())
     };
-    let groups =
-        GROUPS.map(|(name, ..)| ModelGroup { name: name.into(), chain: vec![deployment(name)] }).into();
+    let groups = GROUPS.map(|(name, ..)| ModelGroup::new(name, vec![deployment(name)])).into();
     ModelGroups::new(groups).map_err(|error| StartError::Models(error.to_string()))
 }
 

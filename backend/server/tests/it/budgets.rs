@@ -8,8 +8,9 @@ use syndarix::{
         audit::{EventEntry, Severity},
     },
     features::{
-        self, costs,
-        llm::{self, Failure, Purpose, Settlement},
+        self,
+        costs::{self, Limits, Target},
+        llm::{self, Failure, Lost, Purpose},
     },
 };
 use syndarix_bus::Item;
@@ -35,7 +36,7 @@ answer.usage = { input = 400, output = 300 }
 "#;
 
 /// A scripted endpoint over HTTP, and the group that leads to it.
-async fn models() -> ModelGroups {
+pub(crate) async fn models() -> ModelGroups {
     models_of("scripted", SCRIPT).await
 }
 
@@ -46,13 +47,13 @@ async fn models_of(provider: &str, script: &str) -> ModelGroups {
     tokio::task::spawn(scripted::serve(listener, script));
     let deployment: Deployment = serde_json::from_value(serde_json::json!({
         "name": "scripted", "provider": provider, "base_url": format!("http://{address}/v1"),
-        "model": "scripted-model", "context_window": 100_000, "max_output": 1_000,
+        "model": "scripted-model", "context_window": 100_000, "max_output": 1_000, "endpoint_access": "private_network",
     }))
     .unwrap();
-    ModelGroups::new(vec![ModelGroup { name: "code".into(), chain: vec![deployment] }]).unwrap()
+    ModelGroups::new(vec![ModelGroup::new("code", vec![deployment])]).unwrap()
 }
 
-async fn project(app: &TestApp, hard_limit: Option<i64>) -> ProjectId {
+pub(crate) async fn project(app: &TestApp, hard_limit: Option<i64>) -> ProjectId {
     let (organisation, project) = (app.app.store.new_id(), app.app.store.new_id());
     let pool = app.app.pool();
     sqlx::query("insert into organisation (id, name, created_at) values ($1, 'o', now())")
@@ -74,13 +75,12 @@ async fn project(app: &TestApp, hard_limit: Option<i64>) -> ProjectId {
         .execute(pool)
         .await
         .unwrap();
-    sqlx::query("insert into budget (project_id, hard_limit_micro_usd, updated_at) values ($1, $2, now())")
-        .bind(project)
-        .bind(hard_limit)
-        .execute(pool)
-        .await
-        .unwrap();
-    ProjectId(project)
+    let project = ProjectId(project);
+    let mut uow = app.app.store.begin(Author::system()).await.unwrap();
+    let limits = Limits { hard_micro_usd: hard_limit, ..Limits::default() };
+    costs::set_limits(&mut uow, Target::of_project(project), limits).await.unwrap();
+    uow.commit().await.unwrap();
+    project
 }
 
 fn purpose(app: &TestApp, project: ProjectId) -> Purpose {
@@ -110,7 +110,7 @@ fn request() -> ChatRequest {
 /// What is spent, simulated and reserved together.
 async fn held(app: &TestApp, project: ProjectId) -> i64 {
     sqlx::query_scalar(
-        "select spent_micro_usd + simulated_micro_usd + reserved_micro_usd from budget where project_id = $1",
+        "select spent_micro_usd + simulated_micro_usd + reserved_micro_usd from project_budget where project_id = $1",
     )
     .bind(project.0)
     .fetch_one(app.app.pool())
@@ -146,7 +146,7 @@ async fn sixty_four_calls_at_once_never_pass_a_hard_budget_of_ten_cents() {
     assert!(answered > 0 && refused > 0, "{answered} answered, {refused} refused");
 
     let (spent, simulated, reserved): (i64, i64, i64) = sqlx::query_as(
-        "select spent_micro_usd, simulated_micro_usd, reserved_micro_usd from budget where project_id = $1",
+        "select spent_micro_usd, simulated_micro_usd, reserved_micro_usd from project_budget where project_id = $1",
     )
     .bind(project.0)
     .fetch_one(app.app.pool())
@@ -177,11 +177,7 @@ async fn an_attempt_whose_worker_was_lost_is_charged_what_was_reserved_and_marke
     let app = TestApp::start().await;
     let project = project(&app, None).await;
     let step = app.app.store.new_id();
-    sqlx::query("update budget set reserved_micro_usd = 700 where project_id = $1")
-        .bind(project.0)
-        .execute(app.app.pool())
-        .await
-        .unwrap();
+    sqlx::query("update budget_window set reserved_micro_usd = 700").execute(app.app.pool()).await.unwrap();
     sqlx::query(
         "insert into usage (id, project_id, step_id, attempt, deployment, provider, model, state, reserved_micro_usd, fence, at)
          values ($1, $2, $3, 1, 'd', 'openai', 'm', 'reserved', 700, 1, now())",
@@ -194,7 +190,7 @@ async fn an_attempt_whose_worker_was_lost_is_charged_what_was_reserved_and_marke
     .unwrap();
     for _ in 0..2 {
         let mut uow = app.app.store.begin(Author::system()).await.unwrap();
-        llm::settle_interrupted(&mut uow, project, StepId(step)).await.unwrap();
+        llm::give_back(&mut uow, project, Lost::OfStep(StepId(step))).await.unwrap();
         uow.commit().await.unwrap();
     }
     let row: (String, i64, bool) =
@@ -234,6 +230,7 @@ async fn a_call_without_a_run_whose_process_died_is_charged_what_was_reserved_wh
     let held_before = held(&app, project).await;
     costs::schedule(&app.app).await.unwrap();
     for (state, minutes) in [("reserved", 20), ("interrupted", 31)] {
+        llm::beat(app.app.pool(), app.app.instance).await.unwrap();
         sqlx::query("update usage set at = $2 where project_id = $1")
             .bind(project.0)
             .bind(app.app.clock().now() - chrono::Duration::minutes(minutes))
@@ -301,7 +298,7 @@ async fn the_cost_of_a_call_can_be_computed_again_from_its_row_alone() {
 }
 
 /// What people were alerted of, oldest first: the reasons with their percentages.
-async fn alerts(app: &TestApp, project: ProjectId) -> Vec<(String, Option<i64>)> {
+pub(crate) async fn alerts(app: &TestApp, project: ProjectId) -> Vec<(String, Option<i64>)> {
     sqlx::query_as(
         "select data ->> 'reason', (data ->> 'percent')::bigint from event
          where project_id = $1 and type = 'cost.alert.v1' order by seq",
@@ -342,95 +339,6 @@ async fn a_provider_that_charges_more_than_the_worst_case_is_on_record_and_peopl
     assert_eq!(held(&app, project).await, cost, "what was charged is what is counted");
 }
 
-/// Reserves and settles one call at this cost.
-async fn pay(app: &TestApp, project: ProjectId, cost: i64) {
-    let mut uow = app.app.store.begin(Author::system()).await.unwrap();
-    assert!(llm::take(uow.conn().await.unwrap(), project, cost).await.unwrap());
-    llm::give(&mut uow, project, Settlement { reserved: cost, cost, simulated: false }).await.unwrap();
-    uow.commit().await.unwrap();
-}
-
-#[tokio::test]
-async fn people_are_alerted_once_each_when_a_soft_limit_comes_near_and_is_reached() {
-    let app = TestApp::start().await;
-    let project = project(&app, None).await;
-    sqlx::query("update budget set soft_limit_micro_usd = 1000 where project_id = $1")
-        .bind(project.0)
-        .execute(app.app.pool())
-        .await
-        .unwrap();
-    let mut heard = Vec::new();
-    for cost in [799, 1, 50, 49, 150, 10] {
-        pay(&app, project, cost).await;
-        heard.push(alerts(&app, project).await.len());
-    }
-    assert_eq!(heard, [0, 1, 1, 1, 3, 3]);
-    let percents: Vec<_> = alerts(&app, project).await.into_iter().map(|(_, percent)| percent).collect();
-    assert_eq!(percents, [Some(80), Some(90), Some(100)]);
-}
-
-/// One thing that calls do to a budget.
-#[derive(Debug, Clone)]
-enum Move {
-    Begin(i64),
-    /// Ends one that is open, at a share of its reservation in thousandths.
-    End(proptest::sample::Index, i64),
-}
-
-fn moves() -> impl proptest::strategy::Strategy<Value = (Option<i64>, Vec<Move>)> {
-    use proptest::prelude::*;
-    let one = prop_oneof![
-        (0_i64..400_000).prop_map(Move::Begin),
-        (any::<proptest::sample::Index>(), 0_i64..=1_500).prop_map(|(which, share)| Move::End(which, share)),
-    ];
-    (prop::option::of(0_i64..1_000_000), prop::collection::vec(one, 1..25))
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_statements_do_to_a_budget_what_the_model_does() {
-    use proptest::{
-        strategy::{Strategy, ValueTree},
-        test_runner::TestRunner,
-    };
-    use syndarix_domain::{budget::Budget, money::MicroUsd};
-    let app = TestApp::start().await;
-    let mut runner = TestRunner::deterministic();
-    for _ in 0..12 {
-        let (limit, moves) = moves().new_tree(&mut runner).unwrap().current();
-        let project = project(&app, limit).await;
-        let mut model = Budget { hard_limit: limit.map(MicroUsd), ..Budget::default() };
-        let mut open = Vec::new();
-        for this in &moves {
-            let mut uow = app.app.store.begin(Author::system()).await.unwrap();
-            match this {
-                Move::Begin(amount) => {
-                    let taken = llm::take(uow.conn().await.unwrap(), project, *amount).await.unwrap();
-                    assert_eq!(taken, model.reserve(MicroUsd(*amount)).is_ok(), "{limit:?} {moves:?}");
-                    open.extend(taken.then_some(*amount));
-                }
-                Move::End(..) if open.is_empty() => {}
-                Move::End(which, share) => {
-                    let reserved = open.swap_remove(which.index(open.len()));
-                    let cost = reserved * share / 1_000;
-                    llm::give(&mut uow, project, Settlement { reserved, cost, simulated: false })
-                        .await
-                        .unwrap();
-                    model.settle(MicroUsd(reserved), MicroUsd(cost));
-                }
-            }
-            uow.commit().await.unwrap();
-            let stored: (i64, i64) = sqlx::query_as(
-                "select spent_micro_usd, reserved_micro_usd from budget where project_id = $1",
-            )
-            .bind(project.0)
-            .fetch_one(app.app.pool())
-            .await
-            .unwrap();
-            assert_eq!(stored, (model.spent.0, model.reserved.0), "{limit:?} {moves:?}");
-        }
-    }
-}
-
 #[tokio::test]
 async fn what_a_scripted_endpoint_says_is_marked_as_it_is_said_whoever_it_pretends_to_be() {
     let app = TestApp::with_models(models_of("openai_compatible", SCRIPT).await).await;
@@ -450,7 +358,7 @@ async fn what_a_scripted_endpoint_says_is_marked_as_it_is_said_whoever_it_preten
         }
     });
     assert_eq!(heard, ("run.delta".to_owned(), serde_json::json!(true), true));
-    let real: i64 = sqlx::query_scalar("select spent_micro_usd from budget where project_id = $1")
+    let real: i64 = sqlx::query_scalar("select spent_micro_usd from project_budget where project_id = $1")
         .bind(asked.project.0)
         .fetch_one(app.app.pool())
         .await

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 use syndarix::http;
-use syndarix_llm::{Deployment, Limits, ModelGroup, ModelGroups, ProviderKind, Rates, scripted};
+use syndarix_llm::{Deployment, EndpointAccess, ModelGroup, ModelGroups, ProviderKind, Rates, scripted};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -37,17 +37,13 @@ pub(crate) struct Desk {
 
 pub(crate) fn deployment(name: &str, provider: ProviderKind, address: SocketAddr) -> Deployment {
     Deployment {
-        name: name.into(),
-        provider,
-        vendor: None,
-        base_url: format!("http://{address}/v1").parse().unwrap(),
         model: format!("model-of-{name}"),
-        api_key: None,
         prices: Some(Rates { input: 1, output: 5, cache_read: 0, cache_write: 0 }),
         context_window: 100_000,
         max_output: 4_000,
         accepts_temperature: true,
-        limits: Limits::default(),
+        endpoint_access: EndpointAccess::PrivateNetwork,
+        ..Deployment::new(name, provider, format!("http://{address}/v1").parse().unwrap())
     }
 }
 
@@ -66,9 +62,8 @@ impl Desk {
 
     async fn over(provider: Router) -> Self {
         let (address, task) = serve(provider).await;
-        let chain = |name: &str, kind| ModelGroup {
-            name: format!("group-{name}"),
-            chain: vec![deployment(name, kind, address)],
+        let chain = |name: &str, kind| {
+            ModelGroup::new(format!("group-{name}"), vec![deployment(name, kind, address)])
         };
         let groups = vec![chain("openai", ProviderKind::OpenAi), chain("anthropic", ProviderKind::Anthropic)];
         Self { _provider: task, ..Self::with(groups).await }
@@ -316,7 +311,10 @@ async fn what_a_translation_leaves_out_is_named_or_refused_as_the_caller_wants()
     );
     let (status, _, answer) = ask("anthropic", true).await;
     assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
-    assert!(json_of(&answer)["error"]["message"].as_str().unwrap().contains("cannot say seed"), "{answer}");
+    assert!(
+        json_of(&answer)["error"]["message"].as_str().unwrap().contains("cannot be told seed"),
+        "{answer}"
+    );
     for strict in [false, true] {
         let (status, headers, answer) = ask("openai", strict).await;
         assert_eq!((status, headers.get("x-syndarix-dropped")), (StatusCode::OK, None), "{answer}");
@@ -487,8 +485,7 @@ async fn a_silent_stream_is_kept_alive_and_then_answered() {
     let script = format!("{SOUND}fault = {{ kind = 'slow_stream', chunk_ms = 250 }}\n");
     let provider = scripted::router(scripted::Script::from_toml(&script).unwrap());
     let (address, _task) = serve(provider).await;
-    let groups =
-        vec![ModelGroup { name: "g".into(), chain: vec![deployment("d", ProviderKind::OpenAi, address)] }];
+    let groups = vec![ModelGroup::new("g", vec![deployment("d", ProviderKind::OpenAi, address)])];
     let app = TestApp::with_models_and(ModelGroups::new(groups).unwrap(), |config| {
         config.keep_alive = Duration::from_millis(60);
     })
@@ -557,4 +554,53 @@ async fn a_client_that_leaves_is_recorded_whether_it_streamed_or_not() {
         // The whole answer would take seconds: it was not waited for.
         assert!(started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
     }
+}
+
+#[tokio::test]
+async fn a_response_is_answered_by_both_providers_whole_and_as_typed_events() {
+    let desk = Desk::scripted(SOUND).await;
+    for model in MODELS {
+        let mut body = json!({"model": model, "input": "go", "max_output_tokens": 90});
+        let (status, _, answer) = desk.ask("/v1/responses", &desk.key, &body).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        let whole = json_of(&answer);
+        assert_eq!(
+            whole["output"][0]["content"][0]["text"],
+            "one two three four five six seven eight nine ten"
+        );
+        assert_eq!((&whole["status"], &whole["usage"]["input_tokens"]), (&json!("completed"), &json!(70)));
+
+        body["stream"] = json!(true);
+        let (status, _, answer) = desk.ask("/v1/responses", &desk.key, &body).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        assert!(answer.starts_with("event: response.created\n"), "{answer}");
+        let last = answer.trim_end().rsplit("data: ").next().unwrap();
+        assert_eq!(json_of(last)["response"]["output"][0]["content"], whole["output"][0]["content"]);
+    }
+    assert_eq!(desk.usage().await.len(), 2 * MODELS.len());
+}
+
+#[tokio::test]
+async fn what_a_response_would_need_a_memory_for_is_refused_by_its_name() {
+    let desk = Desk::scripted(SOUND).await;
+    for (field, value) in [
+        ("previous_response_id", json!("resp_1")),
+        ("background", json!(true)),
+        ("conversation", json!("conv_1")),
+        ("tools", json!([{"type": "web_search"}])),
+    ] {
+        let mut body = json!({"model": "openai", "input": "go"});
+        body[field] = value;
+        let (status, _, answer) = desk.ask("/v1/responses", &desk.key, &body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
+        let error = &json_of(&answer)["error"];
+        assert_eq!(error["type"], "invalid_request_error");
+        let word = if field == "tools" { "web_search" } else { field };
+        assert!(error["message"].as_str().unwrap().contains(word), "{answer}");
+    }
+    let request = Request::get("/v1/responses/resp_1").header("x-api-key", &desk.key).body(Body::empty());
+    let (status, _, answer) = desk.send(request.unwrap()).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert_eq!(json_of(&answer)["error"]["code"], "response_not_found");
+    assert!(desk.usage().await.is_empty());
 }

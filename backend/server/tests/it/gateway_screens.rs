@@ -40,7 +40,7 @@ async fn two() -> (Desk, [JoinSet<()>; 2]) {
         deployment("first", ProviderKind::OpenAi, bad),
         deployment("second", ProviderKind::Anthropic, good),
     ];
-    (Desk::with(vec![ModelGroup { name: "code".into(), chain }]).await, [first, second])
+    (Desk::with(vec![ModelGroup::new("code", chain)]).await, [first, second])
 }
 
 fn question(model: &str) -> Value {

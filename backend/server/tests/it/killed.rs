@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use std::{
     io::{BufRead, BufReader},
+    net::SocketAddr,
     process::{Child, Command, Stdio},
 };
 use syndarix::demo::{ScriptedModel, client::Client};
@@ -14,7 +15,7 @@ use uuid::Uuid;
 
 /// The lock that holds a record back.
 const HELD: i64 = 4_711;
-const LOGIN: (&str, &str, &str) = ("ann@example.org", "Ann", "a password for a test");
+pub(crate) const LOGIN: (&str, &str, &str) = ("ann@example.org", "Ann", "a password for a test");
 
 /// While the lock is held, the end of a tool's step stays unrecorded, however long ago the tool took effect.
 const HOLD_BACK: &str = "
@@ -55,7 +56,8 @@ impl Killable {
         let groups = ["high-reasoning", "fast-response", "cost-optimized", "code"].map(|name| {
             format!(
                 "[[group]]\nname = \"{name}\"\n[[group.chain]]\nname = \"scripted\"\nprovider = \"scripted\"\n\
-                 base_url = \"{}\"\nmodel = \"m\"\ncontext_window = 200000\nmax_output = 8192\n",
+                 base_url = \"{}\"\nmodel = \"m\"\ncontext_window = 200000\nmax_output = 8192\n\
+                 endpoint_access = \"private_network\"\n",
                 model.base_url
             )
         });
@@ -199,6 +201,14 @@ impl Killable {
 }
 
 async fn serve(dir: &TempDir, url: &str) -> (Child, Client) {
+    let (serve, address) = start(dir, url);
+    let mut client = Client::new(address).unwrap();
+    client.sign_in(LOGIN, "Killed").await.unwrap();
+    (serve, client)
+}
+
+/// Starts the binary on this data, and waits until it says where it is.
+pub(crate) fn start(dir: &TempDir, url: &str) -> (Child, SocketAddr) {
     let mut serve = Command::new(env!("CARGO_BIN_EXE_syndarix"));
     for variable in ["REDIS_URL", "SYNDARIX_MODEL_BASE_URL", "OPENAI_API_KEY", "ANTHROPIC_API_KEY"] {
         serve.env_remove(variable);
@@ -209,10 +219,7 @@ async fn serve(dir: &TempDir, url: &str) -> (Child, Client) {
     let mut serve = serve.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut first = String::new();
     BufReader::new(serve.stdout.as_mut().unwrap()).read_line(&mut first).unwrap();
-    let address = first.trim().rsplit("http://").next().unwrap().parse().unwrap();
-    let mut client = Client::new(address).unwrap();
-    client.sign_in(LOGIN, "Killed").await.unwrap();
-    (serve, client)
+    (serve, first.trim().rsplit("http://").next().unwrap().parse().unwrap())
 }
 
 /// Said only by who did it: what follows the named tool in a stage.

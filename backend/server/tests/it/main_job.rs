@@ -153,7 +153,7 @@ async fn a_second_start_keeps_the_policy_that_somebody_set_and_refills_a_budget_
         row["milestone"] = row["full_control"].clone();
     }
     let policy = demo.client.put(&path("policy"), &policy).await.unwrap();
-    sqlx::query("update budget set simulated_micro_usd = 9900000")
+    sqlx::query("update budget_window set simulated_micro_usd = 9900000")
         .execute(demo.running.app().pool())
         .await
         .unwrap();

@@ -67,10 +67,10 @@ async fn answering() -> ModelGroups {
     tokio::task::spawn(scripted::serve(listener, scripted::Script::from_toml(script).unwrap()));
     let deployment: Deployment = serde_json::from_value(json!({
         "name": "scripted", "provider": "scripted", "base_url": format!("http://{address}/v1"),
-        "model": "scripted-model", "context_window": 100_000, "max_output": 1_000,
+        "model": "scripted-model", "context_window": 100_000, "max_output": 1_000, "endpoint_access": "private_network",
     }))
     .unwrap();
-    let group = ModelGroup { name: "default".into(), chain: vec![deployment] };
+    let group = ModelGroup::new("default", vec![deployment]);
     ModelGroups::new(vec![group]).unwrap()
 }
 

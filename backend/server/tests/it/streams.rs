@@ -15,7 +15,10 @@ use std::{
 };
 use syndarix::{
     db::{self, Author, Error, Store},
-    features::{events::spawn_hub, llm::Models},
+    features::{
+        events::spawn_hub,
+        llm::{Ledger, Models},
+    },
     http::{self, Sockets},
     state::{App, Parts},
 };
@@ -84,10 +87,13 @@ fn twin(first: &TestApp) -> App {
     let app = &first.app;
     let (hub, wake) = (Hub::default(), Wake::new());
     let pool = db::connect(app.pool().connect_options().as_ref().clone(), 8);
+    let (instance, store) =
+        (app.store.new_id(), Store::new(pool, first.clock.clone(), hub.clone(), wake.clone()));
     App::new(Parts {
-        instance: app.store.new_id(),
+        instance,
         config: app.config.clone(),
-        store: Store::new(pool, first.clock.clone(), hub.clone(), wake.clone()),
+        ledger: Ledger::new(store.clone(), instance),
+        store,
         hub,
         wake,
         keys: app.keys.clone(),

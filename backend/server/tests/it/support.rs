@@ -12,7 +12,11 @@ use syndarix::{
     clock::Clock,
     config::{Config, Flags},
     db::{self, Store},
-    features::{self, auth::Keys, llm::Models},
+    features::{
+        self,
+        auth::Keys,
+        llm::{Ledger, Models},
+    },
     http,
     state::{App, Parts},
 };
@@ -299,8 +303,10 @@ async fn assemble(
     let forge = LocalForge::new(git, &config.repositories(), &config.workspaces()).unwrap();
     let http = syndarix_llm::http_client().unwrap();
     let gateway = Gateway::new(http, PriceTable::embedded().unwrap(), GatewayPolicy::default());
+    let instance = Uuid::now_v7();
     App::new(Parts {
-        instance: Uuid::now_v7(),
+        instance,
+        ledger: Ledger::new(store.clone(), instance),
         keys: Keys::load(&pool, clock).await.unwrap(),
         gateway: syndarix::features::gateway::Front::default(),
         models: Models { gateway, groups },

@@ -24,6 +24,8 @@ const NO_PROJECT: &[(&str, &str)] = &[
     ("audit_head", "by chain, which is the project"),
     ("audit_held", "by chain, which is the project"),
     ("audit_verification", "by chain, which is the project"),
+    ("budget_window", "by budget"),
+    ("reservation_holder", "processes"),
     ("worker", "processes"),
     ("leader_lease", "processes"),
     ("job_rate", "by what is limited, whosever it is"),

@@ -75,6 +75,10 @@ impl Tenant {
                 ("agents/{agent_id}", scene.agent.to_string()),
                 ("pull-requests/{pull_request_id}", pull_request.to_string()),
                 ("approvals/{approval_id}", asked.id.to_string()),
+                ("budgets/{scope}", "agent".to_owned()),
+                ("{scope}/{scope_id}", scene.agent.to_string()),
+                ("{scope_id}/{period}", "day".to_owned()),
+                ("budgets/{period}", "month".to_owned()),
                 // A path may be there twice: this one names its owner.
                 ("documents/{path}", format!("notes%2Fof-{name}.md")),
             ]),
@@ -110,6 +114,16 @@ impl Tenant {
             json!({ "content": "Hello", "conversation_id": self.id("stories/{story_id}") }),
         )
         .await;
+        let limits = json!({ "soft_limit_micro_usd": 1_000_000_000 });
+        for path in [
+            format!("projects/{}/budgets/agent/{}/day", self.project, self.id("agents/{agent_id}")),
+            format!("organisations/{}/budgets/month", self.organisation),
+        ] {
+            let path = format!("/api/v1/{path}");
+            let (status, answer) =
+                app.send(Method::PUT, &path, Some(&self.token), Some(limits.clone())).await;
+            assert!(status.is_success(), "{path}: {status} {answer}");
+        }
         let key = self.make(app, "/gateway-keys", json!({ "name": "For a script" })).await;
         let (_, types) = app.get("/api/v1/agent-types", &self.token).await;
         self.ids.extend([
@@ -219,6 +233,7 @@ impl Tenant {
             "post_message" => json!({
                 "content": "Stop", "to": id("agents/{agent_id}"), "conversation_id": id("stories/{story_id}"),
             }),
+            "put_budget" | "put_organisation_budget" => json!({ "hard_limit_micro_usd": 1 }),
             "put_document" => json!({ "content": "Overwritten" }),
             "put_member" | "put_organisation_member" => json!({ "email": stranger, "role": "admin" }),
             "replace_policy" => self.policy.clone(),

@@ -3,26 +3,32 @@
 use serde_json::{Value, json};
 
 use super::REDACTED;
+use crate::provider::fit::{Fitted, Thought, fit};
 use crate::provider::{Deployment, openai::INVALID_ARGUMENTS};
-use crate::types::{Block, ChatRequest, Image, Message, Options, Role, ToolChoice};
+use crate::types::{
+    Block, CacheMark, CachePlace, ChatRequest, Image, Message, Options, Role, ToolChoice, ToolSpec,
+};
 
 /// The request's body.
 pub(crate) fn encode(deployment: &Deployment, request: &ChatRequest, max_output: u32) -> Value {
     let mut messages: Vec<Value> = Vec::new();
-    for message in &request.messages {
-        let content: Vec<Value> =
-            ordered(message).filter_map(|block| encode_block(block, &deployment.model)).collect();
+    let marks = &request.options.cache;
+    for (place, message) in request.messages.iter().enumerate() {
+        let blocks = ordered(message).filter_map(|(number, block)| {
+            let block = encode_block(block, &deployment.model)?;
+            Some(marked(block, marks, &CachePlace::Block(place, number)))
+        });
+        let content: Vec<Value> = blocks.collect();
         // The API refuses an empty message, which is what is left of reasoning alone.
         if !content.is_empty() {
             messages.push(json!({"role": role(message.role), "content": content}));
         }
     }
     if let Some(last) = messages.last_mut().and_then(|message| message["content"].as_array_mut()?.last_mut())
+        && marks.is_empty()
+        && !is_thinking(last)
     {
-        let is_thinking = matches!(last["type"].as_str(), Some("thinking" | "redacted_thinking"));
-        if !is_thinking {
-            last["cache_control"] = json!({"type": "ephemeral"});
-        }
+        last["cache_control"] = json!({"type": "ephemeral"});
     }
     let mut body = json!({
         "model": deployment.model,
@@ -31,30 +37,95 @@ pub(crate) fn encode(deployment: &Deployment, request: &ChatRequest, max_output:
         "stream": true,
     });
     if !request.system.is_empty() {
-        body["system"] =
-            json!([{"type": "text", "text": request.system, "cache_control": {"type": "ephemeral"}}]);
+        body["system"] = json!(system(&request.system, marks));
     }
     if !request.tools.is_empty() {
-        body["tools"] = request
-            .tools
-            .iter()
-            .map(|tool| json!({"name": tool.name, "description": tool.description, "input_schema": tool.input_schema}))
-            .collect();
-    }
-    if let Some(temperature) = request.temperature.filter(|_| deployment.accepts_temperature) {
-        body["temperature"] = json!(temperature);
+        body["tools"] = request.tools.iter().map(|spec| tool(spec, &request.options)).collect();
     }
     if !request.stop.is_empty() {
         body["stop_sequences"] = json!(request.stop);
     }
     encode_options(&request.options, !request.tools.is_empty(), &mut body);
+    encode_fitted(&fit(deployment, request, max_output), &mut body);
     body
 }
 
-fn encode_options(options: &Options, has_tools: bool, body: &mut Value) {
-    if let Some(top_p) = options.top_p {
+/// A provider refuses a mark on what a model thought.
+fn marked(mut block: Value, marks: &[CacheMark], place: &CachePlace) -> Value {
+    if let Some(mark) = marks.iter().find(|mark| mark.after == *place)
+        && !is_thinking(&block)
+    {
+        block["cache_control"] = cache_control(mark);
+    }
+    block
+}
+
+fn is_thinking(block: &Value) -> bool {
+    matches!(block["type"].as_str(), Some("thinking" | "redacted_thinking"))
+}
+
+fn cache_control(mark: &CacheMark) -> Value {
+    match mark.time {
+        Some(time) => json!({"type": "ephemeral", "ttl": time.as_str()}),
+        None => json!({"type": "ephemeral"}),
+    }
+}
+
+/// The system prompt, cut where it is marked; as a whole where nobody marks anything.
+fn system(text: &str, marks: &[CacheMark]) -> Vec<Value> {
+    if marks.is_empty() {
+        return vec![json!({"type": "text", "text": text, "cache_control": {"type": "ephemeral"}})];
+    }
+    let mut blocks = Vec::new();
+    let mut rest = text;
+    for mark in marks {
+        let CachePlace::System(end) = mark.after else { continue };
+        let length = end.saturating_sub(text.len() - rest.len());
+        let Some((head, tail)) = rest.split_at_checked(length).filter(|(head, _)| !head.is_empty()) else {
+            continue;
+        };
+        blocks.push(json!({"type": "text", "text": head, "cache_control": cache_control(mark)}));
+        // What stands between two instructions is no part of the second.
+        rest = tail.strip_prefix("\n\n").unwrap_or(tail);
+    }
+    if !rest.is_empty() {
+        blocks.push(json!({"type": "text", "text": rest}));
+    }
+    blocks
+}
+
+fn tool(spec: &ToolSpec, options: &Options) -> Value {
+    let mut tool =
+        json!({"name": spec.name, "description": spec.description, "input_schema": spec.input_schema});
+    if options.strict_tools.contains(&spec.name) {
+        tool["strict"] = json!(true);
+    }
+    marked(tool, &options.cache, &CachePlace::Tool(spec.name.clone()))
+}
+
+fn encode_fitted(fitted: &Fitted, body: &mut Value) {
+    if let Some(temperature) = fitted.temperature {
+        body["temperature"] = json!(temperature);
+    }
+    if let Some(top_p) = fitted.top_p {
         body["top_p"] = json!(top_p);
     }
+    match fitted.thought {
+        None => {}
+        Some(Thought::Off) => body["thinking"] = json!({"type": "disabled"}),
+        Some(Thought::Budget(tokens)) => {
+            body["thinking"] = json!({"type": "enabled", "budget_tokens": tokens});
+        }
+        Some(Thought::Adaptive(effort)) => {
+            // Said as it is by default for older models and not for newer ones.
+            body["thinking"] = json!({"type": "adaptive", "display": "summarized"});
+            body["output_config"]["effort"] = json!(effort.as_str());
+        }
+        Some(Thought::Effort(effort)) => body["output_config"]["effort"] = json!(effort.as_str()),
+    }
+}
+
+fn encode_options(options: &Options, has_tools: bool, body: &mut Value) {
     if let Some(schema) = &options.output_schema {
         body["output_config"] = json!({"format": {"type": "json_schema", "schema": schema}});
     }
@@ -87,13 +158,12 @@ fn image(image: &Image) -> Value {
 }
 
 /// Tool results first: the API wants them at the start of the message that follows the calls.
-fn ordered(message: &Message) -> impl Iterator<Item = &Block> {
-    let is_result = |block: &&Block| matches!(block, Block::ToolResult { .. });
-    message
-        .content
-        .iter()
-        .filter(is_result)
-        .chain(message.content.iter().filter(move |block| !is_result(block)))
+fn ordered(message: &Message) -> impl Iterator<Item = (usize, &Block)> {
+    let is_result = |block: &Block| matches!(block, Block::ToolResult { .. });
+    let blocks = || message.content.iter().enumerate();
+    blocks()
+        .filter(move |(_, block)| is_result(block))
+        .chain(blocks().filter(move |(_, block)| !is_result(block)))
 }
 
 fn role(role: Role) -> &'static str {

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{INVALID_ARGUMENTS, SCHEMA_NAME, TOOL_ERROR_MARK};
+use crate::provider::fit::{Fitted, Thought, fit};
 use crate::provider::{Deployment, ProviderKind};
-use crate::types::{Block, ChatRequest, Image, Message, Options, Role, ToolChoice};
+use crate::types::{Block, ChatRequest, Image, Message, Options, Role, ToolChoice, ToolSpec};
 
 /// The request's body.
 pub(crate) fn encode(deployment: &Deployment, request: &ChatRequest, max_output: u32) -> Value {
@@ -26,29 +27,42 @@ pub(crate) fn encode(deployment: &Deployment, request: &ChatRequest, max_output:
         if deployment.provider == ProviderKind::OpenAi { "max_completion_tokens" } else { "max_tokens" };
     body[limit] = json!(max_output);
     if !request.tools.is_empty() {
-        body["tools"] = request
-            .tools
-            .iter()
-            .map(|tool| {
-                json!({"type": "function", "function": {
-                    "name": tool.name, "description": tool.description, "parameters": tool.input_schema}})
-            })
-            .collect();
-    }
-    if let Some(temperature) = request.temperature.filter(|_| deployment.accepts_temperature) {
-        body["temperature"] = json!(temperature);
+        body["tools"] = request.tools.iter().map(|spec| tool(spec, &request.options)).collect();
     }
     if !request.stop.is_empty() {
         body["stop"] = json!(request.stop);
     }
     encode_options(&request.options, !request.tools.is_empty(), &mut body);
+    encode_fitted(&fit(deployment, request, max_output), &mut body);
     body
 }
 
-fn encode_options(options: &Options, has_tools: bool, body: &mut Value) {
-    if let Some(top_p) = options.top_p {
+fn tool(spec: &ToolSpec, options: &Options) -> Value {
+    let mut function =
+        json!({"name": spec.name, "description": spec.description, "parameters": spec.input_schema});
+    if options.strict_tools.contains(&spec.name) {
+        function["strict"] = json!(true);
+    }
+    json!({"type": "function", "function": function})
+}
+
+fn encode_fitted(fitted: &Fitted, body: &mut Value) {
+    if let Some(temperature) = fitted.temperature {
+        body["temperature"] = json!(temperature);
+    }
+    if let Some(top_p) = fitted.top_p {
         body["top_p"] = json!(top_p);
     }
+    match fitted.thought {
+        Some(Thought::Off) => body["reasoning_effort"] = json!("none"),
+        Some(Thought::Effort(effort) | Thought::Adaptive(effort)) => {
+            body["reasoning_effort"] = json!(effort.as_str());
+        }
+        Some(Thought::Budget(_)) | None => {}
+    }
+}
+
+fn encode_options(options: &Options, has_tools: bool, body: &mut Value) {
     if let Some(schema) = &options.output_schema {
         let named = json!({"name": SCHEMA_NAME, "schema": schema, "strict": true});
         body["response_format"] = json!({"type": "json_schema", "json_schema": named});

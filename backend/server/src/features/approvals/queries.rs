@@ -17,7 +17,7 @@ const APPROVAL: &str = "
     from approval ap
     join project p on p.id = ap.project_id
     left join pull_request pr on pr.id = (ap.state -> 'request' ->> 'pull_request')::uuid
-    left join budget b on b.project_id = ap.project_id
+    left join project_budget b on b.project_id = ap.project_id
     left join lateral (
         select sum(cost_micro_usd) filter (where not simulated) as cost,
                sum(cost_micro_usd) filter (where simulated) as simulated

@@ -1,5 +1,6 @@
 //! A project's budget: show it, set it.
 
+use super::tree::{self, Limits, Target};
 use crate::{
     db::{Author, Error, retry_conflicts},
     http::{Admin, ApiError, ProjectScope, ValidJson, View},
@@ -9,15 +10,11 @@ use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::{FromRow, PgPool};
-use syndarix_domain::{
-    ids::{ProjectId, RunId},
-    run::{Command, Run},
-};
+use syndarix_domain::ids::ProjectId;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
-use uuid::Uuid;
 
-/// The highest limit that can be set, in micro-USD: a typing slip of nine zeros is refused.
+/// The highest limit that can be set, in micro-USD or tokens: a typing slip of nine zeros is refused.
 const MAX_LIMIT: i64 = 1_000_000_000_000_000;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -30,7 +27,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 pub struct BudgetView {
     /// Model calls stop here; null is no limit.
     pub hard_limit_micro_usd: Option<i64>,
-    /// People are told at 80, 90 and 100 % of this.
+    /// People are told at 80, 90 and 100 % of this; from there on a cheaper model group is asked where one is named.
     pub soft_limit_micro_usd: Option<i64>,
     /// Real money spent.
     pub spent_micro_usd: i64,
@@ -62,11 +59,11 @@ async fn show_budget(
     Ok(Json(of_project(app.pool(), scope.project()).await?))
 }
 
-/// The budget of a project.
+/// The budget of a project for all time.
 pub async fn of_project(pool: &PgPool, project: ProjectId) -> Result<BudgetView, Error> {
     sqlx::query_as(
         "select hard_limit_micro_usd, soft_limit_micro_usd, spent_micro_usd, reserved_micro_usd, simulated_micro_usd
-         from budget where project_id = $1",
+         from project_budget where project_id = $1",
     )
     .bind(project.0)
     .fetch_optional(pool)
@@ -90,30 +87,16 @@ async fn set_budget(
 pub async fn set(app: &App, author: Author, project: ProjectId, limits: &SetBudget) -> Result<(), ApiError> {
     check("hard_limit_micro_usd", limits.hard_limit_micro_usd)?;
     check("soft_limit_micro_usd", limits.soft_limit_micro_usd)?;
+    let target = Target::of_project(project);
     retry_conflicts(|| async {
         let mut uow = app.store.begin(author).await?;
-        let changed = sqlx::query(
-            "update budget set hard_limit_micro_usd = $2, soft_limit_micro_usd = $3, updated_at = $4 where project_id = $1",
-        )
-        .bind(project.0)
-        .bind(limits.hard_limit_micro_usd)
-        .bind(limits.soft_limit_micro_usd)
-        .bind(uow.now())
-        .execute(uow.conn().await?)
-        .await?;
-        if changed.rows_affected() == 0 {
-            return Err(Error::NotFound("budget").into());
-        }
-        let waiting: Vec<Uuid> = sqlx::query_scalar(
-            "select id from run where project_id = $1 and phase = 'waiting'
-               and state -> 'phase' -> 'wait' ->> 'on' = 'budget' order by id",
-        )
-        .bind(project.0)
-        .fetch_all(uow.conn().await?)
-        .await?;
-        for run in waiting {
-            uow.tell::<Run>(project, RunId(run), &Command::Wake).await?;
-        }
+        let before = tree::limits(&mut uow, target).await?;
+        let new = Limits {
+            hard_micro_usd: limits.hard_limit_micro_usd,
+            soft_micro_usd: limits.soft_limit_micro_usd,
+            ..before
+        };
+        tree::set(&mut uow, target, new).await?;
         let data = json!({
             "hard_limit_micro_usd": limits.hard_limit_micro_usd, "soft_limit_micro_usd": limits.soft_limit_micro_usd,
         });
@@ -124,11 +107,12 @@ pub async fn set(app: &App, author: Author, project: ProjectId, limits: &SetBudg
     .await
 }
 
-fn check(field: &str, limit: Option<i64>) -> Result<(), ApiError> {
+/// A limit that can be meant.
+pub(super) fn check(field: &str, limit: Option<i64>) -> Result<(), ApiError> {
     match limit {
         Some(limit) if !(0..=MAX_LIMIT).contains(&limit) => Err(ApiError::invalid(
             field,
-            format!("is between 0 and {MAX_LIMIT} micro-USD, or null for no limit"),
+            format!("is between 0 and {MAX_LIMIT}, in micro-USD or tokens, or null for no limit"),
         )),
         _ => Ok(()),
     }

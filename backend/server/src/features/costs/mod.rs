@@ -1,15 +1,20 @@
-//! Money: a project's budget, and what was spent on what.
+//! Money: budgets on the nodes of the tree, and what was spent on what.
 //!
-//! Invariants: `spent + simulated + reserved` never passes the hard limit (features/llm reserves before every attempt; a
-//! provider that charges more than the worst case is an alert); simulated spend is shown apart and never added to real money; raising a limit wakes what waits for it.
+//! Invariants: `spent + simulated + reserved` never passes a hard limit (features/llm reserves before every attempt; a
+//! provider that charges more than the worst case is an alert); simulated spend is shown apart and never added to real
+//! money; raising a limit, and a new period, wake what waits for it.
 
 mod budget;
 mod export;
+mod nodes;
 mod reconcile;
+mod tree;
 mod usage;
+mod wake;
 
 pub use budget::{BudgetView, SetBudget, of_project, set};
 pub use reconcile::schedule;
+pub use tree::{Limits, Owner, Target, remove as remove_limits, set as set_limits};
 
 use crate::state::App;
 use syndarix_jobs::Registry;
@@ -17,10 +22,14 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// The operations of this feature.
 pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().merge(budget::routes()).merge(usage::routes()).routes(routes!(export::export_usage))
+    OpenApiRouter::new()
+        .merge(budget::routes())
+        .merge(nodes::routes())
+        .merge(usage::routes())
+        .routes(routes!(export::export_usage))
 }
 
 /// The jobs of this feature.
 pub fn jobs(app: &App, registry: Registry) -> Registry {
-    registry.with(reconcile::KIND, reconcile::Reconcile::new(app))
+    wake::jobs(app, registry).with(reconcile::KIND, reconcile::Reconcile::new(app))
 }

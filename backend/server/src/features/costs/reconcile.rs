@@ -1,10 +1,15 @@
 //! Ends reservations that nobody will settle: their process died, and no later attempt of the same step comes by, because
-//! the run was stopped or there was none. Clears away answers to commands that are kept no longer. Takes no input and may
+//! the run was stopped or there was none. Has runs look again whose budget has begun anew with the day. Clears away answers
+//! to commands that are kept no longer. Takes no input and may
 //! run at any time, any number of times.
 
+use super::wake;
 use crate::{
     db::{Author, Error},
-    features::{job, llm},
+    features::{
+        job,
+        llm::{self, Lost},
+    },
     state::App,
 };
 use async_trait::async_trait;
@@ -19,6 +24,8 @@ use uuid::Uuid;
 pub(super) const KIND: &str = "costs.reconcile";
 /// No model call takes longer than this, in minutes: an older reservation has no call behind it.
 const ABANDONED_AFTER: i64 = 30;
+/// A process that has said nothing for so many seconds is gone, and nobody ends what it has reserved.
+const SILENT_FOR: f64 = 60.0;
 /// How often to look.
 const EVERY: std::time::Duration = std::time::Duration::from_secs(60);
 /// Reservations ended in one turn.
@@ -47,18 +54,24 @@ impl Reconcile {
     async fn reconcile(&self) -> Result<Outcome, Error> {
         let now = self.app.clock().now();
         let abandoned: Vec<(Uuid, Uuid)> = sqlx::query_as(
-            "select project_id, id from usage where state = 'reserved' and at < $1 order by at limit $2",
+            "select u.project_id, u.id from usage u
+              where u.state = 'reserved' and (u.at < $1 or (u.instance is not null and not exists (
+                    select from reservation_holder h
+                     where h.instance = u.instance and h.last_seen > now() - make_interval(secs => $3))))
+              order by u.at limit $2",
         )
         .bind(now - Duration::minutes(ABANDONED_AFTER))
         .bind(BATCH)
+        .bind(SILENT_FOR)
         .fetch_all(self.app.pool())
         .await?;
         for (project, usage) in abandoned {
             let mut uow = self.app.store.begin(Author::system()).await?;
-            llm::settle_abandoned(&mut uow, ProjectId(project), usage).await?;
+            llm::give_back(&mut uow, ProjectId(project), Lost::One(usage)).await?;
             uow.commit().await?;
             tracing::warn!(%project, %usage, "ended an abandoned reservation at its worst case");
         }
+        wake::with_the_day(&self.app, now).await?;
         crate::http::forget_old_answers(self.app.pool()).await?;
         Ok(Outcome::Done)
     }

@@ -1,6 +1,9 @@
 //! A call of the gateway's client, passed on while it is made.
 
-use super::{call::Purpose, hooks::Recorder};
+use super::{
+    call::{Purpose, Request, within_means},
+    hooks::Recorder,
+};
 use crate::{db::Error, state::App};
 use async_trait::async_trait;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,7 +21,9 @@ pub async fn answer(
     (group, native): (&ModelGroup, &Native),
     out: mpsc::Sender<Event>,
 ) -> Result<u32, Error> {
-    let counting = Counting { recorder: Recorder::new(app, purpose).await?, used: AtomicU32::new(0) };
+    let mut recorder = Recorder::new(app, purpose, Request::of(&group.name)).await?;
+    let group = within_means(app, &mut recorder, group);
+    let counting = Counting { recorder, used: AtomicU32::new(0) };
     app.models.gateway.answer(group, native, &counting, out).await;
     Ok(counting.used.into_inner())
 }

@@ -1,6 +1,9 @@
 //! One model call of a run.
 
-use super::{hooks::Recorder, money};
+use super::{
+    hooks::{self, Recorder},
+    ledger::Place,
+};
 use crate::{
     db::{Error, storable, storable_json},
     state::App,
@@ -9,11 +12,12 @@ use chrono::Duration;
 use syndarix_domain::{
     Timestamp,
     actor::Actor,
+    budget::Amount,
     ids::{AgentId, CallId, GatewayKeyId, ProjectId, RunId, StepId, StoryId},
     run::Run,
 };
 use syndarix_llm::{
-    CallError, Cause, ChatRequest, Completion, Deployment, ErrorKind, Skipped, estimate_request,
+    CallError, Cause, ChatRequest, Completion, Deployment, ErrorKind, ModelGroup, Skipped, estimate_request,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -53,9 +57,52 @@ impl Purpose {
         }
     }
 
+    /// What it counts against, but for the sprint, which is the story's at the moment of the call.
+    pub fn place(&self) -> Place {
+        Place {
+            sprint: None,
+            agent: self.agent,
+            run: self.run,
+            key: self.key,
+            ..Place::of_project(self.project)
+        }
+    }
+
     /// In whose name it is recorded.
     pub(super) fn actor(&self) -> Actor {
         self.agent.map_or(Actor::System, Actor::Agent)
+    }
+}
+
+/// What was asked for, and what serves it.
+#[derive(Debug, Clone)]
+pub(super) struct Request {
+    /// The model group, or the deployment.
+    pub(super) group: String,
+    /// The cheaper group, where a soft limit is reached.
+    pub(super) downgraded_to: Option<String>,
+}
+
+impl Request {
+    pub(super) fn of(group: &str) -> Self {
+        Self { group: group.to_owned(), downgraded_to: None }
+    }
+}
+
+/// The group itself, or the cheaper one that it names once a budget above the call has reached its soft limit. Decided
+/// when a call begins: none changes its model half way.
+pub(super) fn within_means<'a>(
+    app: &'a App,
+    recorder: &mut Recorder,
+    group: &'a ModelGroup,
+) -> &'a ModelGroup {
+    let cheaper = group.cheaper.as_deref().and_then(|name| app.models.groups.get(name));
+    match cheaper {
+        Some(cheaper) if app.ledger.is_soft_reached(&recorder.place()) => {
+            recorder.downgrade(&cheaper.name);
+            cheaper
+        }
+        _ => group,
     }
 }
 
@@ -66,8 +113,10 @@ pub enum Failure {
     Budget {
         /// Which limit, in words.
         detail: String,
-        /// What the call may cost, in micro-USD.
-        needed: i64,
+        /// What the least useful call would use up.
+        needed: Amount,
+        /// What the call counts against.
+        place: Place,
     },
     /// Every deployment is rate limited, overloaded or down: later it may work.
     Later {
@@ -116,7 +165,8 @@ pub async fn complete(
         let detail = no_group(app, group);
         return Err(Failure::Fatal { detail });
     };
-    let recorder = Recorder::new(app, purpose).await.map_err(Failure::Store)?;
+    let mut recorder = Recorder::new(app, purpose, Request::of(group)).await.map_err(Failure::Store)?;
+    let chain = within_means(app, &mut recorder, chain);
     let answer = app.models.gateway.complete(chain, request, &recorder, cancel).await;
     match answer {
         Ok(completion) => {
@@ -124,7 +174,7 @@ pub async fn complete(
             tracing::debug!(deployment = %completion.deployment, prompt, "model answered");
             readable(completion)
         }
-        Err(error) => Err(failure(app, recorder.needed(), error)),
+        Err(error) => Err(failure(app, &recorder, error)),
     }
 }
 
@@ -159,7 +209,7 @@ fn no_group(app: &App, group: &str) -> String {
     format!("there is no model group `{group}`; configured: {}", known.join(", "))
 }
 
-fn failure(app: &App, needed: i64, error: CallError) -> Failure {
+fn failure(app: &App, recorder: &Recorder, error: CallError) -> Failure {
     let detail = storable(error.to_string());
     let garbled = error.causes().last().is_some_and(is_garbled);
     let later = |seconds: i64, detail| Failure::Later {
@@ -169,8 +219,12 @@ fn failure(app: &App, needed: i64, error: CallError) -> Failure {
     };
     match error {
         CallError::Refused { refused, .. } => match refused.code.as_str() {
-            money::BUDGET => Failure::Budget { detail: refused.reason, needed },
-            money::RESERVED => later(RESERVED_PAUSE, refused.reason),
+            hooks::BUDGET => Failure::Budget {
+                detail: refused.reason,
+                needed: recorder.refusal().map(|refusal| refusal.needed).unwrap_or_default(),
+                place: recorder.place(),
+            },
+            hooks::RESERVED => later(RESERVED_PAUSE, refused.reason),
             _ => Failure::NotRecorded { detail: refused.reason },
         },
         CallError::NotRecorded { .. } => Failure::NotRecorded { detail },

@@ -7,11 +7,16 @@
 mod answer;
 mod call;
 mod hooks;
+mod ledger;
 mod money;
 
 pub use answer::answer;
 pub use call::{Failure, Purpose, complete, room};
-pub use money::{Settlement, affordable, give, settle_abandoned, settle_interrupted, take, used};
+pub use ledger::{
+    Attempt, Ledger, Lost, Node, Outcome, Place, Refusal, Reservation, Settlement, beat, give_back,
+    lock_books, spawn_beat,
+};
+pub use money::{affordable, used};
 
 use syndarix_llm::{Gateway, ModelGroups};
 

@@ -7,7 +7,10 @@ use super::{
 };
 use crate::{
     db::{Author, Error, Uow},
-    features::auth,
+    features::{
+        auth,
+        costs::{self, Limits, Target},
+    },
     http::{ApiError, Caller, Idempotency, ProjectRole, ValidJson, idempotent, keyed},
     state::App,
 };
@@ -91,12 +94,8 @@ async fn write(uow: &mut Uow, project: ProjectId, new: &NewProject) -> Result<()
     .bind(COUNTERS.map(String::from).to_vec())
     .execute(uow.conn().await?)
     .await?;
-    sqlx::query("insert into budget (project_id, hard_limit_micro_usd, updated_at) values ($1, $2, $3)")
-        .bind(project.0)
-        .bind(new.hard_limit.map(|limit| limit.0))
-        .bind(now)
-        .execute(uow.conn().await?)
-        .await?;
+    let limits = Limits { hard_micro_usd: new.hard_limit.map(|limit| limit.0), ..Limits::default() };
+    costs::set_limits(uow, Target::of_project(project), limits).await?;
     sqlx::query("insert into project_member (project_id, user_id, role, created_at) values ($1, $2, $3, $4)")
         .bind(project.0)
         .bind(new.creator.0)

@@ -120,7 +120,7 @@ fn select(rest: &str) -> String {
                   where a.project_id = p.id and a.phase = 'pending') as approvals_pending,
                 (select count(*) from agent g
                   where g.project_id = p.id and g.status <> 'terminated') as agents
-         from project p {MINE} left join budget b on b.project_id = p.id {rest}"
+         from project p {MINE} left join project_budget b on b.project_id = p.id {rest}"
     )
 }
 

@@ -12,7 +12,7 @@ use crate::{
     db::{Error, Uow, retry_conflicts},
     features::{
         agents::{self, Told},
-        llm::{self, Failure, Purpose},
+        llm::{self, Failure, Lost, Purpose},
     },
 };
 use chrono::Duration;
@@ -116,7 +116,7 @@ async fn take_over(
 ) -> Result<Option<(u32, StepId)>, Error> {
     let Some(row) = rows.iter().find(|row| u32::try_from(row.number) == Ok(number)) else { return Ok(None) };
     let step = StepId(row.id);
-    llm::settle_interrupted(uow, turn.project, step).await?;
+    llm::give_back(uow, turn.project, Lost::OfStep(step)).await?;
     steps::again(uow, turn.project, step, turn.lease.fence).await?;
     Ok(Some((number, step)))
 }
@@ -126,7 +126,7 @@ async fn take_over(
 pub(super) async fn abandon(run: &Run, uow: &mut Uow, why: &str) -> Result<(), Error> {
     let Phase::Thinking { step: Some(number) } = &run.phase else { return Ok(()) };
     let Some(step) = steps::open(uow, run.project, run.id, *number).await? else { return Ok(()) };
-    llm::settle_interrupted(uow, run.project, step).await?;
+    llm::give_back(uow, run.project, Lost::OfStep(step)).await?;
     let ended = Ended { status: "interrupted", error: Some(why.to_owned()), ..Ended::default() };
     charge(run, uow, step, ended).await
 }
@@ -226,8 +226,8 @@ async fn fail(
             let until = turn.app.clock().now() + Duration::seconds(1);
             return Ok(Outcome::Snooze { until, reason: "the model call was interrupted".into() });
         }
-        Failure::Budget { detail, needed: amount } => {
-            needed = Some(amount);
+        Failure::Budget { detail, needed: amount, place } => {
+            needed = Some((place, amount));
             (detail.clone(), Command::Park { wait: Wait::Budget { detail } })
         }
         Failure::Later { detail, garbled: true, .. } if failures + 1 >= MAX_GARBLED => {
@@ -246,11 +246,12 @@ async fn fail(
     retry_conflicts(|| async {
         let mut uow = turn.app.store.begin(turn.author()).await?;
         let mut command = command.clone();
-        if let Some(amount) = needed
-            && llm::affordable(uow.conn().await?, turn.project, amount).await?
+        let now = uow.now();
+        if let Some((place, amount)) = needed
+            && llm::affordable(uow.conn().await?, place, amount, now).await?
         {
             // Raised between the refusal and now: whoever raised it did not see this run wait, and will not wake it.
-            let (until, detail) = (uow.now(), "the budget was raised".into());
+            let (until, detail) = (now, "the budget was raised".into());
             command = Command::Park { wait: Wait::RateLimit { until, detail } };
         }
         charge(&turn.run, &mut uow, step, ended.clone()).await?;

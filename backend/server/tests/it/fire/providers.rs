@@ -167,7 +167,7 @@ async fn garbling() -> (Url, tokio::task::JoinHandle<()>) {
 async fn an_answer_that_cannot_be_read_is_asked_for_again() {
     let ((garbled, server), sound) = (garbling().await, model("").await);
     let chain = vec![deployment(0, &garbled), deployment(1, &sound.base_url)];
-    let group = |name: &str| ModelGroup { name: name.into(), chain: chain.clone() };
+    let group = |name: &str| ModelGroup::new(name, chain.clone());
     let groups = ["high-reasoning", "code", "fast-response", "cost-optimized"].map(group).into();
     let world = World::with_models(Setting::default(), ModelGroups::new(groups).unwrap(), vec![sound]).await;
     let story = world.story("Say again").await;
@@ -190,7 +190,7 @@ async fn another_deployment_answers_when_the_first_does_not() {
     let (broken, slow, sound) = (model(DOWN).await, model(HANGING).await, model("").await);
     let urls = [&broken.base_url, &slow.base_url, &sound.base_url];
     let chain: Vec<Deployment> = urls.into_iter().enumerate().map(|(n, url)| deployment(n, url)).collect();
-    let group = |name: &str| ModelGroup { name: name.into(), chain: chain.clone() };
+    let group = |name: &str| ModelGroup::new(name, chain.clone());
     let groups = ["high-reasoning", "code", "fast-response", "cost-optimized"].map(group).into();
     let groups = ModelGroups::new(groups).unwrap();
     let world = World::with_models(Setting::default(), groups, vec![broken, slow, sound]).await;
@@ -222,7 +222,7 @@ fault = { kind = "hang", seconds = 600 }
 fn deployment(n: usize, url: &Url) -> Deployment {
     serde_json::from_value(json!({
         "name": format!("d{n}"), "provider": "scripted", "base_url": url, "model": "m",
-        "context_window": 100_000, "max_output": 4_000,
+        "context_window": 100_000, "max_output": 4_000, "endpoint_access": "private_network",
         "limits": { "first_byte_ms": 400, "idle_ms": 5_000, "total_ms": 10_000, "max_body_bytes": 1 << 20, "max_event_bytes": 1 << 20 },
     }))
     .unwrap()

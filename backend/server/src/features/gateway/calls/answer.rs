@@ -34,6 +34,8 @@ const SIMULATED: HeaderName = HeaderName::from_static("x-syndarix-simulated");
 const CALL: HeaderName = HeaderName::from_static("x-syndarix-call-id");
 /// Refuse what cannot be said in the provider's format, instead of leaving it out.
 const STRICT: &str = "x-syndarix-strict";
+/// The conversation that a call belongs to, in the client's own words.
+const SESSION: &str = "x-syndarix-session";
 /// Features in trial that an Anthropic client asks for.
 const BETA: &str = "anthropic-beta";
 
@@ -83,9 +85,10 @@ async fn handle(
 pub(super) async fn read(endpoint: Endpoint, request: Request) -> Result<Native, Fault> {
     let beta = said(&request, BETA).filter(|_| endpoint == Endpoint::Messages).map(str::to_owned);
     let strict = said(&request, STRICT).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let session = said(&request, SESSION).filter(|session| !session.is_empty()).map(str::to_owned);
     let body = body(request).await?;
     let native = Native::parse(endpoint, body).map_err(|error| Fault::bad_request(error.to_string()))?;
-    Ok(native.with_headers(beta, strict))
+    Ok(native.with_headers(beta, strict).with_session(session))
 }
 
 fn said<'a>(request: &'a Request, name: &str) -> Option<&'a str> {

@@ -16,7 +16,7 @@ use axum::{
     http::HeaderName,
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{any, get, post},
 };
 use syndarix_llm::Endpoint;
 
@@ -34,6 +34,8 @@ pub(super) fn routes() -> Router<App> {
         .route("/v1/chat/completions", asking(Endpoint::ChatCompletions))
         .route("/v1/messages", asking(Endpoint::Messages))
         .route("/v1/messages/count_tokens", post(count::count))
+        .route("/v1/responses", asking(Endpoint::Responses))
+        .route("/v1/responses/{*of_one}", any(not_stored))
         .route("/v1/embeddings", asking(Endpoint::Embeddings))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*model}", get(models::show))
@@ -42,6 +44,13 @@ pub(super) fn routes() -> Router<App> {
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(with_anthropics_request_id))
+}
+
+/// Whoever looks for a response that was given is told that there is no memory.
+async fn not_stored() -> Response {
+    let message =
+        "responses are not stored here: ask at `POST /v1/responses` with the whole conversation as `input`";
+    refusal::plain(404, "response_not_found", message).at(Endpoint::Responses).into_response()
 }
 
 /// Anthropic's SDKs look for the request's id under a name of their own.

@@ -9,7 +9,8 @@ use super::{
     view::MadeKey,
 };
 use crate::{
-    db::{Author, Uow, audit::Entry, audit::Severity},
+    db::{Author, Error, Uow, audit::Entry, audit::Severity},
+    features::costs::{self, Limits, Target},
     http::{Admin, ApiError, ProjectScope, ValidJson},
     state::App,
 };
@@ -35,10 +36,26 @@ pub(super) async fn create(
     let secret = Secret::make();
     let mut uow = app.store.begin(Author::of(scope.actor())).await?;
     let new = New { id: uow.new_id(), prefix: secret.prefix(), hash: secret.hash(), at: uow.now() };
+    limit(&mut uow, scope.project(), new.id, &body).await?;
     let key = queries::insert(uow.conn().await?, scope.project(), new, &body).await?;
     record(&mut uow, scope.project(), key.id, ("created", format!("made the gateway key `{}`", key.name)));
     uow.commit().await?;
     Ok((StatusCode::CREATED, Json(MadeKey { key, secret: secret.reveal() })))
+}
+
+/// Sets what may be spent with a key in all, or takes that limit away.
+pub(super) async fn limit(
+    uow: &mut Uow,
+    project: ProjectId,
+    key: Uuid,
+    settings: &KeySettings,
+) -> Result<(), Error> {
+    let target = Target::of_key(project, key);
+    if settings.hard_limit_micro_usd.is_none() {
+        return costs::remove_limits(uow, target).await.map(|_removed| ());
+    }
+    let limits = Limits { hard_micro_usd: settings.hard_limit_micro_usd, ..Limits::default() };
+    costs::set_limits(uow, target, limits).await
 }
 
 /// What happened to a key, in the audit and for whoever watches; never the key itself.

@@ -7,8 +7,10 @@ use uuid::Uuid;
 
 /// Keys `k` as they are shown, with what was spent with each.
 const SHOWN: &str = "select k.id, k.name, k.prefix, k.agent_id, k.user_id, k.models, k.requests_per_minute,
-        k.tokens_per_minute, k.hard_limit_micro_usd, k.expires_at, k.revoked_at, k.last_used_at, k.created_at, spend.*
-    from k cross join lateral (
+        k.tokens_per_minute, limits.hard_limit_micro_usd, k.expires_at, k.revoked_at, k.last_used_at, k.created_at, spend.*
+    from k
+     left join budget limits on limits.scope = 'key' and limits.scope_id = k.id and limits.period = 'total'
+     cross join lateral (
         select coalesce(sum(u.cost_micro_usd) filter (where not u.simulated), 0)::bigint as spent_micro_usd,
                coalesce(sum(u.cost_micro_usd) filter (where u.simulated), 0)::bigint as simulated_micro_usd,
                coalesce(sum(u.reserved_micro_usd) filter (where u.state = 'reserved'), 0)::bigint as reserved_micro_usd
@@ -52,8 +54,8 @@ pub(super) async fn insert(
     let sql = format!(
         "with k as (
             insert into gateway_key (id, project_id, prefix, hash, created_at, name, agent_id, user_id, models,
-                                     requests_per_minute, tokens_per_minute, hard_limit_micro_usd, expires_at)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) returning *) {SHOWN}"
+                                     requests_per_minute, tokens_per_minute, expires_at)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) returning *) {SHOWN}"
     );
     sqlx::query_as(sqlx::AssertSqlSafe(sql))
         .bind(new.id)
@@ -67,7 +69,6 @@ pub(super) async fn insert(
         .bind(&settings.models)
         .bind(settings.requests_per_minute)
         .bind(settings.tokens_per_minute)
-        .bind(settings.hard_limit_micro_usd)
         .bind(settings.expires_at)
         .fetch_one(conn)
         .await
@@ -92,7 +93,7 @@ pub(super) async fn replace(
     let sql = format!(
         "with k as (
             update gateway_key set name = $3, agent_id = $4, user_id = $5, models = $6, requests_per_minute = $7,
-                   tokens_per_minute = $8, hard_limit_micro_usd = $9, expires_at = $10
+                   tokens_per_minute = $8, expires_at = $9
              where project_id = $1 and id = $2 and revoked_at is null returning *) {SHOWN}"
     );
     sqlx::query_as(sqlx::AssertSqlSafe(sql))
@@ -104,7 +105,6 @@ pub(super) async fn replace(
         .bind(&settings.models)
         .bind(settings.requests_per_minute)
         .bind(settings.tokens_per_minute)
-        .bind(settings.hard_limit_micro_usd)
         .bind(settings.expires_at)
         .fetch_optional(conn)
         .await

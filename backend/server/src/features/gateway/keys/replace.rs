@@ -1,6 +1,11 @@
 //! `PUT /projects/{project_id}/gateway-keys/{key_id}`.
 
-use super::{create::record, queries, settings::KeySettings, view::KeyView};
+use super::{
+    create::{limit, record},
+    queries,
+    settings::KeySettings,
+    view::KeyView,
+};
 use crate::{
     db::Author,
     http::{Admin, ApiError, ProjectScope, ValidJson},
@@ -34,6 +39,7 @@ pub(super) async fn replace(
     }
     body.check(&app, scope.project()).await?;
     let mut uow = app.store.begin(Author::of(scope.actor())).await?;
+    limit(&mut uow, scope.project(), id, &body).await?;
     let key = queries::replace(uow.conn().await?, scope.project(), id, &body)
         .await?
         .ok_or_else(|| ApiError::not_found("gateway key"))?;

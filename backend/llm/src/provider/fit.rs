@@ -1,0 +1,187 @@
+//! A caller's wishes, cut to what a deployment takes. What has no place there is left out and named: a provider would
+//! refuse the whole request over it.
+//!
+//! Invariants: a thinking budget is at least what Anthropic takes and at most half of the answer's limit; nobody thinks
+//! before a tool that must be called; a tool's result is never sent back to a model that has to show a signature for
+//! the thoughts before it and has none.
+
+use super::{Deployment, Wire};
+use crate::types::{Block, ChatRequest, Effort, Options, Reasoning, Role, ToolChoice};
+
+/// The least that Anthropic takes.
+const MIN_BUDGET: u32 = 1_024;
+/// With thoughts, no token may be ruled out that is likelier than this.
+const MIN_TOP_P: f64 = 0.95;
+
+/// What is sent of the wishes.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Fitted {
+    pub(crate) temperature: Option<f64>,
+    pub(crate) top_p: Option<f64>,
+    pub(crate) thought: Option<Thought>,
+    pub(crate) lost: Vec<Lost>,
+}
+
+/// How a deployment is told to think.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Thought {
+    /// Not at all.
+    Off,
+    /// At most so many tokens: Anthropic's models before 4.6.
+    Budget(u32),
+    /// As the model likes, with this effort: Anthropic's models since.
+    Adaptive(Effort),
+    /// A word alone.
+    Effort(Effort),
+}
+
+/// A wish that is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lost {
+    Temperature,
+    TopP,
+    Reasoning,
+}
+
+/// Cuts a request to what is sent with this answer limit, in tokens.
+pub(crate) fn fit(deployment: &Deployment, request: &ChatRequest, max_output: u32) -> Fitted {
+    let mut fitted = Fitted::default();
+    fitted.reason(deployment, request, max_output);
+    fitted.sample(deployment, request);
+    fitted
+}
+
+impl Fitted {
+    fn reason(&mut self, deployment: &Deployment, request: &ChatRequest, max_output: u32) {
+        let Some(wish) = request.options.reasoning else { return };
+        self.thought = match deployment.provider.wire() {
+            Wire::OpenAi => openai(deployment, wish),
+            Wire::Anthropic => anthropic(&deployment.model, wish, request, max_output),
+        };
+        // A model that thinks only when it is told to needs no word for not thinking.
+        let is_said = self.thought.is_some() || (wish == Reasoning::Off && !thinks_unasked(deployment));
+        let is_cut = forced(&request.options, request) && matches!(self.thought, Some(Thought::Effort(_)));
+        if !is_said || (is_cut && deployment.provider.wire() == Wire::Anthropic) {
+            self.lost.push(Lost::Reasoning);
+        }
+    }
+
+    fn sample(&mut self, deployment: &Deployment, request: &ChatRequest) {
+        let (temperature, top_p) = (request.temperature, request.options.top_p);
+        let is_anthropic = deployment.provider.wire() == Wire::Anthropic;
+        let thinks = matches!(self.thought, Some(Thought::Budget(_) | Thought::Adaptive(_)));
+        let takes = deployment.accepts_temperature;
+        self.temperature = temperature.filter(|_| takes && !thinks);
+        if is_anthropic {
+            self.temperature = self.temperature.map(|temperature| temperature.min(1.0));
+        }
+        let may_choose = !thinks || top_p.is_some_and(|top_p| top_p >= MIN_TOP_P);
+        // Anthropic's models take one of the two.
+        self.top_p = top_p.filter(|_| takes && may_choose && !(is_anthropic && self.temperature.is_some()));
+        if temperature != self.temperature {
+            self.lost.push(Lost::Temperature);
+        }
+        if top_p != self.top_p {
+            self.lost.push(Lost::TopP);
+        }
+    }
+}
+
+/// A model that takes a temperature is none that reasons, and refuses the word.
+fn openai(deployment: &Deployment, wish: Reasoning) -> Option<Thought> {
+    if deployment.accepts_temperature {
+        return None;
+    }
+    Some(match wish {
+        Reasoning::Off => Thought::Off,
+        Reasoning::Effort(effort) => Thought::Effort(effort),
+        Reasoning::Budget(tokens) => Thought::Effort(Effort::of_budget(tokens)),
+    })
+}
+
+fn anthropic(model: &str, wish: Reasoning, request: &ChatRequest, max_output: u32) -> Option<Thought> {
+    let forced = forced(&request.options, request);
+    if is_adaptive(model) {
+        let effort = match wish {
+            Reasoning::Off => return (!always_thinks(model)).then_some(Thought::Off),
+            Reasoning::Effort(effort) => effort.max(Effort::Low),
+            Reasoning::Budget(tokens) => Effort::of_budget(tokens),
+        };
+        return Some(if forced { Thought::Effort(effort) } else { Thought::Adaptive(effort) });
+    }
+    let tokens = match wish {
+        Reasoning::Off => return None,
+        Reasoning::Effort(effort) => effort.budget(),
+        Reasoning::Budget(tokens) => tokens.max(MIN_BUDGET),
+    };
+    let tokens = tokens.min(max_output / 2);
+    let may_think = tokens >= MIN_BUDGET && !forced && !lacks_a_signature(request);
+    may_think.then_some(Thought::Budget(tokens))
+}
+
+fn forced(options: &Options, request: &ChatRequest) -> bool {
+    !request.tools.is_empty() && matches!(options.tool_choice, Some(ToolChoice::Any | ToolChoice::Tool(_)))
+}
+
+/// Whether tools were called by a model that does not show what it thought before.
+fn lacks_a_signature(request: &ChatRequest) -> bool {
+    let last = request.messages.iter().rev().find(|message| message.role == Role::Assistant);
+    last.is_some_and(|message| {
+        let calls = message
+            .content
+            .iter()
+            .any(|block| matches!(block, Block::ToolUse { .. } | Block::InvalidToolUse { .. }));
+        let signed = matches!(message.content.first(), Some(Block::Thinking { signature: Some(_), .. }));
+        calls && !signed
+    })
+}
+
+/// Whether the model thinks unless it is told not to.
+fn thinks_unasked(deployment: &Deployment) -> bool {
+    match deployment.provider.wire() {
+        Wire::OpenAi => !deployment.accepts_temperature,
+        Wire::Anthropic => is_adaptive(&deployment.model),
+    }
+}
+
+/// Models that cannot be told not to think.
+fn always_thinks(model: &str) -> bool {
+    model.contains("fable") || model.contains("mythos")
+}
+
+/// Whether this model of Anthropic's decides by itself how long it thinks. Since 4.7 they refuse a budget; before 4.6
+/// they knew nothing else.
+fn is_adaptive(model: &str) -> bool {
+    version(model).is_some_and(|version| version >= (4, 6)) || model.contains("mythos")
+}
+
+/// Major and minor, which stand before the family in older names and behind it in newer ones. A date is neither.
+fn version(model: &str) -> Option<(u32, u32)> {
+    let (_, name) = model.split_once("claude")?;
+    let words = name.split(['-', '.', '_', '@', ':']);
+    let mut numbers = words.map(|word| word.parse::<u32>().ok().filter(|_| word.len() <= 2));
+    let major = numbers.by_ref().flatten().next()?;
+    // `by_ref` above stopped behind the major number.
+    Some((major, numbers.next().flatten().unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_models_version_is_read_from_older_and_newer_names() {
+        for (model, expected) in [
+            ("claude-3-7-sonnet-20250219", Some((3, 7))),
+            ("claude-opus-4-20250514", Some((4, 0))),
+            ("anthropic.claude-opus-4-6-v1", Some((4, 6))),
+            ("claude-haiku-4-5@20251001", Some((4, 5))),
+            ("claude-sonnet-5", Some((5, 0))),
+            ("claude-fable-5-1", Some((5, 1))),
+            ("claude-latest", None),
+            ("somebody's-4-9", None),
+        ] {
+            assert_eq!(version(model), expected, "{model}");
+        }
+    }
+}

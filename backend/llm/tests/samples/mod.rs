@@ -1,0 +1,3 @@
+//! Requests and answers that both the tests and the documentation are made of.
+
+pub(crate) mod translation;

@@ -1,0 +1,355 @@
+//! The budgets of a project's tree, and of an organisation: list, set, take away.
+
+use super::{
+    budget::check,
+    tree::{self, Limits, Owner, Target},
+};
+use crate::{
+    db::{Author, Error, audit, retry_conflicts},
+    features::auth::require_manager,
+    http::{Admin, ApiError, Caller, List, Page, ProjectScope, ValidJson, ValidQuery, View},
+    state::App,
+};
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sqlx::{FromRow, PgPool};
+use syndarix_domain::{
+    Timestamp,
+    budget::{Period, Scope},
+    ids::{OrganisationId, ProjectId},
+};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list_budgets))
+        .routes(routes!(put_budget, delete_budget))
+        .routes(routes!(list_organisation_budgets))
+        .routes(routes!(put_organisation_budget, delete_organisation_budget))
+}
+
+/// A budget on a node of the tree, in the window of this moment.
+#[derive(Debug, Serialize, ToSchema, FromRow)]
+struct BudgetNode {
+    /// organisation, project, sprint, agent, run or key.
+    scope: String,
+    /// Which one.
+    scope_id: Uuid,
+    /// What people call it; null for a run.
+    name: Option<String>,
+    /// total, day, week or month; a day, a week and a month begin at midnight, UTC.
+    period: String,
+    /// Model calls stop here.
+    hard_limit_micro_usd: Option<i64>,
+    /// People are told at 80, 90 and 100 % of this; from there on a cheaper model group is asked where one is named.
+    soft_limit_micro_usd: Option<i64>,
+    /// Model calls stop at so many tokens of prompts and answers.
+    hard_limit_tokens: Option<i64>,
+    /// The same for tokens.
+    soft_limit_tokens: Option<i64>,
+    /// Since when it is counted.
+    #[schema(value_type = String, format = DateTime)]
+    starts_at: Timestamp,
+    /// When it begins anew; null: never.
+    #[sqlx(skip)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    ends_at: Option<Timestamp>,
+    /// Real money spent.
+    spent_micro_usd: i64,
+    /// Worst cost of the calls under way.
+    reserved_micro_usd: i64,
+    /// What the scripted endpoint would have cost. Counts against the limit, never as real money.
+    simulated_micro_usd: i64,
+    /// Tokens of prompts and answers.
+    spent_tokens: i64,
+    /// The most that calls under way may still use.
+    reserved_tokens: i64,
+}
+
+/// Limits of a node. At least one; what is left out or null is no limit.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct PutBudget {
+    /// Model calls stop here.
+    #[serde(default)]
+    hard_limit_micro_usd: Option<i64>,
+    /// People are told at 80, 90 and 100 % of this; from there on a cheaper model group is asked where one is named.
+    #[serde(default)]
+    soft_limit_micro_usd: Option<i64>,
+    /// Model calls stop at so many tokens of prompts and answers.
+    #[serde(default)]
+    hard_limit_tokens: Option<i64>,
+    /// The same for tokens.
+    #[serde(default)]
+    soft_limit_tokens: Option<i64>,
+}
+
+impl PutBudget {
+    fn limits(&self) -> Result<Limits, ApiError> {
+        let fields = [
+            ("hard_limit_micro_usd", self.hard_limit_micro_usd),
+            ("soft_limit_micro_usd", self.soft_limit_micro_usd),
+            ("hard_limit_tokens", self.hard_limit_tokens),
+            ("soft_limit_tokens", self.soft_limit_tokens),
+        ];
+        for (field, limit) in fields {
+            check(field, limit)?;
+        }
+        if fields.iter().all(|(_, limit)| limit.is_none()) {
+            let message = "set at least one limit, or delete the budget";
+            return Err(ApiError::invalid("hard_limit_micro_usd", message));
+        }
+        Ok(Limits {
+            hard_micro_usd: self.hard_limit_micro_usd,
+            soft_micro_usd: self.soft_limit_micro_usd,
+            hard_tokens: self.hard_limit_tokens,
+            soft_tokens: self.soft_limit_tokens,
+        })
+    }
+
+    fn data(&self, scope: Scope, id: Uuid, period: Period) -> Value {
+        json!({
+            "scope": scope.name(), "scope_id": id, "period": period.name(),
+            "hard_limit_micro_usd": self.hard_limit_micro_usd, "soft_limit_micro_usd": self.soft_limit_micro_usd,
+            "hard_limit_tokens": self.hard_limit_tokens, "soft_limit_tokens": self.soft_limit_tokens,
+        })
+    }
+}
+
+/// The budgets of a project and of what is in it, those of its organisation too.
+#[utoipa::path(get, path = "/projects/{project_id}/budgets", operation_id = "list_budgets", tag = "costs",
+    params(("project_id" = Uuid, Path), Page), responses((status = 200, body = List<BudgetNode>), (status = 404)))]
+async fn list_budgets(
+    State(app): State<App>,
+    scope: ProjectScope<View>,
+    ValidQuery(page): ValidQuery<Page>,
+) -> Result<Json<List<BudgetNode>>, ApiError> {
+    let belongs = "b.project_id = $1 or (b.scope = 'organisation'
+                   and b.scope_id = (select organisation_id from project where id = $1))";
+    Ok(Json(nodes(&app, belongs, scope.project().0, &page).await?))
+}
+
+/// Set a budget on the project, or on a sprint, an agent, a run or a virtual key of it.
+#[utoipa::path(put, path = "/projects/{project_id}/budgets/{scope}/{scope_id}/{period}", operation_id = "put_budget",
+    tag = "costs",
+    params(("project_id" = Uuid, Path), ("scope" = String, Path, description = "project, sprint, agent, run or key"),
+        ("scope_id" = Uuid, Path), ("period" = String, Path, description = "total, day, week or month")),
+    request_body = PutBudget,
+    responses((status = 204, description = "Set"), (status = 403), (status = 404), (status = 422)))]
+async fn put_budget(
+    State(app): State<App>,
+    scope: ProjectScope<Admin>,
+    Path(path): Path<(Uuid, String, Uuid, String)>,
+    ValidJson(body): ValidJson<PutBudget>,
+) -> Result<StatusCode, ApiError> {
+    let (project, limits) = (scope.project(), body.limits()?);
+    let (node, target) = target(app.pool(), project, &path).await?;
+    let author = Author::of(scope.actor());
+    retry_conflicts(|| async {
+        let mut uow = app.store.begin(author).await?;
+        tree::set(&mut uow, target, limits).await?;
+        let data = body.data(node, path.2, target.period);
+        uow.announce(project, "budget", project, "cost.budget_changed.v1", data);
+        uow.commit().await.map(|_events| ())
+    })
+    .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Take a budget away. The project's for all time stays: set its limits to null instead.
+#[utoipa::path(delete, path = "/projects/{project_id}/budgets/{scope}/{scope_id}/{period}", operation_id = "delete_budget",
+    tag = "costs",
+    params(("project_id" = Uuid, Path), ("scope" = String, Path, description = "project, sprint, agent, run or key"),
+        ("scope_id" = Uuid, Path), ("period" = String, Path, description = "total, day, week or month")),
+    responses((status = 204, description = "Gone"), (status = 403), (status = 404), (status = 409, description = "`budget_stays`")))]
+async fn delete_budget(
+    State(app): State<App>,
+    scope: ProjectScope<Admin>,
+    Path(path): Path<(Uuid, String, Uuid, String)>,
+) -> Result<StatusCode, ApiError> {
+    let project = scope.project();
+    let (node, target) = target(app.pool(), project, &path).await?;
+    if target == Target::of_project(project) {
+        let message = "every project has a budget for all time: set its limits to null instead";
+        return Err(ApiError::conflict("budget_stays", message));
+    }
+    let author = Author::of(scope.actor());
+    retry_conflicts(|| async {
+        let mut uow = app.store.begin(author).await?;
+        if !tree::remove(&mut uow, target).await? {
+            return Err(Error::NotFound("budget"));
+        }
+        let data = json!({
+            "scope": node.name(), "scope_id": path.2, "period": target.period.name(), "removed": true,
+        });
+        uow.announce(project, "budget", project, "cost.budget_changed.v1", data);
+        uow.commit().await.map(|_events| ())
+    })
+    .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The node that a path names: one of this project, and nobody else's.
+async fn target(
+    pool: &PgPool,
+    project: ProjectId,
+    (_, scope, id, period): &(Uuid, String, Uuid, String),
+) -> Result<(Scope, Target), ApiError> {
+    let period = period_of(period)?;
+    let scope = Scope::named(scope).filter(|scope| *scope != Scope::Organisation);
+    let scope = scope.ok_or_else(|| ApiError::invalid("scope", "is project, sprint, agent, run or key"))?;
+    let there = match scope {
+        Scope::Project | Scope::Organisation => "select $2 = $1",
+        Scope::Sprint => "select exists (select from sprint where id = $2 and project_id = $1)",
+        Scope::Agent => "select exists (select from agent where id = $2 and project_id = $1)",
+        Scope::Run => "select exists (select from run where id = $2 and project_id = $1)",
+        Scope::Key => "select exists (select from gateway_key where id = $2 and project_id = $1)",
+    };
+    let there: bool = sqlx::query_scalar(there).bind(project.0).bind(id).fetch_one(pool).await?;
+    if !there {
+        return Err(ApiError::not_found(scope.name()));
+    }
+    Ok((scope, Target { on: Owner::Project(project, scope, *id), period }))
+}
+
+fn period_of(name: &str) -> Result<Period, ApiError> {
+    Period::named(name).ok_or_else(|| ApiError::invalid("period", "is total, day, week or month"))
+}
+
+/// The budgets of an organisation. For owners and admins.
+#[utoipa::path(get, path = "/organisations/{organisation_id}/budgets", operation_id = "list_organisation_budgets",
+    tag = "costs", params(("organisation_id" = Uuid, Path), Page),
+    responses((status = 200, body = List<BudgetNode>), (status = 403), (status = 404)))]
+async fn list_organisation_budgets(
+    State(app): State<App>,
+    caller: Caller,
+    Path(organisation): Path<OrganisationId>,
+    ValidQuery(page): ValidQuery<Page>,
+) -> Result<Json<List<BudgetNode>>, ApiError> {
+    require_manager(app.pool(), organisation, caller.user()?).await?;
+    let belongs = "b.organisation_id = $1 and b.scope in ('organisation', 'project')";
+    Ok(Json(nodes(&app, belongs, organisation.0, &page).await?))
+}
+
+/// Set a budget on all projects of an organisation together. For owners and admins.
+#[utoipa::path(put, path = "/organisations/{organisation_id}/budgets/{period}", operation_id = "put_organisation_budget",
+    tag = "costs",
+    params(("organisation_id" = Uuid, Path), ("period" = String, Path, description = "total, day, week or month")),
+    request_body = PutBudget,
+    responses((status = 204, description = "Set"), (status = 403), (status = 404), (status = 422)))]
+async fn put_organisation_budget(
+    State(app): State<App>,
+    caller: Caller,
+    Path((organisation, period)): Path<(OrganisationId, String)>,
+    ValidJson(body): ValidJson<PutBudget>,
+) -> Result<StatusCode, ApiError> {
+    require_manager(app.pool(), organisation, caller.user()?).await?;
+    let (limits, period) = (body.limits()?, period_of(&period)?);
+    let (author, target) =
+        (Author::of(caller.actor()), Target { on: Owner::Organisation(organisation), period });
+    retry_conflicts(|| async {
+        let mut uow = app.store.begin(author).await?;
+        tree::set(&mut uow, target, limits).await?;
+        let data = body.data(Scope::Organisation, organisation.0, period);
+        let entry = entry(&uow, "organisation.budget_changed", "set a budget of the organisation", data);
+        uow.audit(entry);
+        uow.commit().await.map(|_events| ())
+    })
+    .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Take a budget of an organisation away. For owners and admins.
+#[utoipa::path(delete, path = "/organisations/{organisation_id}/budgets/{period}",
+    operation_id = "delete_organisation_budget", tag = "costs",
+    params(("organisation_id" = Uuid, Path), ("period" = String, Path, description = "total, day, week or month")),
+    responses((status = 204, description = "Gone"), (status = 403), (status = 404), (status = 422)))]
+async fn delete_organisation_budget(
+    State(app): State<App>,
+    caller: Caller,
+    Path((organisation, period)): Path<(OrganisationId, String)>,
+) -> Result<StatusCode, ApiError> {
+    require_manager(app.pool(), organisation, caller.user()?).await?;
+    let period = period_of(&period)?;
+    let (author, target) =
+        (Author::of(caller.actor()), Target { on: Owner::Organisation(organisation), period });
+    retry_conflicts(|| async {
+        let mut uow = app.store.begin(author).await?;
+        if !tree::remove(&mut uow, target).await? {
+            return Err(Error::NotFound("budget"));
+        }
+        let data = json!({ "organisation_id": organisation, "period": period.name() });
+        let entry =
+            entry(&uow, "organisation.budget_removed", "took a budget of the organisation away", data);
+        uow.audit(entry);
+        uow.commit().await.map(|_events| ())
+    })
+    .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn entry(uow: &crate::db::Uow, event_type: &str, action: &str, data: Value) -> audit::Entry {
+    audit::Entry {
+        id: uow.new_id(),
+        project: None,
+        event_type: event_type.into(),
+        category: "cost".into(),
+        severity: audit::Severity::Critical,
+        actor: uow.actor(),
+        action: action.into(),
+        data,
+        at: uow.now(),
+    }
+}
+
+/// A page of budgets with what counts in them now. `belongs` is written here, never sent.
+async fn nodes(app: &App, belongs: &str, id: Uuid, page: &Page) -> Result<List<BudgetNode>, ApiError> {
+    let rows: Vec<BudgetNode> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+        "select b.scope, b.scope_id, b.period, b.hard_limit_micro_usd, b.soft_limit_micro_usd, b.hard_limit_tokens,
+                b.soft_limit_tokens,
+                case b.scope when 'organisation' then (select o.name from organisation o where o.id = b.scope_id)
+                             when 'project' then (select p.name from project p where p.id = b.scope_id)
+                             when 'sprint' then (select s.state ->> 'name' from sprint s where s.id = b.scope_id)
+                             when 'agent' then (select a.name from agent a where a.id = b.scope_id)
+                             when 'key' then (select k.name from gateway_key k where k.id = b.scope_id) end as name,
+                coalesce(w.starts_at, 'epoch') as starts_at, coalesce(w.spent_micro_usd, 0) as spent_micro_usd,
+                coalesce(w.reserved_micro_usd, 0) as reserved_micro_usd,
+                coalesce(w.simulated_micro_usd, 0) as simulated_micro_usd,
+                coalesce(w.spent_tokens, 0) as spent_tokens, coalesce(w.reserved_tokens, 0) as reserved_tokens
+           from budget b
+           left join lateral (select * from budget_window w where w.budget_id = b.id order by w.starts_at desc limit 1) w
+                on true
+          where {belongs}
+          order by array_position(array['organisation', 'project', 'sprint', 'agent', 'run', 'key'], b.scope), b.scope_id, b.period
+          limit $2 offset $3"
+    )))
+    .bind(id)
+    .bind(page.limit()? + 1)
+    .bind(page.offset()?)
+    .fetch_all(app.pool())
+    .await?;
+    let now = app.clock().now();
+    let rows = rows.into_iter().map(|row| row.at(now)).collect();
+    List::page(rows, page)
+}
+
+impl BudgetNode {
+    /// As it counts at this moment: a window that is over counts no more.
+    fn at(self, now: Timestamp) -> Self {
+        let Some(period) = Period::named(&self.period) else { return self };
+        let (starts_at, ends_at) = period.window(now);
+        let ends_at = (period != Period::Total).then_some(ends_at);
+        if self.starts_at >= starts_at {
+            return Self { ends_at, ..self };
+        }
+        let none = Self { spent_micro_usd: 0, reserved_micro_usd: 0, simulated_micro_usd: 0, ..self };
+        Self { starts_at, ends_at, spent_tokens: 0, reserved_tokens: 0, ..none }
+    }
+}

@@ -1,0 +1,271 @@
+//! The usage rows: one for each attempt, written before it and completed after it, many in one statement.
+
+use super::{Reservation, Settlement, place::Place};
+use crate::db::Error;
+use sqlx::{FromRow, PgConnection};
+use std::collections::HashMap;
+use syndarix_domain::{
+    Timestamp,
+    budget::Amount,
+    ids::{AgentId, CallId, GatewayKeyId, ProjectId, RunId, SprintId, StepId, StoryId},
+};
+use syndarix_llm::{Rates, Usage};
+use uuid::Uuid;
+
+/// What is going to be tried.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// Of which call.
+    pub call: CallId,
+    /// 1, 2, 3 ... within the call.
+    pub number: i32,
+    /// For which story.
+    pub story: Option<StoryId>,
+    /// For which step, and the fence of the job that does it.
+    pub step: Option<(StepId, i64)>,
+    /// Whom it goes to.
+    pub deployment: String,
+    /// Who serves that.
+    pub provider: String,
+    /// The model there.
+    pub model: String,
+    /// The price is not known.
+    pub unpriced: bool,
+    /// A scripted endpoint answers.
+    pub simulated: bool,
+    /// What was asked for.
+    pub group: String,
+    /// The cheaper group that serves it, where a soft limit is reached.
+    pub downgraded_to: Option<String>,
+}
+
+/// What came of an attempt.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Of which call, for whoever is told.
+    pub call: CallId,
+    /// For which run and step.
+    pub run: Option<RunId>,
+    /// The step.
+    pub step: Option<StepId>,
+    /// The model that answered, or was asked.
+    pub model: String,
+    /// Why there is no answer.
+    pub error: Option<String>,
+    /// What was used.
+    pub usage: Usage,
+    /// What that costs, in micro-USD.
+    pub cost: i64,
+    /// What tokens cost.
+    pub rates: Rates,
+    /// Where that price is from.
+    pub price_version: String,
+    /// From sending to the end, in milliseconds.
+    pub latency_ms: u64,
+    /// From sending to the first content, in milliseconds.
+    pub first_content_ms: Option<u64>,
+    /// A scripted endpoint answered.
+    pub simulated: bool,
+}
+
+/// A reservation that has just been ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ended {
+    pub(super) place: Place,
+    pub(super) at: Timestamp,
+    pub(super) reserved: Amount,
+}
+
+#[derive(Debug, FromRow)]
+struct EndedRow {
+    id: Uuid,
+    at: Timestamp,
+    sprint_id: Option<Uuid>,
+    agent_id: Option<Uuid>,
+    run_id: Option<Uuid>,
+    key_id: Option<Uuid>,
+    reserved_micro_usd: i64,
+    reserved_tokens: i64,
+}
+
+impl Outcome {
+    /// What it counts for.
+    pub(super) fn used(&self) -> Amount {
+        Amount::new(self.cost, i64::from(self.usage.prompt()).saturating_add(i64::from(self.usage.output)))
+    }
+
+    pub(super) fn data(&self) -> serde_json::Value {
+        serde_json::json!({
+            "run_id": self.run, "step_id": self.step, "model": self.model, "cost_micro_usd": self.cost,
+            "simulated": self.simulated, "tokens_in": self.usage.prompt(), "tokens_out": self.usage.output,
+            "failed": self.error.is_some(),
+        })
+    }
+}
+
+/// Adds the rows of reservations, each with the answer limit that was granted and what is set aside for it.
+pub(super) async fn insert(
+    conn: &mut PgConnection,
+    instance: Uuid,
+    granted: &[(&Reservation, u32, Amount)],
+) -> Result<(), Error> {
+    if granted.is_empty() {
+        return Ok(());
+    }
+    macro_rules! each {
+        ($row:ident => $value:expr) => {
+            granted
+                .iter()
+                .map(|(row, _, _)| {
+                    let $row: &Reservation = row;
+                    $value
+                })
+                .collect::<Vec<_>>()
+        };
+    }
+    sqlx::query(
+        "insert into usage (id, project_id, story_id, run_id, step_id, agent_id, sprint_id, key_id, call_id, attempt, fence,
+                            deployment, provider, model, state, unpriced, simulated, model_group, downgraded_to, at,
+                            reserved_micro_usd, reserved_tokens, max_output, instance)
+         select id, project_id, story_id, run_id, step_id, agent_id, sprint_id, key_id, call_id, attempt, fence,
+                deployment, provider, model, 'reserved', unpriced, simulated, model_group, downgraded_to, at,
+                reserved_micro_usd, reserved_tokens, max_output, $23
+           from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[], $8::uuid[],
+                       $9::uuid[], $10::int[], $11::bigint[], $12::text[], $13::text[], $14::text[], $15::bool[], $16::bool[],
+                       $17::text[], $18::text[], $19::timestamptz[], $20::bigint[], $21::bigint[], $22::int[])
+                as r (id, project_id, story_id, run_id, step_id, agent_id, sprint_id, key_id, call_id, attempt, fence,
+                      deployment, provider, model, unpriced, simulated, model_group, downgraded_to, at,
+                      reserved_micro_usd, reserved_tokens, max_output)",
+    )
+    .bind(each!(row => row.id))
+    .bind(each!(row => row.place.project.0))
+    .bind(each!(row => row.attempt.story.map(|id| id.0)))
+    .bind(each!(row => row.place.run.map(|id| id.0)))
+    .bind(each!(row => row.attempt.step.map(|(id, _)| id.0)))
+    .bind(each!(row => row.place.agent.map(|id| id.0)))
+    .bind(each!(row => row.place.sprint.map(|id| id.0)))
+    .bind(each!(row => row.place.key.map(|id| id.0)))
+    .bind(each!(row => row.attempt.call.0))
+    .bind(each!(row => row.attempt.number))
+    .bind(each!(row => row.attempt.step.map(|(_, fence)| fence)))
+    .bind(each!(row => row.attempt.deployment.as_str()))
+    .bind(each!(row => row.attempt.provider.as_str()))
+    .bind(each!(row => row.attempt.model.as_str()))
+    .bind(each!(row => row.attempt.unpriced))
+    .bind(each!(row => row.attempt.simulated))
+    .bind(each!(row => row.attempt.group.as_str()))
+    .bind(each!(row => row.attempt.downgraded_to.as_deref()))
+    .bind(each!(row => row.at))
+    .bind(granted.iter().map(|(_, _, amount)| amount.money.0).collect::<Vec<_>>())
+    .bind(granted.iter().map(|(_, _, amount)| amount.tokens).collect::<Vec<_>>())
+    .bind(granted.iter().map(|(_, output, _)| i32::try_from(*output).unwrap_or(i32::MAX)).collect::<Vec<_>>())
+    .bind(instance)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Completes the rows of settlements; those that somebody else has ended before are left alone, and not among the answers.
+pub(super) async fn settle(
+    conn: &mut PgConnection,
+    project: ProjectId,
+    settlements: &[&Settlement],
+) -> Result<HashMap<Uuid, Ended>, Error> {
+    if settlements.is_empty() {
+        return Ok(HashMap::new());
+    }
+    macro_rules! each {
+        ($outcome:ident => $value:expr) => {
+            settlements
+                .iter()
+                .map(|row| {
+                    let $outcome = &row.outcome;
+                    $value
+                })
+                .collect::<Vec<_>>()
+        };
+    }
+    let rows: Vec<EndedRow> = sqlx::query_as(
+        "update usage u
+            set state = s.state, cost_micro_usd = s.cost, tokens_in = s.tokens_in, tokens_out = s.tokens_out,
+                tokens_cached = s.cached, tokens_reasoning = s.reasoning, latency_ms = s.latency, estimated = s.estimated,
+                simulated = s.simulated, error = s.error, model = s.model, settled_at = s.at,
+                tokens_cache_write = s.cache_write, rate_input = s.rate_input, rate_output = s.rate_output,
+                rate_cache_read = s.rate_cache_read, rate_cache_write = s.rate_cache_write, price_version = s.version,
+                first_content_ms = s.first_content
+           from unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
+                       $8::bigint[], $9::bool[], $10::bool[], $11::text[], $12::text[], $13::timestamptz[], $14::bigint[],
+                       $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::text[], $21::bigint[])
+                as s (id, state, cost, tokens_in, tokens_out, cached, reasoning, latency, estimated, simulated, error, model,
+                      at, cache_write, rate_input, rate_output, rate_cache_read, rate_cache_write, version,
+                      first_content)
+          where u.id = s.id and u.project_id = $20 and u.state = 'reserved'
+         returning u.id, u.at, u.sprint_id, u.agent_id, u.run_id, u.key_id, u.reserved_micro_usd, u.reserved_tokens",
+    )
+    .bind(settlements.iter().map(|row| row.id).collect::<Vec<_>>())
+    .bind(each!(outcome => if outcome.error.is_none() { "settled" } else { "failed" }))
+    .bind(each!(outcome => outcome.cost))
+    .bind(each!(outcome => i64::from(outcome.usage.prompt())))
+    .bind(each!(outcome => i64::from(outcome.usage.output)))
+    .bind(each!(outcome => i64::from(outcome.usage.cache_read)))
+    .bind(each!(outcome => i64::from(outcome.usage.reasoning)))
+    .bind(each!(outcome => i64::try_from(outcome.latency_ms).unwrap_or(i64::MAX)))
+    .bind(each!(outcome => outcome.usage.estimated))
+    .bind(each!(outcome => outcome.simulated))
+    .bind(each!(outcome => outcome.error.as_deref()))
+    .bind(each!(outcome => outcome.model.as_str()))
+    .bind(settlements.iter().map(|row| row.at).collect::<Vec<_>>())
+    .bind(each!(outcome => i64::from(outcome.usage.cache_write)))
+    .bind(each!(outcome => outcome.rates.input))
+    .bind(each!(outcome => outcome.rates.output))
+    .bind(each!(outcome => outcome.rates.cache_read))
+    .bind(each!(outcome => outcome.rates.cache_write))
+    .bind(each!(outcome => outcome.price_version.as_str()))
+    .bind(project.0)
+    .bind(each!(outcome => outcome.first_content_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX))))
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.ended(project))).collect())
+}
+
+/// Ends the open rows of a step, or one row, at their worst case: nobody knows what they cost.
+pub(super) async fn interrupt(
+    conn: &mut PgConnection,
+    project: ProjectId,
+    (step, id): (Option<StepId>, Option<Uuid>),
+    now: Timestamp,
+) -> Result<Vec<(Ended, bool)>, Error> {
+    let rows: Vec<InterruptedRow> = sqlx::query_as(
+        "update usage set state = 'interrupted', cost_micro_usd = reserved_micro_usd, estimated = true, settled_at = $4
+          where project_id = $1 and (step_id = $2 or id = $3) and state = 'reserved'
+         returning id, at, sprint_id, agent_id, run_id, key_id, reserved_micro_usd, reserved_tokens, simulated",
+    )
+    .bind(project.0)
+    .bind(step.map(|id| id.0))
+    .bind(id)
+    .bind(now)
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.ended.ended(project), row.simulated)).collect())
+}
+
+#[derive(Debug, FromRow)]
+struct InterruptedRow {
+    #[sqlx(flatten)]
+    ended: EndedRow,
+    simulated: bool,
+}
+
+impl EndedRow {
+    fn ended(&self, project: ProjectId) -> Ended {
+        let place = Place {
+            project,
+            sprint: self.sprint_id.map(SprintId),
+            agent: self.agent_id.map(AgentId),
+            run: self.run_id.map(RunId),
+            key: self.key_id.map(GatewayKeyId),
+        };
+        let reserved = Amount::new(self.reserved_micro_usd, self.reserved_tokens);
+        Ended { place, at: self.at, reserved }
+    }
+}

@@ -1,0 +1,220 @@
+//! Budgets on the nodes of the tree, as people set them and as runs feel them.
+
+use crate::{budgets::models, seed::project_of, support::TestApp};
+use axum::http::{Method, StatusCode};
+use chrono::Duration as Span;
+use serde_json::{Value, json};
+use syndarix::features::llm::{self, Failure, Purpose};
+use syndarix_domain::ids::{AgentId, CallId, ProjectId, RunId};
+use syndarix_llm::{ChatRequest, Message, ModelGroup, ModelGroups};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Somebody's project.
+struct Seed {
+    token: String,
+    project: ProjectId,
+}
+
+impl Seed {
+    async fn new(app: &TestApp) -> Self {
+        let token = app.user("maria").await;
+        let project = ProjectId(app.project(&token).await.parse().unwrap());
+        Self { token, project }
+    }
+
+    fn path(&self, below: &str) -> String {
+        format!("/api/v1/projects/{}/{below}", self.project)
+    }
+}
+
+async fn put(app: &TestApp, seed: &Seed, node: &str, body: Value) -> (StatusCode, Value) {
+    app.send(Method::PUT, &seed.path(&format!("budgets/{node}")), Some(&seed.token), Some(body)).await
+}
+
+async fn budgets(app: &TestApp, seed: &Seed) -> Vec<Value> {
+    let (status, list) = app.get(&seed.path("budgets"), &seed.token).await;
+    assert_eq!(status, StatusCode::OK, "{list}");
+    list["items"].as_array().unwrap().clone()
+}
+
+fn request() -> ChatRequest {
+    ChatRequest {
+        system: "You talk.".into(),
+        messages: vec![Message::user("Say something.")],
+        tools: Vec::new(),
+        max_output_tokens: 1_000,
+        temperature: None,
+        stop: Vec::new(),
+        options: syndarix_llm::Options::default(),
+    }
+}
+
+async fn call(app: &TestApp, seed: &Seed, agent: Option<Uuid>) -> Result<(), Failure> {
+    let call = CallId(app.app.store.new_id());
+    let purpose = Purpose {
+        agent: agent.map(AgentId),
+        run: agent.map(RunId),
+        ..Purpose::of_project(seed.project, call)
+    };
+    llm::complete(&app.app, purpose, "code", &request(), &CancellationToken::new()).await.map(|_answer| ())
+}
+
+#[tokio::test]
+async fn a_budget_is_set_on_a_node_shown_with_what_counts_in_it_and_taken_away() {
+    let app = TestApp::with_models(models().await).await;
+    app.clock.set("2100-01-31T23:55:00Z".parse().unwrap());
+    let seed = Seed::new(&app).await;
+    let key = json!({ "name": "For a script" });
+    let (_, key) = app.post(&seed.path("gateway-keys"), &seed.token, key).await;
+    let key = key["key"]["id"].as_str().unwrap();
+    call(&app, &seed, None).await.unwrap();
+    for (node, limits) in [
+        (
+            format!("project/{}/month", seed.project),
+            json!({ "soft_limit_micro_usd": 10_000, "hard_limit_tokens": 5_000 }),
+        ),
+        (format!("key/{key}/day"), json!({ "hard_limit_micro_usd": 10_000 })),
+    ] {
+        let (status, answer) = put(&app, &seed, &node, limits).await;
+        assert_eq!(status, StatusCode::NO_CONTENT, "{answer}");
+    }
+    let shown = budgets(&app, &seed).await;
+    let nodes: Vec<_> =
+        shown.iter().map(|one| (one["scope"].as_str().unwrap(), one["period"].as_str().unwrap())).collect();
+    assert_eq!(nodes, [("project", "month"), ("project", "total"), ("key", "day")]);
+    assert_eq!(shown[0]["spent_tokens"], 700, "{shown:#?}");
+    assert!(shown[0]["simulated_micro_usd"].as_i64().unwrap() > 0);
+    assert_eq!(shown[0]["starts_at"], "2100-01-01T00:00:00Z");
+    assert_eq!(shown[0]["ends_at"], "2100-02-01T00:00:00Z");
+    assert_eq!(shown[1]["ends_at"], Value::Null);
+    assert_eq!((shown[2]["name"].as_str(), &shown[2]["spent_tokens"]), (Some("For a script"), &json!(0)));
+
+    app.clock.set(app.app.clock().now() + Span::minutes(6));
+    let later = &budgets(&app, &seed).await[0];
+    assert_eq!((&later["spent_tokens"], &later["starts_at"]), (&json!(0), &json!("2100-02-01T00:00:00Z")));
+
+    let gone = seed.path(&format!("budgets/key/{key}/day"));
+    for expected in [StatusCode::NO_CONTENT, StatusCode::NOT_FOUND] {
+        assert_eq!(app.send(Method::DELETE, &gone, Some(&seed.token), None).await.0, expected);
+    }
+    assert_eq!(budgets(&app, &seed).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_budget_that_cannot_be_meant_is_refused_with_what_to_do() {
+    let app = TestApp::start().await;
+    let seed = Seed::new(&app).await;
+    let (project, nobody) = (seed.project, Uuid::now_v7());
+    for (node, body, status, says) in [
+        (format!("project/{project}/day"), json!({}), 422, "set at least one limit, or delete the budget"),
+        (format!("project/{project}/day"), json!({ "hard_limit_tokens": -1 }), 422, "is between 0 and"),
+        (
+            format!("project/{project}/year"),
+            json!({ "hard_limit_tokens": 1 }),
+            422,
+            "is total, day, week or month",
+        ),
+        (
+            format!("planet/{project}/day"),
+            json!({ "hard_limit_tokens": 1 }),
+            422,
+            "is project, sprint, agent, run or key",
+        ),
+        (
+            format!("organisation/{project}/day"),
+            json!({ "hard_limit_tokens": 1 }),
+            422,
+            "is project, sprint, agent, run or key",
+        ),
+        (format!("project/{nobody}/day"), json!({ "hard_limit_tokens": 1 }), 404, "there is no project"),
+        (format!("sprint/{nobody}/day"), json!({ "hard_limit_tokens": 1 }), 404, "there is no sprint"),
+        (format!("run/{nobody}/day"), json!({ "hard_limit_tokens": 1 }), 404, "there is no run"),
+    ] {
+        let (answered, problem) = put(&app, &seed, &node, body.clone()).await;
+        assert_eq!(answered.as_u16(), status, "{node} {body} {problem}");
+        assert!(problem.to_string().contains(says), "{node} {body} {problem}");
+    }
+    let path = seed.path(&format!("budgets/project/{project}/total"));
+    let (status, problem) = app.send(Method::DELETE, &path, Some(&seed.token), None).await;
+    assert_eq!((status, problem["code"].as_str()), (StatusCode::CONFLICT, Some("budget_stays")), "{problem}");
+}
+
+#[tokio::test]
+async fn the_limit_of_tokens_stays_when_the_limit_of_money_is_changed() {
+    let app = TestApp::start().await;
+    let seed = Seed::new(&app).await;
+    let node = format!("project/{}/total", seed.project);
+    put(&app, &seed, &node, json!({ "hard_limit_tokens": 77 })).await;
+    let money = json!({ "hard_limit_micro_usd": 5 });
+    let (status, _) = app.send(Method::PUT, &seed.path("budget"), Some(&seed.token), Some(money)).await;
+    assert_eq!(status, StatusCode::OK);
+    let shown = &budgets(&app, &seed).await[0];
+    assert_eq!((&shown["hard_limit_tokens"], &shown["hard_limit_micro_usd"]), (&json!(77), &json!(5)));
+}
+
+#[tokio::test]
+async fn an_organisations_budget_is_for_its_managers_and_binds_all_its_projects() {
+    let app = TestApp::with_models(models().await).await;
+    let seed = Seed::new(&app).await;
+    let (_, organisations) = app.get("/api/v1/organisations", &seed.token).await;
+    let path = format!("/api/v1/organisations/{}/budgets", organisations["items"][0]["id"].as_str().unwrap());
+    let limits = json!({ "hard_limit_micro_usd": 10 });
+    let stranger = app.user("otto").await;
+    for (method, path) in [
+        (Method::PUT, format!("{path}/day")),
+        (Method::GET, path.clone()),
+        (Method::DELETE, format!("{path}/day")),
+    ] {
+        let body = (method == Method::PUT).then(|| limits.clone());
+        let (status, _) = app.send(method, &path, Some(&stranger), body).await;
+        assert_eq!(status, StatusCode::NOT_FOUND);
+    }
+    let (status, answer) =
+        app.send(Method::PUT, &format!("{path}/day"), Some(&seed.token), Some(limits)).await;
+    assert_eq!(status, StatusCode::NO_CONTENT, "{answer}");
+    let refused = call(&app, &seed, None).await;
+    let Err(Failure::Budget { detail, .. }) = refused else { panic!("{refused:?}") };
+    assert!(
+        detail.starts_with("the organisation's hard budget of $0.000010 for today would be passed"),
+        "{detail}"
+    );
+    assert_eq!(budgets(&app, &seed).await[0]["scope"], "organisation", "its projects see it");
+    let (_, listed) = app.get(&path, &seed.token).await;
+    assert_eq!(listed["items"].as_array().unwrap().len(), 2, "{listed}");
+    let (status, _) = app.send(Method::DELETE, &format!("{path}/day"), Some(&seed.token), None).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    call(&app, &seed, None).await.unwrap();
+    let entries: i64 =
+        sqlx::query_scalar("select count(*) from audit_entry where type like 'organisation.budget_%'")
+            .fetch_one(app.app.pool())
+            .await
+            .unwrap();
+    assert_eq!(entries, 2);
+}
+
+#[tokio::test]
+async fn at_a_soft_limit_the_cheaper_group_is_asked_and_the_row_says_so() {
+    let served = models().await;
+    let dear = ModelGroup {
+        cheaper: Some("cheap".into()),
+        ..ModelGroup::new("code", served.get("code").unwrap().chain.clone())
+    };
+    let cheap = ModelGroup::new("cheap", served.get("code").unwrap().chain.clone());
+    let app = TestApp::with_models(ModelGroups::new(vec![dear, cheap]).unwrap()).await;
+    let seeded = project_of(&app, "maria").await;
+    let (agent, seed) = (seeded.agent, Seed { token: seeded.user_token, project: ProjectId(seeded.project) });
+    let (status, answer) =
+        put(&app, &seed, &format!("agent/{agent}/week"), json!({ "soft_limit_micro_usd": 1 })).await;
+    assert_eq!(status, StatusCode::NO_CONTENT, "{answer}");
+    call(&app, &seed, Some(agent)).await.unwrap();
+    call(&app, &seed, Some(agent)).await.unwrap();
+    call(&app, &seed, None).await.unwrap();
+    let rows: Vec<(String, Option<String>)> =
+        sqlx::query_as("select model_group, downgraded_to from usage order by id")
+            .fetch_all(app.app.pool())
+            .await
+            .unwrap();
+    let row = |to: Option<&str>| ("code".to_owned(), to.map(str::to_owned));
+    assert_eq!(rows, [row(None), row(Some("cheap")), row(None)], "that agent's, and nobody else's");
+}
