@@ -62,6 +62,24 @@ export const policy = (p: string) =>
     queryFn: ({ signal }) => api<T.Policy>(`/projects/${p}/policy`, { signal }),
   });
 
+/** The budgets of a project and of what is in it, and those above it. */
+export const budgets = (p: string) =>
+  queryOptions({
+    queryKey: keys.budgets(p),
+    queryFn: ({ signal }) => api<T.Page<T.BudgetNode>>(`/projects/${p}/budgets`, { signal, query: { limit: LIST_MAX } }),
+  });
+
+/** The budgets of an organisation itself, for who manages it. */
+export const organisationBudgets = (o: string) =>
+  queryOptions({
+    queryKey: keys.organisationBudgets(o),
+    queryFn: async ({ signal }) => {
+      const page = await api<T.Page<T.BudgetNode>>(`/organisations/${o}/budgets`, { signal, query: { limit: LIST_MAX } });
+      return { ...page, items: page.items.filter((node) => node.scope === "organisation") };
+    },
+    refetchInterval: SAFETY_POLL_MS,
+  });
+
 export const budget = (p: string) =>
   queryOptions({
     queryKey: keys.budget(p),

@@ -73,6 +73,7 @@ function Way({ end, head }: { end: AnswerEnd; head: AnswerHead | null }) {
         <span className="ml-auto font-medium" data-answer-cost>{end.simulated_micro_usd > 0 && end.cost_micro_usd > 0 ? <><Cost real={end.cost_micro_usd} simulated={0} /> <Simulated microUsd={end.simulated_micro_usd} /></> : <Cost real={end.cost_micro_usd} simulated={end.simulated_micro_usd} />}</span>
         {unpriced ? <span title={t.gateway.priceUnknownHelp}><Badge tone="warn">{t.gateway.price}: {t.gateway.priceUnknown}</Badge></span> : null}
       </div>
+      {end.downgraded_to ? <div className="mb-2"><Notice tone="info">{t.playground.downgraded(end.downgraded_to)}</Notice></div> : null}
       {end.attempts.length + end.skipped.length > 0 ? (
         <TableFrame label={t.playground.way} heads={[right(t.playground.attempt), t.gateway.deployment, t.playground.outcome, right(t.gateway.firstToken), right(t.playground.time), t.playground.cause]}>
           {end.attempts.map((attempt) => (

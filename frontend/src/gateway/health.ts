@@ -1,10 +1,19 @@
-import type { GatewayDeployment } from "../api/types";
+import type { GatewayDeployment, GatewayGroup } from "../api/types";
+import { duration } from "../format";
 import { t } from "../i18n/en";
 import type { Tone } from "../ui/status";
 
 /** What the state of a deployment means: pure functions. */
 
 export const BREAKER_TONE: Record<GatewayDeployment["breaker"]["state"], Tone> = { closed: "ok", open: "bad", half_open: "warn" };
+
+/** In which order a group's deployments are asked, and what else it does. */
+export function routingOf(group: GatewayGroup): string {
+  const parts = [t.gateway.routing[group.routing] ?? group.routing];
+  if (group.hedge_after_ms) parts.push(t.gateway.hedged(duration(group.hedge_after_ms)));
+  if (group.cheaper) parts.push(t.gateway.cheaper(group.cheaper));
+  return parts.join("; ");
+}
 
 /** The share of attempts that failed; null where there was none. */
 export function errorRate({ requests, failures }: GatewayDeployment["recent"]): number | null {

@@ -269,6 +269,35 @@ async fn when_nobody_answers_a_person_is_told_of_everyone_that_was_tried_or_pass
 }
 
 #[tokio::test]
+async fn when_a_soft_limit_is_reached_a_person_is_told_of_the_cheaper_group_that_answers() {
+    let (address, _provider) = serve(scripted::router(scripted::Script::from_toml(SOUND).unwrap())).await;
+    let group = |name: &str| {
+        ModelGroup::new(format!("{name}-group"), vec![deployment(name, ProviderKind::OpenAi, address)])
+    };
+    let dear = ModelGroup { cheaper: Some("cheap-group".into()), ..group("dear") };
+    let desk = Desk::with(vec![dear, group("cheap")]).await;
+    let end = async || events(&play(&desk, question("dear-group")).await.1).pop().unwrap().1;
+    let before = end().await;
+    let limits = json!({ "hard_limit_micro_usd": null, "soft_limit_micro_usd": 1 });
+    desk.app.send(Method::PUT, &below(&desk, "/budget"), Some(&desk.token), Some(limits)).await;
+
+    let after = end().await;
+
+    assert_eq!(
+        (&before["downgraded_to"], &before["attempts"][0]["deployment"]),
+        (&Value::Null, &json!("dear"))
+    );
+    assert_eq!(
+        (&after["downgraded_to"], &after["attempts"][0]["deployment"]),
+        (&json!("cheap-group"), &json!("cheap"))
+    );
+    let (_, shown) = desk.app.get(&below(&desk, "/gateway/deployments"), &desk.token).await;
+    let dear = shown["groups"].as_array().unwrap().iter().find(|one| one["name"] == "dear-group").unwrap();
+    assert_eq!((&dear["cheaper"], &dear["routing"]), (&json!("cheap-group"), &json!("order")));
+    assert_eq!(dear["chain"], json!([{ "deployment": "dear", "weight": 1 }]));
+}
+
+#[tokio::test]
 async fn a_question_that_cannot_be_asked_is_refused_by_its_field() {
     let desk = Desk::scripted(SOUND).await;
     let with = |field: &str, value: Value| {

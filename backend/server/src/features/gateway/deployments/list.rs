@@ -11,7 +11,7 @@ use chrono::TimeDelta;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use syndarix_domain::Timestamp;
-use syndarix_llm::{BreakerState, Deployment, ProviderKind};
+use syndarix_llm::{BreakerState, Deployment, ModelGroup, ProviderKind, Routing};
 use utoipa::ToSchema;
 
 /// How far back figures go, in seconds.
@@ -37,8 +37,24 @@ pub(super) struct GatewayHealth {
 #[derive(Debug, Serialize, ToSchema)]
 struct GatewayGroup {
     name: String,
-    /// Names of deployments, in the order in which they are tried.
-    chain: Vec<String>,
+    /// Who is asked first: `order`, `weighted`, `least_latency` or `least_cost`.
+    #[schema(value_type = String)]
+    routing: Routing,
+    /// The others follow in this order.
+    chain: Vec<GatewayLink>,
+    /// After how many milliseconds without any content a second deployment is asked as well; null: never.
+    hedge_after_ms: Option<u64>,
+    /// The group that is asked instead once a budget has reached its soft limit.
+    cheaper: Option<String>,
+}
+
+/// A deployment's place in a group.
+#[derive(Debug, Serialize, ToSchema)]
+struct GatewayLink {
+    /// Its name.
+    deployment: String,
+    /// Its share of the calls of a `weighted` group, against the others' weights.
+    weight: u32,
 }
 
 /// One model at one provider.
@@ -121,15 +137,7 @@ pub(super) async fn list(
     let views = known.values().map(|deployment| view(&app, deployment, &mut measured, &mut failed));
     Ok(Json(GatewayHealth {
         deployments: views.collect(),
-        groups: app
-            .models
-            .groups
-            .iter()
-            .map(|group| GatewayGroup {
-                name: group.name.clone(),
-                chain: group.chain.iter().map(|deployment| deployment.name.clone()).collect(),
-            })
-            .collect(),
+        groups: app.models.groups.iter().map(GatewayGroup::from).collect(),
         window_seconds: WINDOW,
         window_attempts: MOST,
     }))
@@ -165,6 +173,19 @@ fn breaker(app: &App, deployment: &Deployment) -> BreakerView {
     };
     let until = remaining.and_then(|wait| Some(app.clock().now() + TimeDelta::from_std(wait).ok()?));
     BreakerView { state, until }
+}
+
+impl From<&ModelGroup> for GatewayGroup {
+    fn from(group: &ModelGroup) -> Self {
+        let link = |one: &Deployment| GatewayLink { deployment: one.name.clone(), weight: one.weight };
+        Self {
+            name: group.name.clone(),
+            routing: group.routing,
+            chain: group.chain.iter().map(link).collect(),
+            hedge_after_ms: group.hedge_after_ms,
+            cheaper: group.cheaper.clone(),
+        }
+    }
 }
 
 impl From<Measured> for Recent {
