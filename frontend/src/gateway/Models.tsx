@@ -53,6 +53,7 @@ function Health({ health, projectId, mayAsk }: { health: GatewayHealth; projectI
 }
 
 function GroupRow({ group, deployments, projectId, mayAsk }: { group: GatewayGroup; deployments: GatewayDeployment[]; projectId: string; mayAsk: boolean }) {
+  const routing = routingOf(group);
   return (
     <tr className="hover:bg-hover" data-group={group.name}>
       <th scope="row" className="px-3 py-2 text-left font-medium whitespace-nowrap">{group.name}</th>
@@ -68,7 +69,7 @@ function GroupRow({ group, deployments, projectId, mayAsk }: { group: GatewayGro
             );
           })}
         </ol>
-        <p className="mt-1 text-xs text-soft">{routingOf(group)}</p>
+        {routing ? <p className="mt-1 text-xs text-soft">{routing}</p> : null}
       </td>
       {mayAsk ? <td className="px-3 py-2"><Link to="/projects/$projectId/gateway" params={{ projectId }} search={{ tab: "playground", model: group.name }} aria-label={t.gateway.ask(group.name)} className={buttonClass("outline")}>{t.playground.ask}</Link></td> : null}
     </tr>

@@ -7,9 +7,10 @@ import type { Tone } from "../ui/status";
 
 export const BREAKER_TONE: Record<GatewayDeployment["breaker"]["state"], Tone> = { closed: "ok", open: "bad", half_open: "warn" };
 
-/** In which order a group's deployments are asked, and what else it does. */
+/** In which order the deployments of a group are asked, and what else it does; may be nothing. */
 export function routingOf(group: GatewayGroup): string {
-  const parts = [t.gateway.routing[group.routing] ?? group.routing];
+  // One alone has no order.
+  const parts = group.chain.length > 1 ? [t.gateway.routing[group.routing] ?? group.routing] : [];
   if (group.hedge_after_ms) parts.push(t.gateway.hedged(duration(group.hedge_after_ms)));
   if (group.cheaper) parts.push(t.gateway.cheaper(group.cheaper));
   return parts.join("; ");
