@@ -78,17 +78,11 @@ impl Case {
 /// A model as this page needs it: 32,000 tokens of answer at most.
 pub(crate) fn deployment(kind: ProviderKind, model: &str, accepts_temperature: bool) -> Deployment {
     Deployment {
-        name: "d".into(),
-        provider: kind,
-        vendor: None,
-        base_url: "http://localhost/v1".parse().unwrap(),
         model: model.into(),
-        api_key: None,
-        prices: None,
         context_window: 200_000,
         max_output: 32_000,
         accepts_temperature,
-        limits: Limits::default(),
+        ..Deployment::new("d", kind, "http://localhost/v1".parse().unwrap())
     }
 }
 
