@@ -109,6 +109,9 @@ export async function operate({ page, url, project, say, shot }) {
         await page.getByLabel("Question").fill("Who are you?");
         await page.keyboard.press("Control+Enter");
       };
+      // That the limit is reached shows when the next call is posted.
+      await ask();
+      await page.locator('[data-attempt="settled"]').waitFor();
       await ask();
       await page.getByText("the cheaper group fast-response was asked instead").waitFor();
       await page.locator('[data-attempt="settled"]').filter({ hasText: "scripted/fast-response" }).waitFor();

@@ -281,6 +281,9 @@ async fn when_a_soft_limit_is_reached_a_person_is_told_of_the_cheaper_group_that
     let limits = json!({ "hard_limit_micro_usd": null, "soft_limit_micro_usd": 1 });
     desk.app.send(Method::PUT, &below(&desk, "/budget"), Some(&desk.token), Some(limits)).await;
 
+    // That the limit is reached shows when the next call is posted.
+    end().await;
+
     let after = end().await;
 
     assert_eq!(
