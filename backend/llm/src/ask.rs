@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::inbound::{self, WireError};
 use crate::provider::fit::{Lost, fit};
-use crate::provider::{Deployment, ProviderKind, Wire, anthropic, openai};
+use crate::provider::{self, Deployment, Wire, embeddings};
 use crate::tokens::{bound_native, bound_request, estimate_request};
 use crate::types::ChatRequest;
 
@@ -69,15 +69,25 @@ impl<'a> Ask<'a> {
     ///
     /// Errors: it cannot be asked there at all, or the client wants to have all of it said.
     pub fn dropped(self, deployment: &Deployment) -> Result<Vec<String>, WireError> {
-        let Self::Native(native) = self else { return Ok(Vec::new()) };
-        let wire = deployment.provider.wire();
-        let mut lost = match native.is_for(wire) {
-            Some(native) => native.foreign(deployment).into_iter().flat_map(|(_, _, lost)| lost).collect(),
+        let kind = deployment.provider;
+        let native = match self {
+            Self::Neutral(request) => return provider::unsaid(kind, request).map(|_| Vec::new()),
+            Self::Native(native) => native,
+        };
+        let mut lost: Vec<String> = match native.is_for(kind.wire()) {
+            Some(native) => {
+                let lost = native.foreign(deployment).into_iter().flat_map(|(_, _, lost)| lost);
+                lost.map(str::to_owned).collect()
+            }
+            None if native.endpoint == Endpoint::Embeddings => embeddings::unsaid(kind, native)?,
             None => {
                 let translated = native.translated()?;
                 let fitted = fit(deployment, &translated.request, self.max_output(deployment));
                 let wishes = fitted.lost.into_iter().map(|lost| native.word(lost));
-                translated.dropped_for(wire).chain(wishes).collect::<Vec<&str>>()
+                // What only Anthropic has a word for, nobody else has.
+                let wire = kind.wire().unwrap_or(Wire::OpenAi);
+                let names = translated.dropped_for(wire).chain(wishes).map(str::to_owned);
+                names.chain(provider::unsaid(kind, &translated.request)?).collect()
             }
         };
         lost.sort_unstable();
@@ -89,7 +99,7 @@ impl<'a> Ask<'a> {
             );
             return Err(WireError(message));
         }
-        Ok(lost.into_iter().map(str::to_owned).collect())
+        Ok(lost)
     }
 
     /// The request in the neutral vocabulary.
@@ -110,18 +120,19 @@ impl<'a> Ask<'a> {
             let body = native.body_for(deployment, limit);
             return serde_json::from_slice(&body).map_err(|error| WireError(error.to_string()));
         }
-        let request = self.neutral()?;
-        Ok(match deployment.provider.wire() {
-            Wire::OpenAi => openai::encode(deployment, request, limit),
-            Wire::Anthropic => anthropic::encode(deployment, request, limit),
-        })
+        if let Self::Native(native) = self
+            && native.endpoint == Endpoint::Embeddings
+        {
+            return embeddings::encode(deployment, native);
+        }
+        provider::encode(deployment, self.neutral()?, limit)
     }
 
     /// The client's own words, where they are of this format.
-    pub(crate) fn native(self, wire: Wire) -> Option<&'a Native> {
+    pub(crate) fn native(self, wire: impl Into<Option<Wire>>) -> Option<&'a Native> {
         match self {
             Self::Neutral(_) => None,
-            Self::Native(native) => native.is_for(wire),
+            Self::Native(native) => native.is_for(wire.into()),
         }
     }
 }
@@ -283,8 +294,8 @@ impl Native {
         self.beta.as_deref()
     }
 
-    fn is_for(&self, wire: Wire) -> Option<&Self> {
-        (self.endpoint.wire() == Some(wire)).then_some(self)
+    fn is_for(&self, wire: Option<Wire>) -> Option<&Self> {
+        (wire.is_some() && self.endpoint.wire() == wire).then_some(self)
     }
 
     /// The field that limits the answer: the one the client wrote.
@@ -305,7 +316,12 @@ impl Native {
         self.body.get(place.clone())
     }
 
-    fn value<'a, T: Deserialize<'a>>(&'a self, name: &str) -> Result<Option<T>, WireError> {
+    /// The names of its fields.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().map(|(name, _)| name.as_str())
+    }
+
+    pub(crate) fn value<'a, T: Deserialize<'a>>(&'a self, name: &str) -> Result<Option<T>, WireError> {
         let Some(raw) = self.raw(name) else { return Ok(None) };
         serde_json::from_slice::<Option<T>>(raw).map_err(|error| WireError(format!("`{name}`: {error}")))
     }
@@ -315,10 +331,9 @@ impl Native {
         let mut patch: BTreeMap<&str, Value> = BTreeMap::new();
         patch.insert("model", json!(deployment.model));
         if self.endpoint != Endpoint::Embeddings {
-            let field = self.limit_field().unwrap_or(match deployment.provider {
-                ProviderKind::OpenAi => "max_completion_tokens",
-                _ => "max_tokens",
-            });
+            let newest = deployment.provider.is_openais_own();
+            let field =
+                self.limit_field().unwrap_or(if newest { "max_completion_tokens" } else { "max_tokens" });
             patch.insert(field, json!(max_output));
         }
         if self.endpoint == Endpoint::ChatCompletions && self.stream {
@@ -428,6 +443,7 @@ struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::ProviderKind;
 
     fn deployment(provider: ProviderKind) -> Deployment {
         Deployment {
@@ -475,7 +491,8 @@ mod tests {
         let body = r#"{"model": "a", "mod\u0065l": "b", "messages": [], "n": 1.0}"#;
         let native = Native::parse(Endpoint::ChatCompletions, body.into()).unwrap();
         assert_eq!(native.model(), "b");
-        let sent = String::from_utf8(native.body_for(&deployment(ProviderKind::Ollama), 4_000)).unwrap();
+        let sent =
+            String::from_utf8(native.body_for(&deployment(ProviderKind::OpenAiCompatible), 4_000)).unwrap();
         assert_eq!(sent, r#"{"max_tokens":4000,"model":"real-model","messages":[],"n":1.0}"#);
     }
 

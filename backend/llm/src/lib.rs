@@ -37,7 +37,7 @@ pub use gateway::{
 pub use price::{Cost, Price, PriceRow, PriceTable, PriceTableError, Rates};
 pub use provider::{
     Circuit, ClientError, Deployment, EndpointAccess, Http, Limits, Piece, PieceStream, Provider,
-    ProviderKind, Raw, Wire, adapter, http_client,
+    ProviderKind, Raw, Wire, http_client,
 };
 pub use secret::Secret;
 pub use sse::{SseDecoder, SseEvent, SseTooLong};

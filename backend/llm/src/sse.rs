@@ -30,13 +30,21 @@ pub struct SseDecoder {
     event: String,
     data: Option<String>,
     at_start: bool,
+    /// Every line is an event's data.
+    lines: bool,
     limit: usize,
 }
 
 impl SseDecoder {
     /// A decoder that refuses events of more than `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { line: Vec::new(), after_cr: false, event: String::new(), data: None, at_start: true, limit }
+        let (line, event) = (Vec::new(), String::new());
+        Self { line, after_cr: false, event, data: None, at_start: true, lines: false, limit }
+    }
+
+    /// The same for streams in which every line is one event's data, without fields.
+    pub fn of_lines(limit: usize) -> Self {
+        Self { lines: true, ..Self::new(limit) }
     }
 
     /// Takes more bytes; gives out the events they complete. An event that the stream ends within is dropped,
@@ -67,6 +75,9 @@ impl SseDecoder {
         let mut line = text.as_ref();
         if std::mem::take(&mut self.at_start) {
             line = line.strip_prefix('\u{feff}').unwrap_or(line);
+        }
+        if self.lines {
+            return (!line.is_empty()).then(|| SseEvent { event: String::new(), data: line.to_owned() });
         }
         if line.is_empty() {
             let event = std::mem::take(&mut self.event);
@@ -118,6 +129,19 @@ mod tests {
         assert_eq!(decoder.push(b"data: 0123456789abcdef"), Err(SseTooLong { limit: 16 }));
         let mut decoder = SseDecoder::new(16);
         assert_eq!(decoder.push(b"data: 01234\ndata: 56789\ndata: 01234\n"), Err(SseTooLong { limit: 16 }));
+    }
+
+    #[test]
+    fn in_a_stream_of_lines_every_line_is_an_event_and_a_part_of_one_is_none() {
+        let mut decoder = SseDecoder::of_lines(16);
+        let data: Vec<String> = decoder
+            .push(b"{\"a\":1}\n\r\ndata: b\n{\"c")
+            .unwrap()
+            .into_iter()
+            .map(|event| event.data)
+            .collect();
+        assert_eq!(data, ["{\"a\":1}", "data: b"]);
+        assert_eq!(decoder.push(b"0123456789abcdef"), Err(SseTooLong { limit: 16 }));
     }
 
     proptest! {

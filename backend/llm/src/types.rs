@@ -4,6 +4,8 @@
 
 mod options;
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -31,6 +33,30 @@ pub struct ChatRequest {
     /// What else some callers ask for.
     #[serde(default)]
     pub options: Options,
+}
+
+impl ChatRequest {
+    /// Every picture, also those of tools.
+    pub(crate) fn images(&self) -> impl Iterator<Item = &Image> {
+        self.messages.iter().flat_map(|message| &message.content).flat_map(|block| match block {
+            Block::Image { image } => std::slice::from_ref(image),
+            Block::ToolResult { images, .. } => images,
+            _ => &[],
+        })
+    }
+
+    /// The tool that each call names, by the call's id: some formats want it with the result.
+    pub(crate) fn call_names(&self) -> HashMap<&str, &str> {
+        let blocks = self.messages.iter().flat_map(|message| &message.content);
+        blocks
+            .filter_map(|block| match block {
+                Block::ToolUse { id, name, .. } | Block::InvalidToolUse { id, name, .. } => {
+                    Some((id.as_str(), name.as_str()))
+                }
+                _ => None,
+            })
+            .collect()
+    }
 }
 
 /// A picture.

@@ -14,7 +14,7 @@ const EXTENSIONS: [&str; 4] = ["cache_control", "reasoning_content", "reasoning_
 /// Which top fields have to be looked at for this provider.
 pub(super) fn fields(endpoint: Endpoint, kind: ProviderKind) -> &'static [&'static str] {
     match (endpoint, kind) {
-        (Endpoint::ChatCompletions, ProviderKind::OpenAi) => &["messages", "tools"],
+        (Endpoint::ChatCompletions, kind) if kind.is_openais_own() => &["messages", "tools"],
         (Endpoint::Messages, _) => &["messages"],
         _ => &[],
     }

@@ -87,6 +87,34 @@ impl ModelGroups {
         Ok(Self { groups, alone })
     }
 
+    /// The same with other groups over these: one takes the place of that of its name. Every deployment stays one that
+    /// can be asked for alone.
+    pub fn with(&self, groups: Vec<ModelGroup>) -> Result<Self, GroupError> {
+        let mut with = self.clone();
+        for group in groups {
+            if let Some(reason) = fault(&group) {
+                return Err(GroupError { group: group.name, reason });
+            }
+            with.groups.insert(group.name.clone(), Arc::new(group));
+        }
+        Ok(with)
+    }
+
+    /// A deployment by name.
+    pub fn deployment(&self, name: &str) -> Option<&Deployment> {
+        self.alone.get(name).and_then(|alone| alone.chain.first())
+    }
+
+    /// Every deployment, by name.
+    pub fn deployments(&self) -> impl Iterator<Item = &Deployment> {
+        self.alone.values().filter_map(|alone| alone.chain.first())
+    }
+
+    /// A group by name, to keep.
+    pub fn group(&self, name: &str) -> Option<Arc<ModelGroup>> {
+        self.groups.get(name).cloned()
+    }
+
     /// A group by name.
     pub fn get(&self, name: &str) -> Option<&ModelGroup> {
         self.groups.get(name).map(|group| &**group)

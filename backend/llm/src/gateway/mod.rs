@@ -24,7 +24,7 @@ use crate::ask::{Ask, Native};
 use crate::breaker::{Breaker, BreakerChange, BreakerNews, BreakerPolicy, BreakerState};
 use crate::error::{CallError, ProviderError, RecordFailed, Refused};
 use crate::price::{Cost, Price, PriceTable};
-use crate::provider::{Deployment, Http, Provider, Wire, adapter};
+use crate::provider::{Adapters, Deployment, Http, Provider};
 use crate::types::{ChatRequest, Completion, Delta, Usage};
 
 pub use groups::{GroupError, ModelGroup, ModelGroups};
@@ -137,8 +137,7 @@ impl GatewayPolicy {
 
 /// Makes calls. One per process: it holds what is known of the deployments' health and pace, and the connections.
 pub struct Gateway {
-    openai: Arc<dyn Provider>,
-    anthropic: Arc<dyn Provider>,
+    adapters: Adapters,
     prices: PriceTable,
     breaker: Breaker,
     latencies: latency::Latencies,
@@ -148,10 +147,9 @@ pub struct Gateway {
 impl Gateway {
     /// A gateway over HTTP; the client comes from [`crate::http_client`].
     pub fn new(http: Http, prices: PriceTable, policy: GatewayPolicy) -> Self {
-        let openai = adapter(Wire::OpenAi, http.clone());
-        let anthropic = adapter(Wire::Anthropic, http);
+        let adapters = Adapters::new(http);
         let (breaker, latencies) = (Breaker::new(policy.breaker), latency::Latencies::default());
-        Self { openai, anthropic, prices, breaker, latencies, policy }
+        Self { adapters, prices, breaker, latencies, policy }
     }
 
     /// From now on other processes are told which deployments this one leaves alone.
@@ -224,10 +222,7 @@ impl Gateway {
     }
 
     fn provider(&self, deployment: &Deployment) -> &dyn Provider {
-        match deployment.provider.wire() {
-            Wire::OpenAi => &*self.openai,
-            Wire::Anthropic => &*self.anthropic,
-        }
+        self.adapters.of(deployment.provider)
     }
 }
 

@@ -63,7 +63,9 @@ impl Provider for Anthropic {
         };
         let exchange = Exchange { deployment, cancel, raw: native.is_some() };
         match native {
-            Some(native) if !native.is_streamed() => exchange.run_whole(http, whole).await,
+            Some(native) if !native.is_streamed() => {
+                exchange.run_whole(http, |body| Ok((whole(&body)?, body))).await
+            }
             _ => exchange.run(http, AnthropicDecoder::default()).await,
         }
     }

@@ -5,11 +5,13 @@
 //! before a tool that must be called; a tool's result is never sent back to a model that has to show a signature for
 //! the thoughts before it and has none.
 
-use super::{Deployment, Wire};
+use super::{Deployment, Format};
 use crate::types::{Block, ChatRequest, Effort, Options, Reasoning, Role, ToolChoice};
 
 /// The least that Anthropic takes.
 const MIN_BUDGET: u32 = 1_024;
+/// The most that every model of Gemini's second generation takes.
+const GEMINIS_BUDGET: u32 = 24_576;
 /// With thoughts, no token may be ruled out that is likelier than this.
 const MIN_TOP_P: f64 = 0.95;
 
@@ -54,22 +56,27 @@ pub(crate) fn fit(deployment: &Deployment, request: &ChatRequest, max_output: u3
 impl Fitted {
     fn reason(&mut self, deployment: &Deployment, request: &ChatRequest, max_output: u32) {
         let Some(wish) = request.options.reasoning else { return };
-        self.thought = match deployment.provider.wire() {
-            Wire::OpenAi => openai(deployment, wish),
-            Wire::Anthropic => anthropic(&deployment.model, wish, request, max_output),
+        let format = deployment.provider.format();
+        self.thought = match format {
+            Format::OpenAi => openai(deployment, wish),
+            Format::Anthropic => anthropic(&deployment.model, wish, request, max_output),
+            Format::Gemini => gemini(&deployment.model, wish, max_output),
+            // Models of Ollama's that do not think refuse to, and which do is not known here.
+            Format::Ollama => (wish == Reasoning::Off).then_some(Thought::Off),
+            Format::Voyage => None,
         };
         // A model that thinks only when it is told to needs no word for not thinking.
         let is_said = self.thought.is_some() || (wish == Reasoning::Off && !thinks_unasked(deployment));
         let is_cut = forced(&request.options, request) && matches!(self.thought, Some(Thought::Effort(_)));
-        if !is_said || (is_cut && deployment.provider.wire() == Wire::Anthropic) {
+        if !is_said || (is_cut && format == Format::Anthropic) {
             self.lost.push(Lost::Reasoning);
         }
     }
 
     fn sample(&mut self, deployment: &Deployment, request: &ChatRequest) {
         let (temperature, top_p) = (request.temperature, request.options.top_p);
-        let is_anthropic = deployment.provider.wire() == Wire::Anthropic;
-        let thinks = matches!(self.thought, Some(Thought::Budget(_) | Thought::Adaptive(_)));
+        let is_anthropic = deployment.provider.format() == Format::Anthropic;
+        let thinks = is_anthropic && matches!(self.thought, Some(Thought::Budget(_) | Thought::Adaptive(_)));
         let takes = deployment.accepts_temperature;
         self.temperature = temperature.filter(|_| takes && !thinks);
         if is_anthropic {
@@ -97,6 +104,20 @@ fn openai(deployment: &Deployment, wish: Reasoning) -> Option<Thought> {
         Reasoning::Effort(effort) => Thought::Effort(effort),
         Reasoning::Budget(tokens) => Thought::Effort(Effort::of_budget(tokens)),
     })
+}
+
+/// Up to its second generation Gemini takes a number of tokens, since then a word; only the small ones of the second can
+/// be told not to think.
+fn gemini(model: &str, wish: Reasoning, max_output: u32) -> Option<Thought> {
+    let counts_tokens = model.starts_with("gemini-2");
+    let tokens = |tokens: u32| Thought::Budget(tokens.min(max_output / 2));
+    match wish {
+        Reasoning::Off => (counts_tokens && model.contains("flash")).then_some(Thought::Off),
+        Reasoning::Effort(effort) if counts_tokens => Some(tokens(effort.budget().min(GEMINIS_BUDGET))),
+        Reasoning::Effort(effort) => Some(Thought::Effort(effort)),
+        Reasoning::Budget(budget) if counts_tokens => Some(tokens(budget.min(GEMINIS_BUDGET))),
+        Reasoning::Budget(budget) => Some(Thought::Effort(Effort::of_budget(budget))),
+    }
 }
 
 fn anthropic(model: &str, wish: Reasoning, request: &ChatRequest, max_output: u32) -> Option<Thought> {
@@ -138,9 +159,11 @@ fn lacks_a_signature(request: &ChatRequest) -> bool {
 
 /// Whether the model thinks unless it is told not to.
 fn thinks_unasked(deployment: &Deployment) -> bool {
-    match deployment.provider.wire() {
-        Wire::OpenAi => !deployment.accepts_temperature,
-        Wire::Anthropic => is_adaptive(&deployment.model),
+    match deployment.provider.format() {
+        Format::OpenAi => !deployment.accepts_temperature,
+        Format::Anthropic => is_adaptive(&deployment.model),
+        Format::Gemini | Format::Ollama => true,
+        Format::Voyage => false,
     }
 }
 

@@ -8,26 +8,31 @@ pub(crate) mod anthropic;
 mod crosswise;
 #[cfg(test)]
 mod cuts;
+pub(crate) mod embeddings;
 pub(crate) mod fit;
+mod gemini;
+mod ollama;
 pub(crate) mod openai;
 #[cfg(test)]
 mod round_trip;
 mod transport;
+mod voyage;
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::ask::Ask;
 use crate::error::ProviderError;
+use crate::inbound::WireError;
 use crate::price::Rates;
 use crate::secret::Secret;
 use crate::sse::SseEvent;
@@ -45,10 +50,15 @@ pub enum ProviderKind {
     OpenAi,
     /// Anthropic, or a server of its wire format.
     Anthropic,
-    /// Google Gemini, over its OpenAI-compatible endpoint.
+    /// OpenAI's models at Azure.
+    #[serde(rename = "azure_openai")]
+    AzureOpenAi,
+    /// Google Gemini, over its own API.
     Gemini,
-    /// An Ollama server.
+    /// An Ollama server, over its own API.
     Ollama,
+    /// Voyage AI: embeddings only.
+    Voyage,
     /// Any other server of the OpenAI chat completions format: vLLM, Groq, OpenRouter, ...
     #[serde(rename = "openai_compatible")]
     OpenAiCompatible,
@@ -56,7 +66,7 @@ pub enum ProviderKind {
     Scripted,
 }
 
-/// How a provider is spoken to.
+/// A format that clients write and some providers speak, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Wire {
     /// `POST {base_url}/chat/completions`.
@@ -66,19 +76,44 @@ pub enum Wire {
 }
 
 impl Wire {
-    /// Every format that providers are spoken to in.
+    /// Every one of them.
     pub const ALL: [Self; 2] = [Self::OpenAi, Self::Anthropic];
 }
 
+/// How a provider is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    OpenAi,
+    Anthropic,
+    Gemini,
+    Ollama,
+    Voyage,
+}
+
 impl ProviderKind {
-    /// The wire format.
-    pub fn wire(self) -> Wire {
-        match self {
-            Self::Anthropic => Wire::Anthropic,
-            Self::OpenAi | Self::Gemini | Self::Ollama | Self::OpenAiCompatible | Self::Scripted => {
-                Wire::OpenAi
-            }
+    /// The clients' format that it speaks: what is written in it needs no translation.
+    pub fn wire(self) -> Option<Wire> {
+        match self.format() {
+            Format::OpenAi => Some(Wire::OpenAi),
+            Format::Anthropic => Some(Wire::Anthropic),
+            Format::Gemini | Format::Ollama | Format::Voyage => None,
         }
+    }
+
+    pub(crate) fn format(self) -> Format {
+        match self {
+            Self::Anthropic => Format::Anthropic,
+            Self::OpenAi | Self::AzureOpenAi | Self::OpenAiCompatible | Self::Scripted => Format::OpenAi,
+            Self::Gemini => Format::Gemini,
+            Self::Ollama => Format::Ollama,
+            Self::Voyage => Format::Voyage,
+        }
+    }
+
+    /// Whether it is OpenAI's own service, which refuses the old name of the answer's limit. Most compatible servers
+    /// know only that one.
+    pub(crate) fn is_openais_own(self) -> bool {
+        matches!(self, Self::OpenAi | Self::AzureOpenAi)
     }
 
     /// The name in usage rows and in the price table.
@@ -86,8 +121,10 @@ impl ProviderKind {
         match self {
             Self::OpenAi => "openai",
             Self::Anthropic => "anthropic",
+            Self::AzureOpenAi => "azure_openai",
             Self::Gemini => "gemini",
             Self::Ollama => "ollama",
+            Self::Voyage => "voyage",
             Self::OpenAiCompatible => "openai_compatible",
             Self::Scripted => "scripted",
         }
@@ -206,8 +243,20 @@ impl Deployment {
     }
 
     pub(crate) fn endpoint(&self, path: &str) -> String {
-        format!("{}/{path}", self.base_url.as_str().trim_end_matches('/'))
+        let base = self.base_url.as_str().trim_end_matches('/');
+        match (self.provider, &self.api_version) {
+            (ProviderKind::AzureOpenAi, Some(version)) => {
+                let (model, version) = (encoded(&self.model), encoded(version));
+                format!("{base}/openai/deployments/{model}/{path}?api-version={version}")
+            }
+            _ => format!("{base}/{path}"),
+        }
     }
+}
+
+/// A name as a part of an address.
+pub(crate) fn encoded(name: &str) -> String {
+    url::form_urlencoded::byte_serialize(name.as_bytes()).collect()
 }
 
 /// How long to wait and how much to read, per attempt.
@@ -311,10 +360,62 @@ pub trait Provider: Send + Sync {
     ) -> Result<PieceStream, ProviderError>;
 }
 
-/// The adapter of a wire format.
-pub fn adapter(wire: Wire, http: Http) -> Arc<dyn Provider> {
-    match wire {
-        Wire::OpenAi => Arc::new(openai::OpenAi::new(http)),
-        Wire::Anthropic => Arc::new(anthropic::Anthropic::new(http)),
+/// What of a request a provider cannot be told, beyond what its translation from the client's format left out.
+///
+/// Errors: it cannot be asked this at all.
+pub(crate) fn unsaid(kind: ProviderKind, request: &ChatRequest) -> Result<Vec<String>, WireError> {
+    match kind.format() {
+        Format::OpenAi | Format::Anthropic => Ok(Vec::new()),
+        Format::Gemini => gemini::unsaid(request),
+        Format::Ollama => ollama::unsaid(request),
+        Format::Voyage => Err(WireError("this provider makes embeddings only".into())),
+    }
+}
+
+/// The body that a provider is sent for a request in the neutral vocabulary.
+pub(crate) fn encode(
+    deployment: &Deployment,
+    request: &ChatRequest,
+    max_output: u32,
+) -> Result<Value, WireError> {
+    unsaid(deployment.provider, request)?;
+    Ok(match deployment.provider.format() {
+        Format::OpenAi => openai::encode(deployment, request, max_output),
+        Format::Anthropic => anthropic::encode(deployment, request, max_output),
+        Format::Gemini => gemini::encode(deployment, request, max_output),
+        Format::Ollama => ollama::encode(deployment, request, max_output),
+        Format::Voyage => Value::Null,
+    })
+}
+
+/// Every adapter.
+pub(crate) struct Adapters {
+    openai: openai::OpenAi,
+    anthropic: anthropic::Anthropic,
+    gemini: gemini::Gemini,
+    ollama: ollama::Ollama,
+    voyage: voyage::Voyage,
+}
+
+impl Adapters {
+    pub(crate) fn new(http: Http) -> Self {
+        Self {
+            openai: openai::OpenAi::new(http.clone()),
+            anthropic: anthropic::Anthropic::new(http.clone()),
+            gemini: gemini::Gemini::new(http.clone()),
+            ollama: ollama::Ollama::new(http.clone()),
+            voyage: voyage::Voyage::new(http),
+        }
+    }
+
+    /// The one that a kind of provider is spoken to with.
+    pub(crate) fn of(&self, kind: ProviderKind) -> &dyn Provider {
+        match kind.format() {
+            Format::OpenAi => &self.openai,
+            Format::Anthropic => &self.anthropic,
+            Format::Gemini => &self.gemini,
+            Format::Ollama => &self.ollama,
+            Format::Voyage => &self.voyage,
+        }
     }
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::transport::{Decoder, Exchange, neutral, stream_error, written};
-use super::{Deployment, Http, PieceStream, Provider, Wire};
+use super::{Deployment, Http, PieceStream, Provider, ProviderKind, Wire};
 use crate::ask::{Ask, Endpoint, Native};
 use crate::error::ProviderError;
 use crate::sse::SseEvent;
@@ -61,7 +61,10 @@ impl Provider for OpenAi {
         let path = native.map_or(Endpoint::ChatCompletions, Native::endpoint).path();
         let mut http = self.http.of(deployment)?.post(deployment.endpoint(path));
         if let Some(key) = &deployment.api_key {
-            http = http.bearer_auth(key.expose());
+            http = match deployment.provider {
+                ProviderKind::AzureOpenAi => http.header("api-key", key.expose()),
+                _ => http.bearer_auth(key.expose()),
+            };
         }
         let http = match native {
             Some(native) => written(http, native.body_for(deployment, max_output)),
@@ -69,7 +72,9 @@ impl Provider for OpenAi {
         };
         let exchange = Exchange { deployment, cancel, raw: native.is_some() };
         match native {
-            Some(native) if !native.is_streamed() => exchange.run_whole(http, whole).await,
+            Some(native) if !native.is_streamed() => {
+                exchange.run_whole(http, |body| Ok((whole(&body)?, body))).await
+            }
             _ => exchange.run(http, OpenAiDecoder::default()).await,
         }
     }

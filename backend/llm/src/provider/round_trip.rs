@@ -273,7 +273,7 @@ proptest! {
     fn a_request_means_the_same_on_the_other_side(request in request()) {
         for kind in [ProviderKind::OpenAi, ProviderKind::OpenAiCompatible, ProviderKind::Anthropic] {
             let deployment = deployment(kind);
-            let wire = kind.wire();
+            let wire = kind.wire().unwrap();
             let body = match wire {
                 Wire::OpenAi => openai::encode(&deployment, &request, request.max_output_tokens),
                 Wire::Anthropic => anthropic::encode(&deployment, &request, request.max_output_tokens),

@@ -40,11 +40,27 @@ const MAX_RETRY_AFTER_MS: u64 = 3_600_000;
 pub(crate) trait Decoder: Send + 'static {
     /// Takes one event.
     fn event(&mut self, event: &SseEvent) -> Result<Vec<Delta>, ProviderError>;
+    /// How events are told apart.
+    fn framing(&self) -> Framing {
+        Framing::ServerSentEvents
+    }
     /// Whether the answer is whole; what comes after is ignored.
     fn is_done(&self) -> bool;
     /// Whether the answer may count as whole when the body ends here.
     fn may_end(&self) -> bool;
 }
+
+/// How the events of a stream are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// As browsers read them.
+    ServerSentEvents,
+    /// One JSON document on each line.
+    Lines,
+}
+
+/// What a whole answer means, and how it is put for whoever wants its bytes.
+pub(crate) type Whole = (Vec<Delta>, Bytes);
 
 /// What an attempt needs besides its request.
 pub(crate) struct Exchange<'a> {
@@ -64,7 +80,7 @@ impl Exchange<'_> {
         let start = Instant::now();
         let limits = self.deployment.limits;
         let (response, simulated) = self.accepted(request, limits.first_byte(), start).await?;
-        if !is_event_stream(response.headers()) {
+        if !is_stream(response.headers(), decoder.framing()) {
             let error = not_a_stream(response, start + limits.first_byte()).await;
             return Err(self.redact(error.with_simulated(simulated)));
         }
@@ -87,7 +103,7 @@ impl Exchange<'_> {
     pub(crate) async fn run_whole(
         &self,
         request: RequestBuilder,
-        decode: fn(&[u8]) -> Result<Vec<Delta>, ProviderError>,
+        read: impl FnOnce(Bytes) -> Result<Whole, ProviderError>,
     ) -> Result<PieceStream, ProviderError> {
         let start = Instant::now();
         let (response, simulated) = self.accepted(request, self.deployment.limits.total(), start).await?;
@@ -95,8 +111,8 @@ impl Exchange<'_> {
         let mut body = self.body(response, start);
         body.limits.first_byte_ms = body.limits.total_ms;
         let whole = body.whole().await.map_err(fail)?;
-        let mut deltas = vec![self.started(simulated)];
-        deltas.extend(decode(&whole).map_err(fail)?);
+        let (meaning, whole) = read(whole).map_err(fail)?;
+        let deltas = std::iter::once(self.started(simulated)).chain(meaning).collect();
         let piece = labelled(Piece { deltas, raw: Some(Raw::Whole(whole)) }, simulated);
         Ok(futures::stream::iter([Ok(piece)]).boxed())
     }
@@ -192,10 +208,14 @@ pub(crate) fn is_simulated(headers: &HeaderMap) -> bool {
         .is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
-fn is_event_stream(headers: &HeaderMap) -> bool {
+fn is_stream(headers: &HeaderMap, framing: Framing) -> bool {
     let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let expected = match framing {
+        Framing::ServerSentEvents => "text/event-stream",
+        Framing::Lines => "application/x-ndjson",
+    };
     // Some compatible servers forget the header; what they send is then judged as it is read.
-    kind.is_none_or(|kind| kind.to_ascii_lowercase().starts_with("text/event-stream"))
+    kind.is_none_or(|kind| kind.to_ascii_lowercase().starts_with(expected))
 }
 
 /// A success that is none: some gateways report an upstream's failure with status 200.
@@ -269,7 +289,10 @@ fn decode(
 ) -> impl Stream<Item = Result<Piece, ProviderError>> + Send {
     async_stream::try_stream! {
         yield started;
-        let mut events = SseDecoder::new(body.limits.max_event_bytes);
+        let mut events = match decoder.framing() {
+            Framing::ServerSentEvents => SseDecoder::new(body.limits.max_event_bytes),
+            Framing::Lines => SseDecoder::of_lines(body.limits.max_event_bytes),
+        };
         while let Some(chunk) = body.next().await? {
             let batch = events.push(&chunk)
                 .map_err(|error| ProviderError::new(ErrorKind::TooLarge, error.to_string()).billed())?;

@@ -140,7 +140,7 @@ async fn a_compatible_server_without_usage_ids_or_done_is_understood_and_its_usa
     );
     for cut in [1, 3, 1000] {
         let server = raw(body, cut).await;
-        let chain = vec![server.deployment("d", ProviderKind::Ollama)];
+        let chain = vec![server.deployment("d", ProviderKind::OpenAiCompatible)];
         let answer = call(&gateway(policy(0)), chain, &request("go"), &Hooks::default()).await.unwrap();
         assert_eq!(answer.stop, StopReason::ToolUse);
         assert_eq!(answer.text(), "hé");

@@ -7,9 +7,7 @@ mod responses;
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
-use syndarix_llm::{
-    Ask, Deployment, Endpoint, Limits, Native, ProviderKind, StopReason, Usage, Wire, inbound,
-};
+use syndarix_llm::{Ask, Deployment, Endpoint, Native, ProviderKind, StopReason, Usage, Wire, inbound};
 
 pub(crate) const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/TRANSLATION.md");
 

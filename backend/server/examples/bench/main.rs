@@ -3,6 +3,7 @@
 
 mod audit;
 mod engine;
+mod failover;
 mod figures;
 mod jobs;
 mod parked;
@@ -85,6 +86,7 @@ async fn main() -> Result<(), Failure> {
     if arguments.engine {
         return figures.finish();
     }
+    failover::past_the_time_out(&mut figures).await?;
     process::serve(&arguments.binary, &folder.path().join("serve"), span, &mut figures).await?;
     figures.finish()
 }

@@ -198,6 +198,7 @@ async fn assemble(
     // Nothing after this can fail, so nothing before this runs by itself.
     tasks.spawn(serve_tools(tools.listener, tools.router, ending.clone()));
     features::events::spawn_hub(&app, &tasks, ending.clone());
+    features::llm::spawn_breakers(&app, &tasks, ending.clone());
     features::audit::spawn_sealer(&app, &tasks, ending.clone());
     features::llm::spawn_beat(&app, &tasks, ending.clone());
     tasks.spawn(answer_http(listener, http::router(app.clone()), ending.clone()));

@@ -21,6 +21,8 @@ const HOSTED_OUTPUT: u32 = 32_000;
 /// What a self-hosted model is taken to have when no file says otherwise, in tokens.
 const OWN_WINDOW: u32 = 128_000;
 const OWN_OUTPUT: u32 = 8_192;
+/// What Ollama is asked to hold of a conversation when no file says otherwise, in tokens: it takes memory for all of it.
+const OLLAMA_WINDOW: u32 = 32_768;
 /// The port of Ollama, whose models cost nothing per token.
 const OLLAMA_PORT: u16 = 11_434;
 const FREE: Rates = Rates { input: 0, output: 0, cache_read: 0, cache_write: 0 };
@@ -105,7 +107,7 @@ fn own_server(address: &str, access: &ModelAccess) -> Result<Deployment, StartEr
         model: model.clone(),
         api_key: access.api_key.clone(),
         prices: is_ollama.then_some(FREE),
-        context_window: OWN_WINDOW,
+        context_window: if is_ollama { OLLAMA_WINDOW } else { OWN_WINDOW },
         max_output: OWN_OUTPUT,
         // One's own server is where one says it is.
         endpoint_access: EndpointAccess::PrivateNetwork,

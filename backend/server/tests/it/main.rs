@@ -30,6 +30,7 @@ mod killed;
 mod knowledge;
 mod ledger;
 mod main_job;
+mod model_groups;
 mod notices;
 mod operations;
 mod projects;

@@ -74,7 +74,7 @@ fn gaps(tenant: &Tenant) -> Vec<String> {
 
 #[tokio::test]
 async fn real_ids_of_another_tenant_lead_nowhere_and_change_nothing() {
-    let app = TestApp::start().await;
+    let app = Tenant::app().await;
     let (maria, otto) = Tenant::two(&app).await;
     assert_eq!(gaps(&maria), Vec::<String>::new());
     let before = maria.everything(&app).await;
@@ -112,7 +112,7 @@ async fn real_ids_of_another_tenant_lead_nowhere_and_change_nothing() {
 
 #[tokio::test]
 async fn what_is_ones_own_takes_in_nothing_of_another_tenant() {
-    let app = TestApp::start().await;
+    let app = Tenant::app().await;
     let (maria, otto) = Tenant::two(&app).await;
     let before = maria.everything(&app).await;
     let mut failures = Vec::new();
@@ -146,7 +146,7 @@ async fn what_is_ones_own_takes_in_nothing_of_another_tenant() {
 
 #[tokio::test]
 async fn the_owner_gets_through_with_the_same_requests() {
-    let app = TestApp::start().await;
+    let app = Tenant::app().await;
     let (mut maria, _) = Tenant::two(&app).await;
     let mut failures = Vec::new();
     for operation in naming() {
@@ -171,7 +171,7 @@ async fn the_owner_gets_through_with_the_same_requests() {
 
 #[tokio::test]
 async fn what_is_read_across_projects_shows_everybody_their_own() {
-    let app = TestApp::start().await;
+    let app = Tenant::app().await;
     let (maria, otto) = Tenant::two(&app).await;
     let across = |one: &Operation| one.method == Method::GET && !one.path.contains('{');
     for operation in operations().into_iter().filter(across) {
@@ -193,7 +193,7 @@ async fn what_is_read_across_projects_shows_everybody_their_own() {
 
 #[tokio::test]
 async fn a_filter_by_an_id_of_another_tenant_finds_nothing() {
-    let app = TestApp::start().await;
+    let app = Tenant::app().await;
     let (maria, otto) = Tenant::two(&app).await;
     let mut tried = 0;
     for operation in operations().into_iter().filter(|one| one.method == Method::GET) {

@@ -25,11 +25,13 @@ const NO_PROJECT: &[(&str, &str)] = &[
     ("audit_held", "by chain, which is the project"),
     ("audit_verification", "by chain, which is the project"),
     ("budget_window", "by budget"),
+    ("usage_hour_until", "one row, no content"),
     ("reservation_holder", "processes"),
     ("worker", "processes"),
     ("leader_lease", "processes"),
     ("job_rate", "by what is limited, whosever it is"),
     ("agent_type", "by organisation"),
+    ("model_group", "by organisation"),
     ("agent_type_version", "by agent type"),
     ("_sqlx_migrations", "the schema's own history"),
 ];

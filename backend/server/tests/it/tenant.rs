@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use syndarix_domain::ids::ProjectId;
 use syndarix_forge::BranchName;
+use syndarix_llm::{Deployment, ModelGroup, ModelGroups, ProviderKind};
 use tower::ServiceExt;
 use uuid::Uuid;
 
@@ -23,6 +24,7 @@ const OTHERWISE: &[(&str, &str)] = &[
     ("organisation", "id = $2"),
     ("membership", "organisation_id = $2"),
     ("agent_type", "organisation_id = $2"),
+    ("model_group", "organisation_id = $2"),
     ("agent_type_version", "agent_type_id in (select id from agent_type where organisation_id = $2)"),
     ("app_user", "id in (select user_id from membership where organisation_id = $2)"),
 ];
@@ -42,6 +44,13 @@ pub(crate) struct Tenant {
 }
 
 impl Tenant {
+    /// An application with a deployment that groups can name.
+    pub(crate) async fn app() -> TestApp {
+        let url = "https://models.example.org/v1".parse().unwrap();
+        let deployment = Deployment::new("d", ProviderKind::OpenAiCompatible, url);
+        TestApp::with_models(ModelGroups::new(vec![ModelGroup::new("base", vec![deployment])]).unwrap()).await
+    }
+
     /// Two tenants side by side. No job runs any more, so what changes from here on was changed by a request.
     pub(crate) async fn two(app: &TestApp) -> (Self, Self) {
         let (maria, otto) = (app.user("maria").await, app.user("otto").await);
@@ -79,6 +88,7 @@ impl Tenant {
                 ("{scope}/{scope_id}", scene.agent.to_string()),
                 ("{scope_id}/{period}", "day".to_owned()),
                 ("budgets/{period}", "month".to_owned()),
+                ("model-groups/{name}", "code".to_owned()),
                 // A path may be there twice: this one names its owner.
                 ("documents/{path}", format!("notes%2Fof-{name}.md")),
             ]),
@@ -124,6 +134,10 @@ impl Tenant {
                 app.send(Method::PUT, &path, Some(&self.token), Some(limits.clone())).await;
             assert!(status.is_success(), "{path}: {status} {answer}");
         }
+        let path = format!("/api/v1/organisations/{}/model-groups/code", self.organisation);
+        let group = json!({ "chain": [{ "deployment": "d" }] });
+        let (status, answer) = app.send(Method::PUT, &path, Some(&self.token), Some(group)).await;
+        assert!(status.is_success(), "{path}: {status} {answer}");
         let key = self.make(app, "/gateway-keys", json!({ "name": "For a script" })).await;
         let (_, types) = app.get("/api/v1/agent-types", &self.token).await;
         self.ids.extend([
@@ -234,6 +248,7 @@ impl Tenant {
                 "content": "Stop", "to": id("agents/{agent_id}"), "conversation_id": id("stories/{story_id}"),
             }),
             "put_budget" | "put_organisation_budget" => json!({ "hard_limit_micro_usd": 1 }),
+            "put_model_group" => json!({ "chain": [{ "deployment": "d" }] }),
             "put_document" => json!({ "content": "Overwritten" }),
             "put_member" | "put_organisation_member" => json!({ "email": stranger, "role": "admin" }),
             "replace_policy" => self.policy.clone(),

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{INVALID_ARGUMENTS, SCHEMA_NAME, TOOL_ERROR_MARK};
+use crate::provider::Deployment;
 use crate::provider::fit::{Fitted, Thought, fit};
-use crate::provider::{Deployment, ProviderKind};
 use crate::types::{Block, ChatRequest, Image, Message, Options, Role, ToolChoice, ToolSpec};
 
 /// The request's body.
@@ -23,8 +23,7 @@ pub(crate) fn encode(deployment: &Deployment, request: &ChatRequest, max_output:
         "stream_options": {"include_usage": true},
     });
     // OpenAI's reasoning models refuse the old name, most compatible servers know only the old one.
-    let limit =
-        if deployment.provider == ProviderKind::OpenAi { "max_completion_tokens" } else { "max_tokens" };
+    let limit = if deployment.provider.is_openais_own() { "max_completion_tokens" } else { "max_tokens" };
     body[limit] = json!(max_output);
     if !request.tools.is_empty() {
         body["tools"] = request.tools.iter().map(|spec| tool(spec, &request.options)).collect();

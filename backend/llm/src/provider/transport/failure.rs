@@ -60,7 +60,12 @@ pub(super) async fn explain(
     let kind = match kind {
         // OpenAI says so with 429, Anthropic with 400.
         ErrorKind::RateLimited { .. } | ErrorKind::BadRequest if is_quota(&code, &message) => ErrorKind::Auth,
-        ErrorKind::RateLimited { .. } => ErrorKind::RateLimited { retry_after_ms: wait },
+        // Google says so with 400.
+        ErrorKind::BadRequest if message.starts_with("API key not valid") => ErrorKind::Auth,
+        ErrorKind::RateLimited { .. } => {
+            let wait = wait.or_else(|| retry_delay(&body)).map(|wait| wait.min(MAX_RETRY_AFTER_MS));
+            ErrorKind::RateLimited { retry_after_ms: wait }
+        }
         ErrorKind::Overloaded { .. } => ErrorKind::Overloaded { retry_after_ms: wait },
         ErrorKind::BadRequest if is_context(&code, &message) => ErrorKind::ContextTooLong,
         kind => kind,
@@ -86,8 +91,22 @@ fn words_of(body: &[u8]) -> (String, String) {
     let Ok(value) = serde_json::from_slice::<Value>(body) else {
         return (String::from_utf8_lossy(body).trim().to_owned(), String::new());
     };
-    let error = value.get("error").unwrap_or(&value);
-    error_words(error)
+    error_words(error_of(&value))
+}
+
+/// The error of a document; Google's streams wrap it in a list.
+fn error_of(value: &Value) -> &Value {
+    let value = value.get(0).unwrap_or(value);
+    value.get("error").unwrap_or(value)
+}
+
+/// The wait in milliseconds that Google names within the error, as in `"retryDelay": "7.5s"`.
+fn retry_delay(body: &[u8]) -> Option<u64> {
+    let value = serde_json::from_slice::<Value>(body).ok()?;
+    let details = error_of(&value).get("details")?.as_array()?;
+    let delay = details.iter().find_map(|detail| detail.get("retryDelay")?.as_str())?;
+    let seconds: f64 = delay.strip_suffix('s')?.parse().ok()?;
+    u64::try_from(Duration::try_from_secs_f64(seconds).ok()?.as_millis()).ok()
 }
 
 /// Message and code of an error object.

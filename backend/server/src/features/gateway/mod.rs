@@ -4,21 +4,25 @@
 //! another project asks nothing (at once in this process, within `keys::TTL` in others); every call is recorded with
 //! its project and key, also when nobody waits for the answer any more; a client is told of failures in its own format.
 //!
-//! `keys` are managed under `/api/v1`, where `deployments` says how models are doing and the `playground` asks them;
+//! `groups` and `keys` are managed under `/api/v1`, where `deployments` says how models are doing and the `playground` asks them;
 //! `calls` are answered under `/v1`, where SDKs look for them.
 
 mod calls;
 mod deployments;
+mod groups;
 mod keys;
 mod playground;
 
 use crate::{
+    db::Error,
     features::llm::{self, Purpose},
     state::App,
 };
+use groups::Effective;
 use keys::Keyring;
 use std::sync::Arc;
-use syndarix_llm::{Event, ModelGroup, Native};
+use syndarix_domain::ids::ProjectId;
+use syndarix_llm::{Event, ModelGroup, ModelGroups, Native};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use utoipa_axum::router::OpenApiRouter;
@@ -30,6 +34,7 @@ const AHEAD: usize = 32;
 #[derive(Debug, Default)]
 pub struct Front {
     keyring: Keyring,
+    groups: Effective,
     /// Calls under way. They go on when their client leaves, until they are recorded.
     calls: TaskTracker,
     /// Cancelled when calls must come to an end.
@@ -37,6 +42,11 @@ pub struct Front {
 }
 
 impl Front {
+    /// The model groups that a project's calls may name.
+    pub async fn groups_of(&self, app: &App, project: ProjectId) -> Result<Arc<ModelGroups>, Error> {
+        self.groups.of(app, project).await
+    }
+
     /// Ends what is still streamed, and waits until every call is recorded.
     pub async fn close(&self) {
         self.ending.cancel();
@@ -66,7 +76,11 @@ fn run(
 
 /// The operations of people.
 pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().merge(keys::routes()).merge(deployments::routes()).merge(playground::routes())
+    OpenApiRouter::new()
+        .merge(groups::routes())
+        .merge(keys::routes())
+        .merge(deployments::routes())
+        .merge(playground::routes())
 }
 
 /// What clients of models ask, outside the API.

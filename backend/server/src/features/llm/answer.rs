@@ -22,7 +22,8 @@ pub async fn answer(
     out: mpsc::Sender<Event>,
 ) -> Result<u32, Error> {
     let mut recorder = Recorder::new(app, purpose, Request::of(&group.name)).await?;
-    let group = within_means(app, &mut recorder, group);
+    let groups = app.gateway.groups_of(app, purpose.project).await?;
+    let group = within_means(app, &mut recorder, (&groups, group));
     let counting = Counting { recorder, used: AtomicU32::new(0) };
     app.models.gateway.answer(group, native, &counting, out).await;
     Ok(counting.used.into_inner())

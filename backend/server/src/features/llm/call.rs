@@ -17,7 +17,8 @@ use syndarix_domain::{
     run::Run,
 };
 use syndarix_llm::{
-    CallError, Cause, ChatRequest, Completion, Deployment, ErrorKind, ModelGroup, Skipped, estimate_request,
+    CallError, Cause, ChatRequest, Completion, Deployment, ErrorKind, ModelGroup, ModelGroups, Skipped,
+    estimate_request,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -92,11 +93,11 @@ impl Request {
 /// The group itself, or the cheaper one that it names once a budget above the call has reached its soft limit. Decided
 /// when a call begins: none changes its model half way.
 pub(super) fn within_means<'a>(
-    app: &'a App,
+    app: &App,
     recorder: &mut Recorder,
-    group: &'a ModelGroup,
+    (groups, group): (&'a ModelGroups, &'a ModelGroup),
 ) -> &'a ModelGroup {
-    let cheaper = group.cheaper.as_deref().and_then(|name| app.models.groups.get(name));
+    let cheaper = group.cheaper.as_deref().and_then(|name| groups.get(name));
     match cheaper {
         Some(cheaper) if app.ledger.is_soft_reached(&recorder.place()) => {
             recorder.downgrade(&cheaper.name);
@@ -161,12 +162,13 @@ pub async fn complete(
     request: &ChatRequest,
     cancel: &CancellationToken,
 ) -> Result<Completion, Failure> {
-    let Some(chain) = app.models.groups.get(group) else {
-        let detail = no_group(app, group);
+    let groups = app.gateway.groups_of(app, purpose.project).await.map_err(Failure::Store)?;
+    let Some(chain) = groups.get(group) else {
+        let detail = no_group(&groups, group);
         return Err(Failure::Fatal { detail });
     };
     let mut recorder = Recorder::new(app, purpose, Request::of(group)).await.map_err(Failure::Store)?;
-    let chain = within_means(app, &mut recorder, chain);
+    let chain = within_means(app, &mut recorder, (&groups, chain));
     let answer = app.models.gateway.complete(chain, request, &recorder, cancel).await;
     match answer {
         Ok(completion) => {
@@ -188,19 +190,20 @@ fn readable(completion: Completion) -> Result<Completion, Failure> {
 
 /// How much room the messages of a request have at every deployment of the group, in tokens as
 /// [`syndarix_llm::estimate_block`] counts them. The request is the one without its messages.
-pub fn room(app: &App, group: &str, request: &ChatRequest) -> u32 {
-    let chain = app.models.groups.get(group).map_or(&[][..], |group| &group.chain);
+pub async fn room(app: &App, project: ProjectId, group: &str, request: &ChatRequest) -> Result<u32, Error> {
+    let groups = app.gateway.groups_of(app, project).await?;
+    let chain = groups.get(group).map_or(&[][..], |group| &group.chain);
     let window = |deployment: &Deployment| {
         deployment.context_window.saturating_sub(deployment.max_output_for(request))
     };
     let window = chain.iter().map(window).min().unwrap_or_default();
     // The estimate is up to twice the true number: with a third more, even what is dense fits.
-    (window.saturating_add(window / 3)).saturating_sub(estimate_request(request))
+    Ok((window.saturating_add(window / 3)).saturating_sub(estimate_request(request)))
 }
 
 /// What is missing, and what the operator does about it.
-fn no_group(app: &App, group: &str) -> String {
-    let known: Vec<&str> = app.models.groups.iter().map(|group| group.name.as_str()).collect();
+fn no_group(groups: &ModelGroups, group: &str) -> String {
+    let known: Vec<&str> = groups.iter().map(|group| group.name.as_str()).collect();
     if known.is_empty() {
         return "no model is configured: set ANTHROPIC_API_KEY, OPENAI_API_KEY, or SYNDARIX_MODEL_BASE_URL with \
                 SYNDARIX_MODEL, start Syndarix again, then unblock the story"

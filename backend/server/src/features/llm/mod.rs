@@ -5,12 +5,14 @@
 //! a usage row, also one whose process died; simulated spend is kept apart.
 
 mod answer;
+mod breakers;
 mod call;
 mod hooks;
 mod ledger;
 mod money;
 
 pub use answer::answer;
+pub use breakers::spawn_breakers;
 pub use call::{Failure, Purpose, complete, room};
 pub use ledger::{
     Attempt, Ledger, Lost, Node, Outcome, Place, Refusal, Reservation, Settlement, beat, give_back,

@@ -50,7 +50,7 @@ pub(super) async fn think(turn: &Turn) -> Result<Outcome, Error> {
         stop: Vec::new(),
         options: Options::default(),
     };
-    let room = llm::room(&turn.app, &brief.definition.model_group, &request);
+    let room = llm::room(&turn.app, turn.project, &brief.definition.model_group, &request).await?;
     request.messages = transcript::messages(&brief, &rows, &told, room);
     let intent = intent(turn, &brief, &request, &told);
     let Some((number, step)) = begin(turn, &brief, intent, (&unread, &rows)).await? else {

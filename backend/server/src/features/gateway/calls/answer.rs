@@ -70,7 +70,7 @@ async fn handle(
     headers.extend(limits(endpoint, &quota, app.clock().now()));
     admitted.map_err(|refused| exceeded(&refused))?;
     let native = read(endpoint, request).await?;
-    let group = door::model(app, &key, native.model())?;
+    let group = door::model(&*door::groups(app, &key).await?, &key, native.model())?;
     let call = Call { id: app.store.new_id(), key, group, native: Arc::new(native) };
     headers.insert(CALL, value(&call.id.to_string()));
     let events = begin(app, &call);

@@ -4,7 +4,7 @@ use super::{refusal::Refusal, unavailable};
 use crate::{features::gateway::keys::Key, state::App};
 use axum::http::{HeaderMap, header};
 use std::sync::Arc;
-use syndarix_llm::{ModelGroup, inbound::Fault};
+use syndarix_llm::{ModelGroup, ModelGroups, inbound::Fault};
 
 /// Anthropic's clients send their key so, OpenAI's as a bearer token; either is taken everywhere.
 const API_KEY: &str = "x-api-key";
@@ -31,10 +31,15 @@ pub(super) async fn admit(app: &App, headers: &HeaderMap) -> Result<Arc<Key>, Re
     }
 }
 
+/// The groups and deployments that this key's project has.
+pub(super) async fn groups(app: &App, key: &Key) -> Result<Arc<ModelGroups>, Refusal> {
+    app.gateway.groups_of(app, key.project).await.map_err(unavailable)
+}
+
 /// The model group or deployment that is named, if this key may use it.
-pub(super) fn model(app: &App, key: &Key, name: &str) -> Result<Arc<ModelGroup>, Fault> {
-    let Some(group) = app.models.groups.resolve(name) else {
-        let known: Vec<&str> = app.models.groups.names().filter(|name| key.allows(name)).collect();
+pub(super) fn model(groups: &ModelGroups, key: &Key, name: &str) -> Result<Arc<ModelGroup>, Fault> {
+    let Some(group) = groups.resolve(name) else {
+        let known: Vec<&str> = groups.names().filter(|name| key.allows(name)).collect();
         let message = format!("there is no model `{name}`; this key may ask for: {}", known.join(", "));
         return Err(Fault::new(404, "model_not_found", message));
     };

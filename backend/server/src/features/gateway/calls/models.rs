@@ -9,14 +9,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
-use syndarix_llm::{Endpoint, inbound::Fault};
+use syndarix_llm::{Endpoint, ModelGroups, inbound::Fault};
 
 /// Every request of Anthropic's clients has it.
 const VERSION: &str = "anthropic-version";
 
 pub(super) async fn list(State(app): State<App>, headers: HeaderMap) -> Response {
-    respond(&app, &headers, |key, endpoint| {
-        let names: Vec<&str> = app.models.groups.names().filter(|name| key.allows(name)).collect();
+    respond(&app, &headers, |key, groups, endpoint| {
+        let names: Vec<&str> = groups.names().filter(|name| key.allows(name)).collect();
         let models: Vec<Value> = names.iter().map(|name| model(name, endpoint)).collect();
         Ok(match endpoint {
             Endpoint::Messages => json!({
@@ -29,8 +29,8 @@ pub(super) async fn list(State(app): State<App>, headers: HeaderMap) -> Response
 }
 
 pub(super) async fn show(State(app): State<App>, Path(name): Path<String>, headers: HeaderMap) -> Response {
-    respond(&app, &headers, |key, endpoint| {
-        door::model(&app, key, &name)?;
+    respond(&app, &headers, |key, groups, endpoint| {
+        door::model(groups, key, &name)?;
         Ok(model(&name, endpoint))
     })
     .await
@@ -39,11 +39,14 @@ pub(super) async fn show(State(app): State<App>, Path(name): Path<String>, heade
 async fn respond(
     app: &App,
     headers: &HeaderMap,
-    show: impl FnOnce(&Key, Endpoint) -> Result<Value, Fault>,
+    show: impl FnOnce(&Key, &ModelGroups, Endpoint) -> Result<Value, Fault>,
 ) -> Response {
     let endpoint = if headers.contains_key(VERSION) { Endpoint::Messages } else { Endpoint::ChatCompletions };
     let shown = match door::admit(app, headers).await {
-        Ok(key) => show(&key, endpoint).map_err(Refusal::from),
+        Ok(key) => match door::groups(app, &key).await {
+            Ok(groups) => show(&key, &groups, endpoint).map_err(Refusal::from),
+            Err(refusal) => Err(refusal),
+        },
         Err(refusal) => Err(refusal),
     };
     match shown {

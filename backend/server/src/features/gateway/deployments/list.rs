@@ -124,8 +124,9 @@ pub(super) async fn list(
     State(app): State<App>,
     scope: ProjectScope<View>,
 ) -> Result<Json<GatewayHealth>, ApiError> {
+    let groups = app.gateway.groups_of(&app, scope.project()).await?;
     let mut known: BTreeMap<&str, &Deployment> = BTreeMap::new();
-    for deployment in app.models.groups.iter().flat_map(|group| &group.chain) {
+    for deployment in groups.iter().flat_map(|group| &group.chain) {
         known.entry(&deployment.name).or_insert(deployment);
     }
     let names: Vec<&str> = known.keys().copied().collect();
@@ -137,7 +138,7 @@ pub(super) async fn list(
     let views = known.values().map(|deployment| view(&app, deployment, &mut measured, &mut failed));
     Ok(Json(GatewayHealth {
         deployments: views.collect(),
-        groups: app.models.groups.iter().map(GatewayGroup::from).collect(),
+        groups: groups.iter().map(GatewayGroup::from).collect(),
         window_seconds: WINDOW,
         window_attempts: MOST,
     }))

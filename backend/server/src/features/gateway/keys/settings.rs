@@ -61,18 +61,19 @@ impl KeySettings {
         if self.expires_at.is_some_and(|at| at <= app.clock().now()) {
             return Err(ApiError::invalid("expires_at", "has passed already"));
         }
-        self.check_models(app)?;
+        self.check_models(app, project).await?;
         self.check_owners(app, project).await?;
         Ok(())
     }
 
-    fn check_models(&self, app: &App) -> Result<(), ApiError> {
+    async fn check_models(&self, app: &App, project: ProjectId) -> Result<(), ApiError> {
         let Some(models) = &self.models else { return Ok(()) };
         if models.is_empty() || models.len() > MAX_MODELS {
             let message = format!("must name 1 to {MAX_MODELS} models; leave it out to allow all");
             return Err(ApiError::invalid("models", message));
         }
-        match models.iter().find(|model| app.models.groups.resolve(model).is_none()) {
+        let groups = app.gateway.groups_of(app, project).await?;
+        match models.iter().find(|model| groups.resolve(model).is_none()) {
             Some(unknown) => Err(ApiError::invalid(
                 "models",
                 format!("there is no model group and no deployment `{unknown}`"),

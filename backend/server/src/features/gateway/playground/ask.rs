@@ -32,7 +32,7 @@ pub(super) async fn ask(
     scope: ProjectScope<Edit>,
     ValidJson(body): ValidJson<PlaygroundQuestion>,
 ) -> Result<Response, ApiError> {
-    let (group, native) = body.check(&app)?;
+    let (group, native) = body.check(&*app.gateway.groups_of(&app, scope.project()).await?)?;
     let call = CallId(app.store.new_id());
     record(&app, &scope, call, &body.model).await?;
     let purpose = Purpose::of_project(scope.project(), call);

@@ -1,10 +1,10 @@
 //! What a person asks.
 
-use crate::{http::ApiError, state::App};
+use crate::http::ApiError;
 use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
-use syndarix_llm::{Endpoint, ModelGroup, Native};
+use syndarix_llm::{Endpoint, ModelGroup, ModelGroups, Native};
 use utoipa::ToSchema;
 
 /// The longest instruction and the longest question, in characters.
@@ -30,7 +30,7 @@ pub(super) struct PlaygroundQuestion {
 
 impl PlaygroundQuestion {
     /// Who is asked, and what.
-    pub(super) fn check(&self, app: &App) -> Result<(Arc<ModelGroup>, Native), ApiError> {
+    pub(super) fn check(&self, groups: &ModelGroups) -> Result<(Arc<ModelGroup>, Native), ApiError> {
         text("prompt", &self.prompt)?;
         if let Some(system) = self.system.as_deref().filter(|system| !system.is_empty()) {
             text("system", system)?;
@@ -38,8 +38,8 @@ impl PlaygroundQuestion {
         if !(1..=MAX_TOKENS).contains(&self.max_tokens) {
             return Err(ApiError::invalid("max_tokens", format!("must be from 1 to {MAX_TOKENS}")));
         }
-        let group = app.models.groups.resolve(&self.model).ok_or_else(|| {
-            let known: Vec<&str> = app.models.groups.names().collect();
+        let group = groups.resolve(&self.model).ok_or_else(|| {
+            let known: Vec<&str> = groups.names().collect();
             let message = format!(
                 "there is no model group and no deployment of this name; there are: {}",
                 known.join(", ")

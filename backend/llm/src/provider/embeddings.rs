@@ -1,0 +1,124 @@
+//! Embeddings for clients of OpenAI's format, from providers that have a format of their own.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::transport::Whole;
+use super::{Deployment, Format, ProviderKind};
+use crate::ask::Native;
+use crate::error::{ErrorKind, ProviderError};
+use crate::inbound::WireError;
+use crate::types::{Delta, StopReason, Usage};
+
+/// Fields that are carried to Voyage as they are: its own, which clients may send beside OpenAI's.
+const VOYAGES: [&str; 4] = ["input", "input_type", "truncation", "output_dtype"];
+/// Fields that are carried to Ollama as they are.
+const OLLAMAS: [&str; 4] = ["input", "dimensions", "truncate", "keep_alive"];
+/// Fields that are carried under another name, or that are meant for us.
+const OURS: [&str; 4] = ["model", "encoding_format", "dimensions", "output_dimension"];
+
+/// What of the request is left out there.
+///
+/// Errors: that provider makes no embeddings, or not of this.
+pub(crate) fn unsaid(kind: ProviderKind, native: &Native) -> Result<Vec<String>, WireError> {
+    let carried = carried(kind)?;
+    let is_texts = |input: Value| match input {
+        Value::String(_) => true,
+        Value::Array(list) => !list.is_empty() && list.iter().all(Value::is_string),
+        _ => false,
+    };
+    if !native.value::<Value>("input")?.is_some_and(is_texts) {
+        return Err(WireError(
+            "`input` must be a text or a list of texts: this provider takes no tokens".into(),
+        ));
+    }
+    let is_lost = |name: &&str| !carried.contains(name) && !OURS.contains(name);
+    Ok(native.names().filter(is_lost).map(str::to_owned).collect())
+}
+
+fn carried(kind: ProviderKind) -> Result<&'static [&'static str], WireError> {
+    match kind.format() {
+        Format::Voyage => Ok(&VOYAGES),
+        Format::Ollama => Ok(&OLLAMAS),
+        Format::OpenAi | Format::Anthropic | Format::Gemini => {
+            Err(WireError("this provider cannot be asked for embeddings here".into()))
+        }
+    }
+}
+
+/// The body that the provider is sent.
+pub(crate) fn encode(deployment: &Deployment, native: &Native) -> Result<Value, WireError> {
+    let mut body = json!({"model": deployment.model});
+    for name in carried(deployment.provider)? {
+        if let Some(value) = native.value::<Value>(name)? {
+            body[*name] = value;
+        }
+    }
+    if deployment.provider.format() == Format::Voyage {
+        let dimensions = native.value::<Value>("output_dimension")?.or(native.value("dimensions")?);
+        if let Some(dimensions) = dimensions {
+            body["output_dimension"] = dimensions;
+        }
+        // Numbers are its default, which it has no word for.
+        if Numbers::of(native) == Numbers::Base64 {
+            body["encoding_format"] = json!("base64");
+        }
+    }
+    Ok(body)
+}
+
+/// The same, for an adapter.
+pub(super) fn request(deployment: &Deployment, native: &Native) -> Result<Value, ProviderError> {
+    encode(deployment, native).map_err(|error| ProviderError::new(ErrorKind::BadRequest, error.to_string()))
+}
+
+/// How a client wants its numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Numbers {
+    Floats,
+    Base64,
+}
+
+impl Numbers {
+    pub(super) fn of(native: &Native) -> Self {
+        match native.value::<String>("encoding_format") {
+            Ok(Some(format)) if format == "base64" => Self::Base64,
+            _ => Self::Floats,
+        }
+    }
+
+    pub(super) fn write(self, vector: &[f32]) -> Value {
+        match self {
+            Self::Floats => json!(vector),
+            Self::Base64 => {
+                let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
+                json!(STANDARD.encode(bytes))
+            }
+        }
+    }
+}
+
+/// An answer in OpenAI's shape.
+pub(super) fn answer(model: &str, vectors: Vec<Value>, tokens: u32) -> Whole {
+    let data: Vec<Value> = (0..)
+        .zip(vectors)
+        .map(|(index, embedding): (u32, Value)| {
+            json!({"object": "embedding", "index": index, "embedding": embedding})
+        })
+        .collect();
+    let usage = json!({"prompt_tokens": tokens, "total_tokens": tokens});
+    let body = json!({"object": "list", "data": data, "model": model, "usage": usage});
+    (meaning(model, tokens), Bytes::from(body.to_string()))
+}
+
+/// What an answer with embeddings means: its usage.
+pub(super) fn meaning(model: &str, tokens: u32) -> Vec<Delta> {
+    let simulated = model.starts_with(crate::scripted::MODEL_PREFIX);
+    vec![
+        Delta::Started { model: model.to_owned(), simulated },
+        Delta::Usage { usage: Usage { input: tokens, ..Usage::default() } },
+        Delta::Finished { stop: StopReason::EndTurn },
+    ]
+}

@@ -1,0 +1,315 @@
+//! Google Gemini's own API: `models/{model}:streamGenerateContent`.
+//!
+//! What this format cannot say is handled so: a picture by its address is refused; a wish for one call at a time and
+//! the user's name are left out. A model's signature belongs to the call it made: it travels as a block of reasoning
+//! before that call, and goes back only to the model that gave it.
+
+mod encode;
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::openai::MAX_CALLS;
+use super::transport::{Decoder, Exchange, neutral, stream_error};
+use super::{Deployment, Http, PieceStream, Provider, encoded};
+use crate::ask::Ask;
+use crate::error::ProviderError;
+use crate::sse::SseEvent;
+use crate::types::{Delta, StopReason, Usage};
+
+pub(super) use encode::{encode, unsaid};
+
+/// The adapter.
+#[derive(Debug)]
+pub(super) struct Gemini {
+    http: Http,
+}
+
+impl Gemini {
+    pub(super) fn new(http: Http) -> Self {
+        Self { http }
+    }
+}
+
+#[async_trait]
+impl Provider for Gemini {
+    async fn send(
+        &self,
+        deployment: &Deployment,
+        ask: Ask<'_>,
+        max_output: u32,
+        cancel: &CancellationToken,
+    ) -> Result<PieceStream, ProviderError> {
+        let path = format!("models/{}:streamGenerateContent?alt=sse", encoded(&deployment.model));
+        let mut http = self.http.of(deployment)?.post(deployment.endpoint(&path));
+        if let Some(key) = &deployment.api_key {
+            http = http.header("x-goog-api-key", key.expose());
+        }
+        let http = http.json(&encode(deployment, neutral(ask)?, max_output));
+        Exchange { deployment, cancel, raw: false }.run(http, GeminiDecoder::default()).await
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Chunk {
+    #[serde(default)]
+    candidates: Vec<Candidate>,
+    #[serde(default)]
+    prompt_feedback: Option<Feedback>,
+    #[serde(default)]
+    usage_metadata: Option<WireUsage>,
+    #[serde(default)]
+    model_version: Option<String>,
+    #[serde(default)]
+    response_id: Option<String>,
+    #[serde(default)]
+    error: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Candidate {
+    #[serde(default)]
+    index: u32,
+    #[serde(default)]
+    content: Option<Content>,
+    #[serde(default)]
+    finish_reason: Option<String>,
+    #[serde(default)]
+    finish_message: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Content {
+    #[serde(default)]
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Part {
+    #[serde(default)]
+    text: Option<String>,
+    #[serde(default)]
+    thought: bool,
+    #[serde(default)]
+    thought_signature: Option<String>,
+    #[serde(default)]
+    function_call: Option<FunctionCall>,
+}
+
+#[derive(Debug, Deserialize)]
+struct FunctionCall {
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    args: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Feedback {
+    #[serde(default)]
+    block_reason: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct WireUsage {
+    prompt_token_count: u64,
+    candidates_token_count: u64,
+    thoughts_token_count: u64,
+    cached_content_token_count: u64,
+    tool_use_prompt_token_count: u64,
+}
+
+impl From<WireUsage> for Usage {
+    fn from(wire: WireUsage) -> Self {
+        let fit = |tokens: u64| u32::try_from(tokens).unwrap_or(u32::MAX);
+        // The prompt includes what is cached and not what tools added; the candidates do not include thoughts.
+        let cached = wire.cached_content_token_count.min(wire.prompt_token_count);
+        let fresh = wire.prompt_token_count.saturating_sub(cached);
+        Self {
+            input: fit(fresh.saturating_add(wire.tool_use_prompt_token_count)),
+            output: fit(wire.candidates_token_count.saturating_add(wire.thoughts_token_count)),
+            cache_read: fit(cached),
+            reasoning: fit(wire.thoughts_token_count),
+            ..Self::default()
+        }
+    }
+}
+
+/// What the newest block is made of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Open {
+    Nothing,
+    Text,
+    Thinking,
+    Call,
+}
+
+/// Reads the stream.
+#[derive(Debug)]
+struct GeminiDecoder {
+    started: bool,
+    open: Open,
+    /// The number of the newest block; none before the first.
+    block: Option<u32>,
+    calls: u32,
+    /// What makes the ids unique that are made up here: the answer's own id, or a number.
+    unique: String,
+    finished: bool,
+}
+
+impl Default for GeminiDecoder {
+    fn default() -> Self {
+        let unique = format!("{:016x}", rand::random::<u64>());
+        Self { started: false, open: Open::Nothing, block: None, calls: 0, unique, finished: false }
+    }
+}
+
+impl Decoder for GeminiDecoder {
+    fn event(&mut self, event: &SseEvent) -> Result<Vec<Delta>, ProviderError> {
+        if event.data.trim().is_empty() {
+            return Ok(Vec::new());
+        }
+        let chunk: Chunk = serde_json::from_str(&event.data)
+            .map_err(|error| ProviderError::malformed(format!("a chunk is not as it should be: {error}")))?;
+        self.chunk(chunk)
+    }
+
+    /// The stream has no end of its own: usage may follow the reason.
+    fn is_done(&self) -> bool {
+        false
+    }
+
+    fn may_end(&self) -> bool {
+        self.finished
+    }
+}
+
+impl GeminiDecoder {
+    fn chunk(&mut self, chunk: Chunk) -> Result<Vec<Delta>, ProviderError> {
+        if let Some(error) = &chunk.error {
+            return Err(stream_error(error));
+        }
+        let mut deltas = Vec::new();
+        if let Some(id) = chunk.response_id.filter(|id| !id.is_empty() && !self.started) {
+            self.unique = id;
+        }
+        if let Some(model) = chunk.model_version.filter(|model| !model.is_empty() && !self.started) {
+            self.started = true;
+            let simulated = model.starts_with(crate::scripted::MODEL_PREFIX);
+            deltas.push(Delta::Started { model, simulated });
+        }
+        for candidate in chunk.candidates.into_iter().filter(|candidate| candidate.index == 0) {
+            for part in candidate.content.map(|content| content.parts).unwrap_or_default() {
+                self.part(part, &mut deltas)?;
+            }
+            if let Some(reason) = candidate.finish_reason.filter(|_| !self.finished) {
+                deltas.push(self.finish(reason, candidate.finish_message)?);
+            }
+        }
+        deltas.extend(chunk.usage_metadata.map(|usage| Delta::Usage { usage: usage.into() }));
+        let blocked = chunk.prompt_feedback.and_then(|feedback| feedback.block_reason);
+        if blocked.is_some() && !self.finished {
+            self.finished = true;
+            deltas.push(Delta::Finished { stop: StopReason::Refusal });
+        }
+        Ok(deltas)
+    }
+
+    fn part(&mut self, part: Part, deltas: &mut Vec<Delta>) -> Result<(), ProviderError> {
+        if let Some(call) = part.function_call {
+            return self.call(call, part.thought_signature, deltas);
+        }
+        // A signature without a call is not needed again: the API checks those of calls only.
+        let Some(text) = part.text.filter(|text| !text.is_empty()) else { return Ok(()) };
+        if part.thought {
+            let index = self.goes_on(Open::Thinking);
+            deltas.push(Delta::Thinking { index, text });
+        } else {
+            let index = self.goes_on(Open::Text);
+            deltas.push(Delta::Text { index, text });
+        }
+        Ok(())
+    }
+
+    /// A call comes whole.
+    fn call(
+        &mut self,
+        call: FunctionCall,
+        signature: Option<String>,
+        deltas: &mut Vec<Delta>,
+    ) -> Result<(), ProviderError> {
+        if self.calls >= MAX_CALLS {
+            return Err(ProviderError::malformed(format!("there are more than {MAX_CALLS} tool calls")));
+        }
+        if call.name.is_empty() {
+            return Err(ProviderError::malformed("a tool call has no name"));
+        }
+        if let Some(signature) = signature.filter(|signature| !signature.is_empty()) {
+            let index = self.goes_on(Open::Thinking);
+            deltas.push(Delta::Signature { index, signature });
+        }
+        self.open = Open::Nothing;
+        let index = self.goes_on(Open::Call);
+        let made = format!("call_{}_{}", self.unique, self.calls);
+        self.calls += 1;
+        let id = call.id.filter(|id| !id.is_empty()).unwrap_or(made);
+        deltas.push(Delta::ToolUse { index, id, name: call.name });
+        let json = call.args.filter(|args| !args.is_null()).map(|args| args.to_string());
+        deltas.extend(json.map(|json| Delta::ToolInput { index, json }));
+        Ok(())
+    }
+
+    /// The number of the block that this belongs to.
+    fn goes_on(&mut self, with: Open) -> u32 {
+        let index = match self.block {
+            Some(block) if self.open == with => block,
+            Some(block) => block.saturating_add(1),
+            None => 0,
+        };
+        self.open = with;
+        self.block = Some(index);
+        index
+    }
+
+    fn finish(&mut self, reason: String, message: Option<String>) -> Result<Delta, ProviderError> {
+        let stop = match reason.as_str() {
+            "STOP" => StopReason::EndTurn,
+            "MAX_TOKENS" => StopReason::MaxTokens,
+            "SAFETY"
+            | "RECITATION"
+            | "BLOCKLIST"
+            | "PROHIBITED_CONTENT"
+            | "SPII"
+            | "IMAGE_SAFETY"
+            | "IMAGE_PROHIBITED_CONTENT"
+            | "IMAGE_RECITATION"
+            | "MODEL_ARMOR" => StopReason::Refusal,
+            // The answer is none: the model is asked again.
+            "MALFORMED_FUNCTION_CALL"
+            | "UNEXPECTED_TOOL_CALL"
+            | "TOO_MANY_TOOL_CALLS"
+            | "MISSING_THOUGHT_SIGNATURE"
+            | "MALFORMED_RESPONSE" => {
+                let words = message.unwrap_or_default();
+                return Err(ProviderError::malformed(format!(
+                    "the model's answer is none: {reason} {words}"
+                )));
+            }
+            _ => StopReason::Other(reason),
+        };
+        self.finished = true;
+        Ok(Delta::Finished { stop })
+    }
+}
+
+#[cfg(test)]
+mod tests;
