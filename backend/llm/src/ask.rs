@@ -67,8 +67,12 @@ impl<'a> Ask<'a> {
             Self::Native(native) => native,
         };
         let mut lost: Vec<String> = if native.is_for(kind.wire()).is_some() {
-            let lost = native.foreign(deployment).iter().flat_map(|clean| &clean.lost);
-            lost.map(|name| (*name).to_owned()).collect()
+            native
+                .foreign(deployment)
+                .iter()
+                .flat_map(|clean| &clean.lost)
+                .map(|lost| (*lost).to_owned())
+                .collect()
         } else if native.endpoint == Endpoint::Embeddings {
             embeddings::unsaid(kind, native)?
         } else {

@@ -211,6 +211,8 @@ impl Native {
     }
 
     /// What the translation for this deployment leaves out.
+    ///
+    /// Errors: it cannot be asked there at all.
     pub(super) fn lost(&self, deployment: &Deployment, max_output: u32) -> Result<Vec<String>, WireError> {
         let translated = self.translated()?;
         let fitted = fit(deployment, &translated.request, max_output);
