@@ -358,8 +358,7 @@ mod tests {
         let body = r#"{"model": "a", "mod\u0065l": "b", "messages": [], "n": 1.0}"#;
         let native = Native::parse(Endpoint::ChatCompletions, body.into()).unwrap();
         assert_eq!(native.model(), "b");
-        let sent =
-            String::from_utf8(native.body_for(&deployment(ProviderKind::OpenAiCompatible), 4_000)).unwrap();
+        let sent = String::from_utf8(native.body_for(&deployment(ProviderKind::Ollama), 4_000)).unwrap();
         assert_eq!(sent, r#"{"max_tokens":4000,"model":"real-model","messages":[],"n":1.0}"#);
     }
 
