@@ -4,18 +4,16 @@
 //! but for the model's name, the answer's limit, and the usage that every stream must carry. Only where the formats
 //! differ is a request translated, and then at most once.
 
+mod endpoint;
 mod foreign;
+mod top;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::Range;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::inbound::{self, WireError};
@@ -23,6 +21,9 @@ use crate::provider::fit::{Lost, fit};
 use crate::provider::{self, Deployment, Wire, embeddings};
 use crate::tokens::{bound_native, bound_request, estimate_request};
 use crate::types::ChatRequest;
+use top::Top;
+
+pub use endpoint::Endpoint;
 
 /// What is asked, in one form or the other.
 #[derive(Debug, Clone, Copy)]
@@ -133,40 +134,6 @@ impl<'a> Ask<'a> {
         match self {
             Self::Neutral(_) => None,
             Self::Native(native) => native.is_for(wire.into()),
-        }
-    }
-}
-
-/// What clients ask at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Endpoint {
-    /// OpenAI's `chat/completions`.
-    ChatCompletions,
-    /// OpenAI's `responses`, without a memory.
-    Responses,
-    /// OpenAI's `embeddings`.
-    Embeddings,
-    /// Anthropic's `messages`.
-    Messages,
-}
-
-impl Endpoint {
-    /// The format in which providers are asked the same; none: it is always translated.
-    fn wire(self) -> Option<Wire> {
-        match self {
-            Self::ChatCompletions | Self::Embeddings => Some(Wire::OpenAi),
-            Self::Messages => Some(Wire::Anthropic),
-            Self::Responses => None,
-        }
-    }
-
-    /// Below the provider's base URL.
-    pub(crate) fn path(self) -> &'static str {
-        match self {
-            Self::ChatCompletions => "chat/completions",
-            Self::Responses => "responses",
-            Self::Embeddings => "embeddings",
-            Self::Messages => "messages",
         }
     }
 }
@@ -410,35 +377,6 @@ impl Native {
         translated.as_ref().map_err(Clone::clone)
     }
 }
-
-/// The top of a JSON object, in its order.
-struct Top<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for Top<'de> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
-            type Value = Top<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Top<'de>, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(Name(name)) = map.next_key()? {
-                    fields.push((name, map.next_value()?));
-                }
-                Ok(Top(fields))
-            }
-        }
-        from.deserialize_map(Fields)
-    }
-}
-
-/// A field's name, borrowed unless it is written with escapes.
-#[derive(Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[cfg(test)]
 mod tests {
