@@ -42,7 +42,7 @@ fn inner(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let parts = address.segments();
     let v4 = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
     match parts {
-        [a, b, c, d, e, f, high, low] if [a, b, c, d, e, f] == TRANSLATED => Some(v4(high, low)),
+        [first @ .., high, low] if first == TRANSLATED => Some(v4(high, low)),
         [SIX_TO_FOUR, high, low, ..] => Some(v4(high, low)),
         _ => address.to_ipv4_mapped(),
     }

@@ -82,7 +82,7 @@ async fn a_kill_during_two_hundred_streams_loses_no_row() {
     let dir = tempfile::tempdir().unwrap();
     let models = format!(
         "[[group]]\nname = \"g\"\n[[group.chain]]\nname = \"d\"\nprovider = \"openai_compatible\"\nbase_url = \"http://{address}/v1\"\n\
-         model = \"m\"\ncontext_window = 100000\nmax_output = 1000\n\
+         model = \"m\"\nendpoint_access = \"private_network\"\ncontext_window = 100000\nmax_output = 1000\n\
          prices = {{ input = 1000000, output = 1000000, cache_read = 0, cache_write = 0 }}\n"
     );
     std::fs::write(dir.path().join("models.toml"), models).unwrap();

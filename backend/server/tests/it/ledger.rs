@@ -323,6 +323,50 @@ async fn what_a_silent_process_has_reserved_is_ended_and_what_a_living_one_has_i
     assert_eq!(total, (700, 700, 710, 710));
 }
 
+/// What a project sees of its usage: cost, tokens of answers, calls.
+async fn seen(app: &App, project: ProjectId) -> (i64, i64, i64) {
+    sqlx::query_as(
+        "select sum(cost_micro_usd)::bigint, sum(tokens_out)::bigint, sum(calls)::bigint from usage_sum where project_id = $1",
+    )
+    .bind(project.0)
+    .fetch_one(app.pool())
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn usage_is_summed_up_once_its_hour_is_over_and_counts_once_all_the_while() {
+    let app = TestApp::start().await;
+    let place = Place::of_project(project(&app, None).await);
+    costs::schedule(&app.app).await.unwrap();
+    let start = app.app.clock().now();
+    let (mut cost, mut open) = (0, None);
+    for hour in 0..6 {
+        app.clock.set(start + Span::hours(hour) + Span::minutes(59));
+        beat(app.app.pool(), app.app.instance).await.unwrap();
+        for output in [100, 200] {
+            let (reservation, _) = reserve(&app.app, place, 700).await;
+            app.app.ledger.settle(settlement(&app.app, &reservation, output)).await.unwrap();
+            cost += i64::from(output);
+        }
+        if hour == 2 {
+            open = Some(reserve(&app.app, place, 700).await.0);
+        }
+        app.ring(Uuid::nil(), "costs.reconcile").await;
+        let calls = 2 * (hour + 1) + i64::from(hour >= 2);
+        // What was open at 11:59 has been ended half an hour later, at its worst case.
+        let lost = if hour > 2 { 700 } else { 0 };
+        assert_eq!(seen(&app.app, place.project).await, (cost + lost, cost, calls), "hour {hour}");
+    }
+    assert!(open.is_some());
+    let hours: Vec<(i64, i64)> = sqlx::query_as("select calls, cost_micro_usd from usage_hour order by hour")
+        .fetch_all(app.app.pool())
+        .await
+        .unwrap();
+    assert_eq!(hours, [(2, 300), (2, 300), (3, 1_000), (2, 300), (2, 300)][..hours.len()]);
+    assert_eq!(hours.len(), 4, "the hour that has just ended, and this one, may still change");
+}
+
 /// One thing that happens.
 #[derive(Debug, Clone)]
 enum Move {

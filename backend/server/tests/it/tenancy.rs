@@ -25,6 +25,7 @@ const NO_PROJECT: &[(&str, &str)] = &[
     ("audit_held", "by chain, which is the project"),
     ("audit_verification", "by chain, which is the project"),
     ("budget_window", "by budget"),
+    ("usage_hour_until", "one row, no content"),
     ("reservation_holder", "processes"),
     ("worker", "processes"),
     ("leader_lease", "processes"),

@@ -8,6 +8,7 @@ mod budget;
 mod export;
 mod nodes;
 mod reconcile;
+mod rollup;
 mod tree;
 mod usage;
 mod wake;

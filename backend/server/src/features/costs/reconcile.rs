@@ -1,9 +1,9 @@
 //! Ends reservations that nobody will settle: their process died, and no later attempt of the same step comes by, because
-//! the run was stopped or there was none. Has runs look again whose budget has begun anew with the day. Clears away answers
-//! to commands that are kept no longer. Takes no input and may
+//! the run was stopped or there was none. Has runs look again whose budget has begun anew with the day. Sums usage up
+//! by the hour. Clears away answers to commands that are kept no longer. Takes no input and may
 //! run at any time, any number of times.
 
-use super::wake;
+use super::{rollup, wake};
 use crate::{
     db::{Author, Error},
     features::{
@@ -72,6 +72,7 @@ impl Reconcile {
             tracing::warn!(%project, %usage, "ended an abandoned reservation at its worst case");
         }
         wake::with_the_day(&self.app, now).await?;
+        rollup::roll_up(&self.app, now).await?;
         crate::http::forget_old_answers(self.app.pool()).await?;
         Ok(Outcome::Done)
     }

@@ -2,13 +2,15 @@
 
 use super::budget::{BudgetView, of_project};
 use crate::{
+    db::Error,
     http::{ApiError, List, Page, ProjectScope, ValidQuery, View},
     state::App,
 };
 use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use sqlx::FromRow;
+use sqlx::{FromRow, PgPool};
+use syndarix_domain::ids::ProjectId;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
@@ -26,6 +28,8 @@ enum GroupBy {
     #[default]
     Day,
     Story,
+    /// Virtual keys.
+    Key,
 }
 
 impl GroupBy {
@@ -41,6 +45,7 @@ impl GroupBy {
             Self::Story => {
                 ("coalesce(u.story_id::text, '')", "coalesce(max(s.state ->> 'title'), 'no story')")
             }
+            Self::Key => ("coalesce(u.key_id::text, '')", "coalesce(max(k.name), 'no key')"),
         }
     }
 }
@@ -48,7 +53,7 @@ impl GroupBy {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct Grouping {
-    /// agent, model, day or story.
+    /// agent, model, day, story or key.
     #[serde(default)]
     #[param(inline)]
     group_by: GroupBy,
@@ -103,24 +108,38 @@ async fn usage_summary(
                 coalesce(sum(u.cost_micro_usd) filter (where not u.simulated), 0)::bigint as cost_micro_usd,
                 coalesce(sum(u.cost_micro_usd) filter (where u.simulated), 0)::bigint as simulated_micro_usd,
                 coalesce(sum(u.tokens_in), 0)::bigint as tokens_in, coalesce(sum(u.tokens_out), 0)::bigint as tokens_out,
-                count(*) as calls
-         from usage u
-         left join agent a on a.id = u.agent_id
-         left join story s on s.id = u.story_id
+                sum(u.calls)::bigint as calls
+         from usage_sum u
+         left join agent a on a.id = u.agent_id and a.project_id = u.project_id
+         left join story s on s.id = u.story_id and s.project_id = u.project_id
+         left join gateway_key k on k.id = u.key_id and k.project_id = u.project_id
          where u.project_id = $1 group by 1 order by 1 limit 1000"
     )))
     .bind(scope.project().0)
     .fetch_all(app.pool())
     .await?;
-    let sum = |field: fn(&UsageRow) -> i64| rows.iter().map(field).sum();
+    let all = totals(app.pool(), scope.project()).await?;
     Ok(Json(UsageSummary {
-        total_micro_usd: sum(|row| row.cost_micro_usd),
-        simulated_micro_usd: sum(|row| row.simulated_micro_usd),
-        tokens_in: sum(|row| row.tokens_in),
-        tokens_out: sum(|row| row.tokens_out),
+        total_micro_usd: all.0,
+        simulated_micro_usd: all.1,
+        tokens_in: all.2,
+        tokens_out: all.3,
         budget: of_project(app.pool(), scope.project()).await?,
         rows,
     }))
+}
+
+/// Real and simulated micro-USD, tokens sent and received of a project.
+async fn totals(pool: &PgPool, project: ProjectId) -> Result<(i64, i64, i64, i64), Error> {
+    Ok(sqlx::query_as(
+        "select coalesce(sum(cost_micro_usd) filter (where not simulated), 0)::bigint,
+                coalesce(sum(cost_micro_usd) filter (where simulated), 0)::bigint,
+                coalesce(sum(tokens_in), 0)::bigint, coalesce(sum(tokens_out), 0)::bigint
+           from usage_sum where project_id = $1",
+    )
+    .bind(project.0)
+    .fetch_one(pool)
+    .await?)
 }
 
 /// One attempt of a model call.
