@@ -1,9 +1,6 @@
 //! The load: so many connections, each of which asks, reads the answer to its end, and asks again.
 
-use crate::{
-    Failure, say,
-    wire::Reader,
-};
+use crate::{Failure, say, wire::Reader};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{rc::Rc, time::Duration};

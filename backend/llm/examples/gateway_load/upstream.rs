@@ -21,20 +21,24 @@ const CHUNKS: usize = 20;
 const ID: &str = "0123456789abcdef";
 const WORDS: &str = "It comes from the other side of the hill, where the wind is never still. ";
 
-/// Bytes with a place for an id.
-struct Template(Vec<u8>, Vec<u8>);
+/// Bytes, with a place for an id where they have one.
+struct Template(Vec<u8>, Option<Vec<u8>>);
 
 impl Template {
     fn of(text: &str) -> Self {
-        let (before, after) = text.split_once(ID).unwrap_or((text, ""));
-        Self(before.into(), after.into())
+        match text.split_once(ID) {
+            Some((before, after)) => Self(before.into(), Some(after.into())),
+            None => Self(text.into(), None),
+        }
     }
 
     fn write(&self, id: &str, into: &mut Vec<u8>) {
         into.clear();
         into.extend_from_slice(&self.0);
-        into.extend_from_slice(id.as_bytes());
-        into.extend_from_slice(&self.1);
+        if let Some(after) = &self.1 {
+            into.extend_from_slice(id.as_bytes());
+            into.extend_from_slice(after);
+        }
     }
 }
 
@@ -139,7 +143,9 @@ fn stream() -> Vec<Template> {
         .collect();
     events.push(chunk(json!([]), usage()));
     events.push("[DONE]".into());
-    let mut writes = vec!["HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".into()];
+    let mut writes = vec![
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".into(),
+    ];
     writes.extend(events.iter().map(|event| format!("{:x}\r\ndata: {event}\n\n\r\n", event.len() + 8)));
     writes.push("0\r\n\r\n".into());
     writes.iter().map(|text: &String| Template::of(text)).collect()

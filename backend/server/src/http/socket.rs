@@ -50,7 +50,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut sockets = Sockets(listener);
-        let (client, (accepted, _)) = tokio::join!(TcpStream::connect(address), Listener::accept(&mut sockets));
+        let (client, (accepted, _)) =
+            tokio::join!(TcpStream::connect(address), Listener::accept(&mut sockets));
         assert!(client.is_ok() && accepted.get_ref().nodelay().unwrap());
     }
 }
