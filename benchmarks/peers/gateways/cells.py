@@ -10,8 +10,8 @@ TENSORZERO = Peer("TensorZero", "2026.6.0", "tensorzero", "pip")
 # 64 KB of history, as an agent sends it: turns of about 1 KB each.
 TURN = "The quick brown fox jumps over the lazy dog and reads its tail once more. " * 14
 HISTORY_BYTES = 64 * 1024
-# Chunks with a choice, one with the usage, and the end.
-STREAM_EVENTS = 22
+# The upstream sends 22: the chunks, the usage, the end. TensorZero joins two of them; whoever sends fewer loses some.
+STREAM_EVENTS = 20
 
 
 @dataclasses.dataclass(frozen=True)
