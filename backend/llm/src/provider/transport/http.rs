@@ -198,6 +198,8 @@ mod tests {
         let client = build((EndpointAccess::PrivateNetwork, Duration::from_secs(10))).unwrap();
         let call = tokio::task::spawn(client.get(url).send());
         let (provider_end, caller) = listener.accept().await.unwrap();
+        // The client sets its options once it knows that it is connected, before it writes.
+        provider_end.readable().await.unwrap();
         let ours = open_sockets().into_iter().find(|socket| socket.local_addr().ok() == Some(caller));
         let ours = ours.expect("the connection is open: its other end is");
         assert!(ours.nodelay().unwrap());
