@@ -359,6 +359,45 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/organisations/{organisation_id}/model-groups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The model groups that an organisation's projects can name: the configured ones and its own. For owners and admins. */
+        get: operations["list_model_groups"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/organisations/{organisation_id}/model-groups/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One of them. For owners and admins. */
+        get: operations["show_model_group"];
+        /**
+         * Make a group, or set an existing one: also one that is configured, whose place it takes for this organisation. It names
+         *     configured deployments. For owners and admins; other processes follow within seconds.
+         */
+        put: operations["put_model_group"];
+        post?: never;
+        /** Remove an organisation's own group; a configured one of its name takes its place again. For owners and admins. */
+        delete: operations["remove_model_group"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects": {
         parameters: {
             query?: never;
@@ -2399,6 +2438,41 @@ export interface components {
              */
             requests: number;
         };
+        /** @description A deployment in a group. */
+        GroupMember: {
+            /** @description The name of a configured deployment. */
+            deployment: string;
+            /**
+             * Format: int32
+             * @description Its share of the calls of a `weighted` group; 0: only when others fail. Left out: as it is configured.
+             */
+            weight?: number | null;
+        };
+        /**
+         * @description Who of a group is asked first; the others follow in the order of the chain.
+         * @enum {string}
+         */
+        GroupRouting: "order" | "weighted" | "least_latency" | "least_cost";
+        /** @description What a group is to be. */
+        GroupSettings: {
+            /** @description In the order in which they are tried. */
+            chain: components["schemas"]["GroupMember"][];
+            /** @description The group that is asked instead once a budget above a call has reached its soft limit. */
+            cheaper?: string | null;
+            /**
+             * Format: int32
+             * @description After how many milliseconds without any content a second deployment is asked the same; both are paid for. Left
+             *     out: nobody is asked twice.
+             */
+            hedge_after_ms?: number | null;
+            /** @description Who is asked first. */
+            routing?: components["schemas"]["GroupRouting"];
+        };
+        /**
+         * @description Where a group comes from.
+         * @enum {string}
+         */
+        GroupSource: "configured" | "organisation";
         /** @description An event of the history of a story or a run. */
         HistoryItem: {
             /** @description Who. */
@@ -3340,6 +3414,36 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description One page of a list. */
+        List_OrganisationModelGroup: {
+            /** @description The items. */
+            items: {
+                /** @description In the order in which they are tried. */
+                chain: components["schemas"]["ModelGroupMember"][];
+                /** @description The group that is asked instead once a budget above a call has reached its soft limit. */
+                cheaper?: string | null;
+                /**
+                 * Format: int64
+                 * @description After how many milliseconds without any content a second deployment is asked the same.
+                 */
+                hedge_after_ms?: number | null;
+                /** @description Whether removing the organisation's own group brings a configured one of its name back. */
+                is_configured: boolean;
+                /** @description The name. */
+                name: string;
+                /** @description Who is asked first. */
+                routing: components["schemas"]["GroupRouting"];
+                /** @description Where it comes from. */
+                source: components["schemas"]["GroupSource"];
+                /**
+                 * Format: date-time
+                 * @description When the organisation's own group was last set.
+                 */
+                updated_at?: string | null;
+            }[];
+            /** @description Where the next page begins; null on the last. */
+            next_cursor?: string | null;
+        };
+        /** @description One page of a list. */
         List_ProjectView: {
             /** @description The items. */
             items: {
@@ -3910,6 +4014,20 @@ export interface components {
             /** @description Its name, as agent types use it. */
             group: string;
         };
+        /** @description A deployment in a group. */
+        ModelGroupMember: {
+            /** @description Its name. */
+            deployment: string;
+            /** @description Its name there. */
+            model?: string | null;
+            /** @description Whose model it is; null when it is configured no longer, and passed over. */
+            provider?: string | null;
+            /**
+             * Format: int32
+             * @description Its share of the calls of a `weighted` group.
+             */
+            weight: number;
+        };
         /** @description Where to. */
         MoveStory: {
             /**
@@ -3931,6 +4049,31 @@ export interface components {
             role: string;
             /** Format: uuid */
             user_id: string;
+        };
+        /** @description A name that can be asked for. */
+        OrganisationModelGroup: {
+            /** @description In the order in which they are tried. */
+            chain: components["schemas"]["ModelGroupMember"][];
+            /** @description The group that is asked instead once a budget above a call has reached its soft limit. */
+            cheaper?: string | null;
+            /**
+             * Format: int64
+             * @description After how many milliseconds without any content a second deployment is asked the same.
+             */
+            hedge_after_ms?: number | null;
+            /** @description Whether removing the organisation's own group brings a configured one of its name back. */
+            is_configured: boolean;
+            /** @description The name. */
+            name: string;
+            /** @description Who is asked first. */
+            routing: components["schemas"]["GroupRouting"];
+            /** @description Where it comes from. */
+            source: components["schemas"]["GroupSource"];
+            /**
+             * Format: date-time
+             * @description When the organisation's own group was last set.
+             */
+            updated_at?: string | null;
         };
         /** @description Who works on a story. */
         Owner: {
@@ -6315,6 +6458,230 @@ export interface operations {
                 };
             };
             /** @description `owner_stays` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_model_groups: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                organisation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description By name */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_OrganisationModelGroup"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_model_group: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                organisation_id: string;
+                /** @description The group's name */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The group */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OrganisationModelGroup"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_model_group: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                organisation_id: string;
+                /** @description The group's name */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GroupSettings"];
+            };
+        };
+        responses: {
+            /** @description As it is now */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OrganisationModelGroup"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_many_groups` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A deployment or a group that is not there, a limit out of bounds */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    remove_model_group: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                organisation_id: string;
+                /** @description The group's name */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is there no longer */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The organisation has no group of this name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `group_in_use`: another group names it as its cheaper one */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -10307,8 +10674,8 @@ export interface operations {
     usage_summary: {
         parameters: {
             query?: {
-                /** @description agent, model, day or story. */
-                group_by?: "agent" | "model" | "day" | "story";
+                /** @description agent, model, day, story or key. */
+                group_by?: "agent" | "model" | "day" | "story" | "key";
             };
             header?: never;
             path: {
