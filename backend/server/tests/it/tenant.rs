@@ -46,7 +46,7 @@ pub(crate) struct Tenant {
 impl Tenant {
     /// An application with a deployment that groups can name.
     pub(crate) async fn app() -> TestApp {
-        let url = "https://models.example.org/v1".parse().unwrap();
+        let url = "https://models.invalid/v1".parse().unwrap();
         let deployment = Deployment::new("d", ProviderKind::OpenAiCompatible, url);
         TestApp::with_models(ModelGroups::new(vec![ModelGroup::new("base", vec![deployment])]).unwrap()).await
     }
@@ -221,6 +221,8 @@ impl Tenant {
     pub(crate) fn body(&self, operation: &str, stranger: &str) -> Option<Value> {
         let id = |place: &str| self.id(place);
         Some(match operation {
+            // Nobody is at the address of this model: whoever may ask is told so in the answer.
+            "ask_playground" => json!({ "model": "code", "prompt": "Say", "max_tokens": 5 }),
             "block_story" | "cancel_run" | "cancel_sprint" | "cancel_story" => json!({ "reason": "So" }),
             "change_project" | "change_sprint" => json!({ "name": "Taken over" }),
             "comment_on_issue" | "comment_on_pull_request" => json!({ "body": "I was here" }),
