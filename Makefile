@@ -8,7 +8,7 @@ UI_SOURCES := $(shell find frontend/src frontend/public frontend/index.html fron
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build demo test test-rust test-ui test-browser check advisories bench bench-engine bench-parked
-.PHONY: bench-peers chaos chaos-cells soak swarm fairness generate clean
+.PHONY: bench-peers bench-gateway chaos chaos-cells soak swarm fairness generate clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -65,6 +65,9 @@ bench-parked: ## Only what RUNS=1000000 parked runs cost (13 GB of disk), and ho
 
 bench-peers: ## Run the same work on the products a user would pick instead, and print ratios
 	.ci/bench-peers
+
+bench-gateway: ## Ask one upstream directly, through Syndarix and through other gateways: latency, CPU, memory
+	.ci/bench-gateway
 
 chaos: setup-test build ## Kill it at random moments; the story still gets done. Then every cell with three seeds
 	.ci/chaos

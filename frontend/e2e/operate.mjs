@@ -93,6 +93,40 @@ export async function operate({ page, url, project, say, shot }) {
       await page.goto(`${url}${project}/audit?type=playground`);
       await page.getByText("asked `code` in the playground").first().waitFor();
     },
+    async "past a soft limit the cheaper group answers, and a hard limit of a day refuses"() {
+      await page.goto(`${url}${project}/costs`);
+      const dialog = page.getByRole("dialog");
+      const row = page.locator('[data-budget^="project "][data-budget$=" day"]');
+      await page.getByRole("button", { name: "Add budget" }).click();
+      await dialog.getByLabel("Period").selectOption("day");
+      await dialog.getByLabel("Soft limit (USD)").fill("0.0001");
+      await page.keyboard.press("Enter");
+      await row.filter({ hasText: "Soft limit: $0.0001" }).waitFor();
+      await page.locator("[data-budget-alerts]").filter({ hasText: "each day" }).waitFor();
+      await shot("costs-budgets");
+      const ask = async () => {
+        await page.goto(`${url}${project}/gateway?tab=playground&model=code`);
+        await page.getByLabel("Question").fill("Who are you?");
+        await page.keyboard.press("Control+Enter");
+      };
+      // That the limit is reached shows when the next call is posted.
+      await ask();
+      await page.locator('[data-attempt="settled"]').waitFor();
+      await ask();
+      await page.getByText("the cheaper group fast-response was asked instead").waitFor();
+      await page.locator('[data-attempt="settled"]').filter({ hasText: "scripted/fast-response" }).waitFor();
+      await page.goto(`${url}${project}/costs`);
+      await row.getByRole("button", { name: /^Edit/ }).click();
+      await dialog.getByLabel("Hard limit (USD)").fill("0");
+      await page.keyboard.press("Enter");
+      await row.filter({ hasText: "of $0.00" }).waitFor();
+      await ask();
+      await page.locator('[data-answer-error="budget_exceeded"]').waitFor();
+      await page.goto(`${url}${project}/costs`);
+      await row.getByRole("button", { name: /^Remove/ }).click();
+      await dialog.getByRole("button", { name: "Remove" }).click();
+      await row.waitFor({ state: "detached" });
+    },
     async "a repository that cannot be read says why, and takes another address"() {
       await page.goto(`${url}/projects?new=1`);
       await page.getByLabel("Name").fill("Wrong address");

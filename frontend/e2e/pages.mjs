@@ -277,6 +277,10 @@ const cases = {
     check(await secret.isVisible(), "the secret is gone");
     check(!page.url().includes("new="), "the address still asks for a form");
     const text = await secret.locator("code").first().innerText();
+    await context.grantPermissions(["clipboard-read", "clipboard-write"]);
+    await secret.getByRole("button", { name: "Copy: Secret" }).click();
+    await secret.getByText("Copied").waitFor();
+    check((await page.evaluate(() => navigator.clipboard.readText())) === text, "something else was copied");
     await page.getByRole("button", { name: "I have stored it" }).click();
     await secret.waitFor({ state: "detached" });
     check(!(await page.content()).includes(text), "the secret is still in the page");
@@ -329,14 +333,35 @@ const cases = {
   },
   async "what was spent is saved as a file, and a limit that is near is told"() {
     await go(`/projects/${p}/costs`);
-    check((await page.locator("[data-budget-alerts]").count()) === 0, "an alert without a reason");
+    await page.locator("[data-budget-alerts]").filter({ hasText: "Sprint 7" }).waitFor({ state: "detached" });
     const saved = page.waitForEvent("download");
     await page.getByRole("button", { name: "Export CSV" }).click();
     check((await saved).suggestedFilename() === "usage.csv", "the file has another name");
     await page.getByRole("link", { name: "Costs of all projects" }).click();
     await page.waitForURL("**/costs");
     await page.locator(`[data-project="${data.projects[1].id}"]`).filter({ hasText: "near its limit" }).getByRole("link").click();
-    await page.locator("[data-budget-alerts]").filter({ hasText: "90% of the hard limit of $20.00 is used up" }).waitFor();
+    await page.locator("[data-budget-alerts]").filter({ hasText: "Project Mobile app, all time: 90% of the hard limit of $20.00 is used up" }).waitFor();
+  },
+  async "a budget is put on a sprint, changed and taken away, and a limit that comes near is told"() {
+    await go(`/projects/${p}/costs`);
+    const row = page.locator(`[data-budget="sprint ${data.sprint.id} week"]`);
+    await page.getByRole("button", { name: "Add budget" }).click();
+    const dialog = page.getByRole("dialog");
+    await dialog.getByLabel("On").selectOption("sprint");
+    await dialog.getByLabel("Period").selectOption("week");
+    await dialog.getByLabel("Which one").selectOption(data.sprint.name);
+    await dialog.getByRole("button", { name: "Save" }).click();
+    await dialog.getByText("Set at least one limit.").waitFor();
+    await dialog.getByLabel("Hard limit (USD)").fill("5");
+    await page.keyboard.press("Enter");
+    await row.filter({ hasText: "of $5.00 (0%)" }).waitFor();
+    await row.getByRole("button", { name: /^Edit/ }).click();
+    await dialog.getByLabel("Hard limit (USD)").fill("0");
+    await page.keyboard.press("Enter");
+    await page.locator("[data-budget-alerts]").filter({ hasText: `Sprint ${data.sprint.name}, each week: 100% of the hard limit of $0.00 is used up` }).waitFor();
+    await row.getByRole("button", { name: /^Remove/ }).click();
+    await dialog.getByRole("button", { name: "Remove" }).click();
+    await row.waitFor({ state: "detached" });
   },
   async "the navigation of a phone is a modal that Escape, and the page one is on, close"() {
     const phone = await browser.newContext({ viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true });

@@ -21,7 +21,7 @@ const real = target.name !== "mock";
 const OUT = new URL("../test-results/walk/", import.meta.url).pathname;
 mkdirSync(OUT, { recursive: true });
 /** What the documentation shows. */
-const PICTURES = ["inbox", "approval", "approval-line-comment", "story", "board", "dark-run", "dark-costs", "dark-audit", "light-approval", "light-board", "light-story", "phone-approval", "phone-inbox", "api"];
+const PICTURES = ["inbox", "approval", "approval-line-comment", "story", "board", "dark-run", "dark-costs", "dark-audit", "gateway", "playground", "light-approval", "light-board", "light-story", "phone-approval", "phone-inbox", "api"];
 const browser = await launch();
 const problems = [];
 const started = Date.now();
@@ -322,7 +322,7 @@ async function inspect(label, on, approvalPath, storyPath, screenshots) {
     ["inbox", "/inbox"], ["approval", approvalPath], ["projects", "/projects"], ["board", projectPath], ["list", `${projectPath}?view=list`], ["story", storyPath],
     ["story-changes", `${storyPath}?tab=changes`], ["story-tests", `${storyPath}?tab=tests`], ["story-history", `${storyPath}?tab=history`], ["story-conversation", `${storyPath}?tab=conversation`],
     ...(run ? [["run", run]] : []),
-    ["agents", `${projectPath}/agents`], ["costs", `${projectPath}/costs`], ["activity", `${projectPath}/activity`], ["audit", `${projectPath}/audit`], ["settings", `${projectPath}/settings?tab=policy`],
+    ["agents", `${projectPath}/agents`], ["costs", `${projectPath}/costs`], ["all-costs", "/costs"], ["gateway", `${projectPath}/gateway`], ["gateway-keys", `${projectPath}/gateway?tab=keys`], ["playground", `${projectPath}/gateway?tab=playground`], ["activity", `${projectPath}/activity`], ["audit", `${projectPath}/audit`], ["settings", `${projectPath}/settings?tab=policy`],
   ];
   for (const [name, path] of screens) {
     await on.goto(`${target.url}${path}`);

@@ -130,16 +130,13 @@ impl Carrier {
         let now = clock.now();
         let mut pipe = redis::pipe();
         pipe.cmd("ZREMRANGEBYSCORE").arg(&self.key).arg("-inf").arg(now).ignore();
-        match mark.left {
-            Some(left) => {
-                let until = now.saturating_add(i64::try_from(left.as_millis()).unwrap_or(i64::MAX));
-                pipe.cmd("ZADD").arg(&self.key).arg(until).arg(&mark.name).ignore();
-                self.known.insert(mark.name, until);
-            }
-            None => {
-                pipe.cmd("ZREM").arg(&self.key).arg(&mark.name).ignore();
-                self.known.remove(&mark.name);
-            }
+        if let Some(left) = mark.left {
+            let until = now.saturating_add(i64::try_from(left.as_millis()).unwrap_or(i64::MAX));
+            pipe.cmd("ZADD").arg(&self.key).arg(until).arg(&mark.name).ignore();
+            self.known.insert(mark.name, until);
+        } else {
+            pipe.cmd("ZREM").arg(&self.key).arg(&mark.name).ignore();
+            self.known.remove(&mark.name);
         }
         pipe.exec_async(redis).await
     }

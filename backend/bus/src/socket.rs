@@ -31,6 +31,11 @@ impl<S> Unstalled<S> {
         Self { socket, limit, waiting: None }
     }
 
+    /// The socket itself.
+    pub fn get_ref(&self) -> &S {
+        &self.socket
+    }
+
     /// Lets a write pass, or fails it when it has waited too long.
     fn guard<T>(&mut self, cx: &mut Context<'_>, progress: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if progress.is_ready() {

@@ -4,26 +4,17 @@
 //! but for the model's name, the answer's limit, and the usage that every stream must carry. Only where the formats
 //! differ is a request translated, and then at most once.
 
-mod endpoint;
 mod foreign;
-mod top;
+mod native;
 
-use std::collections::BTreeMap;
-use std::ops::Range;
-use std::sync::OnceLock;
+use serde_json::Value;
 
-use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::{Value, json};
+pub use native::Native;
 
-use crate::inbound::{self, WireError};
-use crate::provider::fit::{Lost, fit};
+use crate::inbound::WireError;
 use crate::provider::{self, Deployment, Wire, embeddings};
 use crate::tokens::{bound_native, bound_request, estimate_request};
 use crate::types::ChatRequest;
-use top::Top;
-
-pub use endpoint::Endpoint;
 
 /// What is asked, in one form or the other.
 #[derive(Debug, Clone, Copy)]
@@ -75,21 +66,17 @@ impl<'a> Ask<'a> {
             Self::Neutral(request) => return provider::unsaid(kind, request).map(|_| Vec::new()),
             Self::Native(native) => native,
         };
-        let mut lost: Vec<String> = match native.is_for(kind.wire()) {
-            Some(native) => {
-                let lost = native.foreign(deployment).into_iter().flat_map(|(_, _, lost)| lost);
-                lost.map(str::to_owned).collect()
-            }
-            None if native.endpoint == Endpoint::Embeddings => embeddings::unsaid(kind, native)?,
-            None => {
-                let translated = native.translated()?;
-                let fitted = fit(deployment, &translated.request, self.max_output(deployment));
-                let wishes = fitted.lost.into_iter().map(|lost| native.word(lost));
-                // What only Anthropic has a word for, nobody else has.
-                let wire = kind.wire().unwrap_or(Wire::OpenAi);
-                let names = translated.dropped_for(wire).chain(wishes).map(str::to_owned);
-                names.chain(provider::unsaid(kind, &translated.request)?).collect()
-            }
+        let mut lost: Vec<String> = if native.is_for(kind.wire()).is_some() {
+            native
+                .foreign(deployment)
+                .iter()
+                .flat_map(|clean| &clean.lost)
+                .map(|lost| (*lost).to_owned())
+                .collect()
+        } else if native.endpoint == Endpoint::Embeddings {
+            embeddings::unsaid(kind, native)?
+        } else {
+            native.lost(deployment, self.max_output(deployment))?
         };
         lost.sort_unstable();
         lost.dedup();
@@ -138,314 +125,36 @@ impl<'a> Ask<'a> {
     }
 }
 
-/// A request in the neutral vocabulary, and what of it has no place there.
-#[derive(Debug)]
-struct Translated {
-    request: ChatRequest,
-    dropped: Vec<(Wire, Vec<String>)>,
+/// What clients ask at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// OpenAI's `chat/completions`.
+    ChatCompletions,
+    /// OpenAI's `responses`, without a memory.
+    Responses,
+    /// OpenAI's `embeddings`.
+    Embeddings,
+    /// Anthropic's `messages`.
+    Messages,
 }
 
-impl Translated {
-    fn dropped_for(&self, wire: Wire) -> impl Iterator<Item = &str> {
-        let lists = self.dropped.iter().filter(move |(known, _)| *known == wire);
-        lists.flat_map(|(_, names)| names).map(String::as_str)
-    }
-}
-
-/// A request as a client wrote it. Cheap to make: nothing below the top of the document is looked at.
-#[derive(Debug)]
-pub struct Native {
-    endpoint: Endpoint,
-    body: Bytes,
-    /// The top of the document: each field's name and where its value stands.
-    fields: Vec<(String, Range<usize>)>,
-    model: String,
-    stream: bool,
-    include_usage: bool,
-    max_output: Option<u32>,
-    beta: Option<String>,
-    strict: bool,
-    session: Option<String>,
-    translated: OnceLock<Result<Translated, WireError>>,
-}
-
-impl Native {
-    /// Reads the top of a request.
-    pub fn parse(endpoint: Endpoint, body: Bytes) -> Result<Self, WireError> {
-        let Top(fields) = serde_json::from_slice(&body)
-            .map_err(|error| WireError(format!("the body is no JSON object of this shape: {error}")))?;
-        // Both are slices of one allocation, so that the difference is where the value stands.
-        let start = body.as_ptr().addr();
-        let place = |raw: &str| {
-            let at = raw.as_ptr().addr().saturating_sub(start);
-            at..at + raw.len()
-        };
-        let fields = fields.into_iter().map(|(name, raw)| (name.into_owned(), place(raw.get()))).collect();
-        let mut native = Self {
-            endpoint,
-            body,
-            fields,
-            model: String::new(),
-            stream: false,
-            include_usage: endpoint != Endpoint::ChatCompletions,
-            max_output: None,
-            beta: None,
-            strict: false,
-            session: None,
-            translated: OnceLock::new(),
-        };
-        native.read_top()?;
-        Ok(native)
-    }
-
-    fn read_top(&mut self) -> Result<(), WireError> {
-        self.model = self
-            .value::<String>("model")?
-            .filter(|model| !model.is_empty())
-            .ok_or_else(|| WireError("`model` is missing: name a model group or a deployment".into()))?;
-        self.stream = self.value::<bool>("stream")?.unwrap_or(false);
-        self.max_output = match self.limit_field() {
-            Some(field) => self.value::<u32>(field)?,
-            None => None,
-        };
-        if self.endpoint == Endpoint::ChatCompletions {
-            let options = self.value::<Value>("stream_options")?;
-            let wanted = options.as_ref().and_then(|options| options.get("include_usage")?.as_bool());
-            self.include_usage = wanted.unwrap_or(false);
-        }
-        Ok(())
-    }
-
-    /// With what the client's headers say beside the body.
-    #[must_use]
-    pub fn with_headers(mut self, beta: Option<String>, strict: bool) -> Self {
-        self.beta = beta;
-        self.strict = strict;
-        self
-    }
-
-    /// With the conversation that the client says it belongs to: its calls go to the same one of equal deployments.
-    #[must_use]
-    pub fn with_session(mut self, session: Option<String>) -> Self {
-        self.session = session;
-        self
-    }
-
-    /// The conversation that the client says it belongs to.
-    pub(crate) fn session(&self) -> Option<&str> {
-        self.session.as_deref()
-    }
-
-    /// Where it came in.
-    pub fn endpoint(&self) -> Endpoint {
-        self.endpoint
-    }
-
-    /// The model that is asked for: a group's name or a deployment's.
-    pub fn model(&self) -> &str {
-        &self.model
-    }
-
-    /// Whether the answer is to be streamed.
-    pub fn is_streamed(&self) -> bool {
-        self.stream
-    }
-
-    /// Whether a stream is to carry usage at its end.
-    pub fn includes_usage(&self) -> bool {
-        self.include_usage
-    }
-
-    /// Features in trial that the client asks Anthropic for.
-    pub(crate) fn beta(&self) -> Option<&str> {
-        self.beta.as_deref()
-    }
-
-    fn is_for(&self, wire: Option<Wire>) -> Option<&Self> {
-        (wire.is_some() && self.endpoint.wire() == wire).then_some(self)
-    }
-
-    /// The field that limits the answer: the one the client wrote.
-    fn limit_field(&self) -> Option<&'static str> {
-        let names: &[&'static str] = match self.endpoint {
-            Endpoint::ChatCompletions => &["max_completion_tokens", "max_tokens"],
-            Endpoint::Messages => &["max_tokens"],
-            Endpoint::Responses => &["max_output_tokens"],
-            Endpoint::Embeddings => &[],
-        };
-        let is_said = |name: &str| self.raw(name).is_some_and(|value| value != b"null");
-        names.iter().copied().find(|name| is_said(name))
-    }
-
-    /// A field's own bytes. Of a field that is there twice the last one counts, as with every reader of JSON.
-    pub(crate) fn raw(&self, name: &str) -> Option<&[u8]> {
-        let (_, place) = self.fields.iter().rev().find(|(field, _)| field == name)?;
-        self.body.get(place.clone())
-    }
-
-    /// The names of its fields.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.fields.iter().map(|(name, _)| name.as_str())
-    }
-
-    pub(crate) fn value<'a, T: Deserialize<'a>>(&'a self, name: &str) -> Result<Option<T>, WireError> {
-        let Some(raw) = self.raw(name) else { return Ok(None) };
-        serde_json::from_slice::<Option<T>>(raw).map_err(|error| WireError(format!("`{name}`: {error}")))
-    }
-
-    /// The body for a deployment of the client's own format.
-    pub(crate) fn body_for(&self, deployment: &Deployment, max_output: u32) -> Vec<u8> {
-        let mut patch: BTreeMap<&str, Value> = BTreeMap::new();
-        patch.insert("model", json!(deployment.model));
-        if self.endpoint != Endpoint::Embeddings {
-            let newest = deployment.provider.is_openais_own();
-            let field =
-                self.limit_field().unwrap_or(if newest { "max_completion_tokens" } else { "max_tokens" });
-            patch.insert(field, json!(max_output));
-        }
-        if self.endpoint == Endpoint::ChatCompletions && self.stream {
-            // What a stream cost is never left to a guess, whether the client wants to know or not.
-            let said = self.value::<Value>("stream_options").ok().flatten();
-            let mut options = said.filter(Value::is_object).unwrap_or_else(|| json!({}));
-            options["include_usage"] = json!(true);
-            patch.insert("stream_options", options);
-        }
-        patch.extend(self.foreign(deployment).into_iter().map(|(field, clean, _)| (field, clean)));
-        self.patched(&patch)
-    }
-
-    /// Fields that are sent in other words, since they carry what this provider refuses: their names, their values, and
-    /// what is left out.
-    fn foreign(&self, deployment: &Deployment) -> Vec<(&'static str, Value, Vec<&'static str>)> {
-        let fields = foreign::fields(self.endpoint, deployment.provider).iter();
-        let clean = |field: &&'static str| {
-            let (clean, lost) = foreign::cleaned(self.endpoint, self.raw(field)?)?;
-            Some((*field, clean, lost))
-        };
-        fields.filter_map(clean).collect()
-    }
-
-    /// A wish as the client's format names it.
-    fn word(&self, lost: Lost) -> &'static str {
-        match (lost, self.endpoint) {
-            (Lost::Temperature, _) => "temperature",
-            (Lost::TopP, _) => "top_p",
-            (Lost::Reasoning, Endpoint::Messages) => "thinking",
-            (Lost::Reasoning, Endpoint::Responses) => "reasoning",
-            (Lost::Reasoning, _) => "reasoning_effort",
+impl Endpoint {
+    /// The format in which providers are asked the same; none: it is always translated.
+    fn wire(self) -> Option<Wire> {
+        match self {
+            Self::ChatCompletions | Self::Embeddings => Some(Wire::OpenAi),
+            Self::Messages => Some(Wire::Anthropic),
+            Self::Responses => None,
         }
     }
 
-    fn patched(&self, patch: &BTreeMap<&str, Value>) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.body.len() + 128);
-        let mut put = |name: &str, value: &[u8]| {
-            out.push(if out.is_empty() { b'{' } else { b',' });
-            out.extend_from_slice(json!(name).to_string().as_bytes());
-            out.push(b':');
-            out.extend_from_slice(value);
-        };
-        for (name, value) in patch {
-            put(name, value.to_string().as_bytes());
-        }
-        for (name, place) in self.fields.iter().filter(|(name, _)| !patch.contains_key(name.as_str())) {
-            put(name, self.body.get(place.clone()).unwrap_or(b"null"));
-        }
-        out.push(b'}');
-        out
-    }
-
-    /// All of it.
-    pub(crate) fn document(&self) -> Result<Value, WireError> {
-        serde_json::from_slice(&self.body).map_err(|error| WireError(error.to_string()))
-    }
-
-    fn translated(&self) -> Result<&Translated, WireError> {
-        let translated = self.translated.get_or_init(|| {
-            let body = self.document()?;
-            let inbound = match self.endpoint {
-                Endpoint::ChatCompletions => inbound::parse(Wire::OpenAi, &body)?,
-                Endpoint::Messages => inbound::parse(Wire::Anthropic, &body)?,
-                Endpoint::Responses => inbound::responses::parse(&body)?,
-                Endpoint::Embeddings => {
-                    return Err(WireError("only a provider of OpenAI's format can be asked this".into()));
-                }
-            };
-            let lost = |wire| (wire, inbound::dropped::dropped(self.endpoint, wire, &body));
-            let dropped = Wire::ALL.into_iter().map(lost).collect();
-            Ok(Translated { request: inbound.request, dropped })
-        });
-        translated.as_ref().map_err(Clone::clone)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::provider::ProviderKind;
-
-    fn deployment(provider: ProviderKind) -> Deployment {
-        Deployment {
-            model: "real-model".into(),
-            context_window: 100_000,
-            max_output: 4_000,
-            ..Deployment::new("d", provider, "http://localhost/v1".parse().unwrap())
-        }
-    }
-
-    fn sent(endpoint: Endpoint, kind: ProviderKind, body: &Value) -> Value {
-        let native = Native::parse(endpoint, body.to_string().into()).unwrap();
-        let deployment = deployment(kind);
-        let limit = Ask::Native(&native).max_output(&deployment);
-        serde_json::from_slice(&native.body_for(&deployment, limit)).unwrap()
-    }
-
-    #[test]
-    fn only_the_model_the_limit_and_the_usage_of_a_stream_are_changed() {
-        let body = json!({
-            "model": "code", "stream": true, "messages": [{"role": "user", "content": "hé", "x": 1}],
-            "stream_options": {"include_obfuscation": false}, "seed": 7, "unheard_of": {"a": [1.50, null]},
-        });
-        let got = sent(Endpoint::ChatCompletions, ProviderKind::OpenAi, &body);
-        let mut expected = body.clone();
-        expected["model"] = json!("real-model");
-        expected["max_completion_tokens"] = json!(4_000);
-        expected["stream_options"] = json!({"include_obfuscation": false, "include_usage": true});
-        assert_eq!(got, expected);
-    }
-
-    #[test]
-    fn a_limit_is_lowered_where_the_client_wrote_it_and_never_raised() {
-        for (said, limit) in [(9_000, 4_000), (12, 12)] {
-            let body = json!({"model": "m", "max_tokens": said, "messages": []});
-            let got = sent(Endpoint::Messages, ProviderKind::Anthropic, &body);
-            assert_eq!(got["max_tokens"], limit);
-            let got = sent(Endpoint::ChatCompletions, ProviderKind::OpenAi, &body);
-            assert_eq!((&got["max_tokens"], got.get("max_completion_tokens")), (&json!(limit), None));
-        }
-    }
-
-    #[test]
-    fn a_field_that_is_there_twice_is_sent_once_with_what_we_say() {
-        let body = r#"{"model": "a", "mod\u0065l": "b", "messages": [], "n": 1.0}"#;
-        let native = Native::parse(Endpoint::ChatCompletions, body.into()).unwrap();
-        assert_eq!(native.model(), "b");
-        let sent =
-            String::from_utf8(native.body_for(&deployment(ProviderKind::OpenAiCompatible), 4_000)).unwrap();
-        assert_eq!(sent, r#"{"max_tokens":4000,"model":"real-model","messages":[],"n":1.0}"#);
-    }
-
-    #[test]
-    fn what_is_wrong_at_the_top_is_named() {
-        for (body, word) in [
-            ("[]", "object"),
-            ("{\"messages\": []}", "model"),
-            ("{\"model\": 3}", "model"),
-            ("{\"model\": \"m\", \"stream\": \"yes\"}", "stream"),
-            ("{\"model\": \"m\", \"max_tokens\": -1}", "max_tokens"),
-            ("{\"model\"", "JSON"),
-        ] {
-            let error = Native::parse(Endpoint::Messages, body.into()).unwrap_err().to_string();
-            assert!(error.contains(word), "{body}: {error}");
+    /// Below the provider's base URL.
+    pub(crate) fn path(self) -> &'static str {
+        match self {
+            Self::ChatCompletions => "chat/completions",
+            Self::Responses => "responses",
+            Self::Embeddings => "embeddings",
+            Self::Messages => "messages",
         }
     }
 }

@@ -208,6 +208,16 @@ export const putPolicy = (p: string, body: T.Policy, key: string) =>
 export const putBudget = (p: string, body: { hard_limit_micro_usd: number | null; soft_limit_micro_usd?: number | null }, key: string) =>
   api<T.Budget>(`/projects/${p}/budget`, { method: "PUT", json: body, idempotencyKey: key });
 
+/** A node of the tree of budgets, and its period. */
+export type BudgetPath = { organisation: string; period: string } | { project: string; scope: string; scopeId: string; period: string };
+
+const budgetPath = (path: BudgetPath) =>
+  "organisation" in path ? `/organisations/${path.organisation}/budgets/${path.period}` : `/projects/${path.project}/budgets/${path.scope}/${path.scopeId}/${path.period}`;
+
+export const putBudgetOn = (path: BudgetPath, body: T.PutBudget, key: string) => api<void>(budgetPath(path), { method: "PUT", json: body, idempotencyKey: key });
+
+export const deleteBudget = (path: BudgetPath, key: string) => api<void>(budgetPath(path), { method: "DELETE", idempotencyKey: key });
+
 export const addMember = (p: string, body: { email: string; role: string }, key: string) =>
   api<T.Member>(`/projects/${p}/members`, { method: "POST", json: body, idempotencyKey: key });
 

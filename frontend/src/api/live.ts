@@ -87,7 +87,7 @@ export function effectsOf(event: EventEnvelope): Effects {
   } else if (family === "sprint") {
     invalidate.push(keys.sprints(p), keys.stories(p));
   } else if (family === "cost") {
-    invalidate.push(keys.usage(p), keys.budget(p), keys.gateway(p), keys.gatewayKeys(p));
+    invalidate.push(keys.usage(p), keys.budget(p), keys.gateway(p));
     counts();
   } else if (family === "gateway_key") {
     invalidate.push(keys.gatewayKeys(p));

@@ -62,6 +62,24 @@ export const policy = (p: string) =>
     queryFn: ({ signal }) => api<T.Policy>(`/projects/${p}/policy`, { signal }),
   });
 
+/** The budgets of a project and of what is in it, and those above it. */
+export const budgets = (p: string) =>
+  queryOptions({
+    queryKey: keys.budgets(p),
+    queryFn: ({ signal }) => api<T.Page<T.BudgetNode>>(`/projects/${p}/budgets`, { signal, query: { limit: LIST_MAX } }),
+  });
+
+/** The budgets of an organisation itself, for who manages it. */
+export const organisationBudgets = (o: string) =>
+  queryOptions({
+    queryKey: keys.organisationBudgets(o),
+    queryFn: async ({ signal }) => {
+      const page = await api<T.Page<T.BudgetNode>>(`/organisations/${o}/budgets`, { signal, query: { limit: LIST_MAX } });
+      return { ...page, items: page.items.filter((node) => node.scope === "organisation") };
+    },
+    refetchInterval: SAFETY_POLL_MS,
+  });
+
 export const budget = (p: string) =>
   queryOptions({
     queryKey: keys.budget(p),
@@ -249,7 +267,7 @@ export const usageCalls = (p: string) =>
     queryFn: async ({ signal }) => (await api<T.Page<T.UsageCall>>(`/projects/${p}/usage/calls`, { signal, query: { limit: PAGE_LIMIT } })).items,
   });
 
-/** Calls tell over the stream; that a deployment is asked again, nothing tells. */
+/** Calls tell over the stream; that a deployment is asked again, nothing tells. What keys have spent is too much to add up at every call. */
 const HEALTH_POLL_MS = 10_000;
 
 export const gatewayHealth = (p: string) =>
@@ -263,7 +281,7 @@ export const gatewayKeys = (p: string) =>
   queryOptions({
     queryKey: keys.gatewayKeys(p),
     queryFn: async ({ signal }) => (await allOf<T.Page<T.GatewayKey>>(`/projects/${p}/gateway-keys`, signal)).items,
-    refetchInterval: SAFETY_POLL_MS,
+    refetchInterval: HEALTH_POLL_MS,
   });
 
 export interface AuditFilter {

@@ -2266,9 +2266,18 @@ export interface components {
         };
         /** @description A name to ask for. */
         GatewayGroup: {
-            /** @description Names of deployments, in the order in which they are tried. */
-            chain: string[];
+            /** @description The others follow in this order. */
+            chain: components["schemas"]["GatewayLink"][];
+            /** @description The group that is asked instead once a budget has reached its soft limit. */
+            cheaper?: string | null;
+            /**
+             * Format: int64
+             * @description After how many milliseconds without any content a second deployment is asked as well; null: never.
+             */
+            hedge_after_ms?: number | null;
             name: string;
+            /** @description Who is asked first: `order`, `weighted`, `least_latency` or `least_cost`. */
+            routing: string;
         };
         /** @description The model groups, and how their deployments are doing. */
         GatewayHealth: {
@@ -2276,6 +2285,11 @@ export interface components {
             deployments: components["schemas"]["GatewayDeployment"][];
             /** @description By name. */
             groups: components["schemas"]["GatewayGroup"][];
+            /**
+             * Format: int64
+             * @description The most attempts that the figures are made of, the newest: with more of them they go less far back.
+             */
+            window_attempts: number;
             /**
              * Format: int64
              * @description How far back the figures go, in seconds.
@@ -2349,6 +2363,16 @@ export interface components {
              * @description The person in whose name calls are recorded.
              */
             user_id?: string | null;
+        };
+        /** @description A deployment's place in a group. */
+        GatewayLink: {
+            /** @description Its name. */
+            deployment: string;
+            /**
+             * Format: int32
+             * @description Its share of the calls of a `weighted` group, against the others' weights.
+             */
+            weight: number;
         };
         /** @description What this project's calls of the last hour say. */
         GatewayRecent: {
@@ -3972,7 +3996,7 @@ export interface components {
             latency_ms?: number | null;
             /** @description As the provider names it. */
             model: string;
-            /** @description settled, failed, interrupted. */
+            /** @description settled or failed; reserved where the outcome could not be recorded. */
             outcome: string;
             provider: string;
             /** @description A scripted endpoint answered: its cost is no real money. */
@@ -3998,6 +4022,8 @@ export interface components {
              * @description Real money, all attempts together, in micro-USD.
              */
             cost_micro_usd: number;
+            /** @description The cheaper group that was asked instead, since a budget has reached its soft limit. */
+            downgraded_to?: string | null;
             error?: components["schemas"]["PlaygroundFailure"] | null;
             /**
              * Format: int64

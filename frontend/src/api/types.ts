@@ -34,6 +34,8 @@ export type Autonomy = "full_control" | "milestone" | "autonomous";
 
 /** Simulated spend counts against the limit, and is never shown as real money. */
 export type Budget = Schema["Budget"];
+export type BudgetNode = Schema["BudgetNode"];
+export type PutBudget = Schema["PutBudget"];
 export type BudgetChange = Schema["SetBudget"];
 
 export type Repository = Narrow<Schema["RepositoryView"], { state: "importing" | "ready" | "failed" }>;

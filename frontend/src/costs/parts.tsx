@@ -1,29 +1,34 @@
 import { Link } from "@tanstack/react-router";
 import { clsx } from "clsx";
-import type { Budget } from "../api/types";
-import { money, percent } from "../format";
+import type { BudgetNode } from "../api/types";
+import { percent } from "../format";
 import { t } from "../i18n/en";
 import { buttonClass } from "../ui/button";
 import { Notice } from "../ui/feedback";
-import { budgetAlerts } from "./alerts";
+import { isOfProject, nodeAlerts, nodeName } from "./budgets";
 
 /** One figure. */
 export function Tile({ label, children, className }: { label: string; children: React.ReactNode; className?: string }) {
   return <div className={clsx("card p-4", className)}><h2 className="mb-1 text-xs text-soft">{label}</h2>{children}</div>;
 }
 
-/** What the budget of a project has to say, and where it is raised. */
-export function Alerts({ projectId, budget }: { projectId: string; budget: Budget | null | undefined }) {
-  const alerts = budgetAlerts(budget);
+/** More than these are a list to look through; it stands below. */
+const MOST_ALERTS = 3;
+
+/** What the budgets above a project's calls have to say, and where they are raised. */
+export function NodeAlerts({ projectId, nodes }: { projectId: string; nodes: BudgetNode[] }) {
+  const alerts = nodeAlerts(nodes);
   if (alerts.length === 0) return null;
+  const more = alerts.length - MOST_ALERTS;
   return (
-    <div className="mb-4 flex flex-col gap-2" data-budget-alerts={alerts.map((alert) => alert.limit).join(" ")}>
-      {alerts.map(({ limit, limitMicroUsd, fraction }) => (
-        <Notice key={limit} tone={limit === "hard" && fraction >= 1 ? "bad" : "warn"} action={<Link to="/projects/$projectId/settings" params={{ projectId }} search={{ tab: "budget" }} className={buttonClass("outline")}>{t.inbox.raise}</Link>}>
-          <p className="font-medium">{t.costs.alert[limit](percent(fraction), money(limitMicroUsd))}</p>
+    <div className="mb-4 flex flex-col gap-2" data-budget-alerts={alerts.length}>
+      {alerts.slice(0, MOST_ALERTS).map(({ key, node, limit, amount, fraction }) => (
+        <Notice key={key} tone={limit === "hard" && fraction >= 1 ? "bad" : "warn"} action={isOfProject(node) ? <Link to="/projects/$projectId/settings" params={{ projectId }} search={{ tab: "budget" }} className={buttonClass("outline")}>{t.inbox.raise}</Link> : null}>
+          <p className="font-medium">{nodeName(node)}, {t.budgets.periods[node.period] ?? node.period}: {t.costs.alert[limit](percent(fraction), amount)}</p>
           <p>{limit === "soft" ? t.costs.alertSoft : fraction >= 1 ? t.costs.alertReached : t.costs.alertHard}</p>
         </Notice>
       ))}
+      {more > 0 ? <p className="text-soft">{t.costs.moreAlerts(more)}</p> : null}
     </div>
   );
 }

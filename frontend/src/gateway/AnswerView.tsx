@@ -49,7 +49,8 @@ function Refused({ error, partial }: { error: NonNullable<AnswerEnd["error"]>; p
       <CircleAlert size={16} aria-hidden="true" className="mt-0.5 shrink-0" />
       <div className="min-w-0 flex-1">
         <p className="font-medium">{partial ? t.playground.partial : t.playground.failed}</p>
-        <p className="break-words">{error.detail}{error.retry_after_seconds ? ` ${t.playground.retry(error.retry_after_seconds)}` : ""}</p>
+        <p className="break-words">{causeOf(error.detail)}</p>
+        {error.retry_after_seconds ? <p>{t.playground.retry(error.retry_after_seconds)}</p> : null}
       </div>
     </div>
   );
@@ -72,12 +73,13 @@ function Way({ end, head }: { end: AnswerEnd; head: AnswerHead | null }) {
         <span className="ml-auto font-medium" data-answer-cost>{end.simulated_micro_usd > 0 && end.cost_micro_usd > 0 ? <><Cost real={end.cost_micro_usd} simulated={0} /> <Simulated microUsd={end.simulated_micro_usd} /></> : <Cost real={end.cost_micro_usd} simulated={end.simulated_micro_usd} />}</span>
         {unpriced ? <span title={t.gateway.priceUnknownHelp}><Badge tone="warn">{t.gateway.price}: {t.gateway.priceUnknown}</Badge></span> : null}
       </div>
+      {end.downgraded_to ? <div className="mb-2"><Notice tone="info">{t.playground.downgraded(end.downgraded_to)}</Notice></div> : null}
       {end.attempts.length + end.skipped.length > 0 ? (
         <TableFrame label={t.playground.way} heads={[right(t.playground.attempt), t.gateway.deployment, t.playground.outcome, right(t.gateway.firstToken), right(t.playground.time), t.playground.cause]}>
           {end.attempts.map((attempt) => (
             <tr key={attempt.attempt} className="align-top" data-attempt={attempt.outcome}>
               <td className={NUMBER}>{attempt.attempt}</td>
-              <th scope="row" className="px-3 py-2 text-left font-normal"><span className="block font-medium">{attempt.deployment}</span><span className="block font-mono text-xs break-all text-soft">{attempt.provider}/{attempt.model}</span></th>
+              <th scope="row" className="px-3 py-2 text-left font-normal"><span className="block font-medium">{attempt.deployment}</span><span className="block font-mono text-xs break-words text-soft">{attempt.provider}/{attempt.model}</span></th>
               <td className="px-3 py-2">{attempt.outcome === "settled" ? <Badge tone="ok">{t.playground.answered}</Badge> : <Status value={attempt.outcome} />}</td>
               <td className={NUMBER}>{time(attempt.first_content_ms)}</td>
               <td className={NUMBER}>{time(attempt.latency_ms)}</td>

@@ -13,7 +13,7 @@ import { EmptyState, Loaded, Notice } from "../ui/feedback";
 import { TableFrame } from "../ui/page";
 import { Badge, Dot } from "../ui/status";
 import { Ago, useClock } from "../ui/time";
-import { BREAKER_TONE, aloneFor, causeOf, errorRate, errorTone } from "./health";
+import { BREAKER_TONE, aloneFor, causeOf, errorRate, errorTone, routingOf } from "./health";
 
 /** Whom the project can ask, and how they are doing. */
 export function Models({ project }: { project: Project }) {
@@ -53,21 +53,23 @@ function Health({ health, projectId, mayAsk }: { health: GatewayHealth; projectI
 }
 
 function GroupRow({ group, deployments, projectId, mayAsk }: { group: GatewayGroup; deployments: GatewayDeployment[]; projectId: string; mayAsk: boolean }) {
+  const routing = routingOf(group);
   return (
     <tr className="hover:bg-hover" data-group={group.name}>
       <th scope="row" className="px-3 py-2 text-left font-medium whitespace-nowrap">{group.name}</th>
       <td className="px-3 py-2">
         <ol className="flex flex-wrap items-center gap-x-1 gap-y-1.5">
-          {group.chain.map((name, index) => {
+          {group.chain.map(({ deployment: name, weight }, index) => {
             const state = deployments.find((item) => item.name === name)?.breaker.state ?? "closed";
             return (
               <Fragment key={name}>
                 {index > 0 ? <li aria-hidden="true" className="text-faint"><ChevronRight size={13} /></li> : null}
-                <li className="inline-flex items-center gap-1.5 rounded-md border border-line-strong px-1.5 py-0.5 font-mono text-xs"><Dot tone={BREAKER_TONE[state]} />{name}<span className="sr-only">: {t.gateway.breaker[state]}</span></li>
+                <li className="inline-flex items-center gap-1.5 rounded-md border border-line-strong px-1.5 py-0.5 font-mono text-xs"><Dot tone={BREAKER_TONE[state]} />{name}{group.routing === "weighted" ? <span className="text-soft">{t.gateway.weight(weight)}</span> : null}<span className="sr-only">: {t.gateway.breaker[state]}</span></li>
               </Fragment>
             );
           })}
         </ol>
+        {routing ? <p className="mt-1 text-xs text-soft">{routing}</p> : null}
       </td>
       {mayAsk ? <td className="px-3 py-2"><Link to="/projects/$projectId/gateway" params={{ projectId }} search={{ tab: "playground", model: group.name }} aria-label={t.gateway.ask(group.name)} className={buttonClass("outline")}>{t.playground.ask}</Link></td> : null}
     </tr>

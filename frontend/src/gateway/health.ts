@@ -1,10 +1,20 @@
-import type { GatewayDeployment } from "../api/types";
+import type { GatewayDeployment, GatewayGroup } from "../api/types";
+import { duration } from "../format";
 import { t } from "../i18n/en";
 import type { Tone } from "../ui/status";
 
 /** What the state of a deployment means: pure functions. */
 
 export const BREAKER_TONE: Record<GatewayDeployment["breaker"]["state"], Tone> = { closed: "ok", open: "bad", half_open: "warn" };
+
+/** In which order the deployments of a group are asked, and what else it does; may be nothing. */
+export function routingOf(group: GatewayGroup): string {
+  // One alone has no order.
+  const parts = group.chain.length > 1 ? [t.gateway.routing[group.routing] ?? group.routing] : [];
+  if (group.hedge_after_ms) parts.push(t.gateway.hedged(duration(group.hedge_after_ms)));
+  if (group.cheaper) parts.push(t.gateway.cheaper(group.cheaper));
+  return parts.join("; ");
+}
 
 /** The share of attempts that failed; null where there was none. */
 export function errorRate({ requests, failures }: GatewayDeployment["recent"]): number | null {
@@ -20,11 +30,9 @@ export function errorTone(rate: number | null): Tone {
   return rate >= MANY ? "bad" : rate >= SOME ? "warn" : "neutral";
 }
 
-/** What an attempt failed of, as people read it: the kind in words, and what the provider said. */
-export function causeOf(error: string): string {
-  const match = /^(\w+)(?: \{.*?\})?: (.*)$/s.exec(error);
-  const kind = match?.[1] ? t.gateway.causes[match[1]] : undefined;
-  return kind && match?.[2] !== undefined ? `${kind}: ${match[2]}` : error;
+/** What attempts failed of, as people read it: each kind in words, without its fields, and what the provider said. */
+export function causeOf(text: string): string {
+  return text.replaceAll(/\b(\w+)(?: \{[^{}]*\})?: /g, (whole, kind: string) => (Object.hasOwn(t.gateway.causes, kind) ? `${t.gateway.causes[kind]}: ` : whole));
 }
 
 /** For how long it is left alone yet, in milliseconds; null when it is not. A server that is behind says no less than one second. */

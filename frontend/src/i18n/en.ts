@@ -6,7 +6,7 @@
 import { approval, diff, inbox } from "./en-approvals";
 import { gateway, gatewayKeys, playground } from "./en-gateway";
 import { history, jobs, why } from "./en-jobs";
-import { activity, agents, audit, costs } from "./en-oversight";
+import { activity, agents, audit, budgets, costs } from "./en-oversight";
 import { board, run, story } from "./en-work";
 import { plural } from "./plural";
 
@@ -19,6 +19,7 @@ export const t = {
   run,
   agents,
   costs,
+  budgets,
   gateway,
   gatewayKeys,
   playground,
@@ -213,7 +214,7 @@ export const t = {
     hard: "Hard limit (USD)",
     hardHelp: "At the limit calls are refused and runs wait. Empty means no limit. Raising it wakes the runs that wait.",
     soft: "Soft limit (USD)",
-    softHelp: "Alerts at 80, 90 and 100 %.",
+    softHelp: "Alerts at 80, 90 and 100 %; from there on a cheaper model group is asked where one is named.",
     members: "Members",
     add: "Add member",
     email: "E-mail",

@@ -1,9 +1,11 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { ChartColumn } from "lucide-react";
+import { keys } from "../api/keys";
 import * as queries from "../api/queries";
-import type { Project } from "../api/types";
+import type { Membership, Project } from "../api/types";
 import { budgetAlerts, overall } from "../costs/alerts";
+import { Budgets } from "../costs/Budgets";
 import { Tile } from "../costs/parts";
 import { money, moneyColumn } from "../format";
 import { t } from "../i18n/en";
@@ -13,9 +15,13 @@ import { EmptyState, Loaded } from "../ui/feedback";
 import { PageFrame, TableFrame } from "../ui/page";
 import { Badge } from "../ui/status";
 
+/** Who manages an organisation, and its money. */
+const MANAGERS = new Set(["owner", "admin"]);
+
 /** What all projects of a person have spent, project by project. */
 export function AllCostsPage() {
   const list = useQuery(queries.projects());
+  const me = useQuery(queries.me());
   return (
     <PageFrame title={t.costs.allTitle}>
       <Loaded query={list}>
@@ -23,8 +29,14 @@ export function AllCostsPage() {
           ? <div className="card"><EmptyState icon={<ChartColumn size={28} aria-hidden="true" />} title={t.projects.empty} detail={t.projects.emptyDetail} action={<Link to="/projects" search={{ new: "1" }} className={buttonClass("primary")}>{t.projects.create}</Link>} /></div>
           : <Overall projects={projects} />}
       </Loaded>
+      {me.data?.organisations.filter((one) => MANAGERS.has(one.role)).map((one) => <OfOrganisation key={one.id} organisation={one} />)}
     </PageFrame>
   );
+}
+
+function OfOrganisation({ organisation }: { organisation: Membership }) {
+  const nodes = useQuery(queries.organisationBudgets(organisation.id));
+  return <Budgets owner={{ organisation: organisation.id }} title={t.budgets.ofOrganisation(organisation.name)} query={nodes} mayEdit refresh={[keys.organisationBudgets(organisation.id), ["project"]]} />;
 }
 
 function Overall({ projects }: { projects: Project[] }) {

@@ -4,13 +4,16 @@ import { clsx } from "clsx";
 import { Download } from "lucide-react";
 import { lazy, Suspense } from "react";
 import { download } from "../api/download";
+import { keys } from "../api/keys";
 import * as queries from "../api/queries";
 import type { UsageGroup } from "../api/queries";
-import type { Usage } from "../api/types";
+import type { Budget, BudgetNode, Usage } from "../api/types";
 import { forecast, type Outlook } from "../costs/forecast";
-import { Alerts, Tile } from "../costs/parts";
+import { Budgets } from "../costs/Budgets";
+import { NodeAlerts, Tile } from "../costs/parts";
 import { compact, count, dateTime, duration, money, moneyColumn } from "../format";
 import { t } from "../i18n/en";
+import { can } from "../shell/project";
 import { Button, buttonClass } from "../ui/button";
 import { BudgetBar } from "../ui/entity";
 import { EmptyState, Loaded } from "../ui/feedback";
@@ -30,14 +33,16 @@ export function CostsPage() {
   const by = GROUPS.find((group) => group === search.by) ?? "day";
   const usage = useQuery({ ...queries.usage(projectId, by), placeholderData: keepPreviousData });
   const days = useQuery(queries.usage(projectId, "day"));
+  const nodes = useQuery(queries.budgets(projectId));
+  const project = useQuery(queries.project(projectId));
   const now = useNow();
   return (
     <PageFrame title={t.costs.title} tools={<Tools projectId={projectId} />}>
       <Loaded query={usage}>
         {(data) => (
           <>
-            <Alerts projectId={projectId} budget={data.budget} />
-            <CostsHeader usage={data} days={days.data} today={new Date(now)} />
+            <NodeAlerts projectId={projectId} nodes={nodes.data?.items ?? []} />
+            <CostsHeader usage={data} monthly={nodes.data?.items.find((node) => node.scope === "project" && node.period === "month")} days={days.data} today={new Date(now)} />
             <section aria-label={t.costs.chart} className="mt-6">
               <div className="mb-2 flex items-center gap-2">
                 <h2 className="text-md font-semibold">{by === "day" ? t.costs.chartDays : t.costs.chart}</h2>
@@ -51,6 +56,7 @@ export function CostsPage() {
           </>
         )}
       </Loaded>
+      <Budgets owner={{ project: projectId }} title={t.budgets.title} query={nodes} mayEdit={can(project.data?.role, "administer")} refresh={[keys.budget(projectId), keys.usage(projectId), keys.project(projectId), keys.projects(), keys.runs(projectId), keys.gatewayKeys(projectId)]} />
       <Calls projectId={projectId} />
     </PageFrame>
   );
@@ -66,13 +72,13 @@ function Tools({ projectId }: { projectId: string }) {
   );
 }
 
-function CostsHeader({ usage, days, today }: { usage: Usage; days: Usage | undefined; today: Date }) {
+function CostsHeader({ usage, monthly, days, today }: { usage: Usage; monthly: BudgetNode | undefined; days: Usage | undefined; today: Date }) {
   const month = days ? forecast(days.rows, today) : null;
   return (
     <section aria-label={t.costs.title} className="grid grid-cols-2 gap-3 lg:grid-cols-[1.6fr_1fr_1fr_1fr]" data-costs-header>
       <Tile label={t.costs.month} className="max-lg:col-span-2">
         <p className="text-lg font-semibold tabular">{money(month?.monthToDate ?? 0)}</p>
-        <Month usage={usage} month={month} />
+        <Month budget={monthly?.hard_limit_micro_usd ? monthly : usage.budget} month={month} />
       </Tile>
       <Tile label={t.costs.real}><p className="text-lg font-semibold tabular">{money(usage.total_micro_usd)}</p><p className="mt-1 text-xs text-soft">{t.costs.sinceStart}</p></Tile>
       <Tile label={t.costs.simulated} className="border-dashed"><p className="text-lg font-semibold text-soft tabular">{usage.simulated_micro_usd > 0 ? "≈ " : ""}{money(usage.simulated_micro_usd)}</p><p className="mt-1 text-xs text-soft">{t.costs.simulatedNote}</p></Tile>
@@ -81,11 +87,11 @@ function CostsHeader({ usage, days, today }: { usage: Usage; days: Usage | undef
   );
 }
 
-/** How far the budget reaches: what is used of it, and where it is used by the end of the month. */
-function Month({ usage, month }: { usage: Usage; month: Outlook | null }) {
+/** How far the budget of the month reaches, or the one for all time where there is none: what is used of it, and where it is used by the end of the month. */
+function Month({ budget, month }: { budget: Budget; month: Outlook | null }) {
   return (
     <div className="mt-2">
-      <BudgetBar budget={usage.budget} label={t.costs.budget} forecastMicroUsd={month ? month.endOfMonth - month.monthToDate : 0} />
+      <BudgetBar budget={budget} label={t.costs.budget} forecastMicroUsd={month ? month.endOfMonth - month.monthToDate : 0} />
       {month && month.endOfMonth > 0 ? <p className="mt-0.5 text-xs text-soft">{t.costs.forecast(money(month.endOfMonth))}</p> : null}
     </div>
   );

@@ -78,6 +78,18 @@ export function BudgetBar({ budget, label, forecastMicroUsd = 0 }: { budget: Bud
   );
 }
 
+/** How much of a limit is used up, where the limit is no money. */
+export function UsedBar({ fraction, label, text }: { fraction: number; label: string; text: string }) {
+  return (
+    <div>
+      <div role="progressbar" aria-label={label} aria-valuemin={0} aria-valuemax={100} aria-valuenow={Math.min(100, Math.round(fraction * 100))} className="flex h-1.5 overflow-hidden rounded-full bg-line">
+        <span className={SEGMENT[budgetTone(fraction)]} style={{ width: `${Math.min(100, fraction * 100)}%` }} />
+      </div>
+      <p className="mt-1.5 text-xs text-soft tabular">{text}</p>
+    </div>
+  );
+}
+
 export function Confidence({ value, threshold }: { value: number; threshold?: number | undefined }) {
   const low = threshold !== undefined && value < threshold;
   return (

@@ -7,9 +7,14 @@ const deployment = (name, provider, model, extra = {}) => ({
   name, provider, model, context_window: 200_000, max_output: 32_000, price_known: true, simulated: false, breaker: { state: "closed", until: null },
   recent: { requests: 0, failures: 0, latency_p50_ms: null, latency_p95_ms: null, first_content_p50_ms: null }, last_error: null, ...extra,
 });
+const group = (name, chain, extra = {}) => ({ name, routing: "order", hedge_after_ms: null, cheaper: null, chain: chain.map(([link, weight]) => ({ deployment: link, weight })), ...extra });
 export const health = {
-  window_seconds: 3_600,
-  groups: [{ name: "code", chain: ["large", "large-elsewhere", "local"] }, { name: "fast-response", chain: ["small", "local"] }, { name: "embeddings", chain: ["embed"] }],
+  window_seconds: 3_600, window_attempts: 10_000,
+  groups: [
+    group("code", [["large", 3], ["large-elsewhere", 1], ["local", 0]], { routing: "weighted", hedge_after_ms: 2_500, cheaper: "fast-response" }),
+    group("fast-response", [["small", 1], ["local", 1]]),
+    group("embeddings", [["embed", 1]], { routing: "least_cost" }),
+  ],
   deployments: [
     deployment("embed", "openai", "text-embedding-3-small", { context_window: 8_191, max_output: 1 }),
     deployment("large", "anthropic", "claude-large-2", { breaker: { state: "open", until: ahead(14 * MINUTE) }, recent: { requests: 214, failures: 71, latency_p50_ms: 8_420, latency_p95_ms: 31_900, first_content_p50_ms: 1_240 }, last_error: { at: ago(MINUTE / 2), message: "Overloaded { retry_after_ms: Some(840000) }: Overloaded: the service is temporarily at capacity, please retry your request in a while" } }),
@@ -68,7 +73,7 @@ function play(body, res, { invalid, known }) {
   const attempt = (n, extra) => ({ attempt: n, deployment: "large", provider: "anthropic", model: "claude-large-2", outcome: "settled", error: null, latency_ms: 2_310, first_content_ms: 420, tokens_in: 18, tokens_out: 31, cost_micro_usd: 519, simulated: false, estimated: false, unpriced: false, ...extra });
   const failed = attempt(1, { outcome: "failed", error: "Overloaded { retry_after_ms: Some(90000) }: Overloaded", latency_ms: 310, first_content_ms: null, tokens_in: 0, tokens_out: 0, cost_micro_usd: 0 });
   const second = attempt(2, { deployment: "large-elsewhere", provider: "openai", model: "gpt-large-1" });
-  const end = { call_id, stop: "end_turn", error: null, attempts: [failed, second], skipped: [], cost_micro_usd: 519, simulated_micro_usd: 0, tokens_in: 18, tokens_out: 31 };
+  const end = { call_id, stop: "end_turn", error: null, downgraded_to: body.prompt.includes("cheap") ? "fast-response" : null, attempts: [failed, second], skipped: [], cost_micro_usd: 519, simulated_micro_usd: 0, tokens_in: 18, tokens_out: 31 };
   res.writeHead(200, { "Content-Type": "text/event-stream", "Cache-Control": "no-store" });
   const send = (event, data) => res.write(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
   if (body.prompt.includes("fail")) {

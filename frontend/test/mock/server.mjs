@@ -5,6 +5,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as data from "./data.mjs";
+import { budgetRoutes } from "./budgets.mjs";
 import { ANSWERED, gatewayKeys, gatewayRoutes, health } from "./gateway.mjs";
 
 const DIST = fileURLToPath(new URL("../../dist/", import.meta.url));
@@ -138,6 +139,7 @@ export function startMock({ port = 0, loopSeconds = 1.5, maxPage = 200 } = {}) {
     ["PUT", "/projects/:p/policy", ({ body }) => Object.assign(data.policy, body)],
     ["GET", "/projects/:p/budget", ({ p }) => find(data.projects, p).budget ?? (() => { throw missing(); })()],
     ["PUT", "/projects/:p/budget", ({ p, body }) => { const project = find(data.projects, p); project.budget = { spent_micro_usd: 0, reserved_micro_usd: 0, simulated_micro_usd: 0, ...project.budget, ...body }; return project.budget; }],
+    ...budgetRoutes({ Problem, page, emit, missing }),
     ["GET", "/projects/:p/sprints", ({ p }) => page([data.sprint, data.nextSprint].filter((item) => item.project_id === p))],
     ["POST", "/projects/:p/sprints", ({ p, body }) => ({ ...data.nextSprint, ...body, project_id: p, id: data.id(6) })],
     ["POST", "/projects/:p/sprints/:x/:c", ({ x, c }) => { const sprint = find([data.sprint, data.nextSprint], x); if (c === "complete") throw new Problem(409, "illegal_transition", "Stories are unfinished.", { guard: "every_story_done_or_carried_over", legal_from: ["review"] }); sprint.state = { start: "active", "request-review": "review", cancel: "cancelled" }[c]; return sprint; }],

@@ -21,10 +21,10 @@ impl Process {
     fn start(redis: &Redis) -> Self {
         let (marks, carrier) = marks("test");
         let heard = Arc::new(Mutex::new(HashMap::new()));
-        let hears = Arc::clone(&heard);
+        let ear = Arc::clone(&heard);
         let mut task = JoinSet::new();
         let hear = move |mark: Mark| {
-            hears.lock().unwrap().insert(mark.name, mark.left);
+            ear.lock().unwrap().insert(mark.name, mark.left);
         };
         task.spawn(carrier.run(redis.url(), hear, CancellationToken::new()));
         Self { marks, heard, _task: task }

@@ -3,6 +3,7 @@
 //!
 //! Invariant: a body without such fields is not touched.
 
+use memchr::memmem;
 use serde_json::Value;
 
 use super::Endpoint;
@@ -20,11 +21,20 @@ pub(super) fn fields(endpoint: Endpoint, kind: ProviderKind) -> &'static [&'stat
     }
 }
 
-/// The field's value without what is foreign, and the names of that; `None`: there is nothing foreign in it.
-pub(super) fn cleaned(endpoint: Endpoint, raw: &[u8]) -> Option<(Value, Vec<&'static str>)> {
-    let suspects = |name: &str| contains(raw, format!("\"{name}\"").as_bytes());
+/// A top field without what is foreign in it.
+#[derive(Debug, PartialEq)]
+pub(super) struct Cleaned {
+    pub(super) field: &'static str,
+    pub(super) value: Value,
+    /// The names of what was taken out.
+    pub(super) lost: Vec<&'static str>,
+}
+
+/// `None`: there is nothing foreign in it.
+pub(super) fn cleaned(endpoint: Endpoint, field: &'static str, raw: &[u8]) -> Option<Cleaned> {
+    let names = |name: &str| memmem::find(raw, format!("\"{name}\"").as_bytes()).is_some();
     let is_suspect = match endpoint {
-        Endpoint::ChatCompletions => EXTENSIONS.into_iter().any(suspects),
+        Endpoint::ChatCompletions => EXTENSIONS.into_iter().any(names),
         Endpoint::Messages => has_unsigned(raw),
         Endpoint::Responses | Endpoint::Embeddings => false,
     };
@@ -39,7 +49,7 @@ pub(super) fn cleaned(endpoint: Endpoint, raw: &[u8]) -> Option<(Value, Vec<&'st
     }
     lost.sort_unstable();
     lost.dedup();
-    (!lost.is_empty()).then_some((value, lost))
+    (!lost.is_empty()).then_some(Cleaned { field, value, lost })
 }
 
 /// Of a message or a tool, and of its parts; arguments and schemas are the client's own.
@@ -62,8 +72,7 @@ fn without_extensions(item: &mut Value, lost: &mut Vec<&'static str>) {
 /// Whether some signature is empty, as those of thoughts are that another provider's model had.
 fn has_unsigned(raw: &[u8]) -> bool {
     let name = b"\"signature\"";
-    let places = raw.windows(name.len()).enumerate().filter(|(_, window)| window == name);
-    places.into_iter().any(|(at, _)| {
+    memmem::find_iter(raw, name).any(|at| {
         let rest = raw[at + name.len()..].iter().filter(|byte| !byte.is_ascii_whitespace());
         rest.take(3).eq(b":\"\"")
     })
@@ -84,10 +93,6 @@ fn without_unsigned(messages: &mut Value, lost: &mut Vec<&'static str>) {
     });
 }
 
-fn contains(raw: &[u8], word: &[u8]) -> bool {
-    raw.windows(word.len()).any(|window| window == word)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,10 +105,10 @@ mod tests {
             {"role": "user", "content": [{"type": "text", "text": "\"cache_control\"", "cache_control": {"type": "ephemeral"}}]},
             {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "n", "arguments": "{\"cache_control\":1}"}}]},
         ]);
-        let (clean, lost) = cleaned(Endpoint::ChatCompletions, raw.to_string().as_bytes()).unwrap();
-        assert_eq!(lost, ["cache_control", "reasoning_content", "thinking_blocks"]);
+        let clean = cleaned(Endpoint::ChatCompletions, "messages", raw.to_string().as_bytes()).unwrap();
+        assert_eq!(clean.lost, ["cache_control", "reasoning_content", "thinking_blocks"]);
         assert_eq!(
-            clean,
+            clean.value,
             json!([
                 {"role": "assistant", "content": "a"},
                 {"role": "user", "content": [{"type": "text", "text": "\"cache_control\""}]},
@@ -111,7 +116,7 @@ mod tests {
             ])
         );
         let untouched = json!([{"role": "user", "content": "\"thinking_blocks\""}]).to_string();
-        assert_eq!(cleaned(Endpoint::ChatCompletions, untouched.as_bytes()), None);
+        assert_eq!(cleaned(Endpoint::ChatCompletions, "messages", untouched.as_bytes()), None);
     }
 
     #[test]
@@ -120,11 +125,11 @@ mod tests {
             {"type": "thinking", "thinking": "a", "signature" : ""},
             {"type": "thinking", "thinking": "b", "signature": "s"}, {"type": "text", "text": "t"}]},
             {"role": "assistant", "content": [{"type": "thinking", "thinking": "a", "signature": ""}]}]"#;
-        let (clean, lost) = cleaned(Endpoint::Messages, raw).unwrap();
-        assert_eq!(lost, ["messages.thinking"]);
-        assert_eq!(clean.as_array().unwrap().len(), 1);
-        assert_eq!(clean[0]["content"][0]["signature"], "s");
+        let clean = cleaned(Endpoint::Messages, "messages", raw).unwrap();
+        assert_eq!(clean.lost, ["messages.thinking"]);
+        assert_eq!(clean.value.as_array().unwrap().len(), 1);
+        assert_eq!(clean.value[0]["content"][0]["signature"], "s");
         let signed = br#"[{"role": "assistant", "content": [{"type": "thinking", "signature": "s"}]}]"#;
-        assert_eq!(cleaned(Endpoint::Messages, signed), None);
+        assert_eq!(cleaned(Endpoint::Messages, "messages", signed), None);
     }
 }

@@ -91,6 +91,7 @@ fn parse_options(body: &Value) -> Options {
         tool_choice,
         parallel_tool_calls: alone.filter(|alone| *alone).map(|_| false),
         output_schema: format.and_then(|format| format.get("schema")).cloned(),
+        json_object: false,
         user: body.pointer("/metadata/user_id").and_then(Value::as_str).map(str::to_owned),
         reasoning: parse_reasoning(body),
         strict_tools: tools.filter(strict).filter_map(name).collect(),
@@ -220,14 +221,13 @@ fn usage(usage: &Usage) -> Value {
 
 fn stop_reason(stop: &StopReason) -> &str {
     match stop {
-        StopReason::EndTurn => "end_turn",
         StopReason::ToolUse => "tool_use",
         StopReason::MaxTokens => "max_tokens",
         StopReason::StopSequence => "stop_sequence",
         StopReason::Refusal => "refusal",
         // A word of this format; others' words would be none that a client knows.
         StopReason::Other(word) if word == "pause_turn" => word,
-        StopReason::Other(_) => "end_turn",
+        StopReason::EndTurn | StopReason::Other(_) => "end_turn",
     }
 }
 

@@ -9,7 +9,7 @@ use crate::ask::Endpoint;
 use crate::provider::Wire;
 
 /// Fields of a chat completion that a translation carries, or that mean nothing when they are left out.
-const CHAT: [&str; 17] = [
+const CHAT: [&str; 18] = [
     "model",
     "messages",
     "stream",
@@ -24,6 +24,7 @@ const CHAT: [&str; 17] = [
     "parallel_tool_calls",
     "response_format",
     "reasoning_effort",
+    "safety_identifier",
     "user",
     "n",
     "store",
@@ -67,6 +68,10 @@ const RESPONSES: [&str; 17] = [
     "safety_identifier",
 ];
 
+/// What is carried of a tool, in each format's words.
+const TOOL: [&str; 8] =
+    ["type", "function", "name", "description", "parameters", "input_schema", "strict", "cache_control"];
+
 /// The names of what is left out.
 pub(crate) fn dropped(endpoint: Endpoint, wire: Wire, body: &Value) -> Vec<String> {
     let known: &[&str] = match endpoint {
@@ -80,12 +85,17 @@ pub(crate) fn dropped(endpoint: Endpoint, wire: Wire, body: &Value) -> Vec<Strin
         .filter(|(name, value)| is_said(value) && !known.contains(&name.as_str()))
         .map(|(name, _)| name.clone())
         .collect();
-    match endpoint {
-        Endpoint::ChatCompletions => chat(body, &mut lost),
-        Endpoint::Messages => messages(body, &mut lost),
-        Endpoint::Responses => responses(body, wire, &mut lost),
-        Endpoint::Embeddings => {}
-    }
+    let details = match endpoint {
+        Endpoint::ChatCompletions => chat(body, wire),
+        Endpoint::Messages => messages(body),
+        Endpoint::Responses => responses(body, wire),
+        Endpoint::Embeddings => Vec::new(),
+    };
+    lost.extend(details.into_iter().filter(|(is_lost, _)| *is_lost).map(|(_, name)| name.to_owned()));
+    let tools = list(body, "tools").flat_map(|tool| [Some(tool), tool.get("function")]).flatten();
+    let fields = tools.filter_map(Value::as_object).flatten();
+    let unknown = fields.filter(|(name, value)| is_said(value) && !TOOL.contains(&name.as_str()));
+    lost.extend(unknown.map(|(name, _)| format!("tools.{name}")));
     // Providers of the other format keep a prompt's beginning by themselves.
     if wire == Wire::OpenAi && mentions(body, "cache_control") {
         lost.push("cache_control".into());
@@ -93,63 +103,66 @@ pub(crate) fn dropped(endpoint: Endpoint, wire: Wire, body: &Value) -> Vec<Strin
     lost
 }
 
-fn chat(body: &Value, lost: &mut Vec<String>) {
-    let mut lose = |is_lost: bool, name: &str| {
-        if is_lost {
-            lost.push(name.into());
-        }
-    };
+/// What is within known fields: whether it is left out, and its name.
+type Details = Vec<(bool, &'static str)>;
+
+fn chat(body: &Value, wire: Wire) -> Details {
     let format = body.pointer("/response_format/type").and_then(Value::as_str);
-    lose(format == Some("json_object"), "response_format.json_object");
-    lose(body.get("n").and_then(Value::as_u64).is_some_and(|n| n > 1), "n");
-    let parts = list(body, "messages").filter_map(|message| message.get("content")?.as_array()).flatten();
+    let mut parts = list(body, "messages").filter_map(|message| message.get("content")?.as_array()).flatten();
     let is_detailed = |part: &Value| part.pointer("/image_url/detail").is_some_and(|detail| detail != "auto");
-    lose(parts.into_iter().any(is_detailed), "image_url.detail");
     // What a model thought is taken back with its provider's signature only.
-    let unsigned = |message: &Value| {
+    let is_unsigned = |message: &Value| {
         let thought = message.get("reasoning_content").or_else(|| message.get("reasoning"));
         thought.is_some_and(|thought| !thought.is_null())
             && parse_thoughts(message).is_ok_and(|signed| signed.is_empty())
     };
-    lose(list(body, "messages").any(unsigned), "messages.reasoning_content");
+    let choice = body.get("tool_choice").filter(|choice| !choice.is_null());
+    let is_known = |choice: &Value| match choice.as_str() {
+        Some(word) => matches!(word, "auto" | "none" | "required"),
+        None => choice.pointer("/function/name").is_some(),
+    };
+    let is_named = |message: &Value| {
+        message["role"] != "tool" && message.get("name").is_some_and(|name| !name.is_null())
+    };
+    vec![
+        (choice.is_some_and(|choice| !is_known(choice)), "tool_choice"),
+        (list(body, "messages").any(is_named), "messages.name"),
+        (wire == Wire::Anthropic && format == Some("json_object"), "response_format.json_object"),
+        (body.get("n").and_then(Value::as_u64).is_some_and(|n| n > 1), "n"),
+        (parts.any(is_detailed), "image_url.detail"),
+        (list(body, "messages").any(is_unsigned), "messages.reasoning_content"),
+    ]
 }
 
-fn messages(body: &Value, lost: &mut Vec<String>) {
+fn messages(body: &Value) -> Details {
     let blocks = || list(body, "messages").filter_map(|message| message.get("content")?.as_array()).flatten();
     let is_thinking = |block: &Value| {
         matches!(block.get("type").and_then(Value::as_str), Some("thinking" | "redacted_thinking"))
     };
-    let mut lose = |is_lost: bool, name: &str| {
-        if is_lost {
-            lost.push(name.into());
-        }
-    };
-    lose(blocks().any(is_thinking), "messages.thinking");
-    lose(
-        blocks().any(|block| block.get("citations").is_some_and(|list| !list.is_null())),
-        "messages.citations",
-    );
+    let is_cited = |block: &Value| block.get("citations").is_some_and(|list| !list.is_null());
     let thinking = body.pointer("/thinking/type").and_then(Value::as_str);
-    lose(thinking == Some("between_tools"), "thinking");
-    lose(body.pointer("/thinking/display").is_some_and(|display| !display.is_null()), "thinking.display");
+    vec![
+        (blocks().any(is_thinking), "messages.thinking"),
+        (blocks().any(is_cited), "messages.citations"),
+        (thinking == Some("between_tools"), "thinking"),
+        (body.pointer("/thinking/display").is_some_and(is_said), "thinking.display"),
+    ]
 }
 
-fn responses(body: &Value, wire: Wire, lost: &mut Vec<String>) {
-    let mut lose = |is_lost: bool, name: &str| {
-        if is_lost {
-            lost.push(name.into());
-        }
-    };
-    // Signed thoughts are given whether they are asked for or not.
-    lose(list(body, "include").any(|wanted| wanted != "reasoning.encrypted_content"), "include");
-    lose(body.pointer("/text/format/type") == Some(&Value::from("json_object")), "text.format.json_object");
-    lose(body.pointer("/text/verbosity").is_some_and(is_said), "text.verbosity");
-    let detailed =
+fn responses(body: &Value, wire: Wire) -> Details {
+    let is_detailed =
         |part: &Value| part.get("detail").is_some_and(|detail| is_said(detail) && detail != "auto");
     let mut parts = list(body, "input").filter_map(|item| item.get("content")?.as_array()).flatten();
-    lose(parts.any(detailed), "input_image.detail");
+    let is_object = body.pointer("/text/format/type").is_some_and(|kind| kind == "json_object");
     let mut thoughts = list(body, "input").filter(|item| item["type"] == "reasoning");
-    lose(thoughts.any(|item| wire == Wire::OpenAi || parse_reasoning(item).is_none()), "input.reasoning");
+    vec![
+        // Signed thoughts are given whether they are asked for or not.
+        (list(body, "include").any(|wanted| wanted != "reasoning.encrypted_content"), "include"),
+        (wire == Wire::Anthropic && is_object, "text.format.json_object"),
+        (body.pointer("/text/verbosity").is_some_and(is_said), "text.verbosity"),
+        (parts.any(is_detailed), "input_image.detail"),
+        (thoughts.any(|item| wire == Wire::OpenAi || parse_reasoning(item).is_none()), "input.reasoning"),
+    ]
 }
 
 /// What is null or false asks for nothing.

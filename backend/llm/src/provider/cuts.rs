@@ -47,7 +47,9 @@ fn deltas(name: &str, events: &[SseEvent]) -> Vec<Delta> {
 
 fn answer(name: &str) -> (Vec<Block>, StopReason, Usage) {
     let mut answer = Assembler::default();
-    deltas(name, &events(&[bytes_of(name)])).iter().for_each(|delta| answer.push(delta));
+    for delta in deltas(name, &events(&[bytes_of(name)])) {
+        answer.push(&delta);
+    }
     let usage = answer.usage(99);
     let (blocks, stop) = answer.finish();
     (blocks, stop, usage)

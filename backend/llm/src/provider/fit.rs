@@ -190,7 +190,47 @@ fn version(model: &str) -> Option<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::provider::ProviderKind;
+    use crate::provider::round_trip::{deployment, request};
+
+    fn wish() -> impl Strategy<Value = Reasoning> {
+        let efforts =
+            [Effort::Minimal, Effort::Low, Effort::Medium, Effort::High, Effort::XHigh, Effort::Max];
+        prop_oneof![
+            Just(Reasoning::Off),
+            prop::sample::select(efforts.to_vec()).prop_map(Reasoning::Effort),
+            any::<u32>().prop_map(Reasoning::Budget),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_budget_reaches_the_answers_limit_and_nobody_thinks_before_a_forced_tool(
+            mut request in request(),
+            wish in wish(),
+            max_output in 1u32..200_000,
+            model in prop::sample::select(vec!["claude-sonnet-4-5", "claude-sonnet-5", "claude-fable-5", "m"]),
+        ) {
+            request.options.reasoning = Some(wish);
+            let deployment = Deployment { model: model.into(), ..deployment(ProviderKind::Anthropic) };
+
+            let fitted = fit(&deployment, &request, max_output);
+
+            if let Some(Thought::Budget(tokens)) = fitted.thought {
+                prop_assert!((MIN_BUDGET..max_output).contains(&tokens), "{tokens} of {max_output}");
+            }
+            let thinks = matches!(fitted.thought, Some(Thought::Budget(_) | Thought::Adaptive(_)));
+            let is_forced = matches!(request.options.tool_choice, Some(ToolChoice::Any | ToolChoice::Tool(_)));
+            prop_assert!(!(thinks && is_forced));
+            // Sampling is left to a model that thinks.
+            prop_assert!(!(thinks && fitted.temperature.is_some()));
+            let is_lost = fitted.lost.contains(&Lost::Reasoning);
+            prop_assert!(is_lost || thinks || wish == Reasoning::Off, "{fitted:?}");
+        }
+    }
 
     #[test]
     fn a_models_version_is_read_from_older_and_newer_names() {

@@ -119,26 +119,31 @@ struct Feedback {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default)]
 struct WireUsage {
-    prompt_token_count: u64,
-    candidates_token_count: u64,
-    thoughts_token_count: u64,
-    cached_content_token_count: u64,
-    tool_use_prompt_token_count: u64,
+    #[serde(rename = "promptTokenCount")]
+    prompt: u64,
+    #[serde(rename = "candidatesTokenCount")]
+    candidates: u64,
+    #[serde(rename = "thoughtsTokenCount")]
+    thoughts: u64,
+    #[serde(rename = "cachedContentTokenCount")]
+    cached_content: u64,
+    #[serde(rename = "toolUsePromptTokenCount")]
+    tool_use_prompt: u64,
 }
 
 impl From<WireUsage> for Usage {
     fn from(wire: WireUsage) -> Self {
         let fit = |tokens: u64| u32::try_from(tokens).unwrap_or(u32::MAX);
         // The prompt includes what is cached and not what tools added; the candidates do not include thoughts.
-        let cached = wire.cached_content_token_count.min(wire.prompt_token_count);
-        let fresh = wire.prompt_token_count.saturating_sub(cached);
+        let cached = wire.cached_content.min(wire.prompt);
+        let fresh = wire.prompt.saturating_sub(cached);
         Self {
-            input: fit(fresh.saturating_add(wire.tool_use_prompt_token_count)),
-            output: fit(wire.candidates_token_count.saturating_add(wire.thoughts_token_count)),
+            input: fit(fresh.saturating_add(wire.tool_use_prompt)),
+            output: fit(wire.candidates.saturating_add(wire.thoughts)),
             cache_read: fit(cached),
-            reasoning: fit(wire.thoughts_token_count),
+            reasoning: fit(wire.thoughts),
             ..Self::default()
         }
     }

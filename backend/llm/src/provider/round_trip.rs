@@ -179,7 +179,7 @@ fn normal(request: &ChatRequest, wire: Wire) -> ChatRequest {
         // The marks that are set where nobody sets any.
         options.cache = automatic_marks(&request.system, &messages);
     }
-    ChatRequest { messages, options, temperature, ..request.clone() }
+    ChatRequest { messages, temperature, options, ..request.clone() }
 }
 
 /// What a wire keeps of an answer: OpenAI's has thoughts without their model's signature.

@@ -21,6 +21,9 @@ pub struct Options {
     /// The JSON schema that the answer must fit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_schema: Option<Value>,
+    /// Whether the answer must be a JSON object, of any shape.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub json_object: bool,
     /// Whom the provider may hold to account for misuse, as an opaque name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,

@@ -209,12 +209,12 @@ async fn call(gateway: &Arc<Gateway>, chain: &[Deployment], streamed: bool) -> (
                     bytes += &String::from_utf8_lossy(&whole);
                 }
             }
-            Event::End(result) => match (&*result, &head) {
-                (Err(error), None) => status = Fault::from(error).status,
-                (_, Some(_)) if streamed => bytes += &relay.end(&result),
-                (Err(error), Some(_)) => status = Fault::from(error).status,
-                (Ok(_), _) => {}
-            },
+            Event::End(result) if streamed && head.is_some() => bytes += &relay.end(&result),
+            Event::End(result) => {
+                if let Err(error) = &*result {
+                    status = Fault::from(error).status;
+                }
+            }
         }
     }
     task.join_next().await.unwrap().unwrap();

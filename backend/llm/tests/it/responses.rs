@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use syndarix_llm::inbound::{Fault, Relay, whole};
 use syndarix_llm::{Block, Completion, Delta, Endpoint, Head, Native, Piece, StopReason, Usage};
 
-fn native(more: Value) -> Native {
+fn native(more: &Value) -> Native {
     let mut body = json!({"model": "m", "input": "go", "stream": true});
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     Native::parse(Endpoint::Responses, body.to_string().into()).unwrap()
@@ -86,7 +86,7 @@ fn answer() -> Vec<Delta> {
 
 #[test]
 fn the_events_of_a_response_come_in_the_order_of_the_format() {
-    let events = stream(&native(json!({})), &answer(), StopReason::ToolUse);
+    let events = stream(&native(&json!({})), &answer(), StopReason::ToolUse);
 
     let names: Vec<&str> = events
         .iter()
@@ -129,7 +129,7 @@ fn the_events_of_a_response_come_in_the_order_of_the_format() {
 
 #[test]
 fn the_last_event_holds_what_the_events_before_it_said() {
-    let events = stream(&native(json!({})), &answer(), StopReason::ToolUse);
+    let events = stream(&native(&json!({})), &answer(), StopReason::ToolUse);
 
     let done: Vec<&Value> =
         events.iter().filter(|event| event["type"] == "response.output_item.done").collect();
@@ -161,9 +161,9 @@ fn a_whole_response_has_the_items_that_a_stream_of_it_has() {
         Block::ToolUse { id: "b".into(), name: "time".into(), input: json!({}) },
     ];
 
-    let whole = whole(&native(asked.clone()), "1", 7, &completion(blocks, StopReason::ToolUse));
+    let whole = whole(&native(&asked), "1", 7, &completion(blocks, StopReason::ToolUse));
 
-    let events = stream(&native(asked), &answer(), StopReason::ToolUse);
+    let events = stream(&native(&asked), &answer(), StopReason::ToolUse);
     assert_eq!(whole, events.last().unwrap()["response"]);
     assert_eq!((&whole["id"], &whole["created_at"]), (&json!("resp_1"), &json!(7)));
     assert_eq!((&whole["instructions"], &whole["store"]), (&json!("Be brief."), &json!(false)));
@@ -174,7 +174,7 @@ fn an_answer_that_is_cut_or_refused_is_incomplete_and_says_why() {
     for (stop, reason) in
         [(StopReason::MaxTokens, "max_output_tokens"), (StopReason::Refusal, "content_filter")]
     {
-        let events = stream(&native(json!({})), &[Delta::Text { index: 0, text: "I".into() }], stop);
+        let events = stream(&native(&json!({})), &[Delta::Text { index: 0, text: "I".into() }], stop);
         let last = events.last().unwrap();
         assert_eq!(last["type"], "response.incomplete");
         assert_eq!(last["response"]["incomplete_details"]["reason"], reason);
@@ -183,7 +183,7 @@ fn an_answer_that_is_cut_or_refused_is_incomplete_and_says_why() {
 
 #[test]
 fn a_stream_that_fails_ends_with_an_error_that_is_the_next_event() {
-    let mut relay = Relay::new(&native(json!({})), "1".into(), 7);
+    let mut relay = Relay::new(&native(&json!({})), "1".into(), 7);
     let begun = relay.head(&head());
 
     let failed = events(&(begun + &relay.fail(&Fault::new(503, "stopping", "the gateway is stopping"))));
@@ -196,11 +196,11 @@ fn a_stream_that_fails_ends_with_an_error_that_is_the_next_event() {
 #[test]
 fn encrypted_thoughts_come_back_as_they_went_out() {
     let redacted = [Delta::Signature { index: 0, signature: "redacted_thinking:opaque".into() }];
-    let events = stream(&native(json!({})), &redacted, StopReason::EndTurn);
+    let events = stream(&native(&json!({})), &redacted, StopReason::EndTurn);
     let item = events.last().unwrap()["response"]["output"][0].clone();
 
     let input = json!([{"role": "user", "content": "go"}, item, {"role": "assistant", "content": "ok"}]);
-    let again = native(json!({"input": input}));
+    let again = native(&json!({"input": input}));
     let request = syndarix_llm::Ask::Native(&again).neutral().unwrap();
 
     let Block::Thinking { signature, .. } = &request.messages[1].content[0] else { panic!("{request:?}") };

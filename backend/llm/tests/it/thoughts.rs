@@ -25,7 +25,7 @@ fn reply(blocks: Vec<Block>) -> Reply {
 }
 
 /// The assistant's message of a request that sends it back.
-fn sent_back(message: Value) -> Vec<Block> {
+fn sent_back(message: &Value) -> Vec<Block> {
     let body = json!({"model": "m", "messages": [{"role": "user", "content": "go"}, message]});
     inbound::parse(Wire::OpenAi, &body).unwrap().request.messages.remove(1).content
 }
@@ -36,7 +36,7 @@ fn signed_thoughts_of_a_whole_answer_come_back_as_they_were() {
 
     let message = answer["choices"][0]["message"].clone();
     assert_eq!(message["reasoning_content"], "First think.");
-    assert_eq!(sent_back(message), thoughts());
+    assert_eq!(sent_back(&message), thoughts());
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn signed_thoughts_of_a_stream_come_in_one_piece_and_back_as_they_were() {
     }
     assert_eq!(shown, "First think.");
     let message = json!({"role": "assistant", "content": said, "thinking_blocks": proofs});
-    assert_eq!(sent_back(message), thoughts());
+    assert_eq!(sent_back(&message), thoughts());
 }
 
 #[test]
@@ -74,5 +74,5 @@ fn thoughts_in_openrouters_words_are_understood() {
         {"type": "reasoning.summary", "summary": "s"},
     ]);
     let message = json!({"role": "assistant", "content": "Then say.", "reasoning_details": details});
-    assert_eq!(sent_back(message), thoughts());
+    assert_eq!(sent_back(&message), thoughts());
 }

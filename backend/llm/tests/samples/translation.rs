@@ -3,6 +3,7 @@
 mod anthropic;
 mod openai;
 mod responses;
+mod same;
 
 use std::fmt::Write as _;
 
@@ -87,6 +88,7 @@ pub(crate) fn deployment(kind: ProviderKind, model: &str, accepts_temperature: b
 /// Every case, by the section it stands in.
 pub(crate) fn sections() -> Vec<(&'static str, Vec<Case>)> {
     vec![
+        ("Client and model of one format", same::same_format()),
         ("An OpenAI client, a model of Anthropic's", openai::chat_to_anthropic()),
         ("An Anthropic client, a model of OpenAI's", anthropic::messages_to_openai()),
         ("Responses, a model of OpenAI's", responses::to_openai()),

@@ -263,7 +263,7 @@ impl Uow {
         event_type: &str,
         data: serde_json::Value,
     ) {
-        self.announce_as(self.author.actor, project, kind, id, event_type, data);
+        self.announce_as(self.author.actor, project, (kind, id.into()), event_type, data);
     }
 
     /// The same in another's name: a unit may do the work of many.
@@ -271,8 +271,7 @@ impl Uow {
         &mut self,
         actor: Actor,
         project: ProjectId,
-        kind: &str,
-        id: impl Into<Uuid>,
+        (kind, stream_id): (&str, Uuid),
         event_type: &str,
         data: serde_json::Value,
     ) {
@@ -282,7 +281,7 @@ impl Uow {
             seq: 0,
             id: event_id,
             kind: kind.to_owned(),
-            stream_id: id.into(),
+            stream_id,
             version: 0,
             event_type: event_type.to_owned(),
             data: storable_json(data),

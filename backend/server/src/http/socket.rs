@@ -40,3 +40,18 @@ impl Connected<IncomingStream<'_, Sockets>> for Peer {
         Self(*stream.remote_addr())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_written_to_a_client_does_not_wait_to_fill_packets() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut sockets = Sockets(listener);
+        let (client, (accepted, _)) =
+            tokio::join!(TcpStream::connect(address), Listener::accept(&mut sockets));
+        assert!(client.is_ok() && accepted.get_ref().nodelay().unwrap());
+    }
+}

@@ -66,11 +66,15 @@ fn from_environment(access: &ModelAccess) -> Result<Vec<ModelGroup>, StartError>
             chain.push(hosted(ProviderKind::OpenAi, address, openai, (key, OPENAI_WINDOW))?);
         }
         if !chain.is_empty() {
-            let cheaper = GROUPS.get(place + 1).map(|(next, ..)| (*next).into());
-            groups.push(ModelGroup { cheaper, ..ModelGroup::new(name, chain) });
+            groups.push(ModelGroup { cheaper: cheaper_than(place), ..ModelGroup::new(name, chain) });
         }
     }
     Ok(groups)
+}
+
+/// The name of the next group.
+fn cheaper_than(place: usize) -> Option<String> {
+    GROUPS.get(place + 1).map(|(next, ..)| (*next).into())
 }
 
 fn hosted(
@@ -125,8 +129,11 @@ pub fn scripted_groups(endpoint: &Url) -> Result<ModelGroups, StartError> {
         endpoint_access: EndpointAccess::PrivateNetwork,
         ..Deployment::new(format!("scripted/{group}"), ProviderKind::Scripted, endpoint.clone())
     };
-    let groups = GROUPS.map(|(name, ..)| ModelGroup::new(name, vec![deployment(name)])).into();
-    ModelGroups::new(groups).map_err(|error| StartError::Models(error.to_string()))
+    let groups = GROUPS.iter().enumerate().map(|(place, (name, ..))| ModelGroup {
+        cheaper: cheaper_than(place),
+        ..ModelGroup::new(*name, vec![deployment(name)])
+    });
+    ModelGroups::new(groups.collect()).map_err(|error| StartError::Models(error.to_string()))
 }
 
 #[cfg(test)]
@@ -158,6 +165,14 @@ mod tests {
         let own = own_server("http://localhost:11434", &access).unwrap();
         assert_eq!(own.base_url.as_str(), "http://localhost:11434/v1");
         assert_eq!((own.provider, own.prices), (ProviderKind::Ollama, Some(FREE)));
+    }
+
+    #[test]
+    fn every_group_but_the_last_names_a_cheaper_one_in_the_demonstration_too() {
+        let scripted = scripted_groups(&url_of("http://127.0.0.1:1/v1").unwrap()).unwrap();
+        let cheaper: Vec<Option<&str>> =
+            GROUPS.iter().map(|(name, ..)| scripted.get(name).unwrap().cheaper.as_deref()).collect();
+        assert_eq!(cheaper, [Some("code"), Some("fast-response"), Some("cost-optimized"), None]);
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl Desk {
     }
 
     /// Makes a key; its id and itself.
-    async fn make(&self, settings: Value) -> (String, String) {
+    pub(crate) async fn make(&self, settings: Value) -> (String, String) {
         let (status, made) = self.app.post(&self.path(""), &self.token, settings).await;
         assert_eq!(status, StatusCode::CREATED, "{made}");
         (made["key"]["id"].as_str().unwrap().into(), made["secret"].as_str().unwrap().into())
@@ -106,7 +106,7 @@ impl Desk {
     }
 
     /// What is recorded of the gateway's calls: key, state, tokens in and out, whether they are estimated.
-    async fn usage(&self) -> Vec<(Option<Uuid>, String, i64, i64, bool)> {
+    pub(crate) async fn usage(&self) -> Vec<(Option<Uuid>, String, i64, i64, bool)> {
         sqlx::query_as(
             "select key_id, state, tokens_in, tokens_out, estimated from usage where project_id = $1 order by at, id",
         )

@@ -135,6 +135,29 @@ async fn figures_are_of_the_last_hour_and_the_last_failure_stays() {
 }
 
 #[tokio::test]
+async fn figures_of_very_many_calls_are_of_the_last_ones() {
+    let desk = Desk::scripted(SOUND).await;
+    sqlx::query(
+        "insert into usage (id, project_id, attempt, deployment, provider, model, state, reserved_micro_usd, at, latency_ms)
+         select gen_random_uuid(), $1, 1, 'openai', 'p', 'm', 'settled', 0, $2::timestamptz - n * interval '1 ms',
+                case when n <= 10000 then 7 else 9000 end
+           from generate_series(1, 10100) n",
+    )
+    .bind(desk.project.parse::<Uuid>().unwrap())
+    .bind(desk.app.clock.now())
+    .execute(desk.app.app.pool())
+    .await
+    .unwrap();
+
+    let shown = health(&desk, &desk.token, &desk.project, "openai").await;
+
+    assert_eq!(
+        (&shown["recent"]["requests"], &shown["recent"]["latency_p95_ms"]),
+        (&json!(10_000), &json!(7))
+    );
+}
+
+#[tokio::test]
 async fn a_deployment_that_is_left_alone_says_until_when() {
     let desk = Desk::scripted(BUSY).await;
     desk.ask(CHAT, &desk.key, &chat("openai")).await;
@@ -243,6 +266,38 @@ async fn when_nobody_answers_a_person_is_told_of_everyone_that_was_tried_or_pass
     assert_eq!(passed_over["attempts"], json!([]));
     assert_eq!(passed_over["skipped"][0]["deployment"], "openai");
     assert!(passed_over["skipped"][0]["reason"].as_str().unwrap().contains("cooling down"), "{passed_over}");
+}
+
+#[tokio::test]
+async fn when_a_soft_limit_is_reached_a_person_is_told_of_the_cheaper_group_that_answers() {
+    let (address, _provider) = serve(scripted::router(scripted::Script::from_toml(SOUND).unwrap())).await;
+    let group = |name: &str| {
+        ModelGroup::new(format!("{name}-group"), vec![deployment(name, ProviderKind::OpenAi, address)])
+    };
+    let dear = ModelGroup { cheaper: Some("cheap-group".into()), ..group("dear") };
+    let desk = Desk::with(vec![dear, group("cheap")]).await;
+    let end = async || events(&play(&desk, question("dear-group")).await.1).pop().unwrap().1;
+    let before = end().await;
+    let limits = json!({ "hard_limit_micro_usd": null, "soft_limit_micro_usd": 1 });
+    desk.app.send(Method::PUT, &below(&desk, "/budget"), Some(&desk.token), Some(limits)).await;
+
+    // That the limit is reached shows when the next call is posted.
+    end().await;
+
+    let after = end().await;
+
+    assert_eq!(
+        (&before["downgraded_to"], &before["attempts"][0]["deployment"]),
+        (&Value::Null, &json!("dear"))
+    );
+    assert_eq!(
+        (&after["downgraded_to"], &after["attempts"][0]["deployment"]),
+        (&json!("cheap-group"), &json!("cheap"))
+    );
+    let (_, shown) = desk.app.get(&below(&desk, "/gateway/deployments"), &desk.token).await;
+    let dear = shown["groups"].as_array().unwrap().iter().find(|one| one["name"] == "dear-group").unwrap();
+    assert_eq!((&dear["cheaper"], &dear["routing"]), (&json!("cheap-group"), &json!("order")));
+    assert_eq!(dear["chain"], json!([{ "deployment": "dear", "weight": 1 }]));
 }
 
 #[tokio::test]

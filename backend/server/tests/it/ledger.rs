@@ -460,7 +460,9 @@ async fn the_books_do_to_a_tree_of_budgets_what_the_model_does() {
                     settlement.outcome.error = Some("cut off".into());
                     assert!(app.app.ledger.settle(settlement).await.unwrap());
                     let used = Amount::new(i64::from(output), 7 + i64::from(output));
-                    above.iter().for_each(|at| model[*at].budget.settle(amount, used));
+                    for at in above {
+                        model[at].budget.settle(amount, used);
+                    }
                 }
                 Move::Set(node, limit, in_money) => {
                     let one = &mut model[*node];

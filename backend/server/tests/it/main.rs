@@ -39,6 +39,7 @@ mod reconcilers;
 mod recovery;
 mod runs;
 mod scene;
+mod sdk;
 mod seed;
 mod signals;
 mod sprints;

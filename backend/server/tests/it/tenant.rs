@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use syndarix_domain::ids::ProjectId;
 use syndarix_forge::BranchName;
-use syndarix_llm::{Deployment, ModelGroup, ModelGroups, ProviderKind};
+use syndarix_llm::{Deployment, EndpointAccess, ModelGroup, ModelGroups, ProviderKind};
 use tower::ServiceExt;
 use uuid::Uuid;
 
@@ -46,8 +46,12 @@ pub(crate) struct Tenant {
 impl Tenant {
     /// An application with a deployment that groups can name.
     pub(crate) async fn app() -> TestApp {
-        let url = "https://models.invalid/v1".parse().unwrap();
-        let deployment = Deployment::new("d", ProviderKind::OpenAiCompatible, url);
+        // It is asked, too: nobody answers there, and no name has to be looked up.
+        let url = "http://127.0.0.1:9/v1".parse().unwrap();
+        let deployment = Deployment {
+            endpoint_access: EndpointAccess::PrivateNetwork,
+            ..Deployment::new("d", ProviderKind::OpenAiCompatible, url)
+        };
         TestApp::with_models(ModelGroups::new(vec![ModelGroup::new("base", vec![deployment])]).unwrap()).await
     }
 
@@ -221,8 +225,7 @@ impl Tenant {
     pub(crate) fn body(&self, operation: &str, stranger: &str) -> Option<Value> {
         let id = |place: &str| self.id(place);
         Some(match operation {
-            // Nobody is at the address of this model: whoever may ask is told so in the answer.
-            "ask_playground" => json!({ "model": "code", "prompt": "Say", "max_tokens": 5 }),
+            "ask_playground" => json!({ "model": "base", "prompt": "Hello", "max_tokens": 10 }),
             "block_story" | "cancel_run" | "cancel_sprint" | "cancel_story" => json!({ "reason": "So" }),
             "change_project" | "change_sprint" => json!({ "name": "Taken over" }),
             "comment_on_issue" | "comment_on_pull_request" => json!({ "body": "I was here" }),
@@ -249,13 +252,12 @@ impl Tenant {
             "post_message" => json!({
                 "content": "Stop", "to": id("agents/{agent_id}"), "conversation_id": id("stories/{story_id}"),
             }),
-            "put_budget" | "put_organisation_budget" => json!({ "hard_limit_micro_usd": 1 }),
             "put_model_group" => json!({ "chain": [{ "deployment": "d" }] }),
             "put_document" => json!({ "content": "Overwritten" }),
             "put_member" | "put_organisation_member" => json!({ "email": stranger, "role": "admin" }),
             "replace_policy" => self.policy.clone(),
             "retry_repository" | "retry_run" | "rotate_gateway_key" => json!({}),
-            "set_budget" => json!({ "hard_limit_micro_usd": 1 }),
+            "set_budget" | "put_budget" | "put_organisation_budget" => json!({ "hard_limit_micro_usd": 1 }),
             "spawn_agent" => json!({ "agent_type_id": id("agent-types/{agent_type_id}") }),
             "store_document" => json!({ "path": "notes/new.md", "content": "Theirs" }),
             "update_issue" => json!({ "title": "Taken over" }),

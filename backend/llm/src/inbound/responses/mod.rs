@@ -69,6 +69,7 @@ fn parse_options(body: &Value) -> Result<Options, WireError> {
         tool_choice: parse_choice(body)?,
         parallel_tool_calls: body.get("parallel_tool_calls").and_then(Value::as_bool).filter(|many| !many),
         output_schema: body.pointer("/text/format/schema").cloned(),
+        json_object: body.pointer("/text/format/type").is_some_and(|kind| kind == "json_object"),
         user: text("safety_identifier").or_else(|| text("user")).map(str::to_owned),
         reasoning: body.pointer("/reasoning/effort").and_then(Value::as_str).and_then(reasoning),
         strict_tools: strict.filter_map(|tool| Some(tool.get("name")?.as_str()?.to_owned())).collect(),

@@ -39,7 +39,7 @@ pub(super) fn head(reply: &Reply, asked: &Value) -> Value {
 }
 
 /// How a response ends.
-pub(super) fn ended(mut head: Value, stop: &StopReason, usage: &Usage, output: Vec<Value>) -> Value {
+pub(super) fn ended(mut head: Value, stop: &StopReason, usage: &Usage, output: &[Value]) -> Value {
     let cut = match stop {
         StopReason::MaxTokens => Some("max_output_tokens"),
         StopReason::Refusal => Some("content_filter"),
@@ -61,8 +61,8 @@ pub(super) fn ended(mut head: Value, stop: &StopReason, usage: &Usage, output: V
 /// A whole response.
 pub(crate) fn reply(reply: &Reply, asked: &Value) -> Value {
     let items = reply.blocks.iter().enumerate();
-    let output = items.filter_map(|(place, block)| item(&reply.id, place, block)).collect();
-    ended(head(reply, asked), &reply.stop, &reply.usage, output)
+    let output: Vec<Value> = items.filter_map(|(place, block)| item(&reply.id, place, block)).collect();
+    ended(head(reply, asked), &reply.stop, &reply.usage, &output)
 }
 
 fn item(response: &str, place: usize, block: &Block) -> Option<Value> {

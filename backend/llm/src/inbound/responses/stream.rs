@@ -189,7 +189,7 @@ impl Encoder {
     pub(in crate::inbound) fn finish(&mut self) -> String {
         let frames = self.close();
         let output = std::mem::take(&mut self.done);
-        let response = reply::ended(self.head.clone(), &self.stop, &self.usage, output);
+        let response = reply::ended(self.head.clone(), &self.stop, &self.usage, &output);
         let is_whole = response["status"] == "completed";
         let name = if is_whole { "response.completed" } else { "response.incomplete" };
         frames + &self.event(name, json!({"response": response}))

@@ -88,6 +88,8 @@ fn encode_options(options: &Options, has_tools: bool, body: &mut Value) {
     if let Some(schema) = &options.output_schema {
         config["responseMimeType"] = json!("application/json");
         config["responseJsonSchema"] = schema.clone();
+    } else if options.json_object {
+        config["responseMimeType"] = json!("application/json");
     }
     if let Some(choice) = options.tool_choice.as_ref().filter(|_| has_tools) {
         let calling = match choice {

@@ -65,6 +65,8 @@ pub(crate) fn encode(deployment: &Deployment, request: &ChatRequest, max_output:
     }
     if let Some(schema) = &request.options.output_schema {
         body["format"] = schema.clone();
+    } else if request.options.json_object {
+        body["format"] = json!("json");
     }
     body
 }
@@ -77,7 +79,7 @@ fn encode_message(message: &Message, names: &HashMap<&str, &str>, out: &mut Vec<
             Block::Image { image } => images.extend(data(image)),
             Block::ToolUse { name, input, .. } => calls.push(call(name, input)),
             Block::InvalidToolUse { name, raw, .. } => {
-                calls.push(call(name, &json!({INVALID_ARGUMENTS: raw})))
+                calls.push(call(name, &json!({INVALID_ARGUMENTS: raw})));
             }
             // Results stand before any text of the same message: they must follow the calls they answer.
             Block::ToolResult { tool_use_id, content, is_error, images: shown } => {

@@ -65,6 +65,8 @@ fn encode_options(options: &Options, has_tools: bool, body: &mut Value) {
     if let Some(schema) = &options.output_schema {
         let named = json!({"name": SCHEMA_NAME, "schema": schema, "strict": true});
         body["response_format"] = json!({"type": "json_schema", "json_schema": named});
+    } else if options.json_object {
+        body["response_format"] = json!({"type": "json_object"});
     }
     if let Some(user) = &options.user {
         body["user"] = json!(user);

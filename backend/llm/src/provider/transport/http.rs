@@ -174,4 +174,38 @@ mod tests {
         let refused = PublicOnly.resolve("localhost".parse().unwrap()).await.err().unwrap();
         assert!(refused.is::<LeadsInside>(), "{refused}");
     }
+
+    /// The sockets that this process has open; the kernel is asked, for a client shows nothing of its own.
+    #[cfg(target_os = "linux")]
+    fn open_sockets() -> Vec<std::net::TcpStream> {
+        use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+        let this = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
+        let numbers = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        // A file that is no socket, or none any more, has no address, and drops out where addresses are compared.
+        numbers
+            .filter_map(|number| pidfd_getfd(&this, number, PidfdGetfdFlags::empty()).ok())
+            .map(std::net::TcpStream::from)
+            .collect()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn what_is_written_to_a_provider_does_not_wait_to_fill_packets() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/v1", listener.local_addr().unwrap());
+        let client = build((EndpointAccess::PrivateNetwork, Duration::from_secs(10))).unwrap();
+        let mut calls = tokio::task::JoinSet::new();
+        calls.spawn(client.get(url).send());
+        let (provider_end, caller) = listener.accept().await.unwrap();
+        // The client sets its options once it knows that it is connected, before it writes.
+        provider_end.readable().await.unwrap();
+        let ours = open_sockets().into_iter().find(|socket| socket.local_addr().ok() == Some(caller));
+        let ours = ours.expect("the connection is open: its other end is");
+        assert!(ours.nodelay().unwrap());
+        drop(provider_end);
+        let call = calls.join_next().await.unwrap().unwrap();
+        assert!(call.is_err(), "it hung up");
+    }
 }

@@ -114,6 +114,11 @@ fn calling() -> Vec<Case> {
             &["/tools/0/function/strict"],
         ),
         case(
+            "other fields of a tool",
+            json!({"tools": [{"name": "t", "defer_loading": true, "input_examples": [{}]}]}),
+            &["/tools/0/function/name"],
+        ),
+        case(
             "a tool that runs at Anthropic",
             json!({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}),
             &[],

@@ -67,7 +67,16 @@ fn prompts() -> Vec<Case> {
             user(json!([{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}])),
             &[],
         ),
-        case("`user`", json!({"user": "u"}), &["/metadata"]),
+        case(
+            "`user`, or its newer name `safety_identifier`",
+            json!({"safety_identifier": "u"}),
+            &["/metadata"],
+        ),
+        case(
+            "`name` of a message",
+            json!({"messages": [{"role": "user", "name": "ann", "content": "go"}]}),
+            &["/messages/0/role"],
+        ),
         case("`stop`", json!({"stop": "END"}), &["/stop_sequences"]),
         case("`temperature: 0.5`", json!({"temperature": 0.5}), &["/temperature"]),
         case("`temperature: 1.5`", json!({"temperature": 1.5}), &["/temperature"]),
@@ -227,6 +236,12 @@ fn calling() -> Vec<Case> {
             choice(json!({"type": "function", "function": {"name": "t"}})),
             &["/tool_choice"],
         ),
+        case(
+            "`tool_choice` of allowed tools",
+            choice(json!({"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}})),
+            &["/tool_choice"],
+        ),
+        case("a tool of OpenAI's own", json!({"tools": [{"type": "custom", "custom": {"name": "t"}}]}), &[]),
         case(
             "`parallel_tool_calls: false`",
             json!({"tools": tools(), "parallel_tool_calls": false}),

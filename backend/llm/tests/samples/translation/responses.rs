@@ -108,5 +108,10 @@ pub(super) fn to_anthropic() -> Vec<Case> {
             json!({"text": {"format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}}}}),
             &["/output_config"],
         ),
+        case(
+            "`text.format: json_object`",
+            json!({"text": {"format": {"type": "json_object"}}}),
+            &["/output_config"],
+        ),
     ]
 }

@@ -11,11 +11,14 @@ use chrono::TimeDelta;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use syndarix_domain::Timestamp;
-use syndarix_llm::{BreakerState, Deployment, ProviderKind};
+use syndarix_llm::{BreakerState, Deployment, ModelGroup, ProviderKind, Routing};
 use utoipa::ToSchema;
 
 /// How far back figures go, in seconds.
 const WINDOW: i64 = 3_600;
+/// The most attempts that figures are made of: pages ask again and again, and of a project with more calls these are
+/// enough.
+const MOST: i64 = 10_000;
 
 /// The model groups, and how their deployments are doing.
 #[derive(Debug, Serialize, ToSchema)]
@@ -26,14 +29,32 @@ pub(super) struct GatewayHealth {
     deployments: Vec<GatewayDeployment>,
     /// How far back the figures go, in seconds.
     window_seconds: i64,
+    /// The most attempts that the figures are made of, the newest: with more of them they go less far back.
+    window_attempts: i64,
 }
 
 /// A name to ask for.
 #[derive(Debug, Serialize, ToSchema)]
 struct GatewayGroup {
     name: String,
-    /// Names of deployments, in the order in which they are tried.
-    chain: Vec<String>,
+    /// Who is asked first: `order`, `weighted`, `least_latency` or `least_cost`.
+    #[schema(value_type = String)]
+    routing: Routing,
+    /// The others follow in this order.
+    chain: Vec<GatewayLink>,
+    /// After how many milliseconds without any content a second deployment is asked as well; null: never.
+    hedge_after_ms: Option<u64>,
+    /// The group that is asked instead once a budget has reached its soft limit.
+    cheaper: Option<String>,
+}
+
+/// A deployment's place in a group.
+#[derive(Debug, Serialize, ToSchema)]
+struct GatewayLink {
+    /// Its name.
+    deployment: String,
+    /// Its share of the calls of a `weighted` group, against the others' weights.
+    weight: u32,
 }
 
 /// One model at one provider.
@@ -110,20 +131,16 @@ pub(super) async fn list(
     }
     let names: Vec<&str> = known.keys().copied().collect();
     let since = app.clock().now() - TimeDelta::seconds(WINDOW);
-    let mut measured = queries::measured(app.pool(), scope.project(), since).await.map_err(Error::from)?;
+    let mut measured =
+        queries::measured(app.pool(), scope.project(), (since, MOST)).await.map_err(Error::from)?;
     let mut failed =
         queries::last_failures(app.pool(), scope.project(), &names).await.map_err(Error::from)?;
     let views = known.values().map(|deployment| view(&app, deployment, &mut measured, &mut failed));
     Ok(Json(GatewayHealth {
         deployments: views.collect(),
-        groups: groups
-            .iter()
-            .map(|group| GatewayGroup {
-                name: group.name.clone(),
-                chain: group.chain.iter().map(|deployment| deployment.name.clone()).collect(),
-            })
-            .collect(),
+        groups: groups.iter().map(GatewayGroup::from).collect(),
         window_seconds: WINDOW,
+        window_attempts: MOST,
     }))
 }
 
@@ -157,6 +174,19 @@ fn breaker(app: &App, deployment: &Deployment) -> BreakerView {
     };
     let until = remaining.and_then(|wait| Some(app.clock().now() + TimeDelta::from_std(wait).ok()?));
     BreakerView { state, until }
+}
+
+impl From<&ModelGroup> for GatewayGroup {
+    fn from(group: &ModelGroup) -> Self {
+        let link = |one: &Deployment| GatewayLink { deployment: one.name.clone(), weight: one.weight };
+        Self {
+            name: group.name.clone(),
+            routing: group.routing,
+            chain: group.chain.iter().map(link).collect(),
+            hedge_after_ms: group.hedge_after_ms,
+            cheaper: group.cheaper.clone(),
+        }
+    }
 }
 
 impl From<Measured> for Recent {

@@ -15,11 +15,12 @@ pub(super) struct Measured {
     pub(super) first_content_p50_ms: Option<i64>,
 }
 
-/// What a project's calls since a moment say, by deployment. Those under way say nothing yet.
+/// What a project's last calls say, by deployment: those since a moment, and not more than so many. Those under way say
+/// nothing yet.
 pub(super) async fn measured(
     pool: &PgPool,
     project: ProjectId,
-    since: Timestamp,
+    (since, most): (Timestamp, i64),
 ) -> Result<HashMap<String, Measured>> {
     let rows: Vec<Measured> = sqlx::query_as(
         "select deployment, count(*) as requests, count(*) filter (where state = 'failed') as failures,
@@ -28,13 +29,15 @@ pub(super) async fn measured(
                     as latency_p95_ms,
                 percentile_disc(0.5) within group (order by first_content_ms) filter (where state = 'settled')
                     as first_content_p50_ms
-           from usage
-          where project_id = $1 and at >= $2
-            and (state = 'settled' or (state = 'failed' and error not like 'Cancelled:%'))
+           from (select deployment, state, latency_ms, first_content_ms from usage
+                  where project_id = $1 and at >= $2
+                    and (state = 'settled' or (state = 'failed' and error not like 'Cancelled:%'))
+                  order by at desc limit $3) recent
           group by deployment",
     )
     .bind(project.0)
     .bind(since)
+    .bind(most)
     .fetch_all(pool)
     .await?;
     Ok(rows.into_iter().map(|row| (row.deployment.clone(), row)).collect())

@@ -16,6 +16,8 @@ pub(super) struct PlaygroundEnd {
     stop: Option<String>,
     /// Why there is no whole answer.
     error: Option<PlaygroundFailure>,
+    /// The cheaper group that was asked instead, since a budget has reached its soft limit.
+    downgraded_to: Option<String>,
     /// Every attempt in order; the last one answered, when there is an answer.
     attempts: Vec<PlaygroundAttempt>,
     /// Deployments that were passed over; known only when nobody answered.
@@ -52,7 +54,7 @@ struct PlaygroundAttempt {
     provider: String,
     /// As the provider names it.
     model: String,
-    /// settled, failed, interrupted.
+    /// settled or failed; reserved where the outcome could not be recorded.
     outcome: String,
     /// Why it failed.
     error: Option<String>,
@@ -70,6 +72,8 @@ struct PlaygroundAttempt {
     estimated: bool,
     /// The price is not known: charged at the dearest rates that are.
     unpriced: bool,
+    #[serde(skip)]
+    downgraded_to: Option<String>,
 }
 
 /// A deployment that was passed over.
@@ -111,6 +115,7 @@ fn told(
         call_id: purpose.call.0,
         stop,
         error,
+        downgraded_to: attempts.iter().find_map(|one| one.downgraded_to.clone()),
         skipped: Vec::new(),
         cost_micro_usd: sum(|one| if one.simulated { 0 } else { one.cost_micro_usd }),
         simulated_micro_usd: sum(|one| if one.simulated { one.cost_micro_usd } else { 0 }),
@@ -123,7 +128,7 @@ fn told(
 async fn attempts(pool: &PgPool, purpose: &Purpose) -> Result<Vec<PlaygroundAttempt>, Error> {
     let rows = sqlx::query_as(
         "select attempt, deployment, provider, model, state as outcome, error, latency_ms, first_content_ms, tokens_in,
-                tokens_out, cost_micro_usd, simulated, estimated, unpriced
+                tokens_out, cost_micro_usd, simulated, estimated, unpriced, downgraded_to
            from usage where call_id = $1 and project_id = $2 order by attempt",
     )
     .bind(purpose.call.0)

@@ -88,8 +88,8 @@ async fn tell(
     for settlement in settlements {
         let Some(row) = ended.get(&settlement.id) else { continue };
         let outcome = &settlement.outcome;
-        let (id, kind) = (outcome.call, "cost.recorded.v1");
-        uow.announce_as(settlement.actor, project, "usage", id, kind, outcome.data());
+        let stream = ("usage", outcome.call.0);
+        uow.announce_as(settlement.actor, project, stream, "cost.recorded.v1", outcome.data());
         let cost = outcome.used().money;
         if cost > row.reserved.money {
             alerts::overrun(uow, project, (row.reserved.money, cost)).await?;

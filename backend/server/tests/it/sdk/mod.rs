@@ -1,0 +1,135 @@
+//! The official SDKs against the gateway, with nothing but a base URL and a key: each over a provider of its own format
+//! and over one of the other.
+//!
+//! The providers are written by hand from their documentation, and not by the code that is tested. What the SDKs do is in
+//! `tests/sdk/`; their versions are pinned there, and `.ci/sdks` installs them beside the target folder.
+
+mod answers;
+mod upstream;
+
+use crate::gateway::{self, Desk, serve};
+use serde_json::json;
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+use syndarix::http;
+use syndarix_llm::{Deployment, ModelGroup, ProviderKind, Rates};
+use tokio::{net::TcpListener, process::Command, task::JoinSet};
+
+/// How long one language's scenarios may take on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Streams that each language leaves in the middle: three kinds over two models.
+const LEFT: usize = 6;
+
+/// A model that reasons, at prices at which no key without a budget can afford anything.
+fn group(name: &str, kind: ProviderKind, model: &str, upstream: SocketAddr) -> ModelGroup {
+    let deployment = Deployment {
+        model: model.into(),
+        accepts_temperature: false,
+        prices: Some(Rates {
+            input: 1_000_000,
+            output: 5_000_000,
+            cache_read: 100_000,
+            cache_write: 1_250_000,
+        }),
+        ..gateway::deployment(&format!("deployment-of-{name}"), kind, upstream)
+    };
+    ModelGroup::new(name, vec![deployment])
+}
+
+/// A gateway that is reached as programs reach it.
+struct Counter {
+    desk: Desk,
+    address: SocketAddr,
+    _tasks: [JoinSet<()>; 2],
+}
+
+impl Counter {
+    async fn open() -> Self {
+        let (upstream, providers) = serve(upstream::router()).await;
+        let desk = Desk::with(vec![
+            group("gpt", ProviderKind::OpenAi, "gpt-5.5", upstream),
+            group("claude", ProviderKind::Anthropic, "claude-sonnet-5", upstream),
+        ])
+        .await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = desk.app.router.clone().into_make_service_with_connect_info::<http::Peer>();
+        let mut server = JoinSet::new();
+        server.spawn(async move { axum::serve(http::Sockets(listener), service).await.unwrap() });
+        Self { desk, address, _tasks: [providers, server] }
+    }
+
+    /// How many calls ended because their client left, with what was used until then.
+    async fn left(&self) -> usize {
+        let rows = self.desk.usage().await;
+        rows.iter()
+            .filter(|(_, state, _, out, estimated)| state == "failed" && *estimated && *out > 0)
+            .count()
+    }
+
+    /// Runs a language's scenarios to their end, and fails with what they printed.
+    async fn run(&self, language: &str, program: &str, script: &str, modules_variable: &str) {
+        let modules = installed(language).await;
+        let (_, poor) = self.desk.make(json!({"name": "poor", "hard_limit_micro_usd": 0})).await;
+        let (_, narrow) = self.desk.make(json!({"name": "narrow", "models": ["gpt"]})).await;
+        let url = format!("http://{}", self.address);
+        let running = Command::new(program)
+            .arg(repository().join("backend/server/tests/sdk").join(script))
+            .env(modules_variable, modules)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("OPENAI_BASE_URL", format!("{url}/v1"))
+            .env("OPENAI_API_KEY", &self.desk.key)
+            .env("ANTHROPIC_BASE_URL", &url)
+            .env("ANTHROPIC_API_KEY", &self.desk.key)
+            .env("POOR_KEY", poor)
+            .env("NARROW_KEY", narrow)
+            .env("NO_PROXY", "127.0.0.1")
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let output =
+            tokio::time::timeout(DEADLINE, running).await.expect("the scenarios take too long").unwrap();
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && printed.ends_with("all done\n"), "{printed}\n{complaint}");
+    }
+
+    async fn wait_until_all_that_left_are_recorded(&self) {
+        let started = Instant::now();
+        while self.left().await < LEFT {
+            assert!(started.elapsed() < Duration::from_secs(10), "{} of {LEFT}", self.left().await);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(self.left().await, LEFT);
+    }
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// Where a language's SDKs are; they are installed the first time.
+async fn installed(language: &str) -> String {
+    let output = Command::new(repository().join(".ci/sdks")).arg(language).output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[tokio::test]
+async fn the_python_sdks_work_with_a_base_url_and_a_key() {
+    let counter = Counter::open().await;
+    counter.run("python", "python3", "scenarios.py", "PYTHONPATH").await;
+    counter.wait_until_all_that_left_are_recorded().await;
+}
+
+#[tokio::test]
+async fn the_node_sdks_work_with_a_base_url_and_a_key() {
+    let counter = Counter::open().await;
+    counter.run("node", "node", "scenarios.cjs", "NODE_PATH").await;
+    counter.wait_until_all_that_left_are_recorded().await;
+}

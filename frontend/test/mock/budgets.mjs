@@ -1,0 +1,46 @@
+// The tree of budgets of the mock.
+import { agents, ahead, ago, organisation, projects, sprint } from "./data.mjs";
+import { gatewayKeys } from "./gateway.mjs";
+
+const DAY = 86_400_000;
+const node = (scope, scope_id, name, period, extra) => ({
+  scope, scope_id, name, period, hard_limit_micro_usd: null, soft_limit_micro_usd: null, hard_limit_tokens: null, soft_limit_tokens: null, starts_at: period === "total" ? "1970-01-01T00:00:00Z" : ago(DAY / 2), ends_at: period === "total" ? null : ahead(DAY / 2),
+  spent_micro_usd: 0, reserved_micro_usd: 0, simulated_micro_usd: 0, spent_tokens: 0, reserved_tokens: 0, ...extra,
+});
+/** Those of the first project; the others have their own only. */
+const below = [
+  node("project", projects[0].id, "Ledger", "month", { hard_limit_micro_usd: 20_000_000, soft_limit_micro_usd: 16_000_000, spent_micro_usd: 9_870_000, simulated_micro_usd: 1_200_000, reserved_micro_usd: 120_000 }),
+  node("sprint", sprint.id, sprint.name, "total", { hard_limit_micro_usd: 8_000_000, spent_micro_usd: 3_100_000 }),
+  node("agent", agents[0].id, agents[0].name, "day", { hard_limit_tokens: 2_000_000, soft_limit_tokens: 1_600_000, spent_tokens: 1_240_000, reserved_tokens: 36_000, spent_micro_usd: 620_000 }),
+  node("key", gatewayKeys[0].id, gatewayKeys[0].name, "week", { hard_limit_micro_usd: 5_000_000, spent_micro_usd: 3_900_000 }),
+];
+export const above = [node("organisation", organisation.id, organisation.name, "month", { hard_limit_micro_usd: 100_000_000, soft_limit_micro_usd: 60_000_000, spent_micro_usd: 30_380_000, simulated_micro_usd: 4_055_000 })];
+
+export function budgetRoutes({ Problem, page, emit, missing }) {
+  const own = (p) => { const { budget, name } = projects.find((project) => project.id === p) ?? {}; return budget ? [node("project", p, name, "total", budget)] : []; };
+  const of = (p) => [...own(p), ...(p === projects[0].id ? below : [])];
+  const at = (list, scope, id, period) => list.findIndex((one) => one.scope === scope && one.scope_id === id && one.period === period);
+  const nameOf = (id) => [...projects, sprint, ...agents, ...gatewayKeys].find((one) => one.id === id)?.name ?? null;
+  const put = (list, scope, id, period, body) => {
+    if (Object.values(body).every((limit) => limit === null)) throw new Problem(422, "invalid", "set at least one limit", { errors: [{ field: "hard_limit_micro_usd", message: "set at least one limit, or delete the budget" }] });
+    const place = at(list, scope, id, period);
+    if (place < 0) list.push(node(scope, id, nameOf(id), period, body));
+    else Object.assign(list[place], body);
+    return null;
+  };
+  const remove = (list, scope, id, period) => {
+    const place = at(list, scope, id, period);
+    if (place < 0) throw missing();
+    list.splice(place, 1);
+    return null;
+  };
+  const changed = (p) => emit("cost.budget_changed", p, `budget/${p}`, {}, "user");
+  return [
+    ["GET", "/projects/:p/budgets", ({ p }) => page([...above, ...of(p)])],
+    ["PUT", "/projects/:p/budgets/:s/:x/:t", ({ p, s, x, t, body }) => { put(below, s, x, t, body); changed(p); return null; }],
+    ["DELETE", "/projects/:p/budgets/:s/:x/:t", ({ p, s, x, t }) => { remove(below, s, x, t); changed(p); return null; }],
+    ["GET", "/organisations/:o/budgets", () => page([...above, ...projects.flatMap((project) => own(project.id))])],
+    ["PUT", "/organisations/:o/budgets/:t", ({ o, t, body }) => put(above, "organisation", o, t, body)],
+    ["DELETE", "/organisations/:o/budgets/:t", ({ o, t }) => remove(above, "organisation", o, t)],
+  ];
+}
