@@ -122,12 +122,11 @@ async fn a_group_of_an_organisation_takes_the_place_of_the_configured_one_in_eve
         assert_eq!(app.send(Method::DELETE, &path, Some(&maria.token), None).await.0, StatusCode::NO_CONTENT);
     }
     assert_eq!(maria.asks(app.router.clone(), "code").await, "a", "the configured one is back");
-    let said: Vec<String> = sqlx::query_scalar(
-        "select event_type from audit_entry where event_type like 'model_group.%' order by event_type",
-    )
-    .fetch_all(app.app.pool())
-    .await
-    .unwrap();
+    let said: Vec<String> =
+        sqlx::query_scalar("select type from audit_entry where type like 'model_group.%' order by type")
+            .fetch_all(app.app.pool())
+            .await
+            .unwrap();
     assert_eq!(
         said,
         ["model_group.removed", "model_group.removed", "model_group.replaced", "model_group.replaced"]
