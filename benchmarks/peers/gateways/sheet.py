@@ -52,7 +52,8 @@ class Sheet:
                 name = f"gateway, {cell.title}: {target.name}, {what}"
                 file.write(json.dumps({"name": name, "value": round(value, 4), "unit": unit, **more, "settings": settings}) + "\n")
 
-        line("requests", row["rate"], "per second", **({"per_cpu_second": round(1000 / gateway_cpu, 1)} if gateway_cpu else {}))
+        all_cpu = with_database or gateway_cpu
+        line("requests", row["rate"], "per second", **({"per_cpu_second": round(1000 / all_cpu, 1)} if all_cpu else {}))
         added = self.added(cell, target)
         for name in ("p50", "p99", *(("first_p50", "first_p99") if cell.events else ())):
             line(name.replace("first_", "first byte, "), row[name], "ms")

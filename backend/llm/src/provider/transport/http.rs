@@ -192,15 +192,16 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn what_is_written_to_a_provider_does_not_wait_to_fill_packets() {
+        use tokio::io::AsyncReadExt as _;
         let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/v1", listener.local_addr().unwrap());
         let client = build((EndpointAccess::PrivateNetwork, Duration::from_secs(10))).unwrap();
         let mut calls = tokio::task::JoinSet::new();
         calls.spawn(client.get(url).send());
-        let (provider_end, caller) = listener.accept().await.unwrap();
-        // The client sets its options once it knows that it is connected, before it writes.
-        provider_end.readable().await.unwrap();
+        let (mut provider_end, caller) = listener.accept().await.unwrap();
+        // The client sets its options once it knows that it is connected, and then writes.
+        provider_end.read_u8().await.unwrap();
         let ours = open_sockets().into_iter().find(|socket| socket.local_addr().ok() == Some(caller));
         let ours = ours.expect("the connection is open: its other end is");
         assert!(ours.nodelay().unwrap());
