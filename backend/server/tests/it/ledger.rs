@@ -531,6 +531,8 @@ async fn a_thousand_calls_at_once_on_two_processes_with_crashes_never_pass_a_lim
         set(&app.app, target, Limits { hard_tokens: Some(120_000), ..Limits::default() }).await;
     }
     set(&app.app, Target::of_key(second, key), hard(150_000)).await;
+    // All windows of days and months begin anew, with calls of both projects at once.
+    app.clock.set(app.app.clock().now() + Span::days(40));
     for statement in WATCH.split_inclusive("end $$;") {
         sqlx::raw_sql(statement).execute(app.app.pool()).await.unwrap();
     }

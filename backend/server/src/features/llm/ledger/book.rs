@@ -5,8 +5,8 @@ use super::{
     place::{Node, Place},
 };
 use crate::db::Error;
-use sqlx::{FromRow, PgConnection};
-use std::collections::{BTreeMap, HashSet};
+use sqlx::{FromRow, PgConnection, Postgres, postgres::PgArguments, query::Query};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use syndarix_domain::{
     Timestamp,
     budget::{Amount, Budget, Limit, Period, Scope, Wish},
@@ -14,6 +14,8 @@ use syndarix_domain::{
     money::MicroUsd,
 };
 use uuid::Uuid;
+
+type PgQuery<'q> = Query<'q, Postgres, PgArguments>;
 
 /// Budgets of one project's calls.
 #[derive(Debug)]
@@ -33,10 +35,13 @@ pub(super) struct Window {
     pub(super) before: Budget,
     id: Uuid,
     simulated: i64,
+    /// It begins with this transaction.
+    fresh: bool,
 }
 
+/// A budget with one of its windows.
 #[derive(Debug, FromRow)]
-struct BudgetRow {
+struct Row {
     id: Uuid,
     scope: String,
     scope_id: Uuid,
@@ -45,12 +50,14 @@ struct BudgetRow {
     soft_limit_micro_usd: Option<i64>,
     hard_limit_tokens: Option<i64>,
     soft_limit_tokens: Option<i64>,
+    starts_at: Option<Timestamp>,
+    #[sqlx(flatten)]
+    counts: Counts,
 }
 
-#[derive(Debug, FromRow)]
-struct WindowRow {
-    budget_id: Uuid,
-    starts_at: Timestamp,
+/// What counts in a window.
+#[derive(Debug, Default, FromRow)]
+struct Counts {
     spent_micro_usd: i64,
     simulated_micro_usd: i64,
     reserved_micro_usd: i64,
@@ -70,29 +77,26 @@ pub(crate) struct Counted {
 }
 
 impl Book {
-    /// Locks the project's books, and every budget above these calls. All of it is read after the lock: a budget that was
-    /// set a moment ago is seen, and nobody sets another before this transaction ends.
+    /// Locks the project's books, and reads every budget above these calls after that: a budget that was set a moment ago is
+    /// seen, and nobody sets another, or books anything, before this transaction ends. Only an organisation's windows are
+    /// shared with other projects, and locked by themselves.
     pub(crate) async fn open(
         conn: &mut PgConnection,
         project: ProjectId,
         calls: &[Counted],
     ) -> Result<Self, Error> {
         lock(conn, project).await?;
-        let budgets = budgets(conn, project, calls).await?;
-        let mut wanted = BTreeMap::new();
-        for call in calls {
-            let nodes: Vec<Node> = call.place.nodes().collect();
-            for budget in budgets.iter().filter(|budget| nodes.contains(&budget.node)) {
-                let (starts_at, _) = budget.period.window(call.at);
-                *wanted.entry((budget.id, starts_at)).or_insert(false) |= call.new;
-            }
+        let first = calls.iter().map(|call| call.at).min().unwrap_or_default();
+        let mut rows = read(conn, project, calls, first).await?;
+        let shared: BTreeSet<Uuid> =
+            rows.iter().filter(|row| row.scope == Scope::Organisation.name()).map(|row| row.id).collect();
+        if !shared.is_empty() {
+            let begun = windows(project, &rows, calls);
+            begin(conn, begun.iter().filter(|window| window.fresh && shared.contains(&window.id))).await?;
+            rows.retain(|row| !shared.contains(&row.id));
+            rows.extend(locked(conn, &shared, first).await?);
         }
-        let rows = windows(conn, &wanted).await?;
-        let windows = rows.into_iter().filter_map(|row| {
-            let budget = budgets.iter().find(|budget| budget.id == row.budget_id)?;
-            Some(budget.in_window(&row))
-        });
-        Ok(Self { windows: windows.collect() })
+        Ok(Self { windows: windows(project, &rows, calls) })
     }
 
     fn above(&self, place: &Place, at: Timestamp) -> Vec<usize> {
@@ -142,23 +146,35 @@ impl Book {
         &self.windows
     }
 
+    /// What has changed, and has to be written.
+    pub(super) fn changed(&self) -> Vec<&Window> {
+        self.windows.iter().filter(|window| window.budget != window.before).collect()
+    }
+
     /// Writes what has changed.
     pub(super) async fn write(&self, conn: &mut PgConnection) -> Result<(), Error> {
-        let changed: Vec<&Window> =
-            self.windows.iter().filter(|window| window.budget != window.before).collect();
-        if changed.is_empty() {
-            return Ok(());
+        let changed = self.changed();
+        if !changed.is_empty() {
+            bind_windows(sqlx::query(WRITE), &changed).execute(conn).await?;
         }
-        let each =
-            |number: fn(&Window) -> i64| changed.iter().map(|window| number(window)).collect::<Vec<_>>();
-        sqlx::query(
-            "update budget_window w
-                set spent_micro_usd = c.spent, simulated_micro_usd = c.simulated, reserved_micro_usd = c.reserved,
-                    spent_tokens = c.spent_tokens, reserved_tokens = c.reserved_tokens
-               from unnest($1::uuid[], $2::timestamptz[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
-                    as c (budget_id, starts_at, spent, simulated, reserved, spent_tokens, reserved_tokens)
-              where w.budget_id = c.budget_id and w.starts_at = c.starts_at",
-        )
+        Ok(())
+    }
+}
+
+/// Writes windows, those too that begin with this transaction.
+pub(super) const WRITE: &str = "
+insert into budget_window (budget_id, starts_at, spent_micro_usd, simulated_micro_usd, reserved_micro_usd, spent_tokens,
+                           reserved_tokens)
+select * from unnest($1::uuid[], $2::timestamptz[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
+on conflict (budget_id, starts_at) do update
+   set spent_micro_usd = excluded.spent_micro_usd, simulated_micro_usd = excluded.simulated_micro_usd,
+       reserved_micro_usd = excluded.reserved_micro_usd, spent_tokens = excluded.spent_tokens,
+       reserved_tokens = excluded.reserved_tokens";
+
+/// Binds the seven parameters of [`WRITE`].
+pub(super) fn bind_windows<'q>(query: PgQuery<'q>, changed: &[&Window]) -> PgQuery<'q> {
+    let each = |number: fn(&Window) -> i64| changed.iter().map(|window| number(window)).collect::<Vec<_>>();
+    query
         .bind(changed.iter().map(|window| window.id).collect::<Vec<_>>())
         .bind(changed.iter().map(|window| window.starts_at).collect::<Vec<_>>())
         .bind(each(|window| window.budget.spent.money.0.saturating_sub(window.simulated)))
@@ -167,10 +183,6 @@ impl Book {
         .bind(each(|window| window.budget.reserved.money.0.max(0)))
         .bind(each(|window| window.budget.spent.tokens))
         .bind(each(|window| window.budget.reserved.tokens.max(0)))
-        .execute(conn)
-        .await?;
-        Ok(())
-    }
 }
 
 impl Window {
@@ -202,36 +214,47 @@ impl Window {
     }
 }
 
-/// A budget above one of the calls.
-struct Found {
-    id: Uuid,
-    node: Node,
-    period: Period,
-    hard: Limit,
-    soft: Limit,
+impl Row {
+    fn node(&self, project: ProjectId) -> Option<Node> {
+        let scope = Scope::named(&self.scope)?;
+        Some(Node { scope, id: if scope == Scope::Organisation { project.0 } else { self.scope_id } })
+    }
+
+    /// This budget in a window, with what counts in it so far.
+    fn window(&self, node: Node, period: Period, starts_at: Timestamp, counts: &Counts) -> Window {
+        let spent = counts.spent_micro_usd.saturating_add(counts.simulated_micro_usd);
+        let budget = Budget {
+            hard: Limit { money: self.hard_limit_micro_usd.map(MicroUsd), tokens: self.hard_limit_tokens },
+            soft: Limit { money: self.soft_limit_micro_usd.map(MicroUsd), tokens: self.soft_limit_tokens },
+            spent: Amount::new(spent, counts.spent_tokens),
+            reserved: Amount::new(counts.reserved_micro_usd, counts.reserved_tokens),
+        };
+        let (_, ends_at) = period.window(starts_at);
+        let (id, simulated) = (self.id, counts.simulated_micro_usd);
+        Window { node, period, starts_at, ends_at, budget, before: budget, id, simulated, fresh: false }
+    }
 }
 
-impl Found {
-    fn in_window(&self, row: &WindowRow) -> Window {
-        let spent = row.spent_micro_usd.saturating_add(row.simulated_micro_usd);
-        let budget = Budget {
-            hard: self.hard,
-            soft: self.soft,
-            spent: Amount::new(spent, row.spent_tokens),
-            reserved: Amount::new(row.reserved_micro_usd, row.reserved_tokens),
-        };
-        let (_, ends_at) = self.period.window(row.starts_at);
-        Window {
-            node: self.node,
-            period: self.period,
-            starts_at: row.starts_at,
-            ends_at,
-            budget,
-            before: budget,
-            id: self.id,
-            simulated: row.simulated_micro_usd,
+/// The windows that calls count in: those that are there, and those that a new reservation begins.
+fn windows(project: ProjectId, rows: &[Row], calls: &[Counted]) -> Vec<Window> {
+    let mut found = BTreeMap::new();
+    for row in rows {
+        let (Some(node), Some(period)) = (row.node(project), Period::named(&row.period)) else { continue };
+        let above = |call: &&Counted| call.place.nodes().any(|one| one == node);
+        if let Some(starts_at) = row.starts_at {
+            found.insert((row.id, starts_at), row.window(node, period, starts_at, &row.counts));
+        }
+        for call in calls.iter().filter(|call| call.new).filter(above) {
+            let (starts_at, _) = period.window(call.at);
+            let is_there = rows.iter().any(|one| one.id == row.id && one.starts_at == Some(starts_at));
+            if !is_there {
+                let begins =
+                    || Window { fresh: true, ..row.window(node, period, starts_at, &Counts::default()) };
+                found.entry((row.id, starts_at)).or_insert_with(begins);
+            }
         }
     }
+    found.into_values().collect()
 }
 
 /// One transaction at a time is at a project's books.
@@ -247,85 +270,69 @@ pub async fn lock(conn: &mut PgConnection, project: ProjectId) -> Result<(), Err
     .ok_or(Error::NotFound("budget"))
 }
 
-async fn budgets(
+const COLUMNS: &str = "b.id, b.scope, b.scope_id, b.period, b.hard_limit_micro_usd, b.soft_limit_micro_usd, b.hard_limit_tokens,
+    b.soft_limit_tokens, w.starts_at, coalesce(w.spent_micro_usd, 0) as spent_micro_usd,
+    coalesce(w.simulated_micro_usd, 0) as simulated_micro_usd, coalesce(w.reserved_micro_usd, 0) as reserved_micro_usd,
+    coalesce(w.spent_tokens, 0) as spent_tokens, coalesce(w.reserved_tokens, 0) as reserved_tokens";
+
+/// The budgets above the calls, each with its windows since the earliest of them; one without any has no `starts_at`.
+async fn read(
     conn: &mut PgConnection,
     project: ProjectId,
     calls: &[Counted],
-) -> Result<Vec<Found>, Error> {
-    let nodes: HashSet<Node> = calls
-        .iter()
-        .flat_map(|call| call.place.nodes())
-        .filter(|node| node.scope != Scope::Organisation)
-        .collect();
-    let (scopes, ids): (Vec<&str>, Vec<Uuid>) = nodes.iter().map(|node| (node.scope.name(), node.id)).unzip();
-    let rows: Vec<BudgetRow> = sqlx::query_as(
-        "select id, scope, scope_id, period, hard_limit_micro_usd, soft_limit_micro_usd, hard_limit_tokens, soft_limit_tokens
-           from budget
-          where project_id = $1 and (scope, scope_id) in (select * from unnest($2::text[], $3::uuid[]))
-         union all
-         select id, scope, scope_id, period, hard_limit_micro_usd, soft_limit_micro_usd, hard_limit_tokens, soft_limit_tokens
-           from budget
-          where scope = 'organisation' and scope_id = (select organisation_id from project where id = $1)",
-    )
+    first: Timestamp,
+) -> Result<Vec<Row>, Error> {
+    let nodes: HashSet<Node> = calls.iter().flat_map(|call| call.place.nodes()).collect();
+    let own = nodes.iter().filter(|node| node.scope != Scope::Organisation);
+    let (scopes, ids): (Vec<&str>, Vec<Uuid>) = own.map(|node| (node.scope.name(), node.id)).unzip();
+    // No window is longer than a month; that of a budget for all time begins with time.
+    Ok(sqlx::query_as(sqlx::AssertSqlSafe(format!(
+        "select {COLUMNS} from budget b
+           left join budget_window w on w.budget_id = b.id and (b.period = 'total' or w.starts_at > $4 - interval '32 days')
+          where (b.project_id = $1 and (b.scope, b.scope_id) in (select * from unnest($2::text[], $3::uuid[])))
+             or (b.scope = 'organisation' and b.scope_id = (select organisation_id from project where id = $1))"
+    )))
     .bind(project.0)
     .bind(scopes)
     .bind(ids)
+    .bind(first)
     .fetch_all(conn)
-    .await?;
-    let found = rows.into_iter().filter_map(|row| {
-        let scope = Scope::named(&row.scope)?;
-        let id = if scope == Scope::Organisation { project.0 } else { row.scope_id };
-        Some(Found {
-            id: row.id,
-            node: Node { scope, id },
-            period: Period::named(&row.period)?,
-            hard: Limit { money: row.hard_limit_micro_usd.map(MicroUsd), tokens: row.hard_limit_tokens },
-            soft: Limit { money: row.soft_limit_micro_usd.map(MicroUsd), tokens: row.soft_limit_tokens },
-        })
-    });
-    Ok(found.collect())
+    .await?)
 }
 
-/// The windows, locked in one order; those that a new reservation begins are made.
-async fn windows(
-    conn: &mut PgConnection,
-    wanted: &BTreeMap<(Uuid, Timestamp), bool>,
-) -> Result<Vec<WindowRow>, Error> {
-    let (ids, starts): (Vec<Uuid>, Vec<Timestamp>) = wanted.keys().copied().unzip();
-    let rows = locked(conn, &ids, &starts).await?;
-    let missing: Vec<(Uuid, Timestamp)> = wanted
-        .iter()
-        .filter(|(key, new)| **new && !rows.iter().any(|row| (row.budget_id, row.starts_at) == **key))
-        .map(|(key, _)| *key)
-        .collect();
-    if missing.is_empty() {
-        return Ok(rows);
+/// Makes windows that other projects may begin at the same moment: whoever comes second waits for the first, and then finds
+/// what the first has counted.
+async fn begin(conn: &mut PgConnection, fresh: impl Iterator<Item = &Window>) -> Result<(), Error> {
+    let (ids, starts): (Vec<Uuid>, Vec<Timestamp>) =
+        fresh.map(|window| (window.id, window.starts_at)).unzip();
+    if ids.is_empty() {
+        return Ok(());
     }
-    let (new, new_starts): (Vec<Uuid>, Vec<Timestamp>) = missing.into_iter().unzip();
     sqlx::query(
         "insert into budget_window (budget_id, starts_at)
          select * from unnest($1::uuid[], $2::timestamptz[]) on conflict do nothing",
     )
-    .bind(new)
-    .bind(new_starts)
-    .execute(&mut *conn)
-    .await?;
-    locked(conn, &ids, &starts).await
-}
-
-async fn locked(
-    conn: &mut PgConnection,
-    ids: &[Uuid],
-    starts: &[Timestamp],
-) -> Result<Vec<WindowRow>, Error> {
-    Ok(sqlx::query_as(
-        "select budget_id, starts_at, spent_micro_usd, simulated_micro_usd, reserved_micro_usd, spent_tokens, reserved_tokens
-           from budget_window
-          where (budget_id, starts_at) in (select * from unnest($1::uuid[], $2::timestamptz[]))
-          order by budget_id, starts_at for update",
-    )
     .bind(ids)
     .bind(starts)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The windows of an organisation's budgets as they are once nobody else has them, locked in one order.
+async fn locked(
+    conn: &mut PgConnection,
+    budgets: &BTreeSet<Uuid>,
+    first: Timestamp,
+) -> Result<Vec<Row>, Error> {
+    let ids: Vec<Uuid> = budgets.iter().copied().collect();
+    Ok(sqlx::query_as(sqlx::AssertSqlSafe(format!(
+        "select {COLUMNS} from budget b join budget_window w on w.budget_id = b.id
+          where b.id = any($1) and (b.period = 'total' or w.starts_at > $2 - interval '32 days')
+          order by w.budget_id, w.starts_at for update of w"
+    )))
+    .bind(ids)
+    .bind(first)
     .fetch_all(conn)
     .await?)
 }

@@ -50,9 +50,7 @@ pub(super) async fn post(
         }
         decided.insert(reservation.id, decision);
     }
-    let conn = uow.conn().await?;
-    book.write(conn).await?;
-    rows::insert(conn, shared.instance, &granted).await?;
+    rows::write(uow.conn().await?, &book, shared.instance, &granted).await?;
     tell(&mut uow, project, &book, &settlements, &ended).await?;
     uow.commit().await?;
     learn(shared, project, &book, &settlements, &ended);

@@ -1,6 +1,10 @@
 //! The usage rows: one for each attempt, written before it and completed after it, many in one statement.
 
-use super::{Reservation, Settlement, place::Place};
+use super::{
+    Reservation, Settlement,
+    book::{Book, WRITE, bind_windows},
+    place::Place,
+};
 use crate::db::Error;
 use sqlx::{FromRow, PgConnection};
 use std::collections::HashMap;
@@ -103,14 +107,16 @@ impl Outcome {
     }
 }
 
-/// Adds the rows of reservations, each with the answer limit that was granted and what is set aside for it.
-pub(super) async fn insert(
+/// Writes the book, and adds the rows of reservations, each with the answer limit that was granted and what is set aside for
+/// it: one statement.
+pub(super) async fn write(
     conn: &mut PgConnection,
+    book: &Book,
     instance: Uuid,
     granted: &[(&Reservation, u32, Amount)],
 ) -> Result<(), Error> {
     if granted.is_empty() {
-        return Ok(());
+        return book.write(conn).await;
     }
     macro_rules! each {
         ($row:ident => $value:expr) => {
@@ -123,45 +129,52 @@ pub(super) async fn insert(
                 .collect::<Vec<_>>()
         };
     }
-    sqlx::query(
-        "insert into usage (id, project_id, story_id, run_id, step_id, agent_id, sprint_id, key_id, call_id, attempt, fence,
+    let sql = format!(
+        "with booked as ({WRITE})
+         insert into usage (id, project_id, story_id, run_id, step_id, agent_id, sprint_id, key_id, call_id, attempt, fence,
                             deployment, provider, model, state, unpriced, simulated, model_group, downgraded_to, at,
                             reserved_micro_usd, reserved_tokens, max_output, instance)
          select id, project_id, story_id, run_id, step_id, agent_id, sprint_id, key_id, call_id, attempt, fence,
                 deployment, provider, model, 'reserved', unpriced, simulated, model_group, downgraded_to, at,
-                reserved_micro_usd, reserved_tokens, max_output, $23
-           from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[], $8::uuid[],
-                       $9::uuid[], $10::int[], $11::bigint[], $12::text[], $13::text[], $14::text[], $15::bool[], $16::bool[],
-                       $17::text[], $18::text[], $19::timestamptz[], $20::bigint[], $21::bigint[], $22::int[])
+                reserved_micro_usd, reserved_tokens, max_output, $30
+           from unnest($8::uuid[], $9::uuid[], $10::uuid[], $11::uuid[], $12::uuid[], $13::uuid[], $14::uuid[], $15::uuid[],
+                       $16::uuid[], $17::int[], $18::bigint[], $19::text[], $20::text[], $21::text[], $22::bool[], $23::bool[],
+                       $24::text[], $25::text[], $26::timestamptz[], $27::bigint[], $28::bigint[], $29::int[])
                 as r (id, project_id, story_id, run_id, step_id, agent_id, sprint_id, key_id, call_id, attempt, fence,
                       deployment, provider, model, unpriced, simulated, model_group, downgraded_to, at,
-                      reserved_micro_usd, reserved_tokens, max_output)",
-    )
-    .bind(each!(row => row.id))
-    .bind(each!(row => row.place.project.0))
-    .bind(each!(row => row.attempt.story.map(|id| id.0)))
-    .bind(each!(row => row.place.run.map(|id| id.0)))
-    .bind(each!(row => row.attempt.step.map(|(id, _)| id.0)))
-    .bind(each!(row => row.place.agent.map(|id| id.0)))
-    .bind(each!(row => row.place.sprint.map(|id| id.0)))
-    .bind(each!(row => row.place.key.map(|id| id.0)))
-    .bind(each!(row => row.attempt.call.0))
-    .bind(each!(row => row.attempt.number))
-    .bind(each!(row => row.attempt.step.map(|(_, fence)| fence)))
-    .bind(each!(row => row.attempt.deployment.as_str()))
-    .bind(each!(row => row.attempt.provider.as_str()))
-    .bind(each!(row => row.attempt.model.as_str()))
-    .bind(each!(row => row.attempt.unpriced))
-    .bind(each!(row => row.attempt.simulated))
-    .bind(each!(row => row.attempt.group.as_str()))
-    .bind(each!(row => row.attempt.downgraded_to.as_deref()))
-    .bind(each!(row => row.at))
-    .bind(granted.iter().map(|(_, _, amount)| amount.money.0).collect::<Vec<_>>())
-    .bind(granted.iter().map(|(_, _, amount)| amount.tokens).collect::<Vec<_>>())
-    .bind(granted.iter().map(|(_, output, _)| i32::try_from(*output).unwrap_or(i32::MAX)).collect::<Vec<_>>())
-    .bind(instance)
-    .execute(conn)
-    .await?;
+                      reserved_micro_usd, reserved_tokens, max_output)"
+    );
+    bind_windows(sqlx::query(sqlx::AssertSqlSafe(sql)), &book.changed())
+        .bind(each!(row => row.id))
+        .bind(each!(row => row.place.project.0))
+        .bind(each!(row => row.attempt.story.map(|id| id.0)))
+        .bind(each!(row => row.place.run.map(|id| id.0)))
+        .bind(each!(row => row.attempt.step.map(|(id, _)| id.0)))
+        .bind(each!(row => row.place.agent.map(|id| id.0)))
+        .bind(each!(row => row.place.sprint.map(|id| id.0)))
+        .bind(each!(row => row.place.key.map(|id| id.0)))
+        .bind(each!(row => row.attempt.call.0))
+        .bind(each!(row => row.attempt.number))
+        .bind(each!(row => row.attempt.step.map(|(_, fence)| fence)))
+        .bind(each!(row => row.attempt.deployment.as_str()))
+        .bind(each!(row => row.attempt.provider.as_str()))
+        .bind(each!(row => row.attempt.model.as_str()))
+        .bind(each!(row => row.attempt.unpriced))
+        .bind(each!(row => row.attempt.simulated))
+        .bind(each!(row => row.attempt.group.as_str()))
+        .bind(each!(row => row.attempt.downgraded_to.as_deref()))
+        .bind(each!(row => row.at))
+        .bind(granted.iter().map(|(_, _, amount)| amount.money.0).collect::<Vec<_>>())
+        .bind(granted.iter().map(|(_, _, amount)| amount.tokens).collect::<Vec<_>>())
+        .bind(
+            granted
+                .iter()
+                .map(|(_, output, _)| i32::try_from(*output).unwrap_or(i32::MAX))
+                .collect::<Vec<_>>(),
+        )
+        .bind(instance)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 
