@@ -197,16 +197,14 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/v1", listener.local_addr().unwrap());
         let client = build((EndpointAccess::PrivateNetwork, Duration::from_secs(10))).unwrap();
-        let mut calls = tokio::task::JoinSet::new();
-        calls.spawn(client.get(url).send());
-        let (mut provider_end, caller) = listener.accept().await.unwrap();
-        // The client sets its options once it knows that it is connected, and then writes.
-        provider_end.read_u8().await.unwrap();
-        let ours = open_sockets().into_iter().find(|socket| socket.local_addr().ok() == Some(caller));
-        let ours = ours.expect("the connection is open: its other end is");
-        assert!(ours.nodelay().unwrap());
-        drop(provider_end);
-        let call = calls.join_next().await.unwrap().unwrap();
-        assert!(call.is_err(), "it hung up");
+        let provider = async {
+            let (mut provider_end, caller) = listener.accept().await.unwrap();
+            // The client sets its options once it knows that it is connected, and then writes.
+            provider_end.read_u8().await.unwrap();
+            let ours = open_sockets().into_iter().find(|socket| socket.local_addr().ok() == Some(caller));
+            assert!(ours.expect("the connection is open: its other end is").nodelay().unwrap());
+        };
+        let (answer, ()) = tokio::join!(client.get(url).send(), provider);
+        assert!(answer.is_err(), "it hung up");
     }
 }
