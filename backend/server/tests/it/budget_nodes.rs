@@ -6,7 +6,7 @@ use chrono::Duration as Span;
 use serde_json::{Value, json};
 use syndarix::features::llm::{self, Failure, Purpose};
 use syndarix_domain::ids::{AgentId, CallId, ProjectId, RunId};
-use syndarix_llm::{ChatRequest, Message, ModelGroup, ModelGroups};
+use syndarix_llm::{ModelGroup, ModelGroups};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -36,18 +36,6 @@ async fn budgets(app: &TestApp, seed: &Seed) -> Vec<Value> {
     let (status, list) = app.get(&seed.path("budgets"), &seed.token).await;
     assert_eq!(status, StatusCode::OK, "{list}");
     list["items"].as_array().unwrap().clone()
-}
-
-fn request() -> ChatRequest {
-    ChatRequest {
-        system: "You talk.".into(),
-        messages: vec![Message::user("Say something.")],
-        tools: Vec::new(),
-        max_output_tokens: 1_000,
-        temperature: None,
-        stop: Vec::new(),
-        options: syndarix_llm::Options::default(),
-    }
 }
 
 async fn call(app: &TestApp, seed: &Seed, agent: Option<Uuid>) -> Result<(), Failure> {

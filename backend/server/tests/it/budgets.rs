@@ -95,7 +95,7 @@ fn purpose(app: &TestApp, project: ProjectId) -> Purpose {
     }
 }
 
-fn request() -> ChatRequest {
+pub(crate) fn request() -> ChatRequest {
     ChatRequest {
         system: "You talk.".into(),
         messages: vec![Message::user("Say something.")],

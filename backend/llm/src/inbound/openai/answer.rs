@@ -64,7 +64,7 @@ fn usage(usage: &Usage) -> Value {
 
 fn finish_reason(stop: &StopReason) -> &str {
     match stop {
-        // Words that this format has not: the model paused, and said all it had to say for now.
+        // `Other` is what this format has no word for, such as a pause: the client may go on from there.
         StopReason::EndTurn | StopReason::StopSequence | StopReason::Other(_) => "stop",
         StopReason::ToolUse => "tool_calls",
         StopReason::MaxTokens => "length",
