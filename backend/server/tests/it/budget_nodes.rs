@@ -1,6 +1,10 @@
 //! Budgets on the nodes of the tree, as people set them and as runs feel them.
 
-use crate::{budgets::models, seed::project_of, support::TestApp};
+use crate::{
+    budgets::{models, request},
+    seed::project_of,
+    support::TestApp,
+};
 use axum::http::{Method, StatusCode};
 use chrono::Duration as Span;
 use serde_json::{Value, json};
