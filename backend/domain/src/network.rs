@@ -1,6 +1,6 @@
 //! Which addresses only a machine itself or its network reaches.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Carrier-grade NAT, RFC 6598: 100.64.0.0/10.
 const SHARED: std::ops::RangeInclusive<u8> = 64..=127;
