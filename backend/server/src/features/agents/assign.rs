@@ -212,7 +212,7 @@ pub(super) fn announce_status(
 pub async fn author_of(pool: &PgPool, pr: &PullRequest) -> Result<String, sqlx::Error> {
     let name: Option<String> = sqlx::query_scalar(
         "select a.name from run r join agent a on a.id = (r.state ->> 'agent')::uuid
-         where r.project_id = $1 and (r.state ->> 'story')::uuid = $2 and r.state ->> 'stage' = 'implementation'
+         where r.project_id = $1 and r.story_id = $2 and r.state ->> 'stage' = 'implementation'
          order by r.id desc limit 1",
     )
     .bind(pr.project.0)
