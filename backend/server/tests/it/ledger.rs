@@ -30,7 +30,7 @@ const RATES: Rates = Rates { input: 0, output: 1_000_000, cache_read: 0, cache_w
 const FLOOR: u32 = 512;
 const AT_ONCE: Duration = Duration::ZERO;
 
-fn reservation(app: &App, place: Place, max_output: u32) -> Reservation {
+pub(crate) fn reservation(app: &App, place: Place, max_output: u32) -> Reservation {
     Reservation {
         id: app.store.new_id(),
         place,
@@ -50,11 +50,12 @@ fn reservation(app: &App, place: Place, max_output: u32) -> Reservation {
         rates: RATES,
         max_input: 10,
         max_output,
+        choices: 1,
         at: app.clock().now(),
     }
 }
 
-fn settlement(app: &App, of: &Reservation, output: u32) -> Settlement {
+pub(crate) fn settlement(app: &App, of: &Reservation, output: u32) -> Settlement {
     Settlement {
         id: of.id,
         project: of.place.project,
@@ -74,6 +75,7 @@ fn settlement(app: &App, of: &Reservation, output: u32) -> Settlement {
             simulated: false,
         },
         at: app.clock().now(),
+        unsure: false,
     }
 }
 
@@ -103,7 +105,7 @@ async fn organisation(app: &App, project: ProjectId) -> OrganisationId {
 }
 
 /// Spent and reserved micro-USD, spent and reserved tokens of a budget's latest window.
-async fn counted(app: &App, target: Target) -> (i64, i64, i64, i64) {
+pub(crate) async fn counted(app: &App, target: Target) -> (i64, i64, i64, i64) {
     let (scope, id) = match target.on {
         Owner::Organisation(id) => (Scope::Organisation, id.0),
         Owner::Project(_, scope, id) => (scope, id),
@@ -356,7 +358,7 @@ async fn usage_is_summed_up_once_its_hour_is_over_and_counts_once_all_the_while(
         let calls = 2 * (hour + 1) + i64::from(hour >= 2);
         // What was open at 11:59 has been ended half an hour later, at its worst case.
         let lost = if hour > 2 { 700 } else { 0 };
-        assert_eq!(seen(&app.app, place.project).await, (cost + lost, cost, calls), "hour {hour}");
+        assert_eq!(seen(&app.app, place.project).await, (cost + lost, cost + lost, calls), "hour {hour}");
     }
     assert!(open.is_some());
     let hours: Vec<(i64, i64)> = sqlx::query_as("select calls, cost_micro_usd from usage_hour order by hour")
