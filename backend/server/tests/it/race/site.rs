@@ -200,13 +200,21 @@ impl Race {
         wrong
     }
 
-    pub(crate) async fn end(mut self) {
-        for process in &mut self.processes {
-            process.kill().unwrap();
-            process.wait().unwrap();
-        }
+    pub(crate) async fn end(self) {
         self.pool.close().await;
-        execute(&self.server, format!("drop database {} with (force)", self.database)).await;
+        let (server, database) = (self.server.clone(), self.database.clone());
+        drop(self);
+        execute(&server, format!("drop database {database} with (force)")).await;
+    }
+}
+
+/// Also after a failure nothing goes on.
+impl Drop for Race {
+    fn drop(&mut self) {
+        for process in &mut self.processes {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
     }
 }
 
