@@ -22,9 +22,9 @@ insert into usage (id, project_id, key_id, attempt, deployment, provider, model,
                    tokens_out, simulated, at, call_id)
 select gen_random_uuid(), ('00000000-0000-0000-0000-00000000000' || n % 4)::uuid,
        case when n % 3 = 0 then ('10000000-0000-0000-0000-00000000000' || n % 8)::uuid end, 1, 'd', 'p', 'm',
-       case when n % 100 = 7 then 'reserved' when n % 10 = 1 then 'failed' else 'settled' end, 100,
-       case when n % 100 = 7 then 0 else n % 97 end, case when n % 100 = 7 then 0 else n % 50 end,
-       case when n % 100 = 7 then 0 else n % 30 end, n % 5 = 0, now() - n * interval '1 second', gen_random_uuid()
+       case when n % 97 = 7 then 'reserved' when n % 10 = 1 then 'failed' else 'settled' end, 100,
+       case when n % 97 = 7 then 0 else n % 89 end, case when n % 97 = 7 then 0 else n % 50 end,
+       case when n % 97 = 7 then 0 else n % 30 end, n % 5 = 0, now() - n * interval '1 second', gen_random_uuid()
   from generate_series(1, 200000) n;
 insert into budget (project_id, hard_limit_micro_usd, soft_limit_micro_usd, spent_micro_usd, reserved_micro_usd, simulated_micro_usd,
                     updated_at)
@@ -36,8 +36,10 @@ select project_id, 900000000, 800000000, sum(cost_micro_usd) filter (where not s
 const DIFFER: &str = "
 select b.scope || ' ' || b.scope_id from budget b join budget_window w on w.budget_id = b.id
  cross join lateral (
-        select sum(u.cost_micro_usd) filter (where not u.simulated) as spent, sum(u.cost_micro_usd) filter (where u.simulated) as simulated,
-               sum(u.reserved_micro_usd) filter (where u.state = 'reserved') as reserved, sum(u.tokens_in + u.tokens_out) as tokens
+        select coalesce(sum(u.cost_micro_usd) filter (where not u.simulated), 0) as spent,
+               coalesce(sum(u.cost_micro_usd) filter (where u.simulated), 0) as simulated,
+               coalesce(sum(u.reserved_micro_usd) filter (where u.state = 'reserved'), 0) as reserved,
+               coalesce(sum(u.tokens_in + u.tokens_out), 0) as tokens
           from usage u where b.scope_id in (u.project_id, u.key_id)) rows
  where (w.spent_micro_usd, w.simulated_micro_usd, w.reserved_micro_usd, w.spent_tokens)
        is distinct from (rows.spent, rows.simulated, rows.reserved, rows.tokens)";

@@ -124,22 +124,19 @@ fn of_call(asked: &[Arc<Asked>], rows: &[Row], seen: &Seen) -> Vec<&'static str>
         if gave > asked.limit {
             wrong.push("the provider was asked for more than was granted");
         }
-        match (row.state.as_str(), row.estimated) {
-            ("settled", false) if row.cost != charged || row.tokens_in + row.tokens_out != charged => {
-                wrong.push("a settled row is not what the provider counted");
+        let (tokens, whole) = (row.tokens_in + row.tokens_out, asked.whole.load(Ordering::SeqCst));
+        let what = match (row.state.as_str(), row.estimated) {
+            ("reserved", _) => Some("nobody has ended a reservation"),
+            ("settled", true) => Some("what the provider counted was estimated"),
+            ("settled", false) if row.cost != charged || tokens != charged => {
+                Some("a settled row is not what the provider counted")
             }
-            ("settled", false) if !asked.whole.load(Ordering::SeqCst) => {
-                wrong.push("half an answer was settled as a whole one");
-            }
-            ("settled", false) => {}
-            ("settled", true) => wrong.push("what the provider counted was estimated"),
-            ("reserved", _) => wrong.push("nobody has ended a reservation"),
-            (_, false) if charged > 0 => wrong.push("what was cut is not marked as estimated"),
-            _ if row.cost < charged || row.tokens_in + row.tokens_out < charged => {
-                wrong.push("a row says less than the provider charges");
-            }
-            _ => {}
-        }
+            ("settled", false) => (!whole).then_some("half an answer was settled as a whole one"),
+            (_, false) if charged > 0 => Some("what was cut is not marked as estimated"),
+            _ => (row.cost < charged || tokens < charged)
+                .then_some("a row says less than the provider charges"),
+        };
+        wrong.extend(what);
     }
     wrong
 }

@@ -40,7 +40,7 @@ pub(super) struct Lines {
     shared: Arc<Shared>,
     flying: Flying,
     posts: Arc<Semaphore>,
-    lines: Mutex<HashMap<ProjectId, Combiner<Entry>>>,
+    by_project: Mutex<HashMap<ProjectId, Combiner<Entry>>>,
 }
 
 impl Lines {
@@ -48,7 +48,7 @@ impl Lines {
         let connections = shared.store.pool().options().get_max_connections();
         let posts = usize::try_from(connections / 2).unwrap_or(1).max(1);
         let posts = Arc::new(Semaphore::new(posts));
-        Self { shared, flying: Flying::default(), posts, lines: Mutex::default() }
+        Self { shared, flying: Flying::default(), posts, by_project: Mutex::default() }
     }
 
     /// Has an entry posted. `None`: nobody knows what became of it.
@@ -63,7 +63,7 @@ impl Lines {
     }
 
     fn of(&self, project: ProjectId) -> Combiner<Entry> {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.by_project.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.len() >= KEPT && !lines.contains_key(&project) {
             lines.retain(|_, line| !line.is_idle());
         }

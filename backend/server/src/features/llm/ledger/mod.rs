@@ -175,11 +175,11 @@ impl Ledger {
         let owed = Owed::new(&self.debts, || reservation.unsent(self.shared.store.clock().now()));
         match self.ask(Entry::Reserve(reservation.clone())).await {
             Ok(Answer::Reserved(answer)) => {
-                owed.is_posted();
+                owed.clear();
                 Ok(answer)
             }
             Ok(Answer::Failed(error)) if is_refused(&error) => {
-                owed.is_posted();
+                owed.clear();
                 Err(error)
             }
             Ok(Answer::Failed(error)) | Err(error) => Err(error),
@@ -193,7 +193,7 @@ impl Ledger {
         let owed = Owed::new(&self.debts, || settlement.clone());
         match self.ask(Entry::Settle(settlement.clone())).await? {
             Answer::Settled(settled) => {
-                owed.is_posted();
+                owed.clear();
                 Ok(settled)
             }
             Answer::Failed(error) => Err(error),
@@ -228,7 +228,7 @@ impl<'a, F: FnMut() -> Settlement> Owed<'a, F> {
         Self { debts: Some(debts), settlement }
     }
 
-    fn is_posted(mut self) {
+    fn clear(mut self) {
         self.debts = None;
     }
 }
