@@ -52,6 +52,16 @@ impl<'a> Ask<'a> {
         }
     }
 
+    /// How many answers are asked for in one.
+    pub fn choices(self, deployment: &Deployment) -> u32 {
+        self.native(deployment.provider.wire()).map_or(1, Native::choices)
+    }
+
+    /// Whether nothing is seen of the answer before it is whole.
+    pub(crate) fn is_blind(self) -> bool {
+        matches!(self, Self::Native(native) if !native.stream)
+    }
+
     /// Whether the answer goes to somebody who reads it while it is made.
     pub fn streams(self) -> bool {
         matches!(self, Self::Native(native) if native.stream)

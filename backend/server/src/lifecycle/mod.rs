@@ -201,7 +201,7 @@ async fn assemble(
     features::llm::spawn_breakers(&app, &tasks, ending.clone());
     features::audit::spawn_sealer(&app, &tasks, ending.clone());
     features::llm::spawn_beat(&app, &tasks, ending.clone());
-    tasks.spawn(answer_http(listener, http::router(app.clone()), ending.clone()));
+    tasks.spawn(http::serve(listener, http::router(app.clone()), http::HEAD_WITHIN, ending.clone()));
     let worker = (options.duty != Duty::Api).then(|| worker(&app, pool, database.is_embedded()));
     tracing::info!(%address, %instance, "Syndarix is up");
     Ok(Assembled { app, address, worker, tasks, ending })
@@ -271,15 +271,6 @@ async fn serve_tools(listener: TcpListener, router: Router, ending: Cancellation
     }
 }
 
-async fn answer_http(listener: TcpListener, router: Router, ending: CancellationToken) {
-    let sockets = http::Sockets(listener);
-    let service = router.into_make_service_with_connect_info::<http::Peer>();
-    let served = axum::serve(sockets, service).with_graceful_shutdown(ending.cancelled_owned()).await;
-    if let Err(error) = served {
-        tracing::error!(%error, "the HTTP server ended");
-    }
-}
-
 impl Running {
     /// The application, for commands in the same process.
     pub fn app(&self) -> &App {
@@ -311,7 +302,10 @@ impl Running {
         if tokio::time::timeout(REQUESTS_LIMIT, tasks.wait()).await.is_err() {
             tracing::warn!("some requests are cut short");
         }
-        let closed = async { tokio::join!(app.tools.close(), app.gateway.close()) };
+        let closed = async {
+            tokio::join!(app.tools.close(), app.gateway.close());
+            app.ledger.close().await;
+        };
         if tokio::time::timeout(TOOLS_LIMIT, closed).await.is_err() {
             tracing::warn!("some calls of tools or models are cut short");
         }

@@ -20,13 +20,15 @@ use crate::{
 };
 use groups::Effective;
 use keys::Keyring;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use syndarix_domain::ids::ProjectId;
 use syndarix_llm::{Event, ModelGroup, ModelGroups, Native};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use utoipa_axum::router::OpenApiRouter;
 
+/// How long a look into the database may take before a client is told that it is away.
+const LOOK_WITHIN: Duration = Duration::from_secs(5);
 /// How many pieces a provider may be ahead of its reader.
 const AHEAD: usize = 32;
 
@@ -35,6 +37,7 @@ const AHEAD: usize = 32;
 pub struct Front {
     keyring: Keyring,
     groups: Effective,
+    bodies: calls::Room,
     /// Calls under way. They go on when their client leaves, until they are recorded.
     calls: TaskTracker,
     /// Cancelled when calls must come to an end.

@@ -105,6 +105,7 @@ impl Recorder {
             rates: *intent.price.rates(),
             max_input: intent.max_input_tokens,
             max_output: intent.max_output_tokens,
+            choices: intent.choices,
             at: self.app.clock().now(),
         };
         let patience = if purpose.run.is_some() { Duration::ZERO } else { PATIENCE };
@@ -148,6 +149,7 @@ impl Recorder {
                 simulated: outcome.simulated,
             },
             at: self.app.clock().now(),
+            unsure: false,
         }
     }
 
@@ -196,10 +198,9 @@ impl AttemptHooks for Recorder {
             Ok(answer) => answer.map(|max_output_tokens| Grant { max_output_tokens }),
             Err(error) => {
                 tracing::error!(%error, "cannot record a model call's intent");
-                Err(Refused {
-                    code: NOT_RECORDED.into(),
-                    reason: format!("the intent could not be recorded: {error}"),
-                })
+                let reason = "what the call may cost could not be set aside, because the database does not answer or \
+                              cannot write: nothing was asked of a model; try again in a moment";
+                Err(Refused { code: NOT_RECORDED.into(), reason: reason.into() })
             }
         }
     }
@@ -209,7 +210,7 @@ impl AttemptHooks for Recorder {
         let Some(row) = row else {
             return Err(RecordFailed("an attempt that was not begun has ended".into()));
         };
-        // Not settled: another worker took the step over and ended this attempt as interrupted.
+        // Not settled: another worker took the step over and ended this attempt as interrupted. What fails here is owed.
         crate::db::retry_conflicts(|| self.app.ledger.settle(self.settlement(row, outcome)))
             .await
             .map(|_settled| ())

@@ -1,7 +1,8 @@
 //! One call: who asks, for what, within which limits; then the answer, streamed or whole.
 
 use super::{
-    MAX_BODY, door,
+    body::{self, Place},
+    door,
     refusal::{Refusal, exceeded, limits},
     stream,
 };
@@ -14,8 +15,8 @@ use crate::{
 };
 use axum::{
     body::{Body, Bytes},
-    extract::{FromRequest, Request},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    extract::Request,
+    http::{HeaderMap, HeaderName, HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use std::sync::Arc;
@@ -69,11 +70,11 @@ async fn handle(
     let (quota, admitted) = key.meter.admit();
     headers.extend(limits(endpoint, &quota, app.clock().now()));
     admitted.map_err(|refused| exceeded(&refused))?;
-    let native = read(endpoint, request).await?;
+    let (native, place) = read(app, endpoint, request).await?;
     let group = door::model(&*door::groups(app, &key).await?, &key, native.model())?;
     let call = Call { id: app.store.new_id(), key, group, native: Arc::new(native) };
     headers.insert(CALL, value(&call.id.to_string()));
-    let events = begin(app, &call);
+    let events = begin(app, &call, place);
     if call.native.is_streamed() && endpoint != Endpoint::Embeddings {
         stream::respond(app, &call.native, call.id, events).await.map_err(Refusal::from)
     } else {
@@ -82,36 +83,34 @@ async fn handle(
 }
 
 /// The body, and what the headers say beside it.
-pub(super) async fn read(endpoint: Endpoint, request: Request) -> Result<Native, Fault> {
+pub(super) async fn read(
+    app: &App,
+    endpoint: Endpoint,
+    request: Request,
+) -> Result<(Native, Place), Refusal> {
     let beta = said(&request, BETA).filter(|_| endpoint == Endpoint::Messages).map(str::to_owned);
     let strict = said(&request, STRICT).is_some_and(|value| value.eq_ignore_ascii_case("true"));
     let session = said(&request, SESSION).filter(|session| !session.is_empty()).map(str::to_owned);
-    let body = body(request).await?;
+    let (head, body) = request.into_parts();
+    let (body, place) = body::read(&app.gateway.bodies, &head.headers, body).await?;
     let native = Native::parse(endpoint, body).map_err(|error| Fault::bad_request(error.to_string()))?;
-    Ok(native.with_headers(beta, strict).with_session(session))
+    Ok((native.with_headers(beta, strict).with_session(session), place))
 }
 
 fn said<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
     request.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
-async fn body(request: Request) -> Result<Bytes, Fault> {
-    Bytes::from_request(request, &()).await.map_err(|error| match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            let message = format!("a request has at most {} MiB", MAX_BODY >> 20);
-            Fault::new(413, "request_too_large", message).for_good()
-        }
-        _ => Fault::bad_request(error.body_text()),
-    })
-}
-
 /// Lets the call run beside its client, at the cost of its key.
-fn begin(app: &App, call: &Call) -> mpsc::Receiver<Event> {
+fn begin(app: &App, call: &Call, place: Place) -> mpsc::Receiver<Event> {
     let Call { id, key, group, native } = call;
     let purpose =
         Purpose { agent: key.agent, key: Some(key.id), ..Purpose::of_project(key.project, CallId(*id)) };
     let key = Arc::clone(key);
-    gateway::run(app, purpose, (Arc::clone(group), Arc::clone(native)), move |tokens| key.meter.used(tokens))
+    gateway::run(app, purpose, (Arc::clone(group), Arc::clone(native)), move |tokens| {
+        key.meter.used(tokens);
+        drop(place);
+    })
 }
 
 /// An answer that is not streamed.

@@ -23,7 +23,7 @@ pub(super) async fn count(State(app): State<App>, request: Request) -> Response 
 
 async fn counted(app: &App, request: Request) -> Result<Value, Refusal> {
     let key = door::admit(app, request.headers()).await?;
-    let native = read(Endpoint::Messages, request).await?;
+    let (native, _place) = read(app, Endpoint::Messages, request).await?;
     door::model(&*door::groups(app, &key).await?, &key, native.model())?;
     let ask = Ask::Native(&native);
     ask.neutral().map_err(|error| Fault::bad_request(error.to_string()))?;

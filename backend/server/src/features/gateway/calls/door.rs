@@ -1,6 +1,6 @@
 //! Who asks: the virtual key of a request, under either format's header.
 
-use super::{refusal::Refusal, unavailable};
+use super::{looked_up, refusal::Refusal};
 use crate::{features::gateway::keys::Key, state::App};
 use axum::http::{HeaderMap, header};
 use std::sync::Arc;
@@ -21,19 +21,16 @@ pub(super) async fn admit(app: &App, headers: &HeaderMap) -> Result<Arc<Key>, Re
             "send a virtual key of a project, as `Authorization: Bearer <key>` or as `x-api-key: <key>`";
         return Err(Fault::new(401, "invalid_api_key", message).into());
     };
-    match app.gateway.keyring.find(app, sent).await {
-        Ok(Some(key)) => Ok(key),
-        Ok(None) => {
-            let message = "this virtual key is unknown, revoked, or has run out: ask an admin of the project for another";
-            Err(Fault::new(401, "invalid_api_key", message).into())
-        }
-        Err(error) => Err(unavailable(error)),
-    }
+    looked_up(app.gateway.keyring.find(app, sent)).await?.ok_or_else(|| {
+        let message =
+            "this virtual key is unknown, revoked, or has run out: ask an admin of the project for another";
+        Fault::new(401, "invalid_api_key", message).into()
+    })
 }
 
 /// The groups and deployments that this key's project has.
 pub(super) async fn groups(app: &App, key: &Key) -> Result<Arc<ModelGroups>, Refusal> {
-    app.gateway.groups_of(app, key.project).await.map_err(unavailable)
+    looked_up(app.gateway.groups_of(app, key.project)).await
 }
 
 /// The model group or deployment that is named, if this key may use it.
