@@ -1,17 +1,13 @@
 //! One call: who asks, for what, within which limits; then the answer, streamed or whole.
 
 use super::{
-    MAX_BODY, door,
+    MAX_BODY,
+    asker::Asker,
+    door,
     refusal::{Refusal, exceeded, limits},
     stream,
 };
-use crate::{
-    features::{
-        gateway::{self, keys::Key},
-        llm::Purpose,
-    },
-    state::App,
-};
+use crate::{features::gateway, state::App};
 use axum::{
     body::{Body, Bytes},
     extract::{FromRequest, Request},
@@ -19,11 +15,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use std::sync::Arc;
-use syndarix_domain::ids::CallId;
 use syndarix_llm::{
     CallError, Completion, Endpoint, Event, Head, ModelGroup, Native, Raw,
     inbound::{self, Fault},
 };
+use syndarix_mcp_kit::Access;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -42,7 +38,7 @@ const BETA: &str = "anthropic-beta";
 /// A call that is let through.
 struct Call {
     id: Uuid,
-    key: Arc<Key>,
+    asker: Asker,
     group: Arc<ModelGroup>,
     native: Arc<Native>,
 }
@@ -65,13 +61,13 @@ async fn handle(
     request: Request,
     headers: &mut HeaderMap,
 ) -> Result<Response, Refusal> {
-    let key = door::admit(app, request.headers()).await?;
-    let (quota, admitted) = key.meter.admit();
+    let asker = door::admit(app, request.headers(), Access::Write).await?;
+    let (quota, admitted) = asker.count();
     headers.extend(limits(endpoint, &quota, app.clock().now()));
     admitted.map_err(|refused| exceeded(&refused))?;
     let native = read(endpoint, request).await?;
-    let group = door::model(&*door::groups(app, &key).await?, &key, native.model())?;
-    let call = Call { id: app.store.new_id(), key, group, native: Arc::new(native) };
+    let group = door::model(&*door::groups(app, &asker).await?, &asker, native.model())?;
+    let call = Call { id: app.store.new_id(), asker, group, native: Arc::new(native) };
     headers.insert(CALL, value(&call.id.to_string()));
     let events = begin(app, &call);
     if call.native.is_streamed() && endpoint != Endpoint::Embeddings {
@@ -105,13 +101,11 @@ async fn body(request: Request) -> Result<Bytes, Fault> {
     })
 }
 
-/// Lets the call run beside its client, at the cost of its key.
+/// Lets the call run beside its client, at the cost of whoever asks.
 fn begin(app: &App, call: &Call) -> mpsc::Receiver<Event> {
-    let Call { id, key, group, native } = call;
-    let purpose =
-        Purpose { agent: key.agent, key: Some(key.id), ..Purpose::of_project(key.project, CallId(*id)) };
-    let key = Arc::clone(key);
-    gateway::run(app, purpose, (Arc::clone(group), Arc::clone(native)), move |tokens| key.meter.used(tokens))
+    let Call { id, asker, group, native } = call;
+    let (purpose, asker) = (asker.purpose(*id), asker.clone());
+    gateway::run(app, purpose, (Arc::clone(group), Arc::clone(native)), move |tokens| asker.used(tokens))
 }
 
 /// An answer that is not streamed.

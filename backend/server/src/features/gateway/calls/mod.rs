@@ -3,6 +3,7 @@
 //! Not part of `/api/v1`: errors, names and limits are those of the formats, and so is what is unknown.
 
 mod answer;
+mod asker;
 mod count;
 mod door;
 mod models;

@@ -14,6 +14,7 @@ mod view;
 
 pub(super) use cache::{Key, Keyring};
 pub(super) use meter::{Exceeded, Left, Quota};
+pub(super) use secret::is_key;
 
 use crate::state::App;
 use std::time::Duration;
