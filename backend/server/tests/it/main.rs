@@ -21,6 +21,7 @@ mod events;
 mod fire;
 mod floor;
 mod gateway;
+mod gateway_cache;
 mod gateway_killed;
 mod gateway_screens;
 mod gateway_tools;

@@ -186,6 +186,8 @@ struct UsageCall {
     estimated: bool,
     /// A scripted endpoint answered.
     simulated: bool,
+    /// The answer was known already: nobody was asked, and it cost nothing.
+    from_cache: bool,
     /// reserved, settled, failed, interrupted.
     outcome: String,
 }
@@ -199,7 +201,8 @@ async fn usage_calls(
 ) -> Result<Json<List<UsageCall>>, ApiError> {
     let rows: Vec<UsageCall> = sqlx::query_as(
         "select u.id, u.at, u.run_id, u.step_id, a.name as agent_name, u.model, u.provider, u.attempt, u.tokens_in,
-                u.tokens_out, u.cost_micro_usd, u.latency_ms, u.estimated, u.simulated, u.state as outcome
+                u.tokens_out, u.cost_micro_usd, u.latency_ms, u.estimated, u.simulated, u.from_cache,
+                u.state as outcome
          from usage u left join agent a on a.id = u.agent_id
          where u.project_id = $1 order by u.at desc, u.id desc limit $2 offset $3",
     )

@@ -14,14 +14,14 @@ mod keys;
 mod playground;
 
 use crate::{
-    db::Error,
+    db::{Error, Uow},
     features::llm::{self, Purpose},
     state::App,
 };
 use groups::Effective;
 use keys::Keyring;
 use std::sync::Arc;
-use syndarix_domain::ids::ProjectId;
+use syndarix_domain::{Timestamp, ids::ProjectId};
 use syndarix_llm::{Event, ModelGroup, ModelGroups, Native};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -42,6 +42,11 @@ pub struct Front {
 }
 
 impl Front {
+    /// A project's settings have changed: its keys' next calls read them anew.
+    pub fn forget_settings(&self, project: ProjectId) {
+        self.keyring.forget_project(project);
+    }
+
     /// The model groups that a project's calls may name.
     pub async fn groups_of(&self, app: &App, project: ProjectId) -> Result<Arc<ModelGroups>, Error> {
         self.groups.of(app, project).await
@@ -72,6 +77,16 @@ fn run(
         }
     });
     events
+}
+
+/// Forgets the answers that a project has kept.
+pub async fn forget_answers(uow: &mut Uow, project: ProjectId) -> Result<(), Error> {
+    calls::forget(uow, project).await
+}
+
+/// Forgets kept answers that have run out.
+pub async fn forget_expired_answers(app: &App, now: Timestamp) -> Result<(), Error> {
+    Ok(calls::forget_expired(app.pool(), now).await?)
 }
 
 /// The operations of people.

@@ -3,11 +3,15 @@
 use super::{
     MAX_BODY,
     asker::Asker,
+    cache::{self, Cached, Heard, Known},
     door,
     refusal::{Refusal, exceeded, limits},
-    stream,
+    stream, unavailable,
 };
-use crate::{features::gateway, state::App};
+use crate::{
+    features::{gateway, llm},
+    state::App,
+};
 use axum::{
     body::{Body, Bytes},
     extract::{FromRequest, Request},
@@ -27,6 +31,8 @@ const DEPLOYMENT: HeaderName = HeaderName::from_static("x-syndarix-deployment");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-syndarix-attempts");
 const DROPPED: HeaderName = HeaderName::from_static("x-syndarix-dropped");
 const SIMULATED: HeaderName = HeaderName::from_static("x-syndarix-simulated");
+/// `hit`, `miss` or `off`: whether the answer was known already.
+const CACHE: HeaderName = HeaderName::from_static("x-syndarix-cache");
 const CALL: HeaderName = HeaderName::from_static("x-syndarix-call-id");
 /// Refuse what cannot be said in the provider's format, instead of leaving it out.
 const STRICT: &str = "x-syndarix-strict";
@@ -36,11 +42,17 @@ const SESSION: &str = "x-syndarix-session";
 const BETA: &str = "anthropic-beta";
 
 /// A call that is let through.
-struct Call {
+pub(super) struct Call {
     id: Uuid,
-    asker: Asker,
-    group: Arc<ModelGroup>,
-    native: Arc<Native>,
+    pub(super) asker: Asker,
+    pub(super) group: Arc<ModelGroup>,
+    pub(super) native: Arc<Native>,
+}
+
+impl Call {
+    fn is_streamed(&self) -> bool {
+        self.native.is_streamed() && self.native.endpoint() != Endpoint::Embeddings
+    }
 }
 
 /// Answers at one of the paths.
@@ -65,12 +77,18 @@ async fn handle(
     let (quota, admitted) = asker.count();
     headers.extend(limits(endpoint, &quota, app.clock().now()));
     admitted.map_err(|refused| exceeded(&refused))?;
+    let is_refused = cache::is_refused(request.headers());
     let native = read(endpoint, request).await?;
     let group = door::model(&*door::groups(app, &asker).await?, &asker, native.model())?;
     let call = Call { id: app.store.new_id(), asker, group, native: Arc::new(native) };
     headers.insert(CALL, value(&call.id.to_string()));
-    let events = begin(app, &call);
-    if call.native.is_streamed() && endpoint != Endpoint::Embeddings {
+    let cached = cache::look(app, &call, is_refused).await;
+    headers.insert(CACHE, cached.said());
+    if let Cached::Hit(known) = &cached {
+        return again(app, &call, known).await;
+    }
+    let events = Heard::new(begin(app, &call), cached);
+    if call.is_streamed() {
         stream::respond(app, &call.native, call.id, events).await.map_err(Refusal::from)
     } else {
         whole(app, &call, events).await.map_err(Refusal::from)
@@ -108,8 +126,32 @@ fn begin(app: &App, call: &Call) -> mpsc::Receiver<Event> {
     gateway::run(app, purpose, (Arc::clone(group), Arc::clone(native)), move |tokens| asker.used(tokens))
 }
 
+/// An answer that is known already, at no cost.
+async fn again(app: &App, call: &Call, known: &Known) -> Result<Response, Refusal> {
+    let Known { completion, dropped, raw } = known;
+    let asked = (call.group.name.as_str(), completion);
+    llm::record_known(app, &call.asker.purpose(call.id), asked).await.map_err(unavailable)?;
+    let mut response = if call.is_streamed() {
+        let unique = call.id.simple().to_string();
+        stream::of(Body::from(inbound::replay(&call.native, &unique, unix_time(app), completion)))
+    } else {
+        document(raw.clone().map_or_else(|| translated(app, call, completion), Bytes::from))
+    };
+    let head = Head {
+        deployment: completion.deployment.clone(),
+        model: completion.model.clone(),
+        native: raw.is_some(),
+        attempt: 0,
+        simulated: completion.simulated,
+        dropped: dropped.clone(),
+        prompt_tokens: completion.usage.prompt(),
+    };
+    response.headers_mut().extend(told(&head));
+    Ok(response)
+}
+
 /// An answer that is not streamed.
-async fn whole(app: &App, call: &Call, mut events: mpsc::Receiver<Event>) -> Result<Response, Fault> {
+async fn whole(app: &App, call: &Call, mut events: Heard) -> Result<Response, Fault> {
     let (mut head, mut written) = (None, None);
     let result = loop {
         let event = tokio::select! {
@@ -129,11 +171,15 @@ async fn whole(app: &App, call: &Call, mut events: mpsc::Receiver<Event>) -> Res
     };
     let completion = result.map_err(|error: CallError| Fault::from(&error))?;
     let body = written.unwrap_or_else(|| translated(app, call, &completion));
-    let mut response = Body::from(body).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.extend(head.iter().flat_map(told));
+    let mut response = document(body);
+    response.headers_mut().extend(head.iter().flat_map(told));
     Ok(response)
+}
+
+fn document(body: Bytes) -> Response {
+    let mut response = Body::from(body).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 fn translated(app: &App, call: &Call, completion: &Completion) -> Bytes {

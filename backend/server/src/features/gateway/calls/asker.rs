@@ -3,13 +3,13 @@
 use crate::{
     db::Error,
     features::{
-        gateway::keys::{Exceeded, Key, Quota},
+        gateway::keys::{Exceeded, Key, Quota, lifetime},
         llm::Purpose,
     },
     http::CallerKind,
     state::App,
 };
-use std::{iter, sync::Arc};
+use std::{iter, sync::Arc, time::Duration};
 use syndarix_domain::ids::{AgentId, CallId, ProjectId, RunId, StepId, StoryId};
 use syndarix_llm::{ModelGroup, ModelGroups};
 use uuid::Uuid;
@@ -35,6 +35,8 @@ pub(super) struct AtWork {
     step: Option<(StepId, i64)>,
     /// The model group that its type thinks with.
     group: String,
+    /// For how long the project has answers given again; none: never.
+    cache: Option<Duration>,
 }
 
 impl Asker {
@@ -74,6 +76,14 @@ impl Asker {
         }
     }
 
+    /// For how long answers are given again; none: never.
+    pub(super) fn cache(&self) -> Option<Duration> {
+        match self {
+            Self::Key(key) => key.cache,
+            Self::Agent(agent) => agent.cache,
+        }
+    }
+
     /// Counts a call against the limits of a minute, where there are any.
     pub(super) fn count(&self) -> (Quota, Result<(), Exceeded>) {
         match self {
@@ -108,8 +118,8 @@ impl Asker {
     }
 }
 
-/// The run's story, the group that the agent's type thinks with, the step and its fence.
-type Found = (Option<Uuid>, Option<String>, Option<Uuid>, Option<i64>);
+/// The run's story, the group that the agent's type thinks with, the step and its fence, and the project's setting.
+type Found = (Option<Uuid>, Option<String>, Option<Uuid>, Option<i64>, Option<i32>);
 
 impl AtWork {
     /// What a call of this caller is booked on; `None`: it is no agent of whom anything is known. `step` is what the
@@ -121,8 +131,9 @@ impl AtWork {
     ) -> Result<Option<Self>, Error> {
         let CallerKind::Agent { agent, project, run, .. } = caller else { return Ok(None) };
         let row: Option<Found> = sqlx::query_as(
-            "select (r.state ->> 'story')::uuid, v.definition ->> 'model_group', s.id, s.fence
+            "select (r.state ->> 'story')::uuid, v.definition ->> 'model_group', s.id, s.fence, p.gateway_cache_seconds
                from run r
+               join project p on p.id = r.project_id
                join agent a on a.id = $3 and a.project_id = r.project_id
                left join agent_type_version v on v.agent_type_id = a.agent_type_id and v.version = a.type_version
                left join step s on s.id = $4 and s.project_id = r.project_id and s.run_id = r.id and s.kind = 'tool'
@@ -134,13 +145,14 @@ impl AtWork {
         .bind(step.map(|step| step.0))
         .fetch_optional(app.pool())
         .await?;
-        Ok(row.map(|(story, group, step, fence)| Self {
+        Ok(row.map(|(story, group, step, fence, cache)| Self {
             project: *project,
             agent: *agent,
             run: *run,
             story: story.map(StoryId),
             step: step.map(StepId).zip(fence),
             group: group.unwrap_or_default(),
+            cache: lifetime(cache),
         }))
     }
 }

@@ -4,6 +4,7 @@
 
 mod answer;
 mod asker;
+mod cache;
 mod count;
 mod door;
 mod models;
@@ -26,6 +27,8 @@ const MAX_BODY: usize = 32 << 20;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const ANTHROPICS_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+
+pub(super) use cache::{forget, forget_expired};
 
 pub(super) fn routes() -> Router<App> {
     let asking = |endpoint: Endpoint| {

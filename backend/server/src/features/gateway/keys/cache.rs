@@ -32,6 +32,8 @@ pub(in crate::features::gateway) struct Key {
     models: Option<Vec<String>>,
     expires_at: Option<Timestamp>,
     pub(in crate::features::gateway) meter: Meter,
+    /// For how long the project has answers given again; none: never.
+    pub(in crate::features::gateway) cache: Option<Duration>,
 }
 
 impl Key {
@@ -74,6 +76,12 @@ impl Keyring {
     /// Forgets a key, so that the next call reads it anew.
     pub(super) fn forget(&self, id: Uuid) {
         let is_other = |cached: &Cached| cached.key.as_ref().is_none_or(|key| key.id.0 != id);
+        self.lock().retain(|_, cached| is_other(cached));
+    }
+
+    /// Forgets the keys of a project, so that their next calls read its settings anew.
+    pub(in crate::features::gateway) fn forget_project(&self, project: ProjectId) {
+        let is_other = |cached: &Cached| cached.key.as_ref().is_none_or(|key| key.project != project);
         self.lock().retain(|_, cached| is_other(cached));
     }
 
@@ -120,6 +128,11 @@ impl Keyring {
     }
 }
 
+/// A project's setting as a time.
+pub(in crate::features::gateway) fn lifetime(seconds: Option<i32>) -> Option<Duration> {
+    seconds.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs)
+}
+
 fn key_of(found: Found, before: Option<&Key>) -> Key {
     let limit = |limit: Option<i32>| limit.and_then(|limit| u32::try_from(limit).ok());
     let (requests, tokens) = (limit(found.requests_per_minute), limit(found.tokens_per_minute));
@@ -129,6 +142,7 @@ fn key_of(found: Found, before: Option<&Key>) -> Key {
         agent: found.agent_id.map(AgentId),
         models: found.models,
         expires_at: found.expires_at,
+        cache: lifetime(found.gateway_cache_seconds),
         meter: before.map_or_else(|| Meter::new(requests, tokens), |key| key.meter.with(requests, tokens)),
     }
 }
