@@ -23,6 +23,7 @@ mod floor;
 mod gateway;
 mod gateway_cache;
 mod gateway_killed;
+mod gateway_limits;
 mod gateway_screens;
 mod gateway_tools;
 mod history;

@@ -20,7 +20,8 @@ use crate::{
 };
 use groups::Effective;
 use keys::Keyring;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use syndarix_bus::Buckets;
 use syndarix_domain::{Timestamp, ids::ProjectId};
 use syndarix_llm::{Event, ModelGroup, ModelGroups, Native};
 use tokio::sync::mpsc;
@@ -35,6 +36,8 @@ const AHEAD: usize = 32;
 pub struct Front {
     keyring: Keyring,
     groups: Effective,
+    /// Limits of a minute that processes keep together, once they do.
+    limits: OnceLock<Buckets>,
     /// Calls under way. They go on when their client leaves, until they are recorded.
     calls: TaskTracker,
     /// Cancelled when calls must come to an end.
@@ -52,11 +55,25 @@ impl Front {
         self.groups.of(app, project).await
     }
 
+    /// Whether limits of a minute are those of all processes at this moment.
+    pub fn are_limits_shared(&self) -> bool {
+        self.limits.get().is_some_and(Buckets::are_shared)
+    }
+
     /// Ends what is still streamed, and waits until every call is recorded.
     pub async fn close(&self) {
         self.ending.cancel();
         self.calls.close();
         self.calls.wait().await;
+    }
+}
+
+/// Keeps the limits of a minute together with other processes, over the Redis at this address, until `cancel`. While it is
+/// away, every process counts for itself.
+pub fn share_limits(app: &App, url: String, tracker: &TaskTracker, cancel: CancellationToken) {
+    let buckets = Buckets::new("limits");
+    if app.gateway.limits.set(buckets.clone()).is_ok() {
+        tracker.spawn(buckets.run(url, cancel));
     }
 }
 

@@ -74,7 +74,7 @@ async fn handle(
     headers: &mut HeaderMap,
 ) -> Result<Response, Refusal> {
     let asker = door::admit(app, request.headers(), Access::Write).await?;
-    let (quota, admitted) = asker.count();
+    let (quota, admitted) = asker.count(app).await;
     headers.extend(limits(endpoint, &quota, app.clock().now()));
     admitted.map_err(|refused| exceeded(&refused))?;
     let is_refused = cache::is_refused(request.headers());
@@ -122,8 +122,10 @@ async fn body(request: Request) -> Result<Bytes, Fault> {
 /// Lets the call run beside its client, at the cost of whoever asks.
 fn begin(app: &App, call: &Call) -> mpsc::Receiver<Event> {
     let Call { id, asker, group, native } = call;
-    let (purpose, asker) = (asker.purpose(*id), asker.clone());
-    gateway::run(app, purpose, (Arc::clone(group), Arc::clone(native)), move |tokens| asker.used(tokens))
+    let (purpose, asker, counting) = (asker.purpose(*id), asker.clone(), app.clone());
+    gateway::run(app, purpose, (Arc::clone(group), Arc::clone(native)), move |tokens| {
+        asker.used(&counting, tokens)
+    })
 }
 
 /// An answer that is known already, at no cost.

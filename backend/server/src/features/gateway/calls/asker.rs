@@ -85,18 +85,19 @@ impl Asker {
     }
 
     /// Counts a call against the limits of a minute, where there are any.
-    pub(super) fn count(&self) -> (Quota, Result<(), Exceeded>) {
+    pub(super) async fn count(&self, app: &App) -> (Quota, Result<(), Exceeded>) {
         match self {
-            Self::Key(key) => key.meter.admit(),
+            Self::Key(key) => key.meter.admit(app.gateway.limits.get(), key.id.0).await,
             Self::Agent(_) => (Quota::default(), Ok(())),
         }
     }
 
     /// Counts what a call used.
-    pub(super) fn used(&self, tokens: u32) {
-        if let Self::Key(key) = self {
-            key.meter.used(tokens);
-        }
+    pub(super) fn used(&self, app: &App, tokens: u32) {
+        let Self::Key(key) = self else { return };
+        let (Some(take), Some(shared)) = (key.meter.used(tokens), app.gateway.limits.get()) else { return };
+        let (owner, shared) = (key.id.0.to_string(), shared.clone());
+        app.gateway.calls.spawn(async move { shared.take(&owner, &[take]).await });
     }
 
     /// What a call is booked on. A step's call has the step's id, so that attempts are counted within it.
