@@ -112,6 +112,9 @@ async fn usage_summary(
     scope: ProjectScope<View>,
     ValidQuery(grouping): ValidQuery<Grouping>,
 ) -> Result<Json<UsageSummary>, ApiError> {
+    if let Some(run) = grouping.run_id {
+        be_there(app.pool(), scope.project(), run).await?;
+    }
     let ((key, label), from) = (grouping.group_by.columns(), source(grouping.run_id));
     let rows: Vec<UsageRow> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
         "select {key} as key, {label} as label,
@@ -138,6 +141,16 @@ async fn usage_summary(
         budget: of_project(app.pool(), scope.project()).await?,
         rows,
     }))
+}
+
+/// A run of another project is none.
+async fn be_there(pool: &PgPool, project: ProjectId, run: Uuid) -> Result<(), ApiError> {
+    let there: bool = sqlx::query_scalar("select exists (select from run where id = $2 and project_id = $1)")
+        .bind(project.0)
+        .bind(run)
+        .fetch_one(pool)
+        .await?;
+    if there { Ok(()) } else { Err(ApiError::not_found("run")) }
 }
 
 /// Real and simulated micro-USD, tokens sent and received of a project, or of a run in it.
