@@ -3475,6 +3475,11 @@ export interface components {
                 /** @description What work starts from and is merged into. */
                 default_branch: string;
                 /**
+                 * Format: int32
+                 * @description For so many seconds the gateway gives an answer again to the same question; null: never.
+                 */
+                gateway_cache_seconds?: number | null;
+                /**
                  * Format: uuid
                  * @description Its id.
                  */
@@ -3882,6 +3887,8 @@ export interface components {
                 cost_micro_usd: number;
                 /** @description The provider gave no figures: they were counted here. */
                 estimated: boolean;
+                /** @description The answer was known already: nobody was asked, and it cost nothing. */
+                from_cache: boolean;
                 /**
                  * Format: uuid
                  * @description Its id.
