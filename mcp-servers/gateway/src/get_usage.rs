@@ -49,7 +49,7 @@ struct Row {
 
 /// A budget that a call of this agent counts against.
 #[derive(Debug, Serialize)]
-struct Left {
+struct Budget {
     scope: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
@@ -71,7 +71,7 @@ pub(crate) struct Used {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     rows: Vec<Row>,
     /// Hard limits only; without any nothing stops a call.
-    budgets: Vec<Left>,
+    budgets: Vec<Budget>,
 }
 
 #[derive(Deserialize)]
@@ -149,7 +149,7 @@ fn dearest(mut rows: Vec<Row>) -> Vec<Row> {
 }
 
 /// What may still be used of a budget that stops calls.
-fn left(node: Node) -> Option<Left> {
+fn left(node: Node) -> Option<Budget> {
     if node.hard_limit_micro_usd.is_none() && node.hard_limit_tokens.is_none() {
         return None;
     }
@@ -158,7 +158,7 @@ fn left(node: Node) -> Option<Left> {
     let rest = |limit: Option<i64>, used: &[i64]| {
         limit.map(|limit| used.iter().fold(limit, |left, used| left.saturating_sub(*used)).max(0))
     };
-    Some(Left {
+    Some(Budget {
         left_micro_usd: rest(node.hard_limit_micro_usd, &money),
         left_tokens: rest(node.hard_limit_tokens, &tokens),
         scope: node.scope,

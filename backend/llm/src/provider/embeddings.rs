@@ -129,11 +129,14 @@ impl Numbers {
         }
     }
 
-    pub(super) fn write(self, vector: &[f32]) -> Value {
+    /// Numbers as the provider wrote them: as single ones they would get digits that nobody has said.
+    #[expect(clippy::cast_possible_truncation, reason = "single precision is what this form is")]
+    pub(super) fn write(self, vector: &[f64]) -> Value {
         match self {
             Self::Floats => json!(vector),
             Self::Base64 => {
-                let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
+                let bytes: Vec<u8> =
+                    vector.iter().flat_map(|number| (*number as f32).to_le_bytes()).collect();
                 json!(STANDARD.encode(bytes))
             }
         }

@@ -26,7 +26,7 @@ struct Embedded {
 
 #[derive(Debug, Deserialize)]
 struct Embedding {
-    values: Vec<f32>,
+    values: Vec<f64>,
 }
 
 #[derive(Debug, Deserialize)]
