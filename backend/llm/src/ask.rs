@@ -6,10 +6,12 @@
 
 mod foreign;
 mod native;
+mod question;
 
 use serde_json::Value;
 
 pub use native::Native;
+pub use question::Question;
 
 use crate::inbound::WireError;
 use crate::provider::{self, Deployment, Wire, embeddings};

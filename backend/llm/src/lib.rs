@@ -26,7 +26,7 @@ mod sse;
 mod tokens;
 mod types;
 
-pub use ask::{Ask, Endpoint, Native};
+pub use ask::{Ask, Endpoint, Native, Question};
 pub use assemble::Assembler;
 pub use breaker::{Breaker, BreakerChange, BreakerNews, BreakerPolicy, BreakerState};
 pub use error::{CallError, Cause, ErrorKind, ProviderError, RecordFailed, Refused, Skipped, TimeoutPhase};

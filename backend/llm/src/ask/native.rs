@@ -27,6 +27,11 @@ pub(super) struct Translated {
 }
 
 impl Translated {
+    /// Whether nothing of it has no place there, for whichever format it is.
+    pub(super) fn is_all(&self) -> bool {
+        self.dropped.iter().all(|(_, names)| names.is_empty())
+    }
+
     fn dropped_for(&self, wire: Wire) -> impl Iterator<Item = &str> {
         let lists = self.dropped.iter().filter(move |(known, _)| *known == wire);
         lists.flat_map(|(_, names)| names).map(String::as_str)
@@ -44,7 +49,7 @@ pub struct Native {
     pub(super) stream: bool,
     include_usage: bool,
     pub(super) max_output: Option<u32>,
-    beta: Option<String>,
+    pub(super) beta: Option<String>,
     pub(super) strict: bool,
     session: Option<String>,
     cleaned: OnceLock<Vec<Cleaned>>,

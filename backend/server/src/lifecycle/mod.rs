@@ -199,6 +199,9 @@ async fn assemble(
     tasks.spawn(serve_tools(tools.listener, tools.router, ending.clone()));
     features::events::spawn_hub(&app, &tasks, ending.clone());
     features::llm::spawn_breakers(&app, &tasks, ending.clone());
+    if let Some(url) = app.config.redis_url.clone() {
+        features::gateway::share_limits(&app, url, &tasks, ending.clone());
+    }
     features::audit::spawn_sealer(&app, &tasks, ending.clone());
     features::llm::spawn_beat(&app, &tasks, ending.clone());
     tasks.spawn(http::serve(listener, http::router(app.clone()), http::HEAD_WITHIN, ending.clone()));

@@ -91,6 +91,7 @@ fn purpose(app: &TestApp, project: ProjectId) -> Purpose {
         run: Some(RunId(id())),
         step: Some((StepId(step), 1)),
         agent: Some(AgentId(id())),
+        thinks: true,
         ..Purpose::of_project(project, CallId(step))
     }
 }

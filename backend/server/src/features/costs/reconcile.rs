@@ -1,13 +1,13 @@
 //! Ends reservations that nobody will settle: their process died, and no later attempt of the same step comes by, because
 //! the run was stopped or there was none. Has runs look again whose budget has begun anew with the day. Sums usage up
-//! by the hour. Clears away answers to commands that are kept no longer. Takes no input and may
+//! by the hour. Clears away answers to commands, and of models, that are kept no longer. Takes no input and may
 //! run at any time, any number of times.
 
 use super::{rollup, wake};
 use crate::{
     db::{Author, Error},
     features::{
-        job,
+        gateway, job,
         llm::{self, Lost},
     },
     state::App,
@@ -79,6 +79,7 @@ impl Reconcile {
         wake::with_the_day(&self.app, now).await?;
         rollup::roll_up(&self.app, now).await?;
         crate::http::forget_old_answers(self.app.pool()).await?;
+        gateway::forget_expired_answers(&self.app, now).await?;
         Ok(Outcome::Done)
     }
 }

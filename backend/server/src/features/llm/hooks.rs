@@ -108,7 +108,7 @@ impl Recorder {
             choices: intent.choices,
             at: self.app.clock().now(),
         };
-        let patience = if purpose.run.is_some() { Duration::ZERO } else { PATIENCE };
+        let patience = if purpose.thinks { Duration::ZERO } else { PATIENCE };
         let answer = self.app.ledger.reserve(&reservation, patience).await?;
         self.with(|under_way| match &answer {
             Ok(_) => {
@@ -221,8 +221,8 @@ impl AttemptHooks for Recorder {
         match delta {
             Delta::Started { simulated: true, .. } => self.note_simulated().await,
             Delta::Text { text, .. } => {
-                // Without a run there is nobody on a screen who reads along.
-                let Some(run) = self.purpose.run else { return };
+                // Unless a run thinks there is nobody on a screen who reads along.
+                let Some(run) = self.purpose.run.filter(|_| self.purpose.thinks) else { return };
                 let simulated = self.with(|under_way| under_way.simulated);
                 let data = json!({ "run_id": run, "text": text, "simulated": simulated });
                 self.app.hub.ephemeral(self.purpose.project, "run.delta", &data);

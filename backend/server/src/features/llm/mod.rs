@@ -8,12 +8,14 @@ mod answer;
 mod breakers;
 mod call;
 mod hooks;
+mod known;
 mod ledger;
 mod money;
 
 pub use answer::answer;
 pub use breakers::spawn_breakers;
 pub use call::{Failure, Purpose, complete, room};
+pub use known::record_known;
 pub use ledger::{
     Attempt, Ledger, Lost, Node, Outcome, Place, Refusal, Reservation, Settlement, beat, give_back,
     lock_books, spawn_beat,

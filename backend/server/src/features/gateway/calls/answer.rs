@@ -1,16 +1,15 @@
 //! One call: who asks, for what, within which limits; then the answer, streamed or whole.
 
 use super::{
+    asker::Asker,
     body::{self, Place},
-    door,
+    cache::{self, Cached, Heard, Known},
+    door, looked_up,
     refusal::{Refusal, exceeded, limits},
     stream,
 };
 use crate::{
-    features::{
-        gateway::{self, keys::Key},
-        llm::Purpose,
-    },
+    features::{gateway, llm},
     state::App,
 };
 use axum::{
@@ -20,11 +19,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use std::sync::Arc;
-use syndarix_domain::ids::CallId;
 use syndarix_llm::{
     CallError, Completion, Endpoint, Event, Head, ModelGroup, Native, Raw,
     inbound::{self, Fault},
 };
+use syndarix_mcp_kit::Access;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -32,6 +31,8 @@ const DEPLOYMENT: HeaderName = HeaderName::from_static("x-syndarix-deployment");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-syndarix-attempts");
 const DROPPED: HeaderName = HeaderName::from_static("x-syndarix-dropped");
 const SIMULATED: HeaderName = HeaderName::from_static("x-syndarix-simulated");
+/// `hit`, `miss` or `off`: whether the answer was known already.
+const CACHE: HeaderName = HeaderName::from_static("x-syndarix-cache");
 const CALL: HeaderName = HeaderName::from_static("x-syndarix-call-id");
 /// Refuse what cannot be said in the provider's format, instead of leaving it out.
 const STRICT: &str = "x-syndarix-strict";
@@ -41,11 +42,17 @@ const SESSION: &str = "x-syndarix-session";
 const BETA: &str = "anthropic-beta";
 
 /// A call that is let through.
-struct Call {
+pub(super) struct Call {
     id: Uuid,
-    key: Arc<Key>,
-    group: Arc<ModelGroup>,
-    native: Arc<Native>,
+    pub(super) asker: Asker,
+    pub(super) group: Arc<ModelGroup>,
+    pub(super) native: Arc<Native>,
+}
+
+impl Call {
+    fn is_streamed(&self) -> bool {
+        self.native.is_streamed() && self.native.endpoint() != Endpoint::Embeddings
+    }
 }
 
 /// Answers at one of the paths.
@@ -66,16 +73,22 @@ async fn handle(
     request: Request,
     headers: &mut HeaderMap,
 ) -> Result<Response, Refusal> {
-    let key = door::admit(app, request.headers()).await?;
-    let (quota, admitted) = key.meter.admit();
+    let asker = door::admit(app, request.headers(), Access::Write).await?;
+    let (quota, admitted) = asker.count(app).await;
     headers.extend(limits(endpoint, &quota, app.clock().now()));
     admitted.map_err(|refused| exceeded(&refused))?;
+    let is_refused = cache::is_refused(request.headers());
     let (native, place) = read(app, endpoint, request).await?;
-    let group = door::model(&*door::groups(app, &key).await?, &key, native.model())?;
-    let call = Call { id: app.store.new_id(), key, group, native: Arc::new(native) };
+    let group = door::model(&*door::groups(app, &asker).await?, &asker, native.model())?;
+    let call = Call { id: app.store.new_id(), asker, group, native: Arc::new(native) };
     headers.insert(CALL, value(&call.id.to_string()));
-    let events = begin(app, &call, place);
-    if call.native.is_streamed() && endpoint != Endpoint::Embeddings {
+    let cached = cache::look(app, &call, is_refused).await;
+    headers.insert(CACHE, cached.said());
+    if let Cached::Hit(known) = &cached {
+        return again(app, &call, known).await;
+    }
+    let events = Heard::new(begin(app, &call, place), cached);
+    if call.is_streamed() {
         stream::respond(app, &call.native, call.id, events).await.map_err(Refusal::from)
     } else {
         whole(app, &call, events).await.map_err(Refusal::from)
@@ -101,20 +114,42 @@ fn said<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
     request.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
-/// Lets the call run beside its client, at the cost of its key.
+/// Lets the call run beside its client, at the cost of whoever asks.
 fn begin(app: &App, call: &Call, place: Place) -> mpsc::Receiver<Event> {
-    let Call { id, key, group, native } = call;
-    let purpose =
-        Purpose { agent: key.agent, key: Some(key.id), ..Purpose::of_project(key.project, CallId(*id)) };
-    let key = Arc::clone(key);
+    let Call { id, asker, group, native } = call;
+    let (purpose, asker, counting) = (asker.purpose(*id), asker.clone(), app.clone());
     gateway::run(app, purpose, (Arc::clone(group), Arc::clone(native)), move |tokens| {
-        key.meter.used(tokens);
+        asker.used(&counting, tokens);
         drop(place);
     })
 }
 
+/// An answer that is known already, at no cost.
+async fn again(app: &App, call: &Call, known: &Known) -> Result<Response, Refusal> {
+    let Known { completion, dropped, raw } = known;
+    let asked = (call.group.name.as_str(), completion);
+    looked_up(llm::record_known(app, &call.asker.purpose(call.id), asked)).await?;
+    let mut response = if call.is_streamed() {
+        let unique = call.id.simple().to_string();
+        stream::of(Body::from(inbound::replay(&call.native, &unique, unix_time(app), completion)))
+    } else {
+        document(raw.clone().map_or_else(|| translated(app, call, completion), Bytes::from))
+    };
+    let head = Head {
+        deployment: completion.deployment.clone(),
+        model: completion.model.clone(),
+        native: raw.is_some(),
+        attempt: 0,
+        simulated: completion.simulated,
+        dropped: dropped.clone(),
+        prompt_tokens: completion.usage.prompt(),
+    };
+    response.headers_mut().extend(told(&head));
+    Ok(response)
+}
+
 /// An answer that is not streamed.
-async fn whole(app: &App, call: &Call, mut events: mpsc::Receiver<Event>) -> Result<Response, Fault> {
+async fn whole(app: &App, call: &Call, mut events: Heard) -> Result<Response, Fault> {
     let (mut head, mut written) = (None, None);
     let result = loop {
         let event = tokio::select! {
@@ -134,11 +169,15 @@ async fn whole(app: &App, call: &Call, mut events: mpsc::Receiver<Event>) -> Res
     };
     let completion = result.map_err(|error: CallError| Fault::from(&error))?;
     let body = written.unwrap_or_else(|| translated(app, call, &completion));
-    let mut response = Body::from(body).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.extend(head.iter().flat_map(told));
+    let mut response = document(body);
+    response.headers_mut().extend(head.iter().flat_map(told));
     Ok(response)
+}
+
+fn document(body: Bytes) -> Response {
+    let mut response = Body::from(body).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 fn translated(app: &App, call: &Call, completion: &Completion) -> Bytes {

@@ -3,7 +3,9 @@
 //! Not part of `/api/v1`: errors, names and limits are those of the formats, and so is what is unknown.
 
 mod answer;
+mod asker;
 mod body;
+mod cache;
 mod count;
 mod door;
 mod models;
@@ -22,10 +24,12 @@ use axum::{
 };
 use syndarix_llm::{Endpoint, inbound::Fault};
 
-pub(super) use body::Room;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const ANTHROPICS_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+
+pub(super) use body::Room;
+pub(super) use cache::{forget, forget_expired};
 
 pub(super) fn routes() -> Router<App> {
     let asking = |endpoint: Endpoint| {
