@@ -61,9 +61,7 @@ async fn agent(app: &App, token: &str, (headers, access): (&HeaderMap, Access)) 
         return Err(Fault::new(403, "not_allowed", message).into());
     }
     let step = text(headers, IDEMPOTENCY_KEY).and_then(|key| key.split('/').next()?.parse().ok()).map(StepId);
-    let found = looked_up(async {
-        AtWork::of(app, &caller.kind, step).await?.ok_or(Error::NotFound("run"))
-    });
+    let found = looked_up(async { AtWork::of(app, &caller.kind, step).await?.ok_or(Error::NotFound("run")) });
     Ok(Asker::Agent(Arc::new(found.await?)))
 }
 

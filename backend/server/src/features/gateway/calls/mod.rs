@@ -24,7 +24,6 @@ use axum::{
 };
 use syndarix_llm::{Endpoint, inbound::Fault};
 
-
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const ANTHROPICS_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
