@@ -115,7 +115,7 @@ fn of_call(asked: &[Arc<Asked>], rows: &[Row], seen: &Seen) -> Vec<&'static str>
     if rows.len() > asked.len() + 1 {
         wrong.push("there are rows that nobody asked for");
     }
-    if *seen == Seen::Whole && !rows.last().is_some_and(|row| row.state == "settled") {
+    if *seen == Seen::Whole && rows.last().is_none_or(|row| row.state != "settled") {
         wrong.push("an answer was given out that is not settled");
     }
     for (asked, row) in asked.iter().zip(rows) {

@@ -42,14 +42,14 @@ async fn joined(clients: JoinSet<(usize, Seen)>) -> Vec<Seen> {
     seen.into_iter().map(|(_, seen)| seen).collect()
 }
 
-/// Says what is wrong, and how to play it again.
-async fn judge(race: &Race, plan: &Plan, upstream: &Upstream, seen: &[Seen]) {
+/// Nothing may be wrong. Says what came of it, and how to play it again.
+async fn judge(race: &Race, plan: &Plan, upstream: &Upstream, seen: &[Seen]) -> String {
     let verdict = books::judge(&race.pool, plan, upstream, seen).await.unwrap();
     let again = format!("SYNDARIX_RACE_SEED={}", plan.seed);
     assert!(verdict.wrong.is_empty(), "{again}: {verdict}\n{}", verdict.wrong.join("\n"));
     let refused = race.one_by_one(plan.calls.len()).await;
     assert!(refused.is_empty(), "{again}: {refused:#?}");
-    println!("{again}: {verdict}");
+    format!("{again}: {verdict}")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -69,7 +69,7 @@ async fn a_thousand_calls_on_processes_that_are_killed_pass_no_limit_and_each_is
     let seen = joined(clients).await;
 
     race.settled().await;
-    judge(&race, &plan, &upstream, &seen).await;
+    println!("{}", judge(&race, &plan, &upstream, &seen).await);
     race.end().await;
 }
 
@@ -127,7 +127,7 @@ async fn a_database_that_hangs_and_one_that_is_killed_cost_no_settlement_and_cli
         .await
         .unwrap();
     assert_eq!(lost, 0, "both processes have lived all the while");
-    judge(&race, &plan, &upstream, &told).await;
+    println!("{}", judge(&race, &plan, &upstream, &told).await);
     race.end().await;
     postgres.stop().await.unwrap();
 }

@@ -42,7 +42,7 @@ impl Race {
         let mut url = server.clone();
         url.set_path(&database);
         let url = String::from(url);
-        let (first, at) = begin(&dir, &url).await;
+        let (first, at) = begin(&dir, &url);
         let pool = PgPool::connect(&url).await.unwrap();
         let addresses = Addresses::new([at, at]);
         let mut race = Self {
@@ -60,7 +60,7 @@ impl Race {
         let name = race.newcomer().await;
         race.instances.push(name);
         race.people(at).await;
-        let (second, at) = begin(&race.dir, &race.url).await;
+        let (second, at) = begin(&race.dir, &race.url);
         race.processes.push(second);
         race.addresses.set(1, at);
         let name = race.newcomer().await;
@@ -74,7 +74,7 @@ impl Race {
         client.sign_in(killed::LOGIN, "Race").await.unwrap();
         let me = client.get("/me").await.unwrap();
         let organisation = me["organisations"][0]["id"].as_str().unwrap();
-        let limit = json!({ "hard_limit_micro_usd": 1_600_000 });
+        let limit = json!({ "hard_limit_micro_usd": 1_000_000 });
         client.put(&format!("/organisations/{organisation}/budgets/month"), &limit).await.unwrap();
         for project in 0..PROJECTS {
             let body = json!({
@@ -82,20 +82,20 @@ impl Race {
             });
             let made = client.post("/projects", &body).await.unwrap();
             let id: Uuid = made["id"].as_str().unwrap().parse().unwrap();
-            let limits = json!({ "hard_limit_micro_usd": 600_000 });
+            let limits = json!({ "hard_limit_micro_usd": 380_000 });
             client.put(&format!("/projects/{id}/budgets/project/{id}/total"), &limits).await.unwrap();
             let agent = self.agent(id).await;
-            let limits = json!({ "hard_limit_tokens": 200_000 });
+            let limits = json!({ "hard_limit_tokens": 110_000 });
             client.put(&format!("/projects/{id}/budgets/agent/{agent}/week"), &limits).await.unwrap();
             for key in 0..KEYS {
                 let agent = (key == 0).then_some(agent);
-                let limit = (key == 1).then_some(150_000);
+                let limit = (key == 1).then_some(90_000);
                 let body =
                     json!({ "name": format!("k{key}"), "agent_id": agent, "hard_limit_micro_usd": limit });
                 let made = client.post(&format!("/projects/{id}/gateway-keys"), &body).await.unwrap();
                 let key_id = made["key"]["id"].as_str().unwrap().parse().unwrap();
                 if key == 2 {
-                    let limits = json!({ "hard_limit_tokens": 160_000 });
+                    let limits = json!({ "hard_limit_tokens": 100_000 });
                     client.put(&format!("/projects/{id}/budgets/key/{key_id}/day"), &limits).await.unwrap();
                 }
                 let secret = made["secret"].as_str().unwrap().to_owned();
@@ -139,7 +139,7 @@ impl Race {
         .execute(&self.pool)
         .await
         .unwrap();
-        let (child, at) = begin(&self.dir, &self.url).await;
+        let (child, at) = begin(&self.dir, &self.url);
         self.processes[process] = child;
         self.instances[process] = self.newcomer().await;
         self.addresses.set(process, at);
@@ -223,7 +223,7 @@ async fn execute(server: &Url, sql: String) {
     admin.execute(AssertSqlSafe(sql)).await.unwrap();
 }
 
-async fn begin(dir: &TempDir, url: &str) -> (Child, SocketAddr) {
+fn begin(dir: &TempDir, url: &str) -> (Child, SocketAddr) {
     tokio::task::block_in_place(|| killed::start(dir, url))
 }
 

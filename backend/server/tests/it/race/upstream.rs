@@ -134,7 +134,7 @@ fn told(fate: Fate, words: u32, asked: Arc<Asked>) -> impl Stream<Item = Result<
         async move {
             tokio::time::sleep(PACE).await;
             asked.gave.fetch_add(now.into(), Ordering::SeqCst);
-            Ok(event(json!({ "content": "tok ".repeat(now as usize) }), Value::Null, None))
+            Ok(event(&json!({ "content": "tok ".repeat(now as usize) }), &Value::Null, None))
         }
     });
     let end = stream::once(async move {
@@ -146,14 +146,14 @@ fn told(fate: Fate, words: u32, asked: Arc<Asked>) -> impl Stream<Item = Result<
             Fate::Stalls => std::future::pending().await,
             Fate::Good | Fate::FailsFirst => {
                 asked.whole.store(true, Ordering::SeqCst);
-                Ok(event(json!({}), "stop".into(), Some(usage(&asked))) + "data: [DONE]\n\n")
+                Ok(event(&json!({}), &"stop".into(), Some(&usage(&asked))) + "data: [DONE]\n\n")
             }
         }
     });
     content.chain(end)
 }
 
-fn event(delta: Value, finish: Value, usage: Option<Value>) -> String {
+fn event(delta: &Value, finish: &Value, usage: Option<&Value>) -> String {
     let chunk = json!({
         "id": "same-for-all", "object": "chat.completion.chunk", "created": 1, "model": "m", "usage": usage,
         "choices": [{ "index": 0, "delta": delta, "finish_reason": finish }],
