@@ -22,8 +22,8 @@ async fn processes_together_get_no_more_than_is_in_the_bucket() {
     let redis = Redis::start().await;
     let ((here, _here), (there, _there)) = (process(&redis), process(&redis));
     until(|| here.are_shared() && there.are_shared()).await;
-    let takes = one(50);
-    let asked = (0..60).flat_map(|_| [here.take("a", &takes), there.take("a", &takes)]);
+    let asking = one(50);
+    let asked = (0..60).flat_map(|_| [here.take("a", &asking), there.take("a", &asking)]);
     let got: Vec<Taken> = join_all(asked).await.into_iter().flatten().collect();
     let taken = got.iter().filter(|one| one.is_taken).count();
     // A little flows in while they ask.

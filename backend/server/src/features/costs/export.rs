@@ -62,6 +62,7 @@ pub(super) async fn export_usage(
 }
 
 #[derive(Debug, FromRow)]
+#[expect(clippy::struct_excessive_bools, reason = "a row, column by column")]
 struct Line {
     id: Uuid,
     at: DateTime<Utc>,

@@ -136,22 +136,22 @@ impl Meter {
         };
         let takes = [take(TOKENS, &self.tokens, 0.0), take(REQUESTS, &self.requests, 1.0)];
         let takes: Vec<Take> = takes.into_iter().flatten().collect();
-        let taken = shared.take(&owner.to_string(), &takes).await?;
+        let answer = shared.take(&owner.to_string(), &takes).await?;
         let mut quota = Quota::default();
         let mut refused = None;
-        for (take, left) in takes.iter().zip(&taken.left) {
+        for (take, left) in takes.iter().zip(&answer.left) {
             let told = Some(Left::of(take.size, *left));
             if take.bucket == TOKENS {
-                quota.tokens = told
+                quota.tokens = told;
             } else {
-                quota.requests = told
+                quota.requests = told;
             }
-            if !taken.is_taken && *left < take.least && refused.is_none() {
+            if !answer.is_taken && *left < take.least && refused.is_none() {
                 let wait = time_to_fill(take.least - left, take.size);
                 refused = Some(Exceeded { what: take.bucket, limit: take.size, wait });
             }
         }
-        if let (true, Some(requests)) = (taken.is_taken, &self.requests) {
+        if let (true, Some(requests)) = (answer.is_taken, &self.requests) {
             let _counted = requests.take(Instant::now(), WHATEVER, 1.0);
         }
         Some((quota, refused.map_or(Ok(()), Err)))
