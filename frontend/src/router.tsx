@@ -89,6 +89,12 @@ const allCostsRoute = createRoute({
   component: lazyRouteComponent(() => import("./routes/allCosts"), "AllCostsPage"),
 });
 
+const modelsRoute = createRoute({
+  getParentRoute: () => appRoute,
+  path: "/models",
+  component: lazyRouteComponent(() => import("./routes/models"), "ModelsPage"),
+});
+
 const jobsRoute = createRoute({
   getParentRoute: () => appRoute,
   path: "/jobs",
@@ -167,6 +173,7 @@ const routeTree = rootRoute.addChildren([
     projectsRoute,
     jobsRoute,
     allCostsRoute,
+    modelsRoute,
     projectRoute.addChildren([boardRoute, storyRoute, approvalRoute, runRoute, agentsRoute, costsRoute, gatewayRoute, activityRoute, auditRoute, settingsRoute]),
   ]),
 ]);

@@ -239,6 +239,23 @@ export const rotateGatewayKey = (p: string, id: string) =>
 export const revokeGatewayKey = (p: string, id: string) =>
   api<void>(`/projects/${p}/gateway-keys/${id}`, { method: "DELETE" });
 
+/** These hold a key, so that no idempotency key goes with them: a digest of it would be kept. */
+export const createModelProvider = (o: string, body: T.ModelProviderSettings) =>
+  api<T.ModelProvider>(`/organisations/${o}/model-providers`, { method: "POST", json: body });
+
+export const replaceModelProvider = (o: string, id: string, body: T.ModelProviderSettings) =>
+  api<T.ModelProvider>(`/organisations/${o}/model-providers/${id}`, { method: "PUT", json: body });
+
+export const replaceModelProviderKey = (o: string, id: string, key: string) =>
+  api<T.ModelProvider>(`/organisations/${o}/model-providers/${id}/key`, { method: "PUT", json: { key } });
+
+export const deleteModelProvider = (o: string, id: string) => api<void>(`/organisations/${o}/model-providers/${id}`, { method: "DELETE" });
+
+export const putModelGroup = (o: string, name: string, body: T.ModelGroupSettings) =>
+  api<T.ModelGroup>(`/organisations/${o}/model-groups/${encodeURIComponent(name)}`, { method: "PUT", json: body });
+
+export const removeModelGroup = (o: string, name: string) => api<void>(`/organisations/${o}/model-groups/${encodeURIComponent(name)}`, { method: "DELETE" });
+
 /** The answer is a stream of events; closing it stops the model. */
 export const askPlayground = (p: string, body: T.Question, signal: AbortSignal) =>
   request(`/projects/${p}/gateway/playground`, { method: "POST", json: body, signal, stream: true, headers: { Accept: "text/event-stream" } });

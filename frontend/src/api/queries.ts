@@ -284,6 +284,29 @@ export const gatewayKeys = (p: string) =>
     refetchInterval: HEALTH_POLL_MS,
   });
 
+/** An organisation's own providers; what they say of their keys is all that is ever shown of them. */
+export const modelProviders = (o: string) =>
+  queryOptions({
+    queryKey: keys.modelProviders(o),
+    queryFn: async ({ signal }) => (await api<T.Page<T.ModelProvider>>(`/organisations/${o}/model-providers`, { signal })).items,
+    refetchInterval: SAFETY_POLL_MS,
+  });
+
+export const modelGroups = (o: string) =>
+  queryOptions({
+    queryKey: keys.modelGroups(o),
+    queryFn: async ({ signal }) => (await api<T.Page<T.ModelGroup>>(`/organisations/${o}/model-groups`, { signal })).items,
+    refetchInterval: SAFETY_POLL_MS,
+  });
+
+/** What an organisation's groups may name. */
+export const modelDeployments = (o: string) =>
+  queryOptions({
+    queryKey: keys.modelDeployments(o),
+    queryFn: async ({ signal }) => (await api<T.Page<T.ModelDeployment>>(`/organisations/${o}/model-deployments`, { signal })).items,
+    refetchInterval: SAFETY_POLL_MS,
+  });
+
 export interface AuditFilter {
   type?: string;
   actor?: string;

@@ -359,6 +359,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/organisations/{organisation_id}/model-deployments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What an organisation's model groups may name: the configured deployments, and those of its own providers. For owners
+         *     and admins.
+         */
+        get: operations["list_model_deployments"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/organisations/{organisation_id}/model-groups": {
         parameters: {
             query?: never;
@@ -387,12 +407,75 @@ export interface paths {
         get: operations["show_model_group"];
         /**
          * Make a group, or set an existing one: also one that is configured, whose place it takes for this organisation. It names
-         *     configured deployments. For owners and admins; other processes follow within seconds.
+         *     deployments that are configured, or of the organisation's own providers. For owners and admins; other processes follow within seconds.
          */
         put: operations["put_model_group"];
         post?: never;
         /** Remove an organisation's own group; a configured one of its name takes its place again. For owners and admins. */
         delete: operations["remove_model_group"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/organisations/{organisation_id}/model-providers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** An organisation's own model providers; those that the operator configured are not among them. For owners and admins. */
+        get: operations["list_model_providers"];
+        put?: never;
+        /**
+         * Make a model provider of an organisation: an address, its key, and the models that are asked there. The organisation's
+         *     groups and clients name them `PROVIDER/NAME`. For owners and admins.
+         */
+        post: operations["create_model_provider"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/organisations/{organisation_id}/model-providers/{provider_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One of them. For owners and admins. */
+        get: operations["show_model_provider"];
+        /**
+         * Set a provider's address and models anew. The key stays when it is left out, but not for another address: it is sent
+         *     only where it was given for. For owners and admins; other processes follow within seconds.
+         */
+        put: operations["replace_model_provider"];
+        post?: never;
+        /** Delete a provider with its key, also while groups name its models: they pass them over. For owners and admins. */
+        delete: operations["remove_model_provider"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/organisations/{organisation_id}/model-providers/{provider_id}/key": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Replace a provider's key; the one before is gone. Calls under way end with it, in this process and, within seconds, in
+         *     others. For owners and admins.
+         */
+        put: operations["replace_model_provider_key"];
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -1936,6 +2019,7 @@ export interface components {
             gateway_cache_seconds?: number | null;
             /** @description Unique within the organisation; 1 to 200 characters. */
             name?: string | null;
+            secrets_in_prompts?: components["schemas"]["SecretsInPrompts"] | null;
             /** @description At most 500 characters; null for none. */
             test_command?: string | null;
         };
@@ -2445,7 +2529,7 @@ export interface components {
         };
         /** @description A deployment in a group. */
         GroupMember: {
-            /** @description The name of a configured deployment. */
+            /** @description The name of a deployment that is configured, or of one of the organisation's own providers. */
             deployment: string;
             /**
              * Format: int32
@@ -3405,6 +3489,55 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description One page of a list. */
+        List_ModelProvider: {
+            /** @description The items. */
+            items: {
+                api_version?: string | null;
+                base_url: string;
+                /** Format: date-time */
+                created_at: string;
+                deployments: components["schemas"]["ModelProviderModel"][];
+                /** Format: uuid */
+                id: string;
+                key?: components["schemas"]["ModelProviderKey"] | null;
+                kind: components["schemas"]["ModelProviderKind"];
+                /** @description The first part of its deployments' names. */
+                name: string;
+                /** Format: date-time */
+                updated_at: string;
+                vendor?: string | null;
+            }[];
+            /** @description Where the next page begins; null on the last. */
+            next_cursor?: string | null;
+        };
+        /** @description One page of a list. */
+        List_OrganisationDeployment: {
+            /** @description The items. */
+            items: {
+                /**
+                 * Format: int32
+                 * @description Tokens that prompt and answer may have together.
+                 */
+                context_window: number;
+                /**
+                 * Format: int32
+                 * @description Tokens that an answer may have.
+                 */
+                max_output: number;
+                /** @description Its name there. */
+                model: string;
+                name: string;
+                /** @description The organisation's own; else the operator configured it. */
+                own: boolean;
+                /** @description Whether its price is known; otherwise calls are charged at the dearest rates that are. */
+                price_known: boolean;
+                /** @description Whose model it is. */
+                provider: string;
+            }[];
+            /** @description Where the next page begins; null on the last. */
+            next_cursor?: string | null;
+        };
+        /** @description One page of a list. */
         List_OrganisationMember: {
             /** @description The items. */
             items: {
@@ -3495,6 +3628,8 @@ export interface components {
                 repository: components["schemas"]["RepositoryView"];
                 /** @description The caller's role: `admin`, `editor`, `approver` or `viewer`. */
                 role: string;
+                /** @description What is done about credentials in what is said to models. */
+                secrets_in_prompts: components["schemas"]["SecretsInPrompts"];
                 /**
                  * Format: int64
                  * @description What the scripted models would have cost; never added to real money.
@@ -4032,13 +4167,127 @@ export interface components {
             deployment: string;
             /** @description Its name there. */
             model?: string | null;
-            /** @description Whose model it is; null when it is configured no longer, and passed over. */
+            /** @description Whose model it is; null when it is there no longer, and passed over. */
             provider?: string | null;
             /**
              * Format: int32
              * @description Its share of the calls of a `weighted` group.
              */
             weight: number;
+        };
+        /** @description A provider of an organisation. */
+        ModelProvider: {
+            api_version?: string | null;
+            base_url: string;
+            /** Format: date-time */
+            created_at: string;
+            deployments: components["schemas"]["ModelProviderModel"][];
+            /** Format: uuid */
+            id: string;
+            key?: components["schemas"]["ModelProviderKey"] | null;
+            kind: components["schemas"]["ModelProviderKind"];
+            /** @description The first part of its deployments' names. */
+            name: string;
+            /** Format: date-time */
+            updated_at: string;
+            vendor?: string | null;
+        };
+        /** @description A model at the provider. */
+        ModelProviderDeployment: {
+            /** @description Whether it takes a temperature; reasoning models refuse a request with one. */
+            accepts_temperature?: boolean;
+            /**
+             * Format: int32
+             * @description Tokens that prompt and answer may have together.
+             */
+            context_window: number;
+            /**
+             * Format: int32
+             * @description Tokens that an answer may have.
+             */
+            max_output: number;
+            /** @description What it is called there. */
+            model: string;
+            /** @description What it is called here: groups and clients name it `PROVIDER/NAME`. */
+            name: string;
+            prices?: components["schemas"]["ModelProviderPrices"] | null;
+        };
+        /** @description What may be seen of a key. */
+        ModelProviderKey: {
+            /** @description The same for the same key in this organisation, until the operator changes the master key. */
+            fingerprint: string;
+            /** @description Its last four characters; null of a short one. */
+            last_four?: string | null;
+            /**
+             * @description Whether the process that answers can decrypt it. False: its models are passed over; give it anew, or have the
+             *     operator restore the master key.
+             */
+            readable: boolean;
+            /**
+             * Format: date-time
+             * @description When it was given.
+             */
+            set_at: string;
+        };
+        /**
+         * @description How a provider is spoken to.
+         * @enum {string}
+         */
+        ModelProviderKind: "anthropic" | "openai" | "openai_compatible" | "azure_openai" | "gemini" | "ollama" | "voyage" | "scripted";
+        /** @description A model at a provider. */
+        ModelProviderModel: {
+            accepts_temperature: boolean;
+            /** Format: int32 */
+            context_window: number;
+            /** @description What groups and clients call it. */
+            full_name: string;
+            /** Format: int32 */
+            max_output: number;
+            /** @description What it is called there. */
+            model: string;
+            /** @description What it is called among those of the provider. */
+            name: string;
+            prices?: components["schemas"]["ModelProviderPrices"] | null;
+        };
+        /** @description What a model costs, in micro-USD per million tokens. */
+        ModelProviderPrices: {
+            /**
+             * Format: int64
+             * @description Prompts that were read from the provider's cache.
+             */
+            cache_read?: number;
+            /**
+             * Format: int64
+             * @description Prompts that were written to it.
+             */
+            cache_write?: number;
+            /**
+             * Format: int64
+             * @description Prompts.
+             */
+            input: number;
+            /**
+             * Format: int64
+             * @description Answers, reasoning included.
+             */
+            output: number;
+        };
+        /** @description What a provider is to be. */
+        ModelProviderSettings: {
+            /** @description Azure's `api-version`, where the address is not a versioned one. */
+            api_version?: string | null;
+            /** @description Up to and including the version, such as `https://api.openai.com/v1`. */
+            base_url: string;
+            /** @description The models that are asked there. */
+            deployments: components["schemas"]["ModelProviderDeployment"][];
+            /** @description The key; it is not shown again. Left out: as it was, or none. Another address needs it anew. */
+            key?: string | null;
+            /** @description How it is spoken to. */
+            kind: components["schemas"]["ModelProviderKind"];
+            /** @description The first part of its deployments' names; it stays what it was at first. */
+            name: string;
+            /** @description Whose prices count, where the kind does not say it, such as `groq`. */
+            vendor?: string | null;
         };
         /** @description Where to. */
         MoveStory: {
@@ -4048,10 +4297,37 @@ export interface components {
              */
             sprint_id: string | null;
         };
+        /** @description Another key. */
+        NewModelProviderKey: {
+            /** @description The key; it is not shown again. */
+            key: string;
+        };
         /** @description A new organisation. */
         NewOrganisation: {
             /** @description 1 to 200 characters. */
             name: string;
+        };
+        /** @description A deployment that a group may name. */
+        OrganisationDeployment: {
+            /**
+             * Format: int32
+             * @description Tokens that prompt and answer may have together.
+             */
+            context_window: number;
+            /**
+             * Format: int32
+             * @description Tokens that an answer may have.
+             */
+            max_output: number;
+            /** @description Its name there. */
+            model: string;
+            name: string;
+            /** @description The organisation's own; else the operator configured it. */
+            own: boolean;
+            /** @description Whether its price is known; otherwise calls are charged at the dearest rates that are. */
+            price_known: boolean;
+            /** @description Whose model it is. */
+            provider: string;
         };
         /** @description A member of an organisation. */
         OrganisationMember: {
@@ -4185,7 +4461,7 @@ export interface components {
              * @description What scripted endpoints would have cost.
              */
             simulated_micro_usd: number;
-            /** @description Deployments that were passed over; known only when nobody answered. */
+            /** @description Deployments that were passed over, and why: cooling down, too small a window, a request that it cannot be told. */
             skipped: components["schemas"]["PlaygroundSkipped"][];
             /** @description Why the model stopped, such as `end_turn` or `max_tokens`; null when there is no whole answer. */
             stop?: string | null;
@@ -4347,6 +4623,8 @@ export interface components {
             repository: components["schemas"]["RepositoryView"];
             /** @description The caller's role: `admin`, `editor`, `approver` or `viewer`. */
             role: string;
+            /** @description What is done about credentials in what is said to models. */
+            secrets_in_prompts: components["schemas"]["SecretsInPrompts"];
             /**
              * Format: int64
              * @description What the scripted models would have cost; never added to real money.
@@ -4663,6 +4941,11 @@ export interface components {
              */
             vector?: number | null;
         };
+        /**
+         * @description What a project wants done about credentials in what it says to models.
+         * @enum {string}
+         */
+        SecretsInPrompts: "off" | "report" | "redact";
         /** @description What signing in gives. */
         SessionView: {
             /** @description For the header `Authorization: Bearer`. */
@@ -6496,6 +6779,53 @@ export interface operations {
             };
         };
     };
+    list_model_deployments: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                organisation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description By name */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_OrganisationDeployment"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_model_groups: {
         parameters: {
             query?: never;
@@ -6702,6 +7032,365 @@ export interface operations {
             };
             /** @description `group_in_use`: another group names it as its cheaper one */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_model_providers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                organisation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description By name */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_ModelProvider"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_model_provider: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                organisation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ModelProviderSettings"];
+            };
+        };
+        responses: {
+            /** @description The provider; its key is not shown again */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelProvider"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `name_taken`, `too_many_providers` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description An address that leads into a private network, a limit out of bounds */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `no_master_key`: this process cannot encrypt the key */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_model_provider: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                organisation_id: string;
+                provider_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The provider */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelProvider"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    replace_model_provider: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                organisation_id: string;
+                provider_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ModelProviderSettings"];
+            };
+        };
+        responses: {
+            /** @description As it is now */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelProvider"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description An address that leads into a private network, another address without its key */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `no_master_key`: this process cannot encrypt the key */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    remove_model_provider: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                organisation_id: string;
+                provider_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is there no longer */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    replace_model_provider_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                organisation_id: string;
+                provider_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewModelProviderKey"];
+            };
+        };
+        responses: {
+            /** @description The provider, with the last characters of its key */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelProvider"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No key can be like this */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `no_master_key`: this process cannot encrypt it */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };

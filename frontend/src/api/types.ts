@@ -132,6 +132,12 @@ export type GatewayHealth = Narrow<Schema["GatewayHealth"], { deployments: Gatew
 export type GatewayGroup = Schema["GatewayGroup"];
 export type GatewayBreaker = Narrow<Schema["GatewayBreaker"], { state: "closed" | "open" | "half_open" }>;
 export type GatewayDeployment = Narrow<Schema["GatewayDeployment"], { breaker: GatewayBreaker }>;
+export type ModelProvider = Schema["ModelProvider"];
+export type ModelProviderSettings = Schema["ModelProviderSettings"];
+export type ModelDeployment = Schema["OrganisationDeployment"];
+export type ModelGroup = Schema["OrganisationModelGroup"];
+export type ModelGroupSettings = Schema["GroupSettings"];
+
 export type GatewayKey = Schema["GatewayKey"];
 export type GatewayKeySettings = Schema["KeySettings"];
 export type MadeKey = Schema["MadeKey"];

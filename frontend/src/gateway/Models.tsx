@@ -7,7 +7,7 @@ import * as queries from "../api/queries";
 import type { GatewayDeployment, GatewayGroup, GatewayHealth, Project } from "../api/types";
 import { compact, count, duration, percent } from "../format";
 import { t } from "../i18n/en";
-import { can } from "../shell/project";
+import { can, managed } from "../shell/project";
 import { buttonClass } from "../ui/button";
 import { EmptyState, Loaded, Notice } from "../ui/feedback";
 import { TableFrame } from "../ui/page";
@@ -22,10 +22,16 @@ export function Models({ project }: { project: Project }) {
   return (
     <div className="pt-4">
       <Loaded query={health}>
-        {(data) => data.groups.length === 0 ? <div className="card"><EmptyState icon={<Waypoints size={28} aria-hidden="true" />} title={t.gateway.none} detail={t.gateway.noneDetail} /></div> : <Health health={data} projectId={project.id} mayAsk={mayAsk} />}
+        {(data) => data.groups.length === 0 ? <div className="card"><EmptyState icon={<Waypoints size={28} aria-hidden="true" />} title={t.gateway.none} detail={t.gateway.noneDetail} action={<ChangeLink />} /></div> : <Health health={data} projectId={project.id} mayAsk={mayAsk} />}
       </Loaded>
     </div>
   );
+}
+
+/** Where groups and providers are changed, for who manages an organisation. */
+function ChangeLink({ className }: { className?: string }) {
+  const me = useQuery(queries.me());
+  return me.data && managed(me.data).length > 0 ? <Link to="/models" className={buttonClass("outline", "sm", className)}>{t.models.change}</Link> : null;
 }
 
 function Health({ health, projectId, mayAsk }: { health: GatewayHealth; projectId: string; mayAsk: boolean }) {
@@ -38,7 +44,7 @@ function Health({ health, projectId, mayAsk }: { health: GatewayHealth; projectI
         {alone.length > 0 ? <Notice tone="warn"><p className="font-medium">{t.gateway.alone(alone.map((item) => item.name))}</p><p>{t.gateway.aloneDetail}</p></Notice> : null}
       </div>
       <section aria-label={t.gateway.groups}>
-        <h2 className="mb-2 text-md font-semibold">{t.gateway.groups}</h2>
+        <div className="mb-2 flex flex-wrap items-center gap-2"><h2 className="text-md font-semibold">{t.gateway.groups}</h2><ChangeLink className="ml-auto" /></div>
         <TableFrame label={t.gateway.groups} heads={[t.gateway.group, t.gateway.chain, ...(mayAsk ? [t.common.actions] : [])]}>
           {health.groups.map((group) => <GroupRow key={group.name} group={group} deployments={health.deployments} projectId={projectId} mayAsk={mayAsk} />)}
         </TableFrame>

@@ -6,6 +6,7 @@
 import { approval, diff, inbox } from "./en-approvals";
 import { gateway, gatewayKeys, playground } from "./en-gateway";
 import { history, jobs, why } from "./en-jobs";
+import { models } from "./en-models";
 import { activity, agents, audit, budgets, costs } from "./en-oversight";
 import { board, run, story } from "./en-work";
 import { plural } from "./plural";
@@ -22,6 +23,7 @@ export const t = {
   budgets,
   gateway,
   gatewayKeys,
+  models,
   playground,
   activity,
   audit,

@@ -9,14 +9,12 @@ import { Budgets } from "../costs/Budgets";
 import { Tile } from "../costs/parts";
 import { money, moneyColumn } from "../format";
 import { t } from "../i18n/en";
+import { managed } from "../shell/project";
 import { buttonClass } from "../ui/button";
 import { BudgetBar } from "../ui/entity";
 import { EmptyState, Loaded } from "../ui/feedback";
 import { PageFrame, TableFrame } from "../ui/page";
 import { Badge } from "../ui/status";
-
-/** Who manages an organisation, and its money. */
-const MANAGERS = new Set(["owner", "admin"]);
 
 /** What all projects of a person have spent, project by project. */
 export function AllCostsPage() {
@@ -29,7 +27,7 @@ export function AllCostsPage() {
           ? <div className="card"><EmptyState icon={<ChartColumn size={28} aria-hidden="true" />} title={t.projects.empty} detail={t.projects.emptyDetail} action={<Link to="/projects" search={{ new: "1" }} className={buttonClass("primary")}>{t.projects.create}</Link>} /></div>
           : <Overall projects={projects} />}
       </Loaded>
-      {me.data?.organisations.filter((one) => MANAGERS.has(one.role)).map((one) => <OfOrganisation key={one.id} organisation={one} />)}
+      {(me.data ? managed(me.data) : []).map((one) => <OfOrganisation key={one.id} organisation={one} />)}
     </PageFrame>
   );
 }

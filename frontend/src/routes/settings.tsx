@@ -21,6 +21,7 @@ import { Badge, Status, labelOf, toneOf } from "../ui/status";
 import { Tabs } from "../ui/tabs";
 
 const TABS = ["project", "policy", "budget", "members", "system"] as const;
+const SECRETS = ["off", "report", "redact"] as const;
 const LEVELS = ["full_control", "milestone", "autonomous"] as const;
 
 export function SettingsPage() {
@@ -77,6 +78,9 @@ function General({ project, admin }: { project: Project; admin: boolean }) {
           </SelectField>
           <TextField label={t.settings.threshold} help={t.settings.thresholdHelp} type="number" min={0} max={1} step={0.01} value={form.threshold} error={error?.field("confidence_threshold")} onChange={(event) => setDraft({ ...draft, threshold: event.target.value })} />
           <TextField label={t.projects.testCommand} help={t.projects.testCommandHelp} value={form.test} error={error?.field("test_command")} onChange={(event) => setDraft({ ...draft, test: event.target.value })} className="font-mono text-xs" />
+          <SelectField label={t.models.secrets} help={t.models.secretsHelp[form.secrets]} value={form.secrets} onChange={(event) => setDraft({ ...draft, secrets: event.target.value as Project["secrets_in_prompts"] })}>
+            {SECRETS.map((mode) => <option key={mode} value={mode}>{t.models.secretsNames[mode]}</option>)}
+          </SelectField>
           <TextField label={t.settings.cache} help={t.settings.cacheHelp} type="number" min={1} max={604_800} step={1} value={form.cache} error={error?.field("gateway_cache_seconds")} onChange={(event) => setDraft({ ...draft, cache: event.target.value })} />
           <dl className="grid grid-cols-[9rem_minmax(0,1fr)] gap-y-1 text-soft">
             <dt>{t.settings.repository}</dt><dd className="flex flex-wrap items-center gap-2"><Status value={project.repository.state} /><span className="font-mono text-xs break-all">{project.repository.location}</span></dd>

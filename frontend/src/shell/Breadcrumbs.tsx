@@ -30,6 +30,7 @@ export function useCrumbs(): Crumb[] {
   if (first === "inbox") return [{ label: t.nav.inbox }];
   if (first === "approvals") return [{ label: t.approval.title }];
   if (first === "costs") return [{ label: t.costs.allTitle }];
+  if (first === "models") return [{ label: t.models.title }];
   if (first === "jobs") return [{ label: t.nav.jobs }];
   if (first !== "projects") return [];
   if (!projectId) return [{ label: t.nav.projects }];

@@ -46,6 +46,7 @@ function Commands({ onClose, onHelp }: { onClose: () => void; onHelp: () => void
           <Command.Item className={ITEM} onSelect={go(() => void navigate({ to: "/projects" }))}>{t.nav.projects}</Command.Item>
           <Command.Item className={ITEM} onSelect={go(() => void navigate({ to: "/jobs" }))}>{t.nav.jobs}</Command.Item>
           <Command.Item className={ITEM} onSelect={go(() => void navigate({ to: "/costs" }))}>{t.costs.allTitle}</Command.Item>
+          <Command.Item className={ITEM} onSelect={go(() => void navigate({ to: "/models" }))}>{t.models.title}</Command.Item>
           {project ? pages.map(([label, to]) => (
             <Command.Item key={to} className={ITEM} onSelect={go(() => void navigate({ to, params: { projectId: project.id } }))}>{label}</Command.Item>
           )) : null}

@@ -13,6 +13,7 @@ export function sectionOf(pathname: string): Section | null {
   if (first === "jobs") return "jobs";
   // Of all projects; the rail has the costs of one.
   if (first === "costs") return "costs";
+  if (first === "models") return "gateway";
   if (first !== "projects") return null;
   if (!project) return "projects";
   return page === undefined ? "board" : (IN_PROJECT[page] ?? null);

@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { useParams } from "@tanstack/react-router";
 import * as queries from "../api/queries";
-import type { Project } from "../api/types";
+import type { Me, Membership, Project } from "../api/types";
 
 /** The project the rail speaks of: the one on screen, else the last one visited, else the first. */
 
@@ -29,6 +29,14 @@ export function useCurrentProject(): Project | null {
     // See above.
   }
   return pickProject(list.data ?? [], projectId, last);
+}
+
+/** Who manages an organisation, its money and its models. */
+const MANAGERS = new Set(["owner", "admin"]);
+
+/** The organisations that a person manages. */
+export function managed(me: Me): Membership[] {
+  return me.organisations.filter((one) => MANAGERS.has(one.role));
 }
 
 /** May this member answer approvals, write, or administer? Unknown roles may only read. */

@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import * as data from "./data.mjs";
 import { budgetRoutes } from "./budgets.mjs";
 import { ANSWERED, gatewayKeys, gatewayRoutes, health } from "./gateway.mjs";
+import { modelGroups, modelProviders, modelRoutes } from "./models.mjs";
 
 const DIST = fileURLToPath(new URL("../../dist/", import.meta.url));
 const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".json": "application/json", ".woff2": "font/woff2" };
@@ -176,6 +177,7 @@ export function startMock({ port = 0, loopSeconds = 1.5, maxPage = 200 } = {}) {
     ["POST", "/projects/:p/audit/verify", () => ({ ok: true, entries: audit.length, first_bad: null })],
     ["GET", "/projects/:p/audit/export", () => audit.map((entry) => JSON.stringify(entry)).join("\n")],
     ...gatewayRoutes({ Problem, find, page, emit, missing }),
+    ...modelRoutes({ Problem, find, page, missing }),
     ["GET", "/jobs", ({ query }) => page(data.jobs.filter((job) => !query.get("state") || job.state === query.get("state")), { queues: data.queues, workers: data.workers })],
     ["POST", "/jobs/:x/:c", ({ x }) => { const at = data.jobs.findIndex((job) => job.id === x && job.state === "dead"); if (at < 0) throw missing(); data.jobs.splice(at, 1); return null; }],
   ].map(([method, path, handle]) => ({ method, handle, pattern: new RegExp(`^/api/v1${path.replaceAll(/:(\w+)/g, "(?<$1>[^/]+)")}$`) }));
@@ -224,6 +226,7 @@ export function startMock({ port = 0, loopSeconds = 1.5, maxPage = 200 } = {}) {
       data,
       /** What the gateway's screens show. */
       gateway: { health, keys: gatewayKeys },
+      models: { providers: modelProviders, groups: modelGroups },
       decide,
       /** What the server was asked to write, newest last. */
       writes,
