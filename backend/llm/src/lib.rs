@@ -20,6 +20,7 @@ mod gateway;
 pub mod inbound;
 mod price;
 mod provider;
+mod redact;
 pub mod scripted;
 mod secret;
 mod sse;
@@ -37,8 +38,9 @@ pub use gateway::{
 pub use price::{Cost, Price, PriceRow, PriceTable, PriceTableError, Rates};
 pub use provider::{
     Circuit, ClientError, Deployment, EndpointAccess, Http, Limits, Piece, PieceStream, Provider,
-    ProviderKind, Raw, Wire, http_client,
+    ProviderKind, Raw, Wire, http_client, leads_inside,
 };
+pub use redact::{Found, RedactError, Redactor};
 pub use secret::Secret;
 pub use sse::{SseDecoder, SseEvent, SseTooLong};
 pub use tokens::{bound_request, estimate_block, estimate_request, estimate_text};

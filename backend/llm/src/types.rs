@@ -9,6 +9,8 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::error::Cause;
+
 pub use options::{CacheMark, CachePlace, CacheTime, Effort, Options, Reasoning, ToolChoice};
 
 /// What is asked of a model, independent of who serves it.
@@ -275,6 +277,10 @@ pub struct Completion {
     pub cost_micro_usd: i64,
     /// Whether the price is unknown, so that `cost_micro_usd` is the dearest known rates' figure.
     pub price_unknown: bool,
+    /// What the call went through before it, in order: deployments that failed or were passed over. Of this call only: it
+    /// is kept nowhere.
+    #[serde(skip)]
+    pub before: Vec<Cause>,
 }
 
 impl Completion {

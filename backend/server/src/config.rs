@@ -33,6 +33,13 @@ pub struct Config {
     pub models: Option<PathBuf>,
     /// What the environment gives access to, where no file says which models to use.
     pub model_access: ModelAccess,
+    /// What secrets of other systems are encrypted with: the first key, or those before it that are still in use. From
+    /// the environment only.
+    pub master_key: Option<Secret>,
+    /// A file with the same; without either, one is made in the data directory when it is first needed.
+    pub master_key_file: Option<PathBuf>,
+    /// Hosts of private networks, as `host` or `host:port`, that organisations' own model providers may lead to.
+    pub provider_hosts: Vec<String>,
     /// The address under which agents' tools reach this process; found out at start when not set.
     pub backend_url: Option<String>,
     /// The weakest sandbox that commands may run in: `none`, `landlock`, `namespaces`, `bubblewrap`.
@@ -154,6 +161,8 @@ struct File {
     max_connections: Option<u32>,
     agent_concurrency: Option<u16>,
     models: Option<PathBuf>,
+    master_key_file: Option<PathBuf>,
+    provider_hosts: Option<Vec<String>>,
     backend_url: Option<String>,
     minimum_isolation: Option<String>,
     postgres_binaries: Option<PathBuf>,
@@ -221,10 +230,11 @@ impl Config {
         let file = path.as_deref().map(read).transpose()?.unwrap_or_default();
         let text = |name: &str, from_file: Option<String>| env(name).or(from_file);
         let dir = |name: &str, from_file: Option<PathBuf>| env(name).map(PathBuf::from).or(from_file);
-        let proxies = env("SYNDARIX_TRUSTED_PROXIES")
-            .map(|text| text.split(',').map(|one| one.trim().to_owned()).collect())
-            .or(file.trusted_proxies)
-            .unwrap_or_default();
+        let list = |name: &str, from_file: Option<Vec<String>>| {
+            let said = env(name).map(|text| text.split(',').map(|one| one.trim().to_owned()).collect());
+            said.or(from_file).unwrap_or_default()
+        };
+        let proxies = list("SYNDARIX_TRUSTED_PROXIES", file.trusted_proxies);
         let listen = parsed(&env, "SYNDARIX_LISTEN", file.listen)?;
         Ok(Self {
             listen: flags.listen.or(listen).unwrap_or_else(|| ([127, 0, 0, 1], DEFAULT_PORT).into()),
@@ -240,6 +250,9 @@ impl Config {
                 .unwrap_or(64),
             models: dir("SYNDARIX_MODELS", file.models),
             model_access: ModelAccess::load(&env),
+            master_key: env("SYNDARIX_MASTER_KEY").map(Secret::new),
+            master_key_file: dir("SYNDARIX_MASTER_KEY_FILE", file.master_key_file),
+            provider_hosts: list("SYNDARIX_PROVIDER_HOSTS", file.provider_hosts),
             backend_url: text("SYNDARIX_BACKEND_URL", file.backend_url),
             minimum_isolation: text("SYNDARIX_MINIMUM_ISOLATION", file.minimum_isolation)
                 .unwrap_or_else(|| "landlock".into()),
@@ -253,10 +266,7 @@ impl Config {
             keep_alive: parsed(&env, "SYNDARIX_KEEP_ALIVE_SECONDS", file.keep_alive_seconds)?
                 .map_or(KEEP_ALIVE, |seconds| Duration::from_secs(seconds.get().into())),
             trusted_proxies: networks("SYNDARIX_TRUSTED_PROXIES", &proxies)?,
-            import_from: env("SYNDARIX_IMPORT_FROM")
-                .map(|list| list.split(',').map(|one| one.trim().to_owned()).collect())
-                .or(file.import_from)
-                .unwrap_or_default(),
+            import_from: list("SYNDARIX_IMPORT_FROM", file.import_from),
             log_format: text("SYNDARIX_LOG_FORMAT", file.log_format).unwrap_or_else(|| "pretty".into()),
             log: text("SYNDARIX_LOG", file.log),
         })

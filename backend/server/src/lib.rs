@@ -13,3 +13,4 @@ pub mod http;
 pub mod lifecycle;
 pub mod state;
 pub mod telemetry;
+pub mod vault;

@@ -1,6 +1,6 @@
 //! What every handler and job holds: the parts of the running application.
 
-use crate::{clock::Clock, config::Config, db::Store, features::auth::Keys};
+use crate::{clock::Clock, config::Config, db::Store, features::auth::Keys, vault::Vault};
 use sqlx::PgPool;
 use std::sync::Arc;
 use syndarix_bus::Hub;
@@ -31,6 +31,8 @@ pub struct Parts {
     pub wake: Wake,
     /// Signs and checks tokens.
     pub keys: Keys,
+    /// Encrypts what must not be readable in the database.
+    pub vault: Vault,
     /// Tool calls.
     pub tools: Manager,
     /// Repositories.

@@ -117,6 +117,17 @@ impl Native {
         self
     }
 
+    /// The same with another body.
+    pub(crate) fn with_body(&self, body: Bytes) -> Result<Self, WireError> {
+        let other = Self::parse(self.endpoint, body)?;
+        Ok(other.with_headers(self.beta.clone(), self.strict).with_session(self.session.clone()))
+    }
+
+    /// As it was written.
+    pub(crate) fn body(&self) -> &Bytes {
+        &self.body
+    }
+
     /// The conversation that the client says it belongs to.
     pub(crate) fn session(&self) -> Option<&str> {
         self.session.as_deref()

@@ -259,6 +259,7 @@ impl Seen {
             latency_ms: 0,
             cost_micro_usd: 0,
             price_unknown: false,
+            before: Vec::new(),
         }
     }
 }

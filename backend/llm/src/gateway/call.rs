@@ -10,6 +10,7 @@ use super::attempt::{Failed, Stop};
 use super::passing::Reader;
 use super::{AttemptHooks, Gateway, ModelGroup, Routing, routing};
 use crate::ask::Ask;
+use crate::breaker::BreakerState;
 use crate::error::{CallError, Cause, ErrorKind, Skipped};
 use crate::provider::Deployment;
 use crate::types::Completion;
@@ -73,10 +74,24 @@ impl<'a> Call<'a> {
             if let (Routing::LeastLatency, Some(session)) = (group.routing, session) {
                 self.gateway.latencies.went(session, answered);
             }
-            return Ok(completion);
+            self.note_alone(group, &rest);
+            return Ok(Completion { before: self.causes, ..completion });
         }
         let retry_after_ms = self.retry_after.map(millis);
         Err(CallError::Exhausted { causes: self.causes, retry_after_ms })
+    }
+
+    /// Where a group picks whom it asks, those that are left alone are not picked, and so never come up.
+    fn note_alone(&mut self, group: &ModelGroup, rest: &[&Deployment]) {
+        if group.routing == Routing::Order {
+            return;
+        }
+        for deployment in rest {
+            let state = self.gateway.breaker_state(deployment);
+            if let BreakerState::Open { remaining } = state {
+                self.skip(deployment, Skipped::CoolingDown { for_ms: millis(remaining) });
+            }
+        }
     }
 
     /// The next attempt's number.

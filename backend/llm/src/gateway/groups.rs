@@ -100,6 +100,18 @@ impl ModelGroups {
         Ok(with)
     }
 
+    /// The same with further deployments that groups may name, and that can be asked for alone. One takes the place of
+    /// that of its name; groups keep those that they were made of.
+    #[must_use]
+    pub fn with_deployments(&self, deployments: impl IntoIterator<Item = Deployment>) -> Self {
+        let mut with = self.clone();
+        for deployment in deployments {
+            let name = deployment.name.clone();
+            with.alone.insert(name.clone(), Arc::new(ModelGroup::new(name, vec![deployment])));
+        }
+        with
+    }
+
     /// A deployment by name.
     pub fn deployment(&self, name: &str) -> Option<&Deployment> {
         self.alone.get(name).and_then(|alone| alone.chain.first())

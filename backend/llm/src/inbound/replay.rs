@@ -73,6 +73,7 @@ mod tests {
             latency_ms: 1,
             cost_micro_usd: 1,
             price_unknown: false,
+            before: Vec::new(),
         };
         for (endpoint, ends, said) in [
             (Endpoint::ChatCompletions, "data: [DONE]\n\n", ["Well.", "tool_calls", "look", "c1"]),

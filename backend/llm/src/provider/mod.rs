@@ -38,7 +38,7 @@ use crate::secret::Secret;
 use crate::sse::SseEvent;
 use crate::types::{ChatRequest, Delta};
 
-pub use transport::{ClientError, Http, http_client};
+pub use transport::{ClientError, Http, http_client, leads_inside};
 pub(crate) use transport::{SIMULATED_HEADER, names_private};
 
 /// Who is called.
@@ -193,6 +193,10 @@ pub struct Deployment {
     /// Azure's versioned ones, such as `https://NAME.openai.azure.com/openai/v1`.
     #[serde(default)]
     pub api_version: Option<String>,
+    /// Whose it is, where it is not the operator's: nobody else's calls say anything about its health, and its calls say
+    /// nothing about anybody else's.
+    #[serde(skip)]
+    pub owner: Option<String>,
     /// Waits and sizes.
     #[serde(default)]
     pub limits: Limits,
@@ -219,6 +223,7 @@ impl Deployment {
             weight: one(),
             endpoint_access: EndpointAccess::default(),
             api_version: None,
+            owner: None,
             limits: Limits::default(),
         }
     }
@@ -228,7 +233,8 @@ impl Deployment {
         // Without a random key, so that processes of one version agree on it.
         let mut hasher = std::hash::DefaultHasher::new();
         let key = self.api_key.as_ref().map(Secret::expose);
-        (self.vendor(), self.base_url.as_str(), &self.model, key, &self.api_version).hash(&mut hasher);
+        (self.vendor(), self.base_url.as_str(), &self.model, key, &self.api_version, &self.owner)
+            .hash(&mut hasher);
         Circuit(hasher.finish())
     }
 

@@ -20,11 +20,11 @@ use crate::error::{ErrorKind, ProviderError, TimeoutPhase};
 use crate::sse::{SseDecoder, SseEvent};
 use crate::types::{ChatRequest, Delta};
 use failure::{chain, explain, read_error, refused};
-use http::leads_inside;
+use http::refused_inside;
 
 pub(crate) use failure::stream_error;
 pub(crate) use http::names_private;
-pub use http::{ClientError, Http, http_client};
+pub use http::{ClientError, Http, http_client, leads_inside};
 
 /// Set by the scripted endpoint on everything it answers.
 pub(crate) const SIMULATED_HEADER: &str = "x-syndarix-simulated";
@@ -151,7 +151,7 @@ impl Exchange<'_> {
             return Err(ProviderError::timeout(TimeoutPhase::FirstByte, patience).billed());
         };
         sent.map_err(|error| {
-            if let Some(refused) = leads_inside(&error, &self.deployment.name) {
+            if let Some(refused) = refused_inside(&error, &self.deployment.name) {
                 return refused;
             }
             if error.is_connect() && error.is_timeout() {

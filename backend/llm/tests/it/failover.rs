@@ -80,7 +80,11 @@ async fn a_conversation_that_is_too_long_goes_to_larger_windows_only() {
         &Hooks::default(),
     )
     .await;
-    assert_eq!(answer.unwrap().deployment, "larger");
+    let answer = answer.unwrap();
+    assert_eq!(answer.deployment, "larger");
+    assert!(
+        matches!(&answer.before[..], [Cause::Failed { n: 1, .. }, Cause::Skipped { deployment, .. }] if deployment == "same")
+    );
     let error =
         call(&gateway(policy(2)), vec![first, same], &request("go"), &Hooks::default()).await.unwrap_err();
     assert_eq!(

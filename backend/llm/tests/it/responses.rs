@@ -29,6 +29,7 @@ fn completion(blocks: Vec<Block>, stop: StopReason) -> Completion {
         latency_ms: 1,
         cost_micro_usd: 1,
         price_unknown: false,
+        before: Vec::new(),
     }
 }
 

@@ -54,15 +54,22 @@ async fn a_deployment_that_is_left_alone_is_not_picked_and_its_conversations_go_
     let breaker = syndarix_llm::BreakerPolicy { failures: 1, ..policy(0).breaker };
     let gateway = gateway(GatewayPolicy { breaker, ..policy(0) });
     let group = routed(Routing::Weighted, chain);
-    let mut attempts = Vec::new();
+    let (mut attempts, mut alone) = (Vec::new(), Vec::new());
     for n in 0..20 {
         let hooks = Hooks::default();
         let answer =
             gateway.complete(&group, &request(&format!("{n}")), &hooks, &CancellationToken::new()).await;
-        assert_eq!(answer.unwrap().deployment, "sound");
+        let answer = answer.unwrap();
+        assert_eq!(answer.deployment, "sound");
         attempts.push(hooks.reserved().len());
+        alone.push(answer.before.iter().any(|cause| cause.to_string().starts_with("broken: cooling down")));
     }
     assert_eq!(attempts.iter().filter(|attempts| **attempts == 2).count(), 1, "once in vain: {attempts:?}");
+    let in_vain = attempts.iter().position(|attempts| *attempts == 2).unwrap();
+    assert!(
+        alone[in_vain + 1..].iter().all(|alone| *alone),
+        "and whoever is answered later is told: {alone:?}"
+    );
 }
 
 #[tokio::test]

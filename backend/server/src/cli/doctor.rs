@@ -5,6 +5,7 @@ use crate::{
     config::{Config, process_env},
     db,
     lifecycle::{self, Session},
+    vault::Vault,
 };
 use serde_json::json;
 use sqlx::PgPool;
@@ -62,6 +63,7 @@ pub(super) async fn run(global: &Global) -> Result<ExitCode, Failure> {
     findings.extend(redis(&config).await);
     findings.push(isolation(&config).await);
     findings.push(models(&config));
+    findings.push(master_key(&config));
     findings.push(port(&config));
     findings.push(mail(&config));
     report(global, &findings);
@@ -256,6 +258,17 @@ fn models(config: &Config) -> Finding {
                 good("models", names.join("; "))
             }
         }
+    }
+}
+
+fn master_key(config: &Config) -> Finding {
+    match Vault::open(config) {
+        Err(error) => bad("master key", Failure::chain(&error).to_string()),
+        Ok(vault) if vault.is_empty() => good(
+            "master key",
+            format!("none yet; made as {} when an organisation stores a key", vault.source()),
+        ),
+        Ok(vault) => good("master key", vault.source()),
     }
 }
 

@@ -11,6 +11,7 @@ mod jobs;
 mod keys;
 mod local;
 mod maintain;
+mod master_key;
 mod output;
 mod people;
 mod serve;
@@ -106,6 +107,9 @@ enum Command {
     /// Virtual keys of a project, for programs that ask models through the gateway.
     #[command(subcommand, visible_alias = "keys")]
     Key(keys::Key),
+    /// The key that stored keys of model providers are encrypted with.
+    #[command(subcommand)]
+    MasterKey(master_key::MasterKey),
     /// The audit chain.
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -225,6 +229,7 @@ async fn command_on_data(global: &Global, command: Command) -> Result<ExitCode, 
         Command::Agent(agent) => agent.run(global).await?,
         Command::Job(job) => job.run(global).await?,
         Command::Key(key) => key.run(global).await?,
+        Command::MasterKey(master_key) => master_key.run(global).await?,
         Command::Audit(audit) => return audit.run(global).await,
         _ => {}
     }

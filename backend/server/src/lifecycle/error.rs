@@ -49,6 +49,9 @@ pub enum StartError {
     /// The key that signs tokens cannot be had.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The master key cannot be had.
+    #[error(transparent)]
+    Vault(#[from] crate::vault::VaultError),
     /// The models' settings are wrong.
     #[error("the models cannot be used: {0}")]
     Models(String),

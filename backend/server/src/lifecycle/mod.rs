@@ -29,6 +29,7 @@ use crate::{
     },
     http,
     state::{App, Parts},
+    vault::Vault,
 };
 use axum::Router;
 use sqlx::PgPool;
@@ -163,6 +164,7 @@ async fn assemble(
         listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
     let (tasks, ending) = (TaskTracker::new(), CancellationToken::new());
     let keys = Keys::load(&pool, options.clock.clone()).await?;
+    let vault = Vault::open(&config)?;
     let models = match options.models {
         Some(groups) => groups,
         None => groups_of(&config)?,
@@ -186,6 +188,7 @@ async fn assemble(
         hub,
         wake,
         keys,
+        vault,
         tools: tools.manager,
         isolation: tools.isolation,
         forge: Arc::new(forge),
@@ -226,6 +229,7 @@ pub async fn offline(config: Config, pool: PgPool) -> Result<App, StartError> {
         instance,
         ledger: Ledger::new(store.clone(), instance),
         keys: Keys::load(&pool, clock).await?,
+        vault: Vault::open(&config)?,
         gateway: features::gateway::Front::default(),
         models: Models { gateway: gateway()?, groups: groups_of(&config)? },
         forge: Arc::new(forge),

@@ -299,6 +299,8 @@ async fn only_migrate_makes_a_schema_and_a_check_says_that_it_lacks() {
     assert!(place.run(&["migrate"]).status.success());
 
     assert_eq!(findings(&place.json(&["doctor"]), "database")["verdict"], "ok");
+    let nothing = place.run(&["master-key", "rotate"]);
+    assert!(String::from_utf8_lossy(&nothing.stdout).contains("nothing is encrypted yet"), "{nothing:?}");
     assert_eq!(place.json(&["rebuild"])["events"], 0);
     let mut doctor = syndarix();
     doctor

@@ -269,6 +269,23 @@ async fn when_nobody_answers_a_person_is_told_of_everyone_that_was_tried_or_pass
 }
 
 #[tokio::test]
+async fn when_somebody_answers_a_person_is_told_who_was_passed_over_and_why() {
+    let (busy, _busy) = serve(scripted::router(scripted::Script::from_toml(BUSY).unwrap())).await;
+    let (sound, _sound) = serve(scripted::router(scripted::Script::from_toml(SOUND).unwrap())).await;
+    let chain = [("busy", busy), ("sound", sound)];
+    let chain = chain.map(|(name, address)| deployment(name, ProviderKind::OpenAi, address)).to_vec();
+    let desk = Desk::with(vec![ModelGroup::new("both", chain)]).await;
+    let end = async || events(&play(&desk, question("both")).await.1).pop().unwrap().1;
+
+    let (first, second) = (end().await, end().await);
+
+    assert_eq!((first["attempts"].as_array().unwrap().len(), &first["skipped"]), (2, &json!([])), "{first}");
+    assert_eq!(second["attempts"].as_array().unwrap().len(), 1, "{second}");
+    assert_eq!((&second["error"], &second["skipped"][0]["deployment"]), (&Value::Null, &json!("busy")));
+    assert!(second["skipped"][0]["reason"].as_str().unwrap().contains("cooling down"), "{second}");
+}
+
+#[tokio::test]
 async fn when_a_soft_limit_is_reached_a_person_is_told_of_the_cheaper_group_that_answers() {
     let (address, _provider) = serve(scripted::router(scripted::Script::from_toml(SOUND).unwrap())).await;
     let group = |name: &str| {

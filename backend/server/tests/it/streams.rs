@@ -97,6 +97,7 @@ fn twin(first: &TestApp) -> App {
         hub,
         wake,
         keys: app.keys.clone(),
+        vault: syndarix::vault::Vault::open(&app.config).unwrap(),
         tools: app.tools.clone(),
         forge: Arc::clone(&app.forge),
         isolation: app.isolation.clone(),

@@ -19,6 +19,7 @@ use syndarix::{
     },
     http,
     state::{App, Parts},
+    vault::Vault,
 };
 use syndarix_bus::Hub;
 use syndarix_forge::{Git, LocalForge};
@@ -308,6 +309,7 @@ async fn assemble(
         instance,
         ledger: Ledger::new(store.clone(), instance),
         keys: Keys::load(&pool, clock).await.unwrap(),
+        vault: Vault::open(&config).unwrap(),
         gateway: syndarix::features::gateway::Front::default(),
         models: Models { gateway, groups },
         tools: syndarix_mcp::Manager::new(Vec::new(), syndarix_mcp::Limits::default()).unwrap(),

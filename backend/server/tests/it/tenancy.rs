@@ -32,6 +32,7 @@ const NO_PROJECT: &[(&str, &str)] = &[
     ("job_rate", "by what is limited, whosever it is"),
     ("agent_type", "by organisation"),
     ("model_group", "by organisation"),
+    ("model_provider", "by organisation"),
     ("agent_type_version", "by agent type"),
     ("_sqlx_migrations", "the schema's own history"),
 ];

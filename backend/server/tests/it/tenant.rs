@@ -25,6 +25,7 @@ const OTHERWISE: &[(&str, &str)] = &[
     ("membership", "organisation_id = $2"),
     ("agent_type", "organisation_id = $2"),
     ("model_group", "organisation_id = $2"),
+    ("model_provider", "organisation_id = $2"),
     ("agent_type_version", "agent_type_id in (select id from agent_type where organisation_id = $2)"),
     ("app_user", "id in (select user_id from membership where organisation_id = $2)"),
 ];
@@ -142,6 +143,9 @@ impl Tenant {
         let group = json!({ "chain": [{ "deployment": "d" }] });
         let (status, answer) = app.send(Method::PUT, &path, Some(&self.token), Some(group)).await;
         assert!(status.is_success(), "{path}: {status} {answer}");
+        let path = format!("/api/v1/organisations/{}/model-providers", self.organisation);
+        let (status, provider) = app.post(&path, &self.token, provider()).await;
+        assert!(status.is_success(), "{path}: {status} {provider}");
         let key = self.make(app, "/gateway-keys", json!({ "name": "For a script" })).await;
         let (_, types) = app.get("/api/v1/agent-types", &self.token).await;
         self.ids.extend([
@@ -149,6 +153,7 @@ impl Tenant {
             ("sprints/{sprint_id}", text(&sprint["id"])),
             ("issues/{number}", number.to_string()),
             ("gateway-keys/{key_id}", text(&key["key"]["id"])),
+            ("model-providers/{provider_id}", text(&provider["id"])),
             ("agent-types/{agent_type_id}", text(&types["items"][0]["id"])),
         ]);
     }
@@ -252,6 +257,8 @@ impl Tenant {
             "post_message" => json!({
                 "content": "Stop", "to": id("agents/{agent_id}"), "conversation_id": id("stories/{story_id}"),
             }),
+            "create_model_provider" | "replace_model_provider" => provider(),
+            "replace_model_provider_key" => json!({ "key": "another-key-of-theirs" }),
             "put_model_group" => json!({ "chain": [{ "deployment": "d" }] }),
             "put_document" => json!({ "content": "Overwritten" }),
             "put_member" | "put_organisation_member" => json!({ "email": stranger, "role": "admin" }),
@@ -320,6 +327,14 @@ pub(crate) fn in_order(mut operations: Vec<Operation>) -> Vec<Operation> {
     };
     operations.sort_by_key(|one| (rank(&one.method), std::cmp::Reverse(one.path.clone())));
     operations
+}
+
+/// A provider with a key; nobody asks it.
+fn provider() -> Value {
+    json!({
+        "name": "ours", "kind": "openai", "base_url": "https://192.0.2.1/v1", "key": "the-key-of-a-tenant",
+        "deployments": [{ "name": "m", "model": "m", "context_window": 1_000, "max_output": 100 }],
+    })
 }
 
 fn text(value: &Value) -> String {

@@ -21,6 +21,9 @@ use crate::provider::{Deployment, EndpointAccess};
 /// time-outs.
 const MAX_CLIENTS: usize = 64;
 
+/// How long a name may take to resolve before somebody who waits for it is told that it leads nowhere yet.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// The HTTP client cannot be built.
 #[derive(Debug, Error)]
 pub enum ClientError {
@@ -102,6 +105,17 @@ pub(crate) fn names_private(url: &Url) -> bool {
     }
 }
 
+/// Whether an address leads into a private network, as far as it can be known now: by itself, or by what its name
+/// resolves to. A name that does not resolve leads nowhere yet; every connection looks again.
+pub async fn leads_inside(url: &Url) -> bool {
+    if names_private(url) {
+        return true;
+    }
+    let Some(Host::Domain(name)) = url.host() else { return false };
+    let found = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((name, 0))).await;
+    found.is_ok_and(|found| found.is_ok_and(|mut found| found.any(|address| is_private(address.ip()))))
+}
+
 /// The kind that says: the operator has to correct the deployment.
 fn refused(deployment: &str) -> ProviderError {
     let message = format!(
@@ -135,7 +149,7 @@ impl Resolve for PublicOnly {
 }
 
 /// The same refusal where only the connection found it out.
-pub(super) fn leads_inside(error: &reqwest::Error, deployment: &str) -> Option<ProviderError> {
+pub(super) fn refused_inside(error: &reqwest::Error, deployment: &str) -> Option<ProviderError> {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = next {
         if error.is::<LeadsInside>() {
@@ -166,6 +180,19 @@ mod tests {
         }
         for public in ["https://api.openai.com/v1", "http://1.1.1.1/v1", "http://10.example.com/v1"] {
             assert!(!names_private(&public.parse().unwrap()), "{public}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_is_looked_at_before_it_is_kept() {
+        for (url, inside) in [
+            ("https://localhost/v1", true),
+            ("https://10.1.2.3/v1", true),
+            ("https://[fd00::1]/v1", true),
+            ("https://8.8.8.8/v1", false),
+            ("https://nobody.invalid/v1", false),
+        ] {
+            assert_eq!(leads_inside(&url.parse().unwrap()).await, inside, "{url}");
         }
     }
 

@@ -4,7 +4,7 @@
 //! another project asks nothing (at once in this process, within `keys::TTL` in others); every call is recorded with
 //! its project and key, also when nobody waits for the answer any more; a client is told of failures in its own format.
 //!
-//! `groups` and `keys` are managed under `/api/v1`, where `deployments` says how models are doing and the `playground` asks them;
+//! `groups`, `providers` and `keys` are managed under `/api/v1`, where `deployments` says how models are doing and the `playground` asks them;
 //! `calls` are answered under `/v1`, where SDKs look for them.
 
 mod calls;
@@ -12,12 +12,15 @@ mod deployments;
 mod groups;
 mod keys;
 mod playground;
+mod providers;
 
 use crate::{
     db::{Error, Uow},
-    features::llm::{self, Purpose},
+    features::llm::{self, Purpose, Screen},
     state::App,
 };
+pub use providers::{RotateError, Rotation, rotate as rotate_master_key};
+
 use groups::Effective;
 use keys::Keyring;
 use std::{
@@ -58,7 +61,17 @@ impl Front {
 
     /// The model groups that a project's calls may name.
     pub async fn groups_of(&self, app: &App, project: ProjectId) -> Result<Arc<ModelGroups>, Error> {
-        self.groups.of(app, project).await
+        Ok(self.groups.of(app, project).await?.groups)
+    }
+
+    /// What looks at a project's prompts before they leave; `None`: nobody does.
+    pub async fn screen_of(&self, app: &App, project: ProjectId) -> Result<Option<Arc<Screen>>, Error> {
+        Ok(self.groups.of(app, project).await?.screen)
+    }
+
+    /// Forgets what projects may name and want, so that the next call reads it anew.
+    pub fn forget(&self) {
+        self.groups.forget();
     }
 
     /// Whether limits of a minute are those of all processes at this moment.
@@ -116,6 +129,7 @@ pub async fn forget_expired_answers(app: &App, now: Timestamp) -> Result<(), Err
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .merge(groups::routes())
+        .merge(providers::routes())
         .merge(keys::routes())
         .merge(deployments::routes())
         .merge(playground::routes())

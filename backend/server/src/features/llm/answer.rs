@@ -3,6 +3,7 @@
 use super::{
     call::{Purpose, Request, within_means},
     hooks::Recorder,
+    screen,
 };
 use crate::{db::Error, state::App};
 use async_trait::async_trait;
@@ -24,6 +25,8 @@ pub async fn answer(
     let mut recorder = Recorder::new(app, purpose, Request::of(&group.name)).await?;
     let groups = app.gateway.groups_of(app, purpose.project).await?;
     let group = within_means(app, &mut recorder, (&groups, group));
+    let clean = screen::native(app, &purpose, native).await?;
+    let native = clean.as_ref().unwrap_or(native);
     let counting = Counting { recorder, used: AtomicU32::new(0) };
     app.models.gateway.answer(group, native, &counting, out).await;
     Ok(counting.used.into_inner())

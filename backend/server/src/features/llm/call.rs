@@ -3,6 +3,7 @@
 use super::{
     hooks::{self, Recorder},
     ledger::Place,
+    screen,
 };
 use crate::{
     db::{Error, storable, storable_json},
@@ -172,6 +173,8 @@ pub async fn complete(
     };
     let mut recorder = Recorder::new(app, purpose, Request::of(group)).await.map_err(Failure::Store)?;
     let chain = within_means(app, &mut recorder, (&groups, chain));
+    let clean = screen::request(app, &purpose, request).await.map_err(Failure::Store)?;
+    let request = clean.as_ref().unwrap_or(request);
     let answer = app.models.gateway.complete(chain, request, &recorder, cancel).await;
     match answer {
         Ok(completion) => {

@@ -11,6 +11,7 @@ mod hooks;
 mod known;
 mod ledger;
 mod money;
+mod screen;
 
 pub use answer::answer;
 pub use breakers::spawn_breakers;
@@ -21,6 +22,7 @@ pub use ledger::{
     lock_books, spawn_beat,
 };
 pub use money::{affordable, used};
+pub use screen::{Screen, SecretsInPrompts};
 
 use syndarix_llm::{Gateway, ModelGroups};
 

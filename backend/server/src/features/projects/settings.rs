@@ -1,4 +1,5 @@
-//! `PATCH /projects/{project_id}`: name, autonomy, confidence threshold, test command, agent limit, kept answers.
+//! `PATCH /projects/{project_id}`: name, autonomy, confidence threshold, test command, agent limit, kept answers,
+//! credentials in prompts.
 
 use super::{
     create::refused,
@@ -8,7 +9,7 @@ use super::{
 };
 use crate::{
     db::{Author, Error, Uow},
-    features::{auth, gateway},
+    features::{auth, gateway, llm::SecretsInPrompts},
     http::{Admin, ApiError, Idempotency, ProjectScope, ValidJson, idempotent, keyed},
     state::App,
 };
@@ -39,6 +40,8 @@ pub(super) struct ChangeProject {
     test_command: Given<String>,
     /// How many agents it may have at once, from 1 to 1000. Agents above a lowered limit stay.
     agent_limit: Option<i32>,
+    /// What is done about credentials in what is said to models: `off`, `report` or `redact`.
+    secrets_in_prompts: Option<SecretsInPrompts>,
     /// For so many seconds, at most a week, the gateway gives an answer again to the same question; null: never.
     #[serde(default, skip_serializing_if = "Given::is_absent")]
     #[schema(value_type = Option<i32>)]
@@ -81,6 +84,7 @@ struct Settings {
     policy: Policy,
     test_command: Option<String>,
     agent_limit: i32,
+    secrets_in_prompts: SecretsInPrompts,
     gateway_cache_seconds: Option<i32>,
 }
 
@@ -112,6 +116,7 @@ pub(super) async fn change(
             gateway::forget_answers(&mut uow, scope.project()).await?;
         }
         uow.commit().await?;
+        app.gateway.forget();
         if other_cache {
             app.gateway.forget_settings(scope.project());
         }
@@ -138,6 +143,7 @@ impl ChangeProject {
                 Given::Absent => before.test_command.clone(),
             },
             agent_limit: self.agent_limit.map_or(Ok(before.agent_limit), fields::agent_limit)?,
+            secrets_in_prompts: self.secrets_in_prompts.unwrap_or(before.secrets_in_prompts),
             gateway_cache_seconds: match &self.gateway_cache_seconds {
                 Given::Present(seconds) => fields::gateway_cache_seconds(*seconds)?,
                 Given::Absent => before.gateway_cache_seconds,
@@ -148,28 +154,39 @@ impl ChangeProject {
 
 /// Locked, so that what is recorded as the state before is what was there.
 async fn load(uow: &mut Uow, project: ProjectId) -> Result<Settings, Error> {
-    let (name, autonomy, Jsonb(policy), test_command, agent_limit, gateway_cache_seconds): (
+    let (name, autonomy, Jsonb(policy), test_command, agent_limit, secrets_in_prompts, gateway_cache_seconds): (
         String,
         String,
         Jsonb<Policy>,
         Option<String>,
         i32,
+        SecretsInPrompts,
         Option<i32>,
     ) = sqlx::query_as(
-        "select name, autonomy, policy, test_command, agent_limit, gateway_cache_seconds from project where id = $1 for no key update",
+        "select name, autonomy, policy, test_command, agent_limit, secrets_in_prompts, gateway_cache_seconds
+           from project where id = $1 for no key update",
     )
     .bind(project.0)
     .fetch_optional(uow.conn().await?)
     .await?
     .ok_or(Error::NotFound("project"))?;
     let autonomy = fields::autonomy(&autonomy);
-    Ok(Settings { name, autonomy, policy, test_command, agent_limit, gateway_cache_seconds })
+    Ok(Settings {
+        name,
+        autonomy,
+        policy,
+        test_command,
+        agent_limit,
+        secrets_in_prompts,
+        gateway_cache_seconds,
+    })
 }
 
 async fn store(uow: &mut Uow, project: ProjectId, settings: &Settings) -> Result<(), Error> {
     sqlx::query(
         "update project set name = $2, autonomy = $3, policy = $4, test_command = $5, agent_limit = $6,
-                gateway_cache_seconds = $7 where id = $1",
+                            secrets_in_prompts = $7, gateway_cache_seconds = $8
+          where id = $1",
     )
     .bind(project.0)
     .bind(&settings.name)
@@ -177,6 +194,7 @@ async fn store(uow: &mut Uow, project: ProjectId, settings: &Settings) -> Result
     .bind(Jsonb(&settings.policy))
     .bind(&settings.test_command)
     .bind(settings.agent_limit)
+    .bind(settings.secrets_in_prompts)
     .bind(settings.gateway_cache_seconds)
     .execute(uow.conn().await?)
     .await?;
@@ -206,6 +224,12 @@ fn record(uow: &mut Uow, project: ProjectId, before: &Settings, after: &Settings
         let data = json!({ "before": before.agent_limit, "after": after.agent_limit });
         let what = ("agent_limit", "project.agent_limit_changed", action);
         changed(uow, project, Category::Configuration, what, data);
+    }
+    let (old, new) = (before.secrets_in_prompts, after.secrets_in_prompts);
+    if old != new {
+        let action = format!("set what is done about credentials in prompts to {}", new.name());
+        let what = ("secrets_in_prompts", "project.secrets_in_prompts_changed", action);
+        changed(uow, project, Category::Permission, what, json!({ "before": old, "after": new }));
     }
     if before.gateway_cache_seconds != after.gateway_cache_seconds {
         let action = match after.gateway_cache_seconds {

@@ -2,7 +2,7 @@
 
 use super::{fields, repository::Source};
 use crate::{
-    features::{auth::MembershipView, costs::BudgetView},
+    features::{auth::MembershipView, costs::BudgetView, llm::SecretsInPrompts},
     http::{ApiError, Caller, List, Page, ProjectRole, ProjectScope, ValidQuery, View},
     state::App,
 };
@@ -38,6 +38,8 @@ pub struct ProjectView {
     pub test_command: Option<String>,
     /// How many agents it may have at once.
     pub agent_limit: i32,
+    /// What is done about credentials in what is said to models.
+    pub secrets_in_prompts: SecretsInPrompts,
     /// For so many seconds the gateway gives an answer again to the same question; null: never.
     pub gateway_cache_seconds: Option<i32>,
     /// Whether its code is there.
@@ -87,6 +89,7 @@ struct Row {
     default_branch: String,
     test_command: Option<String>,
     agent_limit: i32,
+    secrets_in_prompts: SecretsInPrompts,
     gateway_cache_seconds: Option<i32>,
     repository_state: String,
     repository_detail: String,
@@ -112,7 +115,8 @@ const MINE: &str = "left join project_member pm on pm.project_id = p.id and pm.u
 fn select(rest: &str) -> String {
     format!(
         "select p.id, p.organisation_id, p.name, p.autonomy, p.policy, p.default_branch, p.test_command, p.agent_limit,
-                p.gateway_cache_seconds, p.repository_state, p.repository_detail, p.repository_source, p.created_at, {ROLE} as role,
+                p.secrets_in_prompts, p.gateway_cache_seconds, p.repository_state, p.repository_detail,
+                p.repository_source, p.created_at, {ROLE} as role,
                 b.project_id is not null as has_budget, b.hard_limit_micro_usd, b.soft_limit_micro_usd,
                 coalesce(b.spent_micro_usd, 0) as spent_micro_usd,
                 coalesce(b.reserved_micro_usd, 0) as reserved_micro_usd,
@@ -148,6 +152,7 @@ impl Row {
             default_branch: self.default_branch,
             test_command: self.test_command,
             agent_limit: self.agent_limit,
+            secrets_in_prompts: self.secrets_in_prompts,
             gateway_cache_seconds: self.gateway_cache_seconds,
             repository: RepositoryView {
                 state: self.repository_state,

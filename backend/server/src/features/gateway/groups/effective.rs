@@ -1,10 +1,18 @@
-//! The groups that a project's calls may name: the configured ones, with those of its organisation over them.
+//! The groups that a project's calls may name: the configured ones, with those of its organisation over them; and what is
+//! done about credentials in them.
 
 use super::{
     TTL,
     queries::{self, Stored},
 };
-use crate::{db::Error, features::gateway::LOOK_WITHIN, state::App};
+use crate::{
+    db::Error,
+    features::{
+        gateway::{LOOK_WITHIN, providers},
+        llm::Screen,
+    },
+    state::App,
+};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -20,8 +28,15 @@ const MAX_CACHED: usize = 10_000;
 
 #[derive(Debug, Clone)]
 struct Cached {
-    groups: Arc<ModelGroups>,
+    reach: Reach,
     until: Instant,
+}
+
+/// What a project's calls may name, and what looks at them before they leave.
+#[derive(Debug, Clone)]
+pub(in crate::features::gateway) struct Reach {
+    pub(in crate::features::gateway) groups: Arc<ModelGroups>,
+    pub(in crate::features::gateway) screen: Option<Arc<Screen>>,
 }
 
 /// What this process has read of late.
@@ -31,39 +46,38 @@ pub(in crate::features::gateway) struct Effective {
 }
 
 impl Effective {
-    /// A project's groups. While the database is away, what was known holds.
+    /// A project's. While the database is away, what was known holds.
     pub(in crate::features::gateway) async fn of(
         &self,
         app: &App,
         project: ProjectId,
-    ) -> Result<Arc<ModelGroups>, Error> {
+    ) -> Result<Reach, Error> {
         let known = self.lock().get(&project).cloned();
         if let Some(known) = known.as_ref().filter(|known| Instant::now() < known.until) {
-            return Ok(Arc::clone(&known.groups));
+            return Ok(known.reach.clone());
         }
         // Before the read: what is changed meanwhile is not remembered for longer.
         let until = Instant::now() + TTL;
         let patience = if known.is_some() { REFRESHED_WITHIN } else { LOOK_WITHIN };
-        let read = tokio::time::timeout(patience, queries::of_project(app.pool(), project)).await;
-        let stored = read.unwrap_or(Err(sqlx::Error::PoolTimedOut));
-        let groups = match (stored, known) {
-            (Ok(stored), _) => Arc::new(over_configured(app, &stored)),
+        let read = tokio::time::timeout(patience, read(app, project)).await;
+        let reach = match (read.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut.into())), known) {
+            (Ok(reach), _) => reach,
             (Err(error), Some(known)) => {
                 tracing::warn!(%error, "cannot read model groups: what was known of them holds");
-                known.groups
+                known.reach
             }
-            (Err(error), None) => return Err(error.into()),
+            (Err(error), None) => return Err(error),
         };
         let mut cache = self.lock();
         if cache.len() >= MAX_CACHED {
             cache.retain(|_, cached| Instant::now() < cached.until);
         }
-        cache.insert(project, Cached { groups: Arc::clone(&groups), until });
-        Ok(groups)
+        cache.insert(project, Cached { reach: reach.clone(), until });
+        Ok(reach)
     }
 
     /// Forgets everything, so that the next call reads it anew.
-    pub(super) fn forget(&self) {
+    pub(in crate::features::gateway) fn forget(&self) {
         self.lock().clear();
     }
 
@@ -72,14 +86,22 @@ impl Effective {
     }
 }
 
-/// The configured groups with these over them. One that cannot be used any more, since the configuration has changed,
-/// leaves the configured one of its name in its place.
-pub(super) fn over_configured(app: &App, stored: &[Stored]) -> ModelGroups {
-    let mut groups = app.models.groups.clone();
+async fn read(app: &App, project: ProjectId) -> Result<Reach, Error> {
+    let base = providers::of_project(app, project).await?;
+    let groups = over(&base.groups, &queries::of_project(app.pool(), project).await?);
+    let mode = queries::secrets_in_prompts(app.pool(), project).await?;
+    let screen = Screen::of(mode, &groups)?.map(Arc::new);
+    Ok(Reach { groups: Arc::new(groups), screen })
+}
+
+/// What an organisation has, with its own groups over it. One that cannot be used any more, since its deployments are
+/// gone, leaves the configured one of its name in its place.
+pub(super) fn over(base: &ModelGroups, stored: &[Stored]) -> ModelGroups {
+    let mut groups = base.clone();
     for stored in stored {
-        let group = stored.settings().group(app, &stored.name);
+        let group = stored.settings().group(base, &stored.name);
         let with = group
-            .ok_or_else(|| "nothing of it is configured".to_owned())
+            .ok_or_else(|| "nothing of it is there".to_owned())
             .and_then(|group| groups.with(vec![group]).map_err(|error| error.reason));
         match with {
             Ok(with) => groups = with,

@@ -3,7 +3,7 @@
 use super::{queries, view::GroupView};
 use crate::{
     db::Error,
-    features::auth::require_manager,
+    features::{auth::require_manager, gateway::providers},
     http::{ApiError, Caller, List},
     state::App,
 };
@@ -24,6 +24,7 @@ pub(super) async fn list(
 ) -> Result<Json<List<GroupView>>, ApiError> {
     require_manager(app.pool(), organisation, caller.user()?).await?;
     let mut conn = app.pool().acquire().await.map_err(Error::from)?;
+    let base = providers::base(&app, &mut conn, organisation).await?;
     let stored = queries::of_organisation(&mut conn, organisation).await.map_err(Error::from)?;
-    Ok(Json(List::all(GroupView::all(&app, &stored))))
+    Ok(Json(List::all(GroupView::all(&app, &base.groups, &stored))))
 }

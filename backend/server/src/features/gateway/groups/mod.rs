@@ -1,8 +1,9 @@
 //! Model groups of an organisation: which deployments serve a name, in which order, and who of them is asked first.
 //!
 //! Invariants: the configured groups are the base, and an organisation's own group takes the place of the configured one
-//! of its name; a group names configured deployments only, so that no address and no key comes from here; a change holds
-//! at once in the process that makes it, and within [`TTL`] in others; what is configured no longer is passed over.
+//! of its name; a group names deployments that are configured, or of the organisation's own providers, so that no address
+//! and no key comes from here; a change holds at once in the process that makes it, and within [`TTL`] in others; what is
+//! there no longer is passed over.
 
 mod effective;
 mod list;
@@ -14,6 +15,7 @@ mod show;
 mod view;
 
 pub(super) use effective::Effective;
+pub(super) use queries::lock;
 
 use crate::{
     db::{Uow, audit},

@@ -1,6 +1,7 @@
 //! All SQL about model groups.
 
 use super::settings::{GroupMember, GroupRouting, GroupSettings};
+use crate::features::llm::SecretsInPrompts;
 use sqlx::{FromRow, PgConnection, PgPool, Result, types::Json};
 use syndarix_domain::{
     Timestamp,
@@ -41,6 +42,12 @@ pub(super) async fn of_project(pool: &PgPool, project: ProjectId) -> Result<Vec<
     .await
 }
 
+/// What a project wants done about credentials in its prompts; of one that is gone, nothing.
+pub(super) async fn secrets_in_prompts(pool: &PgPool, project: ProjectId) -> Result<SecretsInPrompts> {
+    let mode = sqlx::query_scalar("select secrets_in_prompts from project where id = $1");
+    Ok(mode.bind(project.0).fetch_optional(pool).await?.unwrap_or_default())
+}
+
 /// An organisation's own groups, by name. Within a transaction nobody else changes them until its end.
 pub(super) async fn of_organisation(
     conn: &mut PgConnection,
@@ -56,7 +63,10 @@ pub(super) async fn of_organisation(
 }
 
 /// Lets one change of an organisation's groups in at a time: each is checked against the others.
-pub(super) async fn lock(conn: &mut PgConnection, organisation: OrganisationId) -> Result<()> {
+pub(in crate::features::gateway) async fn lock(
+    conn: &mut PgConnection,
+    organisation: OrganisationId,
+) -> Result<()> {
     sqlx::query("select from organisation where id = $1 for no key update")
         .bind(organisation.0)
         .execute(conn)

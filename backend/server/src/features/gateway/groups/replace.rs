@@ -1,14 +1,14 @@
 //! `PUT /organisations/{organisation_id}/model-groups/{name}`.
 
 use super::{
-    effective::over_configured,
+    effective::over,
     queries, record,
     settings::{GroupSettings, check_name},
     view::GroupView,
 };
 use crate::{
     db::{Author, Error},
-    features::auth::require_manager,
+    features::{auth::require_manager, gateway::providers},
     http::{ApiError, Caller, ValidJson},
     state::App,
 };
@@ -22,7 +22,7 @@ use syndarix_domain::ids::OrganisationId;
 const MAX_GROUPS: usize = 100;
 
 /// Make a group, or set an existing one: also one that is configured, whose place it takes for this organisation. It names
-/// configured deployments. For owners and admins; other processes follow within seconds.
+/// deployments that are configured, or of the organisation's own providers. For owners and admins; other processes follow within seconds.
 #[utoipa::path(put, path = "/organisations/{organisation_id}/model-groups/{name}", operation_id = "put_model_group",
     tag = "gateway",
     params(("organisation_id" = Uuid, Path), ("name" = String, Path, description = "The group's name")),
@@ -49,10 +49,11 @@ pub(super) async fn replace(
         let message = format!("an organisation has at most {MAX_GROUPS} groups of its own: remove one first");
         return Err(ApiError::conflict("too_many_groups", message));
     }
-    body.check(&app, &name, &over_configured(&app, &others))?;
+    let base = providers::base(&app, conn, organisation).await?;
+    body.check(&base.groups, &name, &over(&base.groups, &others))?;
     let stored = queries::put(conn, organisation, (&name, &body), now).await.map_err(Error::from)?;
     record(&mut uow, organisation, &name, ("replaced", format!("set the model group `{name}`")));
     uow.commit().await?;
     app.gateway.groups.forget();
-    Ok(Json(GroupView::of_stored(&app, &stored)))
+    Ok(Json(GroupView::of_stored(&app, &base.groups, &stored)))
 }

@@ -57,7 +57,7 @@ impl From<Routing> for GroupRouting {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct GroupMember {
-    /// The name of a configured deployment.
+    /// The name of a deployment that is configured, or of one of the organisation's own providers.
     pub(super) deployment: String,
     /// Its share of the calls of a `weighted` group; 0: only when others fail. Left out: as it is configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,17 +104,17 @@ pub(super) fn check_name(app: &App, name: &str) -> Result<(), ApiError> {
 }
 
 impl GroupSettings {
-    /// Checked against what is configured and against the organisation's other groups.
-    pub(super) fn check(&self, app: &App, name: &str, others: &ModelGroups) -> Result<(), ApiError> {
+    /// Checked against the deployments that the organisation has and against its other groups.
+    pub(super) fn check(&self, base: &ModelGroups, name: &str, others: &ModelGroups) -> Result<(), ApiError> {
         if self.chain.is_empty() || self.chain.len() > MAX_CHAIN {
             return Err(ApiError::invalid("chain", format!("must have 1 to {MAX_CHAIN} deployments")));
         }
         let mut seen = BTreeSet::new();
         for (at, member) in self.chain.iter().enumerate() {
             let field = |name: &str| format!("chain[{at}].{name}");
-            if app.models.groups.deployment(&member.deployment).is_none() {
-                let known: Vec<&str> = app.models.groups.deployments().map(|one| one.name.as_str()).collect();
-                let message = format!("is no configured deployment; there are: {}", known.join(", "));
+            if base.deployment(&member.deployment).is_none() {
+                let known: Vec<&str> = base.deployments().map(|one| one.name.as_str()).collect();
+                let message = format!("is no deployment that you have; there are: {}", known.join(", "));
                 return Err(ApiError::invalid(&field("deployment"), message));
             }
             if !seen.insert(&member.deployment) {
@@ -138,15 +138,16 @@ impl GroupSettings {
             _ => {}
         }
         // What is left is wrong with the chain as a whole.
-        let group =
-            self.group(app, name).ok_or_else(|| ApiError::invalid("chain", "names nothing that is there"))?;
+        let group = self
+            .group(base, name)
+            .ok_or_else(|| ApiError::invalid("chain", "names nothing that is there"))?;
         others.with(vec![group]).map(drop).map_err(|error| ApiError::invalid("chain", error.reason))
     }
 
-    /// The group with what is configured of its deployments. `None`: nothing of it is configured any more.
-    pub(super) fn group(&self, app: &App, name: &str) -> Option<ModelGroup> {
+    /// The group with what is there of its deployments. `None`: nothing is, any more.
+    pub(super) fn group(&self, base: &ModelGroups, name: &str) -> Option<ModelGroup> {
         let deployments = self.chain.iter().filter_map(|member| {
-            let mut deployment = app.models.groups.deployment(&member.deployment)?.clone();
+            let mut deployment = base.deployment(&member.deployment)?.clone();
             deployment.weight = member.weight.unwrap_or(deployment.weight);
             Some(deployment)
         });

@@ -3,7 +3,7 @@
 use super::{queries, view::GroupView};
 use crate::{
     db::Error,
-    features::auth::require_manager,
+    features::{auth::require_manager, gateway::providers},
     http::{ApiError, Caller},
     state::App,
 };
@@ -25,8 +25,9 @@ pub(super) async fn show(
 ) -> Result<Json<GroupView>, ApiError> {
     require_manager(app.pool(), organisation, caller.user()?).await?;
     let mut conn = app.pool().acquire().await.map_err(Error::from)?;
+    let base = providers::base(&app, &mut conn, organisation).await?;
     let stored = queries::of_organisation(&mut conn, organisation).await.map_err(Error::from)?;
-    let all = GroupView::all(&app, &stored);
+    let all = GroupView::all(&app, &base.groups, &stored);
     let found = all.into_iter().find(|group| group.name == name);
     Ok(Json(found.ok_or_else(|| ApiError::not_found("model group"))?))
 }

@@ -7,7 +7,7 @@ use super::{
 use crate::state::App;
 use serde::Serialize;
 use syndarix_domain::Timestamp;
-use syndarix_llm::ModelGroup;
+use syndarix_llm::{ModelGroup, ModelGroups};
 use utoipa::ToSchema;
 
 /// Where a group comes from.
@@ -28,7 +28,7 @@ pub(super) struct MemberView {
     deployment: String,
     /// Its share of the calls of a `weighted` group.
     weight: u32,
-    /// Whose model it is; null when it is configured no longer, and passed over.
+    /// Whose model it is; null when it is there no longer, and passed over.
     provider: Option<String>,
     /// Its name there.
     model: Option<String>,
@@ -77,15 +77,15 @@ impl GroupView {
         }
     }
 
-    pub(super) fn of_stored(app: &App, stored: &Stored) -> Self {
+    pub(super) fn of_stored(app: &App, base: &ModelGroups, stored: &Stored) -> Self {
         let settings = stored.settings();
         let member = |member: &GroupMember| {
-            let configured = app.models.groups.deployment(&member.deployment);
+            let known = base.deployment(&member.deployment);
             MemberView {
                 deployment: member.deployment.clone(),
-                weight: member.weight.or(configured.map(|one| one.weight)).unwrap_or(1),
-                provider: configured.map(|one| one.vendor().to_owned()),
-                model: configured.map(|one| one.model.clone()),
+                weight: member.weight.or(known.map(|one| one.weight)).unwrap_or(1),
+                provider: known.map(|one| one.vendor().to_owned()),
+                model: known.map(|one| one.model.clone()),
             }
         };
         Self {
@@ -101,12 +101,12 @@ impl GroupView {
     }
 
     /// All groups that the organisation's projects can name, by name.
-    pub(super) fn all(app: &App, stored: &[Stored]) -> Vec<Self> {
+    pub(super) fn all(app: &App, base: &ModelGroups, stored: &[Stored]) -> Vec<Self> {
         let is_own = |name: &str| stored.iter().any(|one| one.name == name);
         let configured =
             app.models.groups.iter().filter(|group| !is_own(&group.name)).map(Self::of_configured);
         let mut all: Vec<Self> =
-            configured.chain(stored.iter().map(|one| Self::of_stored(app, one))).collect();
+            configured.chain(stored.iter().map(|one| Self::of_stored(app, base, one))).collect();
         all.sort_by(|one, other| one.name.cmp(&other.name));
         all
     }

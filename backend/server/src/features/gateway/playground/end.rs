@@ -20,7 +20,7 @@ pub(super) struct PlaygroundEnd {
     downgraded_to: Option<String>,
     /// Every attempt in order; the last one answered, when there is an answer.
     attempts: Vec<PlaygroundAttempt>,
-    /// Deployments that were passed over; known only when nobody answered.
+    /// Deployments that were passed over, and why: cooling down, too small a window, a request that it cannot be told.
     skipped: Vec<PlaygroundSkipped>,
     /// Real money, all attempts together, in micro-USD.
     cost_micro_usd: i64,
@@ -90,7 +90,10 @@ pub(super) async fn end(
     result: &Result<Completion, CallError>,
 ) -> Result<PlaygroundEnd, Error> {
     let failure = result.as_ref().err().map(|error| failure(&Fault::from(error)));
-    let causes = result.as_ref().err().map_or(&[][..], CallError::causes);
+    let causes = match result {
+        Ok(completion) => &completion.before,
+        Err(error) => error.causes(),
+    };
     let stop = result.as_ref().ok().map(|completion| word(&completion.stop));
     let attempts = attempts(app.pool(), purpose).await?;
     Ok(PlaygroundEnd {

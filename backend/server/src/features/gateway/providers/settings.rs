@@ -1,0 +1,245 @@
+//! A provider, as people set it.
+
+use super::address;
+use crate::{config::Config, http::ApiError, state::App};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use syndarix_llm::{ProviderKind, Rates, Secret};
+use utoipa::ToSchema;
+
+/// The longest names, in characters.
+const MAX_NAME: usize = 40;
+const MAX_MODEL: usize = 100;
+/// As many models as anybody lists by hand.
+const MAX_DEPLOYMENTS: usize = 64;
+/// The largest window, in tokens.
+const MAX_WINDOW: u32 = 100_000_000;
+/// The highest price, in micro-USD per million tokens: a typing slip of six zeros is refused.
+const MAX_PRICE: i64 = 1_000_000_000_000;
+/// A key has so many characters. Shorter ones could not be told from ordinary words where a provider repeats them.
+const KEY: std::ops::RangeInclusive<usize> = 8..=4_000;
+
+/// How a provider is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
+#[serde(rename_all = "snake_case")]
+#[sqlx(rename_all = "snake_case", type_name = "text")]
+#[schema(as = ModelProviderKind)]
+pub(super) enum Kind {
+    /// Anthropic, or a server of its format.
+    Anthropic,
+    /// OpenAI itself.
+    #[serde(rename = "openai")]
+    #[sqlx(rename = "openai")]
+    OpenAi,
+    /// Any other server of OpenAI's format.
+    #[serde(rename = "openai_compatible")]
+    #[sqlx(rename = "openai_compatible")]
+    OpenAiCompatible,
+    /// OpenAI's models at Azure.
+    #[serde(rename = "azure_openai")]
+    #[sqlx(rename = "azure_openai")]
+    AzureOpenAi,
+    /// Google Gemini.
+    Gemini,
+    /// An Ollama server.
+    Ollama,
+    /// Voyage AI: embeddings only.
+    Voyage,
+    /// A scripted endpoint: whatever it answers is marked as simulated.
+    Scripted,
+}
+
+impl From<Kind> for ProviderKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Anthropic => Self::Anthropic,
+            Kind::OpenAi => Self::OpenAi,
+            Kind::OpenAiCompatible => Self::OpenAiCompatible,
+            Kind::AzureOpenAi => Self::AzureOpenAi,
+            Kind::Gemini => Self::Gemini,
+            Kind::Ollama => Self::Ollama,
+            Kind::Voyage => Self::Voyage,
+            Kind::Scripted => Self::Scripted,
+        }
+    }
+}
+
+/// What a model costs, in micro-USD per million tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ModelProviderPrices)]
+pub(super) struct Prices {
+    /// Prompts.
+    pub(super) input: i64,
+    /// Answers, reasoning included.
+    pub(super) output: i64,
+    /// Prompts that were read from the provider's cache.
+    #[serde(default)]
+    pub(super) cache_read: i64,
+    /// Prompts that were written to it.
+    #[serde(default)]
+    pub(super) cache_write: i64,
+}
+
+impl From<Prices> for Rates {
+    fn from(prices: Prices) -> Self {
+        let Prices { input, output, cache_read, cache_write } = prices;
+        Self { input, output, cache_read, cache_write }
+    }
+}
+
+/// A model at the provider.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ModelProviderDeployment)]
+pub(super) struct Deployment {
+    /// What it is called here: groups and clients name it `PROVIDER/NAME`.
+    pub(super) name: String,
+    /// What it is called there.
+    pub(super) model: String,
+    /// Tokens that prompt and answer may have together.
+    #[schema(minimum = 1)]
+    pub(super) context_window: u32,
+    /// Tokens that an answer may have.
+    #[schema(minimum = 1)]
+    pub(super) max_output: u32,
+    /// Left out: those of the built-in table. Zeros: it costs nothing per token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) prices: Option<Prices>,
+    /// Whether it takes a temperature; reasoning models refuse a request with one.
+    #[serde(default)]
+    pub(super) accepts_temperature: bool,
+}
+
+/// What a provider is to be.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ModelProviderSettings)]
+pub(super) struct Settings {
+    /// The first part of its deployments' names; it stays what it was at first.
+    pub(super) name: String,
+    /// How it is spoken to.
+    pub(super) kind: Kind,
+    /// Up to and including the version, such as `https://api.openai.com/v1`.
+    pub(super) base_url: String,
+    /// Whose prices count, where the kind does not say it, such as `groq`.
+    #[serde(default)]
+    pub(super) vendor: Option<String>,
+    /// Azure's `api-version`, where the address is not a versioned one.
+    #[serde(default)]
+    pub(super) api_version: Option<String>,
+    /// The key; it is not shown again. Left out: as it was, or none. Another address needs it anew.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, write_only)]
+    pub(super) key: Option<Secret>,
+    /// The models that are asked there.
+    pub(super) deployments: Vec<Deployment>,
+}
+
+impl Settings {
+    /// Checked as far as it can be without knowing what is stored.
+    pub(super) async fn check(&self, app: &App) -> Result<(), ApiError> {
+        check_name(&self.name)?;
+        let optional = [("vendor", &self.vendor), ("api_version", &self.api_version)];
+        for (field, said) in optional {
+            if said.as_deref().is_some_and(|said| !is_plain(said, MAX_NAME)) {
+                return Err(not_plain(field, MAX_NAME));
+            }
+        }
+        if let Some(key) = &self.key {
+            check_key(key)?;
+        }
+        self.check_deployments(app)?;
+        self.check_address(&app.config).await
+    }
+
+    async fn check_address(&self, config: &Config) -> Result<(), ApiError> {
+        address::check(config, &self.base_url).await.map_err(|said| ApiError::invalid("base_url", said))
+    }
+
+    fn check_deployments(&self, app: &App) -> Result<(), ApiError> {
+        let many = self.deployments.len();
+        if many == 0 || many > MAX_DEPLOYMENTS {
+            let message = format!("must have 1 to {MAX_DEPLOYMENTS} models");
+            return Err(ApiError::invalid("deployments", message));
+        }
+        let mut seen = BTreeSet::new();
+        for (at, deployment) in self.deployments.iter().enumerate() {
+            deployment
+                .check()
+                .map_err(|(field, said)| ApiError::invalid(&format!("deployments[{at}].{field}"), said))?;
+            let name = || format!("deployments[{at}].name");
+            if !seen.insert(&deployment.name) {
+                return Err(ApiError::invalid(&name(), "is there twice"));
+            }
+            let full = full_name(&self.name, &deployment.name);
+            if app.models.groups.resolve(&full).is_some() {
+                let message = format!("`{full}` is the name of a configured deployment already");
+                return Err(ApiError::invalid(&name(), message));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Deployment {
+    /// What is wrong with it, by the field.
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        for (field, said) in [("name", &self.name), ("model", &self.model)] {
+            if !is_plain(said, MAX_MODEL) {
+                return Err((field, plain(MAX_MODEL)));
+            }
+        }
+        if !(1..=MAX_WINDOW).contains(&self.context_window) {
+            return Err(("context_window", format!("must be from 1 to {MAX_WINDOW} tokens")));
+        }
+        if !(1..=self.context_window).contains(&self.max_output) {
+            return Err(("max_output", "must be from 1 to the context window".into()));
+        }
+        let Some(Prices { input, output, cache_read, cache_write }) = self.prices else { return Ok(()) };
+        if [input, output, cache_read, cache_write].iter().all(|price| (0..=MAX_PRICE).contains(price)) {
+            return Ok(());
+        }
+        Err(("prices", format!("must be from 0 to {MAX_PRICE} micro-USD per million tokens")))
+    }
+}
+
+/// What groups and clients call a deployment.
+pub(super) fn full_name(provider: &str, deployment: &str) -> String {
+    format!("{provider}/{deployment}")
+}
+
+/// A key that can stand in a header, and be told from other words.
+pub(super) fn check_key(key: &Secret) -> Result<(), ApiError> {
+    let text = key.expose();
+    if KEY.contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic()) {
+        return Ok(());
+    }
+    let (least, most) = (KEY.start(), KEY.end());
+    let message = format!("must have {least} to {most} characters, without spaces and line breaks");
+    Err(ApiError::invalid("key", message))
+}
+
+fn check_name(name: &str) -> Result<(), ApiError> {
+    let is_usual = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-._".contains(c);
+    let starts = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+    if starts && name.len() <= MAX_NAME && name.chars().all(is_usual) {
+        return Ok(());
+    }
+    let message = format!(
+        "must have 1 to {MAX_NAME} lower-case letters, digits, `-`, `.` or `_`, and begin with a letter or digit"
+    );
+    Err(ApiError::invalid("name", message))
+}
+
+fn is_plain(text: &str, most: usize) -> bool {
+    (1..=most).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic() && c != '"')
+}
+
+fn plain(most: usize) -> String {
+    format!("must have 1 to {most} letters, digits and signs, without spaces")
+}
+
+fn not_plain(field: &str, most: usize) -> ApiError {
+    ApiError::invalid(field, plain(most))
+}
