@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { effectsOf } from "../src/api/live";
 import type { GatewayKey, Project } from "../src/api/types";
 import { NOTHING, heard, readAnswer, tokenLimit } from "../src/gateway/answer";
-import { aloneFor, causeOf, errorRate, errorTone } from "../src/gateway/health";
+import { aloneFor, causesIn, errorRate, errorTone, failureOf } from "../src/gateway/health";
 import { EMPTY_FORM, environment, formOf, keyState, localTime, settingsOf } from "../src/gateway/keys";
 import { Keys } from "../src/gateway/Keys";
 import { Models } from "../src/gateway/Models";
@@ -57,10 +57,11 @@ describe("the health of a deployment", () => {
     expect(aloneFor({ state: "half_open", until: null }, NOW)).toBeNull();
   });
   it("says what it failed of in words, and leaves what it does not know", () => {
-    expect(causeOf("Overloaded { retry_after_ms: Some(90000) }: busy: come back")).toBe("Overloaded: busy: come back");
-    expect(causeOf("Auth: no such key")).toBe("Key refused: no such key");
-    expect(causeOf("nobody answered: #1 a: Timeout { phase: Idle }: nothing within 60s; #2 b: RateLimited { retry_after_ms: None }: slow down")).toBe("nobody answered: #1 a: Timed out: nothing within 60s; #2 b: Rate limited: slow down");
-    for (const text of ["Strange: thing", "constructor: thing", "nothing like it"]) expect(causeOf(text)).toBe(text);
+    expect(failureOf("overloaded", "busy: come back")).toBe("Overloaded: busy: come back");
+    expect(failureOf("auth", "no such key")).toBe("Key refused: no such key");
+    for (const kind of [null, undefined, "strange", "constructor"]) expect(failureOf(kind, "auth: as it came")).toBe("auth: as it came");
+    expect(causesIn("nobody answered: #1 a: timeout: nothing within 60s; #2 b: rate_limited: slow down")).toBe("nobody answered: #1 a: Timed out: nothing within 60s; #2 b: Rate limited: slow down");
+    for (const text of ["strange: thing", "constructor: thing", "nothing like it"]) expect(causesIn(text)).toBe(text);
   });
   it("is read anew when a call was paid for, and the keys when one was changed", () => {
     const names = (type: string) => effectsOf({ type, time: "", project_id: "p", data: {} }).invalidate.map((key) => key[2]);
@@ -169,8 +170,8 @@ describe("the pages of the gateway", () => {
 
   it("stream an answer, and end with the way it took", async () => {
     const end = { call_id: "c", stop: "end_turn", error: null, downgraded_to: "fast-response", skipped: [{ deployment: "local", reason: "cooling down for another 8000 ms" }], cost_micro_usd: 0, simulated_micro_usd: 519, tokens_in: 18, tokens_out: 31, attempts: [
-      { attempt: 1, deployment: "large", provider: "anthropic", model: "m", outcome: "failed", error: "Auth: no such key", latency_ms: 12, first_content_ms: null, tokens_in: 0, tokens_out: 0, cost_micro_usd: 0, simulated: false, estimated: false, unpriced: false },
-      { attempt: 2, deployment: "small", provider: "scripted", model: "s", outcome: "settled", error: null, latency_ms: 640, first_content_ms: 90, tokens_in: 18, tokens_out: 31, cost_micro_usd: 519, simulated: true, estimated: false, unpriced: false },
+      { attempt: 1, deployment: "large", provider: "anthropic", model: "m", outcome: "failed", error_kind: "auth", error: "no such key", latency_ms: 12, first_content_ms: null, tokens_in: 0, tokens_out: 0, cost_micro_usd: 0, simulated: false, estimated: false, unpriced: false },
+      { attempt: 2, deployment: "small", provider: "scripted", model: "s", outcome: "settled", error_kind: null, error: null, latency_ms: 640, first_content_ms: 90, tokens_in: 18, tokens_out: 31, cost_micro_usd: 519, simulated: true, estimated: false, unpriced: false },
     ] };
     answers["POST /gateway/playground"] = new Response(`event: head\ndata: {"deployment":"small","simulated":true,"dropped":[]}\n\nevent: text\ndata: {"text":"Half to even."}\n\nevent: end\ndata: ${JSON.stringify(end)}\n\n`);
     show(<Playground project={PROJECT} model={undefined} onModel={() => undefined} />);

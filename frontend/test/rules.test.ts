@@ -3,11 +3,10 @@ import { sentenceOf, verbOf, unseen, targetOf } from "../src/activity/sentence";
 import { decisionRefusal, isAnswer, withoutApproval } from "../src/api/actions";
 import { ApiError } from "../src/api/client";
 import { changesBetween } from "../src/agents/changes";
-import type { AgentType, Approval, EventEnvelope, Project, Run, Step, Story, UsageRow } from "../src/api/types";
+import type { AgentType, Approval, EventEnvelope, Project, Run, Step, Story } from "../src/api/types";
 import { argumentsOf } from "../src/approval/arguments";
 import { columnsOf, filterStories, moveTo, step } from "../src/board/columns";
 import { optimistic } from "../src/board/commands";
-import { forecast } from "../src/costs/forecast";
 import { age, duration, left, money, parseMoney, shortTime } from "../src/format";
 import { projectAlerts, queueAlerts, runAlerts, staleWork } from "../src/inbox/alerts";
 import { asText, lacking, loadNote, saveNote } from "../src/approval/note";
@@ -200,10 +199,6 @@ describe("small rules", () => {
   });
   it("a sign-in leads only into this application", () => {
     expect([safeNext("/projects/1?x=2"), safeNext("//evil.example"), safeNext("/\\evil.example"), safeNext("https://evil.example"), safeNext("javascript:x"), safeNext(undefined)]).toEqual(["/projects/1?x=2", "/inbox", "/inbox", "/inbox", "/inbox", "/inbox"]);
-  });
-  it("the forecast takes this month's real spend only", () => {
-    const row = (key: string, cost: number, simulated = 0) => ({ key, cost_micro_usd: cost, simulated_micro_usd: simulated }) as UsageRow;
-    expect(forecast([row("2026-10-31", 99), row("2026-11-01", 10, 500), row("2026-11-20", 30)], new Date(NOW))).toEqual({ monthToDate: 40, simulated: 500, endOfMonth: 60 });
   });
   it("events read as sentences and lead somewhere", () => {
     const event = (type: string, extra: Partial<EventEnvelope> = {}) => ({ id: type, type, time: at(0), project_id: "p", data: {}, seq: 3, ...extra }) as EventEnvelope;

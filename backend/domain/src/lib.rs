@@ -9,6 +9,7 @@ pub mod approval;
 pub mod audit;
 pub mod budget;
 pub mod envelope;
+pub mod forecast;
 pub mod ids;
 pub mod machine;
 pub mod money;

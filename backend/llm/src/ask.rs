@@ -14,9 +14,10 @@ pub use native::Native;
 pub use question::Question;
 
 use crate::inbound::WireError;
+use crate::price::Extras;
 use crate::provider::{self, Deployment, Wire, embeddings};
 use crate::tokens::{bound_native, bound_request, estimate_request};
-use crate::types::ChatRequest;
+use crate::types::{CacheTime, ChatRequest};
 
 /// What is asked, in one form or the other.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +63,27 @@ impl<'a> Ask<'a> {
     /// Whether nothing is seen of the answer before it is whole.
     pub(crate) fn is_blind(self) -> bool {
         matches!(self, Self::Native(native) if !native.stream)
+    }
+
+    /// Which of these extras this deployment may count in it.
+    pub fn extras(self, deployment: &Deployment, dear: Extras) -> Extras {
+        // Anthropic counts pictures as any other part of a prompt, and keeps what it is told to.
+        let anthropic = deployment.provider.wire() == Some(Wire::Anthropic);
+        let (hour, image) = (dear.hour && anthropic, dear.image && !anthropic);
+        match self {
+            Self::Neutral(request) => Extras {
+                hour: hour && request.options.cache.iter().any(|mark| mark.time == Some(CacheTime::Long)),
+                image: image && request.images().next().is_some(),
+                audio: false,
+            },
+            Self::Native(native) if native.endpoint == Endpoint::Embeddings => Extras::default(),
+            // Names between quotes: in a text they would be escaped.
+            Self::Native(native) => Extras {
+                hour: hour && native.says(br#""1h""#),
+                image: image && (native.says(br#""image"#) || native.says(br#""input_image"#)),
+                audio: dear.audio && (native.raw("modalities").is_some() || native.says(br#""input_audio""#)),
+            },
+        }
     }
 
     /// Whether the answer goes to somebody who reads it while it is made.

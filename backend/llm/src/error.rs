@@ -66,6 +66,24 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// A word for it that stays the same, for what is stored and for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RateLimited { .. } => "rate_limited",
+            Self::Overloaded { .. } => "overloaded",
+            Self::ServerError => "server_error",
+            Self::Timeout { .. } => "timeout",
+            Self::Connection => "connection",
+            Self::ContextTooLong => "context_too_long",
+            Self::BadRequest => "bad_request",
+            Self::NotFound => "not_found",
+            Self::Auth => "auth",
+            Self::Malformed => "malformed",
+            Self::TooLarge => "too_large",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
     /// The wait the provider asked for.
     pub fn retry_after(self) -> Option<Duration> {
         match self {
@@ -103,7 +121,7 @@ impl ErrorKind {
 
 /// Why one attempt failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Error)]
-#[error("{kind:?}: {message}")]
+#[error("{}: {message}", kind.name())]
 pub struct ProviderError {
     /// The class.
     #[serde(flatten)]

@@ -35,7 +35,7 @@ pub use gateway::{
     AttemptHooks, AttemptIntent, AttemptOutcome, Event, Gateway, GatewayPolicy, Grant, GroupError, Head,
     ModelGroup, ModelGroups, Routing,
 };
-pub use price::{Cost, Price, PriceRow, PriceTable, PriceTableError, Rates};
+pub use price::{Cost, Extras, Part, Price, PriceRow, PriceTable, PriceTableError, Rates};
 pub use provider::{
     Circuit, ClientError, Deployment, EndpointAccess, Http, Limits, Piece, PieceStream, Provider,
     ProviderKind, Raw, Wire, http_client, leads_inside,

@@ -226,7 +226,8 @@ pub enum StopReason {
     Other(String),
 }
 
-/// Tokens of one attempt. The classes do not overlap, except `reasoning`, which is part of `output`.
+/// Tokens of one attempt. The classes do not overlap, but for those that are said to be a part
+/// of another.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Prompt tokens that were neither read from nor written to the provider's cache.
@@ -239,6 +240,18 @@ pub struct Usage {
     /// Prompt tokens written to the provider's cache.
     #[serde(default)]
     pub cache_write: u32,
+    /// The part of `cache_write` that is kept for an hour, which costs more.
+    #[serde(default)]
+    pub cache_write_1h: u32,
+    /// The part of `input` that was pictures, where the provider says so.
+    #[serde(default)]
+    pub image: u32,
+    /// The part of `input` that was sound.
+    #[serde(default)]
+    pub audio: u32,
+    /// The part of `output` that was sound.
+    #[serde(default)]
+    pub audio_output: u32,
     /// The part of `output` that was reasoning.
     #[serde(default)]
     pub reasoning: u32,

@@ -31,6 +31,8 @@ pub struct Config {
     pub agent_concurrency: u16,
     /// Model groups and deployments.
     pub models: Option<PathBuf>,
+    /// Prices of the operator's own, over the built-in table.
+    pub prices: Option<PathBuf>,
     /// What the environment gives access to, where no file says which models to use.
     pub model_access: ModelAccess,
     /// What secrets of other systems are encrypted with: the first key, or those before it that are still in use. From
@@ -163,6 +165,7 @@ struct File {
     models: Option<PathBuf>,
     master_key_file: Option<PathBuf>,
     provider_hosts: Option<Vec<String>>,
+    prices: Option<PathBuf>,
     backend_url: Option<String>,
     minimum_isolation: Option<String>,
     postgres_binaries: Option<PathBuf>,
@@ -249,6 +252,7 @@ impl Config {
             agent_concurrency: parsed(&env, "SYNDARIX_AGENT_CONCURRENCY", file.agent_concurrency)?
                 .unwrap_or(64),
             models: dir("SYNDARIX_MODELS", file.models),
+            prices: dir("SYNDARIX_PRICES", file.prices),
             model_access: ModelAccess::load(&env),
             master_key: env("SYNDARIX_MASTER_KEY").map(Secret::new),
             master_key_file: dir("SYNDARIX_MASTER_KEY_FILE", file.master_key_file),

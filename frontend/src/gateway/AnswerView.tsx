@@ -9,7 +9,7 @@ import { Notice } from "../ui/feedback";
 import { TableFrame } from "../ui/page";
 import { Badge, Status } from "../ui/status";
 import type { Answer } from "./answer";
-import { causeOf } from "./health";
+import { causesIn, failureOf } from "./health";
 import type { Phase } from "./useAnswer";
 
 /** An answer, while it is made and when it is whole. */
@@ -49,7 +49,7 @@ function Refused({ error, partial }: { error: NonNullable<AnswerEnd["error"]>; p
       <CircleAlert size={16} aria-hidden="true" className="mt-0.5 shrink-0" />
       <div className="min-w-0 flex-1">
         <p className="font-medium">{partial ? t.playground.partial : t.playground.failed}</p>
-        <p className="break-words">{causeOf(error.detail)}</p>
+        <p className="break-words">{causesIn(error.detail)}</p>
         {error.retry_after_seconds ? <p>{t.playground.retry(error.retry_after_seconds)}</p> : null}
       </div>
     </div>
@@ -83,7 +83,7 @@ function Way({ end, head }: { end: AnswerEnd; head: AnswerHead | null }) {
               <td className="px-3 py-2">{attempt.outcome === "settled" ? <Badge tone="ok">{t.playground.answered}</Badge> : <Status value={attempt.outcome} />}</td>
               <td className={NUMBER}>{time(attempt.first_content_ms)}</td>
               <td className={NUMBER}>{time(attempt.latency_ms)}</td>
-              <td className="max-w-80 min-w-32 px-3 py-2 text-xs break-words">{attempt.error ? causeOf(attempt.error) : <span className="text-faint">–</span>}</td>
+              <td className="max-w-80 min-w-32 px-3 py-2 text-xs break-words">{attempt.error ? failureOf(attempt.error_kind, attempt.error) : <span className="text-faint">–</span>}</td>
             </tr>
           ))}
           {end.skipped.map((one) => (

@@ -13,7 +13,7 @@ import { EmptyState, Loaded, Notice } from "../ui/feedback";
 import { TableFrame } from "../ui/page";
 import { Badge, Dot } from "../ui/status";
 import { Ago, useClock } from "../ui/time";
-import { BREAKER_TONE, aloneFor, causeOf, errorRate, errorTone, routingOf } from "./health";
+import { BREAKER_TONE, aloneFor, failureOf, errorRate, errorTone, routingOf } from "./health";
 
 /** Whom the project can ask, and how they are doing. */
 export function Models({ project }: { project: Project }) {
@@ -116,7 +116,7 @@ function DeploymentRow({ item, now }: { item: GatewayDeployment; now: number }) 
       <td className={NUMBER}>{time(recent.first_content_p50_ms)}</td>
       <td className={NUMBER}>{compact(item.context_window)}</td>
       <td className="px-3 py-2">{item.price_known ? <span className="text-soft">{t.gateway.priceKnown}</span> : <span title={t.gateway.priceUnknownHelp}><Badge tone="warn">{t.gateway.priceUnknown}</Badge></span>}</td>
-      <td className="max-w-72 min-w-40 px-3 py-2 text-xs">{item.last_error ? <><Ago at={item.last_error.at} className="text-soft" /><span className="line-clamp-2 break-words" title={item.last_error.message}>{causeOf(item.last_error.message)}</span></> : <span className="text-faint">–</span>}</td>
+      <td className="max-w-72 min-w-40 px-3 py-2 text-xs">{item.last_error ? <><Ago at={item.last_error.at} className="text-soft" /><span className="line-clamp-2 break-words" title={item.last_error.message}>{failureOf(item.last_error.kind, item.last_error.message)}</span></> : <span className="text-faint">–</span>}</td>
     </tr>
   );
 }

@@ -30,9 +30,14 @@ export function errorTone(rate: number | null): Tone {
   return rate >= MANY ? "bad" : rate >= SOME ? "warn" : "neutral";
 }
 
-/** What attempts failed of, as people read it: each kind in words, without its fields, and what the provider said. */
-export function causeOf(text: string): string {
-  return text.replaceAll(/\b(\w+)(?: \{[^{}]*\})?: /g, (whole, kind: string) => (Object.hasOwn(t.gateway.causes, kind) ? `${t.gateway.causes[kind]}: ` : whole));
+/** What an attempt failed of: the kind in words, and what the provider said. Attempts of earlier releases may have no kind. */
+export function failureOf(kind: string | null | undefined, message: string): string {
+  return kind && Object.hasOwn(t.gateway.causes, kind) ? `${t.gateway.causes[kind]}: ${message}` : message;
+}
+
+/** A sentence about several attempts, with each kind in words. */
+export function causesIn(text: string): string {
+  return text.replaceAll(/\b([a-z_]+): /g, (whole, kind: string) => (Object.hasOwn(t.gateway.causes, kind) ? `${t.gateway.causes[kind]}: ` : whole));
 }
 
 /** For how long it is left alone yet, in milliseconds; null when it is not. A server that is behind says no less than one second. */

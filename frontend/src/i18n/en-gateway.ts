@@ -44,8 +44,8 @@ export const gateway = {
   noCalls: "no calls",
   /** What providers fail of, by the server's word for it. */
   causes: {
-    RateLimited: "Rate limited", Overloaded: "Overloaded", ServerError: "Server error", Timeout: "Timed out", Connection: "No connection", ContextTooLong: "Too long for the model", BadRequest: "Refused as wrong",
-    NotFound: "Not there", Auth: "Key refused", Malformed: "Unreadable answer", TooLarge: "Answer too large", Cancelled: "Stopped",
+    rate_limited: "Rate limited", overloaded: "Overloaded", server_error: "Server error", timeout: "Timed out", connection: "No connection", context_too_long: "Too long for the model", bad_request: "Refused as wrong",
+    not_found: "Not there", auth: "Key refused", malformed: "Unreadable answer", too_large: "Answer too large", cancelled: "Stopped",
   } as Record<string, string>,
 };
 

@@ -8,7 +8,6 @@ import { keys } from "../api/keys";
 import * as queries from "../api/queries";
 import type { UsageGroup } from "../api/queries";
 import type { Budget, BudgetNode, Usage } from "../api/types";
-import { forecast, type Outlook } from "../costs/forecast";
 import { Budgets } from "../costs/Budgets";
 import { NodeAlerts, Tile } from "../costs/parts";
 import { compact, count, dateTime, duration, money, moneyColumn } from "../format";
@@ -32,7 +31,6 @@ export function CostsPage() {
   const navigate = useNavigate({ from: "/projects/$projectId/costs" });
   const by = GROUPS.find((group) => group === search.by) ?? "day";
   const usage = useQuery({ ...queries.usage(projectId, by), placeholderData: keepPreviousData });
-  const days = useQuery(queries.usage(projectId, "day"));
   const nodes = useQuery(queries.budgets(projectId));
   const project = useQuery(queries.project(projectId));
   const now = useNow();
@@ -42,7 +40,7 @@ export function CostsPage() {
         {(data) => (
           <>
             <NodeAlerts projectId={projectId} nodes={nodes.data?.items ?? []} />
-            <CostsHeader usage={data} monthly={nodes.data?.items.find((node) => node.scope === "project" && node.period === "month")} days={days.data} today={new Date(now)} />
+            <CostsHeader usage={data} monthly={nodes.data?.items.find((node) => node.scope === "project" && node.period === "month")} />
             <section aria-label={t.costs.chart} className="mt-6">
               <div className="mb-2 flex items-center gap-2">
                 <h2 className="text-md font-semibold">{by === "day" ? t.costs.chartDays : t.costs.chart}</h2>
@@ -72,12 +70,12 @@ function Tools({ projectId }: { projectId: string }) {
   );
 }
 
-function CostsHeader({ usage, monthly, days, today }: { usage: Usage; monthly: BudgetNode | undefined; days: Usage | undefined; today: Date }) {
-  const month = days ? forecast(days.rows, today) : null;
+function CostsHeader({ usage, monthly }: { usage: Usage; monthly: BudgetNode | undefined }) {
+  const { month } = usage;
   return (
     <section aria-label={t.costs.title} className="grid grid-cols-2 gap-3 lg:grid-cols-[1.6fr_1fr_1fr_1fr]" data-costs-header>
       <Tile label={t.costs.month} className="max-lg:col-span-2">
-        <p className="text-lg font-semibold tabular">{money(month?.monthToDate ?? 0)}</p>
+        <p className="text-lg font-semibold tabular">{money(month.to_date_micro_usd)}</p>
         <Month budget={monthly?.hard_limit_micro_usd ? monthly : usage.budget} month={month} />
       </Tile>
       <Tile label={t.costs.real}><p className="text-lg font-semibold tabular">{money(usage.total_micro_usd)}</p><p className="mt-1 text-xs text-soft">{t.costs.sinceStart}</p></Tile>
@@ -88,11 +86,11 @@ function CostsHeader({ usage, monthly, days, today }: { usage: Usage; monthly: B
 }
 
 /** How far the budget of the month reaches, or the one for all time where there is none: what is used of it, and where it is used by the end of the month. */
-function Month({ budget, month }: { budget: Budget; month: Outlook | null }) {
+function Month({ budget, month }: { budget: Budget; month: Usage["month"] }) {
   return (
     <div className="mt-2">
-      <BudgetBar budget={budget} label={t.costs.budget} forecastMicroUsd={month ? month.endOfMonth - month.monthToDate : 0} />
-      {month && month.endOfMonth > 0 ? <p className="mt-0.5 text-xs text-soft">{t.costs.forecast(money(month.endOfMonth))}</p> : null}
+      <BudgetBar budget={budget} label={t.costs.budget} forecastMicroUsd={month.forecast_micro_usd - month.to_date_micro_usd} />
+      {month.forecast_micro_usd > 0 ? <p className="mt-0.5 text-xs text-soft">{t.costs.forecast(money(month.forecast_micro_usd))}</p> : null}
     </div>
   );
 }

@@ -17,7 +17,7 @@ export const health = {
   ],
   deployments: [
     deployment("embed", "openai", "text-embedding-3-small", { context_window: 8_191, max_output: 1 }),
-    deployment("large", "anthropic", "claude-large-2", { breaker: { state: "open", until: ahead(14 * MINUTE) }, recent: { requests: 214, failures: 71, latency_p50_ms: 8_420, latency_p95_ms: 31_900, first_content_p50_ms: 1_240 }, last_error: { at: ago(MINUTE / 2), message: "Overloaded { retry_after_ms: Some(840000) }: Overloaded: the service is temporarily at capacity, please retry your request in a while" } }),
+    deployment("large", "anthropic", "claude-large-2", { breaker: { state: "open", until: ahead(14 * MINUTE) }, recent: { requests: 214, failures: 71, latency_p50_ms: 8_420, latency_p95_ms: 31_900, first_content_p50_ms: 1_240 }, last_error: { at: ago(MINUTE / 2), kind: "overloaded", message: "Overloaded: the service is temporarily at capacity, please retry your request in a while" } }),
     deployment("large-elsewhere", "openai", "gpt-large-1", { recent: { requests: 78, failures: 5, latency_p50_ms: 6_100, latency_p95_ms: 22_300, first_content_p50_ms: 830 }, last_error: { at: ago(11 * MINUTE), message: "Timeout { phase: Idle }: nothing within 60s" } }),
     deployment("local", "ollama", "qwen3-coder:30b", { context_window: 32_768, max_output: 8_000, price_known: false, breaker: { state: "half_open", until: null }, recent: { requests: 3, failures: 0, latency_p50_ms: 41_000, latency_p95_ms: 55_000, first_content_p50_ms: 3_900 } }),
     deployment("small", "scripted", "small-1", { simulated: true, recent: { requests: 1_604, failures: 2, latency_p50_ms: 640, latency_p95_ms: 1_900, first_content_p50_ms: 210 }, last_error: { at: ago(47 * MINUTE), message: "ServerError: 502 Bad Gateway" } }),

@@ -6,6 +6,7 @@ mod audit_chain;
 mod budgets;
 mod diagrams;
 mod events;
+mod forecasts;
 mod golden;
 mod histories;
 mod loops;

@@ -196,6 +196,11 @@ impl Native {
         self.body.get(place.clone())
     }
 
+    /// Whether these bytes are anywhere in the body.
+    pub(super) fn says(&self, word: &[u8]) -> bool {
+        memchr::memmem::find(&self.body, word).is_some()
+    }
+
     /// The names of its fields.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.fields.iter().map(|(name, _)| name.as_str())

@@ -110,14 +110,17 @@ impl Call<'_> {
         let price = self.gateway.price(deployment, self.bound);
         let (max_output_tokens, choices) = (self.ask.max_output(deployment), self.ask.choices(deployment));
         let all = max_output_tokens.saturating_mul(choices);
+        let dear = price.rates().dear_extras();
+        let ceiling = price.rates().ceiling(self.ask.extras(deployment, dear));
         let intent = AttemptIntent {
             n: leg.n,
             deployment,
             max_input_tokens: self.bound,
             max_output_tokens,
             choices,
-            worst_case_cost_micro_usd: price.rates().worst_case(self.bound, all),
+            worst_case_cost_micro_usd: ceiling.worst_case(self.bound, all),
             price,
+            ceiling,
         };
         self.hooks.before(&intent).await.map_err(|refused| {
             self.gateway.breaker.undecided(deployment.circuit(), Instant::now());

@@ -60,8 +60,8 @@ impl<'a> Call<'a> {
         }
     }
 
-    pub(super) fn read_by(self, reader: &'a Reader<'a>) -> Self {
-        Self { reader: Some(reader), ..self }
+    pub(super) fn read_by(self, reader: Option<&'a Reader<'a>>) -> Self {
+        Self { reader, ..self }
     }
 
     pub(super) async fn run(mut self, group: &'a ModelGroup) -> Result<Completion, CallError> {

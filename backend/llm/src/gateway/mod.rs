@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ask::{Ask, Native};
 use crate::breaker::{Breaker, BreakerChange, BreakerNews, BreakerPolicy, BreakerState};
 use crate::error::{CallError, ProviderError, RecordFailed, Refused};
-use crate::price::{Cost, Price, PriceTable};
+use crate::price::{Cost, Price, PriceTable, Rates};
 use crate::provider::{Adapters, Deployment, Http, Provider};
 use crate::types::{ChatRequest, Completion, Delta, Usage};
 
@@ -46,8 +46,10 @@ pub struct AttemptIntent<'a> {
     pub choices: u32,
     /// The most it can cost with that limit, in micro-USD: what to reserve.
     pub worst_case_cost_micro_usd: i64,
-    /// The rates behind it; unknown prices are flagged here.
+    /// The price; unknown prices are flagged here.
     pub price: Price,
+    /// The rates behind the most: whatever classes the tokens fall into, they cost no more.
+    pub ceiling: Rates,
 }
 
 /// Leave to try.
@@ -88,6 +90,12 @@ pub trait AttemptHooks: Send + Sync {
 
     /// Settles and records the outcome, durably: the answer is given out only after this.
     async fn after(&self, outcome: &AttemptOutcome<'_>) -> Result<(), RecordFailed>;
+
+    /// The group that is asked instead, when the call's first attempt was refused for this: a cheaper one, since a budget
+    /// above it has reached its soft limit. Nothing is sent and nothing recorded then of the first. `None`: the call ends.
+    fn instead(&self, _refused: &Refused) -> Option<Arc<ModelGroup>> {
+        None
+    }
 
     /// Sees the pieces of the answer as they come. Waiting here slows the stream down.
     async fn delta(&self, _delta: &Delta) {}
@@ -174,7 +182,26 @@ impl Gateway {
         hooks: &dyn AttemptHooks,
         cancel: &CancellationToken,
     ) -> Result<Completion, CallError> {
-        call::Call::new(self, Ask::Neutral(request), hooks, cancel).run(group).await
+        self.call(group, (Ask::Neutral(request), None), hooks, cancel).await
+    }
+
+    /// Makes the call; of another group, when the hooks say so before anything is sent.
+    async fn call<'a>(
+        &'a self,
+        group: &'a ModelGroup,
+        (ask, reader): (Ask<'a>, Option<&'a passing::Reader<'a>>),
+        hooks: &'a dyn AttemptHooks,
+        cancel: &'a CancellationToken,
+    ) -> Result<Completion, CallError> {
+        let result = call::Call::new(self, ask, hooks, cancel).read_by(reader).run(group).await;
+        let instead = match &result {
+            Err(CallError::Refused { refused, causes }) if causes.is_empty() => hooks.instead(refused),
+            _ => None,
+        };
+        match instead {
+            Some(other) => call::Call::new(self, ask, hooks, cancel).read_by(reader).run(&other).await,
+            None => result,
+        }
     }
 
     /// Asks the same way for a client of a wire format, and passes the answer on while it is made. The channel's
@@ -191,7 +218,7 @@ impl Gateway {
     ) {
         let (ask, cancel) = (Ask::Native(native), CancellationToken::new());
         let reader = passing::Reader { out: &out, ask };
-        let call = call::Call::new(self, ask, hooks, &cancel).read_by(&reader).run(group);
+        let call = self.call(group, (ask, Some(&reader)), hooks, &cancel);
         let mut call = std::pin::pin!(call);
         let result = tokio::select! {
             biased;

@@ -213,6 +213,12 @@ fn usage(usage: &Usage) -> Value {
         "cache_read_input_tokens": usage.cache_read,
         "output_tokens": usage.output,
     });
+    if usage.cache_write > 0 {
+        said["cache_creation"] = json!({
+            "ephemeral_5m_input_tokens": usage.cache_write.saturating_sub(usage.cache_write_1h),
+            "ephemeral_1h_input_tokens": usage.cache_write_1h,
+        });
+    }
     if usage.reasoning > 0 {
         said["output_tokens_details"] = json!({"thinking_tokens": usage.reasoning});
     }

@@ -64,7 +64,7 @@ impl Provider for Anthropic {
         let exchange = Exchange { deployment, cancel, raw: native.is_some() };
         match native {
             Some(native) if !native.is_streamed() => {
-                exchange.run_whole(http, |body| Ok((whole(&body)?, body))).await
+                exchange.run_whole(http, max_output, |body| Ok((whole(&body)?, body))).await
             }
             _ => exchange.run(http, AnthropicDecoder::default()).await,
         }
@@ -199,8 +199,25 @@ struct WireUsage {
     cache_read: Option<u64>,
     #[serde(default, rename = "cache_creation_input_tokens")]
     cache_write: Option<u64>,
+    #[serde(default, rename = "cache_creation")]
+    kept: Option<Kept>,
     #[serde(default, rename = "output_tokens_details")]
     details: Option<OutputDetails>,
+}
+
+/// What was written to the cache, by how long it is kept.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+struct Kept {
+    #[serde(default, rename = "ephemeral_5m_input_tokens")]
+    five_minutes: Option<u64>,
+    #[serde(default, rename = "ephemeral_1h_input_tokens")]
+    hour: Option<u64>,
+}
+
+impl Kept {
+    fn all(self) -> u64 {
+        self.five_minutes.unwrap_or(0).saturating_add(self.hour.unwrap_or(0))
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -216,6 +233,7 @@ impl WireUsage {
         self.output = later.output.or(self.output);
         self.cache_read = later.cache_read.or(self.cache_read);
         self.cache_write = later.cache_write.or(self.cache_write);
+        self.kept = later.kept.or(self.kept);
         self.details = later.details.or(self.details);
     }
 
@@ -225,9 +243,10 @@ impl WireUsage {
             input: fit(self.input),
             output: fit(self.output),
             cache_read: fit(self.cache_read),
-            cache_write: fit(self.cache_write),
+            cache_write: fit(self.cache_write.or(self.kept.map(Kept::all))),
+            cache_write_1h: fit(self.kept.and_then(|kept| kept.hour)),
             reasoning: fit(self.details.and_then(|details| details.thinking_tokens)),
-            estimated: false,
+            ..Usage::default()
         }
     }
 }

@@ -55,7 +55,7 @@ impl Provider for Gemini {
         {
             let http = post(&embed::path(deployment))?.json(&embeddings::request(deployment, native)?);
             let exchange = Exchange { deployment, cancel, raw: true };
-            return exchange.run_whole(http, |body| embed::embedded(&body, deployment, native)).await;
+            return exchange.run_whole(http, 0, |body| embed::embedded(&body, deployment, native)).await;
         }
         let path = format!("models/{}:streamGenerateContent?alt=sse", encoded(&deployment.model));
         let http = post(&path)?.json(&encode(deployment, neutral(ask)?, max_output));
@@ -142,6 +142,23 @@ struct WireUsage {
     cached_content: u64,
     #[serde(rename = "toolUsePromptTokenCount")]
     tool_use_prompt: u64,
+    #[serde(rename = "promptTokensDetails")]
+    prompt_parts: Vec<Counted>,
+    #[serde(rename = "candidatesTokensDetails")]
+    candidate_parts: Vec<Counted>,
+}
+
+/// Tokens of one kind of content.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Counted {
+    modality: String,
+    #[serde(rename = "tokenCount")]
+    tokens: u64,
+}
+
+fn counted(parts: &[Counted], modality: &str) -> u64 {
+    parts.iter().filter(|part| part.modality == modality).map(|part| part.tokens).fold(0, u64::saturating_add)
 }
 
 impl From<WireUsage> for Usage {
@@ -154,6 +171,9 @@ impl From<WireUsage> for Usage {
             input: fit(fresh.saturating_add(wire.tool_use_prompt)),
             output: fit(wire.candidates.saturating_add(wire.thoughts)),
             cache_read: fit(cached),
+            image: fit(counted(&wire.prompt_parts, "IMAGE")),
+            audio: fit(counted(&wire.prompt_parts, "AUDIO")),
+            audio_output: fit(counted(&wire.candidate_parts, "AUDIO")),
             reasoning: fit(wire.thoughts),
             ..Self::default()
         }

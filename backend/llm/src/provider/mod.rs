@@ -277,6 +277,10 @@ pub struct Limits {
     /// From sending the request to the first content of a stream, reasoning included, in milliseconds: what comes
     /// before it, such as pings, does not count as an answer.
     pub first_token_ms: u64,
+    /// The slowest pace that an answer is made at, in tokens a second. An answer that is not streamed says nothing before its
+    /// last token, so that it is waited for as long as the first content of a stream and the making of as many tokens as were
+    /// asked for may take: one of 500 tokens half a minute more, not a quarter of an hour.
+    pub tokens_per_second: u32,
     /// Between two chunks, in milliseconds. Providers send pings well within this.
     pub idle_ms: u64,
     /// The whole attempt, in milliseconds.
@@ -293,6 +297,7 @@ impl Default for Limits {
             connect_ms: 10_000,
             first_byte_ms: 120_000,
             first_token_ms: 300_000,
+            tokens_per_second: 20,
             idle_ms: 60_000,
             total_ms: 900_000,
             max_body_bytes: 64 << 20,
@@ -310,6 +315,16 @@ impl Limits {
         Duration::from_millis(self.first_token_ms)
     }
 
+    /// Until an answer of at most so many tokens has begun that is not streamed. One without tokens, of embeddings, needs no
+    /// thought.
+    pub(crate) fn whole(&self, max_output: u32) -> Duration {
+        if max_output == 0 {
+            return self.first_byte().min(self.total());
+        }
+        let making = Duration::from_secs(u64::from(max_output / self.tokens_per_second.max(1)));
+        (self.first_token() + making).min(self.total())
+    }
+
     pub(crate) fn first_byte(&self) -> Duration {
         Duration::from_millis(self.first_byte_ms)
     }
@@ -320,6 +335,19 @@ impl Limits {
 
     pub(crate) fn total(&self) -> Duration {
         Duration::from_millis(self.total_ms)
+    }
+}
+
+#[cfg(test)]
+mod waits {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_not_streamed_is_waited_for_as_long_as_it_can_take_and_no_longer() {
+        let limits = Limits::default();
+        let waits = [0, 1, 500, 8_192, 128_000].map(|tokens| limits.whole(tokens).as_secs());
+        assert_eq!(waits, [120, 300, 325, 709, 900]);
+        assert_eq!(Limits { tokens_per_second: 0, ..limits }.whole(500).as_secs(), 800);
     }
 }
 

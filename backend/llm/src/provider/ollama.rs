@@ -62,7 +62,7 @@ impl Provider for Ollama {
             let request = embeddings::request(deployment, native)?;
             let format = embeddings::Numbers::of(native);
             return exchange
-                .run_whole(post("api/embed")?.json(&request), |body| embedded(&body, format))
+                .run_whole(post("api/embed")?.json(&request), 0, |body| embedded(&body, format))
                 .await;
         }
         let request = post("api/chat")?.json(&encode(deployment, neutral(ask)?, max_output));

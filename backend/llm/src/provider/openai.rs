@@ -73,7 +73,7 @@ impl Provider for OpenAi {
         let exchange = Exchange { deployment, cancel, raw: native.is_some() };
         match native {
             Some(native) if !native.is_streamed() => {
-                exchange.run_whole(http, |body| Ok((whole(&body)?, body))).await
+                exchange.run_whole(http, max_output, |body| Ok((whole(&body)?, body))).await
             }
             _ => exchange.run(http, OpenAiDecoder::default()).await,
         }
@@ -170,24 +170,37 @@ struct WireUsage {
 
 #[derive(Debug, Default, Deserialize)]
 struct Details {
-    #[serde(default)]
-    cached_tokens: Option<u64>,
-    #[serde(default)]
-    reasoning_tokens: Option<u64>,
+    #[serde(default, rename = "cached_tokens")]
+    cached: Option<u64>,
+    /// As routers report what their providers keep.
+    #[serde(default, rename = "cache_write_tokens")]
+    cache_write: Option<u64>,
+    #[serde(default, rename = "image_tokens")]
+    image: Option<u64>,
+    #[serde(default, rename = "audio_tokens")]
+    audio: Option<u64>,
+    #[serde(default, rename = "reasoning_tokens")]
+    reasoning: Option<u64>,
 }
 
 impl From<WireUsage> for Usage {
     fn from(wire: WireUsage) -> Self {
         let fit = |tokens: u64| u32::try_from(tokens).unwrap_or(u32::MAX);
-        let cached = wire.prompt_tokens_details.and_then(|details| details.cached_tokens).unwrap_or(0);
-        let reasoning =
-            wire.completion_tokens_details.and_then(|details| details.reasoning_tokens).unwrap_or(0);
+        let prompt = wire.prompt_tokens_details.unwrap_or_default();
+        let answer = wire.completion_tokens_details.unwrap_or_default();
         // This format's prompt tokens include the cached ones; ours do not.
+        let cached = prompt.cached.unwrap_or(0).min(wire.prompt_tokens);
+        let fresh = wire.prompt_tokens - cached;
+        let written = prompt.cache_write.unwrap_or(0).min(fresh);
         Self {
-            input: fit(wire.prompt_tokens.saturating_sub(cached)),
+            input: fit(fresh - written),
             output: fit(wire.completion_tokens),
-            cache_read: fit(cached.min(wire.prompt_tokens)),
-            reasoning: fit(reasoning),
+            cache_read: fit(cached),
+            cache_write: fit(written),
+            image: fit(prompt.image.unwrap_or(0)),
+            audio: fit(prompt.audio.unwrap_or(0)),
+            audio_output: fit(answer.audio.unwrap_or(0)),
+            reasoning: fit(answer.reasoning.unwrap_or(0)),
             ..Self::default()
         }
     }

@@ -98,18 +98,21 @@ impl Exchange<'_> {
             .boxed())
     }
 
-    /// Sends the request and reads the answer as one document. A model that thinks for minutes answers nothing before
-    /// it is done, so that only the whole is limited.
+    /// Sends the request and reads the answer, of at most so many tokens, as one document: nothing of it comes before it is
+    /// done.
     pub(crate) async fn run_whole(
         &self,
         request: RequestBuilder,
+        max_output: u32,
         read: impl FnOnce(Bytes) -> Result<Whole, ProviderError>,
     ) -> Result<PieceStream, ProviderError> {
         let start = Instant::now();
-        let (response, simulated) = self.accepted(request, self.deployment.limits.total(), start).await?;
+        let patience = self.deployment.limits.whole(max_output);
+        let (response, simulated) = self.accepted(request, patience, start).await?;
         let fail = |error: ProviderError| self.redact(error.with_simulated(simulated));
         let mut body = self.body(response, start);
-        body.limits.first_byte_ms = body.limits.total_ms;
+        // Some servers send the head at once.
+        body.limits.first_byte_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
         let whole = body.whole().await.map_err(fail)?;
         let (meaning, whole) = read(whole).map_err(fail)?;
         let deltas = std::iter::once(self.started(simulated)).chain(meaning).collect();

@@ -39,7 +39,7 @@ impl Provider for Voyage {
             http = http.bearer_auth(key.expose());
         }
         let http = http.json(&embeddings::request(deployment, native)?);
-        Exchange { deployment, cancel, raw: true }.run_whole(http, |body| embedded(&body)).await
+        Exchange { deployment, cancel, raw: true }.run_whole(http, 0, |body| embedded(&body)).await
     }
 }
 

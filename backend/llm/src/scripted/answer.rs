@@ -125,14 +125,16 @@ fn chunks(text: &str) -> Vec<String> {
 /// The script's figures, or counted ones.
 fn usage(source: &AnswerSource, inbound: &Inbound, deltas: &[Delta]) -> Usage {
     if let Some(given) = source.usage {
-        let (cache_read, cache_write, reasoning) = (given.cache_read, given.cache_write, given.reasoning);
         return Usage {
             input: given.input,
             output: given.output,
-            cache_read,
-            cache_write,
-            reasoning,
-            estimated: false,
+            cache_read: given.cache_read,
+            cache_write: given.cache_write,
+            cache_write_1h: given.cache_write_1h,
+            image: given.image,
+            audio: given.audio,
+            reasoning: given.reasoning,
+            ..Usage::default()
         };
     }
     let said: String = deltas

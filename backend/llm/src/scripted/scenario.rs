@@ -171,6 +171,12 @@ pub(super) struct UsageSource {
     #[serde(default)]
     pub(super) cache_write: u32,
     #[serde(default)]
+    pub(super) cache_write_1h: u32,
+    #[serde(default)]
+    pub(super) image: u32,
+    #[serde(default)]
+    pub(super) audio: u32,
+    #[serde(default)]
     pub(super) reasoning: u32,
 }
 

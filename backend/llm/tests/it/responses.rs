@@ -20,7 +20,7 @@ fn completion(blocks: Vec<Block>, stop: StopReason) -> Completion {
             cache_read: 1_000,
             cache_write: 100,
             reasoning: 9,
-            estimated: false,
+            ..Usage::default()
         },
         deployment: "d".into(),
         provider: "p".into(),

@@ -91,7 +91,7 @@ async fn the_fastest_is_asked_after_everybody_was_tried() {
 #[tokio::test]
 async fn the_cheapest_for_the_request_is_asked_and_an_unknown_price_is_the_last() {
     let server = Server::scripted(SOUND).await;
-    let rates = |input, output| Some(Rates { input, output, cache_read: 0, cache_write: 0 });
+    let rates = |input, output| Some(Rates { input, output, ..Rates::default() });
     let mut chain = several(&server, &["cheap to ask", "cheap to answer", "unknown"]);
     (chain[0].prices, chain[1].prices) = (rates(1_000_000, 90_000_000), rates(50_000_000, 1_000_000));
     chain[2].model = "nobody-knows-it".into();
@@ -110,7 +110,7 @@ async fn the_cheapest_for_the_request_is_asked_and_an_unknown_price_is_the_last(
 #[tokio::test]
 async fn whoever_is_picked_the_rest_follows_in_its_order() {
     let sound = Server::scripted(SOUND).await;
-    let free = Some(Rates { input: 0, output: 0, cache_read: 0, cache_write: 0 });
+    let free = Some(Rates { input: 0, output: 0, ..Rates::default() });
     let mut broken = deployment("free", ProviderKind::OpenAi, &nowhere().await);
     broken.prices = free;
     let chain = vec![

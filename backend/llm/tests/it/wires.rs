@@ -197,7 +197,7 @@ async fn a_broken_chunk_is_asked_for_again_and_then_of_the_next_deployment() {
 #[tokio::test]
 async fn pings_and_unknown_events_are_ignored_and_later_usage_replaces_earlier() {
     let body = concat!(
-        "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"model\":\"claude\",\"usage\":{\"input_tokens\":10,\"cache_creation_input_tokens\":4,\"output_tokens\":1}}}\n\n",
+        "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"model\":\"claude\",\"usage\":{\"input_tokens\":10,\"cache_creation_input_tokens\":4,\"cache_creation\":{\"ephemeral_5m_input_tokens\":1,\"ephemeral_1h_input_tokens\":3},\"output_tokens\":1}}}\n\n",
         "event: ping\ndata: {\"type\":\"ping\"}\n\n",
         "event: news\ndata: {\"type\":\"news\",\"x\":1}\n\n",
         "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"redacted_thinking\",\"data\":\"xyz\"}}\n\n",
@@ -209,7 +209,10 @@ async fn pings_and_unknown_events_are_ignored_and_later_usage_replaces_earlier()
     let server = raw(body, 5).await;
     let chain = vec![server.deployment("d", ProviderKind::Anthropic)];
     let answer = call(&gateway(policy(0)), chain, &request("go"), &Hooks::default()).await.unwrap();
-    assert_eq!(answer.usage, Usage { input: 10, output: 7, cache_write: 4, ..Usage::default() });
+    assert_eq!(
+        answer.usage,
+        Usage { input: 10, output: 7, cache_write: 4, cache_write_1h: 3, ..Usage::default() }
+    );
     assert!(matches!(&answer.blocks[0], Block::Thinking { signature: Some(s), .. } if s.ends_with("xyz")));
     assert_eq!(answer.text(), "hi");
 }
@@ -311,7 +314,7 @@ async fn an_unknown_model_is_flagged_and_never_free_while_configured_prices_hold
     let chain = vec![deployment.clone()];
     let unknown = call(&gateway(policy(0)), chain, &request("go"), &Hooks::default()).await.unwrap();
     assert!(unknown.price_unknown && unknown.cost_micro_usd >= 4_800, "{unknown:?}");
-    deployment.prices = Some(Rates { input: 1_000_000, output: 2_000_000, cache_read: 0, cache_write: 0 });
+    deployment.prices = Some(Rates { input: 1_000_000, output: 2_000_000, ..Rates::default() });
     let known = call(&gateway(policy(0)), vec![deployment], &request("go"), &Hooks::default()).await.unwrap();
     assert_eq!((known.price_unknown, known.cost_micro_usd), (false, 120));
 }

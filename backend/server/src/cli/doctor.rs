@@ -64,6 +64,7 @@ pub(super) async fn run(global: &Global) -> Result<ExitCode, Failure> {
     findings.push(isolation(&config).await);
     findings.push(models(&config));
     findings.push(master_key(&config));
+    findings.push(prices(&config));
     findings.push(port(&config));
     findings.push(mail(&config));
     report(global, &findings);
@@ -269,6 +270,13 @@ fn master_key(config: &Config) -> Finding {
             format!("none yet; made as {} when an organisation stores a key", vault.source()),
         ),
         Ok(vault) => good("master key", vault.source()),
+    }
+}
+
+fn prices(config: &Config) -> Finding {
+    match lifecycle::prices_of(config) {
+        Err(error) => bad("prices", Failure::from(error).to_string()),
+        Ok(table) => good("prices", format!("version {}, {} rows", table.version, table.rows.len())),
     }
 }
 

@@ -14,6 +14,7 @@ mod maintain;
 mod master_key;
 mod output;
 mod people;
+mod prices;
 mod serve;
 mod work;
 
@@ -110,6 +111,9 @@ enum Command {
     /// The key that stored keys of model providers are encrypted with.
     #[command(subcommand)]
     MasterKey(master_key::MasterKey),
+    /// What models cost.
+    #[command(subcommand)]
+    Prices(prices::Prices),
     /// The audit chain.
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -230,6 +234,7 @@ async fn command_on_data(global: &Global, command: Command) -> Result<ExitCode, 
         Command::Job(job) => job.run(global).await?,
         Command::Key(key) => key.run(global).await?,
         Command::MasterKey(master_key) => master_key.run(global).await?,
+        Command::Prices(prices) => return prices.run(global).await,
         Command::Audit(audit) => return audit.run(global).await,
         _ => {}
     }

@@ -55,6 +55,9 @@ pub enum StartError {
     /// The models' settings are wrong.
     #[error("the models cannot be used: {0}")]
     Models(String),
+    /// The prices are wrong.
+    #[error("the prices cannot be used: {0}")]
+    Prices(String),
     /// The recurring jobs cannot be set up.
     #[error("the recurring jobs cannot be set up")]
     Schedule(#[source] db::Error),

@@ -15,7 +15,7 @@ mod tools;
 
 pub use database::{Database, Session};
 pub use error::StartError;
-pub use models::{groups_of, scripted_groups};
+pub use models::{groups_of, prices_of, scripted_groups};
 pub use signals::StopSignals;
 
 use crate::{
@@ -41,7 +41,7 @@ use std::{
 use syndarix_bus::Hub;
 use syndarix_forge::{Git, LocalForge};
 use syndarix_jobs::{DRAIN_GRACE, QueueConfig, Wake, Worker, WorkerConfig, WorkerHandle};
-use syndarix_llm::{Gateway, GatewayPolicy, ModelGroups, PriceTable};
+use syndarix_llm::{Gateway, GatewayPolicy, ModelGroups};
 use syndarix_mcp::Manager;
 use syndarix_mcp_ci::sandbox::{Isolation, Level};
 use tokio::net::TcpListener;
@@ -165,10 +165,11 @@ async fn assemble(
     let (tasks, ending) = (TaskTracker::new(), CancellationToken::new());
     let keys = Keys::load(&pool, options.clock.clone()).await?;
     let vault = Vault::open(&config)?;
-    let models = match options.models {
+    let groups = match options.models {
         Some(groups) => groups,
         None => groups_of(&config)?,
     };
+    let models = Models { gateway: gateway(&config)?, groups };
     let git = Git::new(&config.data_dir.join("git-home"))?;
     let forge = LocalForge::new(git.clone(), &config.repositories(), &config.workspaces())?;
     let servers = tools::Servers { config: &config, keys: &keys, git, backend: backend_of(&config, address) };
@@ -195,7 +196,7 @@ async fn assemble(
         stopping: CancellationToken::new(),
         gateway: features::gateway::Front::default(),
         ledger,
-        models: Models { gateway: gateway()?, groups: models },
+        models,
     });
     features::schedule(&app).await.map_err(StartError::Schedule)?;
     // Nothing after this can fail, so nothing before this runs by itself.
@@ -231,7 +232,7 @@ pub async fn offline(config: Config, pool: PgPool) -> Result<App, StartError> {
         keys: Keys::load(&pool, clock).await?,
         vault: Vault::open(&config)?,
         gateway: features::gateway::Front::default(),
-        models: Models { gateway: gateway()?, groups: groups_of(&config)? },
+        models: Models { gateway: gateway(&config)?, groups: groups_of(&config)? },
         forge: Arc::new(forge),
         tools,
         config,
@@ -249,10 +250,9 @@ fn backend_of(config: &Config, address: SocketAddr) -> String {
     config.backend_url.clone().unwrap_or_else(|| format!("http://{}", SocketAddr::new(host, address.port())))
 }
 
-fn gateway() -> Result<Gateway, StartError> {
+fn gateway(config: &Config) -> Result<Gateway, StartError> {
     let http = syndarix_llm::http_client().map_err(|error| StartError::Models(error.to_string()))?;
-    let prices = PriceTable::embedded().map_err(|error| StartError::Models(error.to_string()))?;
-    Ok(Gateway::new(http, prices, GatewayPolicy::default()))
+    Ok(Gateway::new(http, prices_of(config)?, GatewayPolicy::default()))
 }
 
 fn worker(app: &App, pool: PgPool, runs_the_server: bool) -> WorkerHandle {

@@ -3,7 +3,10 @@
 use super::StartError;
 use crate::config::{Config, ModelAccess};
 use serde::Deserialize;
-use syndarix_llm::{Deployment, EndpointAccess, ModelGroup, ModelGroups, ProviderKind, Rates, Secret};
+use std::path::Path;
+use syndarix_llm::{
+    Deployment, EndpointAccess, ModelGroup, ModelGroups, PriceTable, ProviderKind, Rates, Secret,
+};
 use url::Url;
 
 /// What agent types ask for, with the model that serves it at Anthropic and at OpenAI.
@@ -25,7 +28,6 @@ const OWN_OUTPUT: u32 = 8_192;
 const OLLAMA_WINDOW: u32 = 32_768;
 /// The port of Ollama, whose models cost nothing per token.
 const OLLAMA_PORT: u16 = 11_434;
-const FREE: Rates = Rates { input: 0, output: 0, cache_read: 0, cache_write: 0 };
 
 /// The file's shape: `[[group]] name = "code"` with `[[group.chain]]` tables.
 #[derive(Debug, Deserialize)]
@@ -48,6 +50,28 @@ pub fn groups_of(config: &Config) -> Result<ModelGroups, StartError> {
         None => from_environment(&config.model_access)?,
     };
     ModelGroups::new(groups).map_err(|error| StartError::Models(error.to_string()))
+}
+
+/// The prices of these settings: the table of this version, with the operator's rows.
+pub fn prices_of(config: &Config) -> Result<PriceTable, StartError> {
+    let table = PriceTable::embedded()
+        .map_err(|error| StartError::Prices(format!("the built-in prices, line {error}")))?;
+    match &config.prices {
+        None => Ok(table),
+        Some(path) => {
+            let own = own_prices(path).map_err(StartError::Prices)?;
+            table.with(&own).map_err(|error| StartError::Prices(format!("{}: {error}", path.display())))
+        }
+    }
+}
+
+/// The operator's rows. Errors: every fault of the file with its line.
+fn own_prices(path: &Path) -> Result<PriceTable, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    PriceTable::from_toml(&text).map_err(|_| {
+        let faults = PriceTable::faults(&text);
+        faults.iter().map(|fault| format!("{}:{fault}", path.display())).collect::<Vec<_>>().join("; ")
+    })
 }
 
 /// One chain for each group over everything there is access to. A server of one's own comes first: whoever names one
@@ -106,7 +130,7 @@ fn own_server(address: &str, access: &ModelAccess) -> Result<Deployment, StartEr
     Ok(Deployment {
         model: model.clone(),
         api_key: access.api_key.clone(),
-        prices: is_ollama.then_some(FREE),
+        prices: is_ollama.then_some(Rates::FREE),
         context_window: if is_ollama { OLLAMA_WINDOW } else { OWN_WINDOW },
         max_output: OWN_OUTPUT,
         // One's own server is where one says it is.
@@ -164,7 +188,7 @@ mod tests {
         assert_eq!(chains[0].1, ["own/qwen3", "anthropic/claude-opus-5-5"]);
         let own = own_server("http://localhost:11434", &access).unwrap();
         assert_eq!(own.base_url.as_str(), "http://localhost:11434/v1");
-        assert_eq!((own.provider, own.prices), (ProviderKind::Ollama, Some(FREE)));
+        assert_eq!((own.provider, own.prices), (ProviderKind::Ollama, Some(Rates::FREE)));
     }
 
     #[test]

@@ -8,7 +8,10 @@ use crate::{
 use axum::http::{Method, StatusCode};
 use chrono::Duration as Span;
 use serde_json::{Value, json};
-use syndarix::features::llm::{self, Failure, Purpose};
+use syndarix::{
+    features::llm::{self, Failure, Purpose},
+    state::App,
+};
 use syndarix_domain::ids::{AgentId, CallId, ProjectId, RunId};
 use syndarix_llm::{ModelGroup, ModelGroups};
 use tokio_util::sync::CancellationToken;
@@ -43,13 +46,18 @@ async fn budgets(app: &TestApp, seed: &Seed) -> Vec<Value> {
 }
 
 async fn call(app: &TestApp, seed: &Seed, agent: Option<Uuid>) -> Result<(), Failure> {
-    let call = CallId(app.app.store.new_id());
+    call_in(&app.app, seed, agent).await
+}
+
+/// In this process.
+async fn call_in(app: &App, seed: &Seed, agent: Option<Uuid>) -> Result<(), Failure> {
+    let call = CallId(app.store.new_id());
     let purpose = Purpose {
         agent: agent.map(AgentId),
         run: agent.map(RunId),
         ..Purpose::of_project(seed.project, call)
     };
-    llm::complete(&app.app, purpose, "code", &request(), &CancellationToken::new()).await.map(|_answer| ())
+    llm::complete(app, purpose, "code", &request(), &CancellationToken::new()).await.map(|_answer| ())
 }
 
 #[tokio::test]
@@ -185,15 +193,47 @@ async fn an_organisations_budget_is_for_its_managers_and_binds_all_its_projects(
     assert_eq!(entries, 2);
 }
 
+/// An application whose group `code` has a cheaper one.
+async fn with_a_cheaper_group() -> TestApp {
+    let served = models().await;
+    let chain = || served.get("code").unwrap().chain.clone();
+    let dear = ModelGroup { cheaper: Some("cheap".into()), ..ModelGroup::new("code", chain()) };
+    TestApp::with_models(ModelGroups::new(vec![dear, ModelGroup::new("cheap", chain())]).unwrap()).await
+}
+
+/// What was asked for, and the cheaper group that served it.
+async fn served(app: &TestApp) -> Vec<(String, Option<String>)> {
+    sqlx::query_as("select model_group, downgraded_to from usage order by id")
+        .fetch_all(app.app.pool())
+        .await
+        .unwrap()
+}
+
+fn by(group: Option<&str>) -> (String, Option<String>) {
+    ("code".to_owned(), group.map(str::to_owned))
+}
+
+#[tokio::test]
+async fn the_very_next_call_after_a_limit_was_set_below_the_spend_is_the_cheaper_groups_in_every_process() {
+    let app = with_a_cheaper_group().await;
+    let seed = Seed::new(&app).await;
+    call(&app, &seed, None).await.unwrap();
+    let node = format!("project/{}/month", seed.project);
+    put(&app, &seed, &node, json!({ "soft_limit_micro_usd": 1 })).await;
+    let just_started = app.another().await;
+
+    call(&app, &seed, None).await.unwrap();
+    call_in(&just_started, &seed, None).await.unwrap();
+
+    assert_eq!(served(&app).await, [by(None), by(Some("cheap")), by(Some("cheap"))], "and no row more");
+    put(&app, &seed, &node, json!({ "soft_limit_micro_usd": 1, "hard_limit_micro_usd": 2 })).await;
+    let refused = call_in(&app.another().await, &seed, None).await;
+    assert!(matches!(refused, Err(Failure::Budget { .. })), "a hard limit stays one: {refused:?}");
+}
+
 #[tokio::test]
 async fn at_a_soft_limit_the_cheaper_group_is_asked_and_the_row_says_so() {
-    let served = models().await;
-    let dear = ModelGroup {
-        cheaper: Some("cheap".into()),
-        ..ModelGroup::new("code", served.get("code").unwrap().chain.clone())
-    };
-    let cheap = ModelGroup::new("cheap", served.get("code").unwrap().chain.clone());
-    let app = TestApp::with_models(ModelGroups::new(vec![dear, cheap]).unwrap()).await;
+    let app = with_a_cheaper_group().await;
     let seeded = project_of(&app, "maria").await;
     let (agent, seed) = (seeded.agent, Seed { token: seeded.user_token, project: ProjectId(seeded.project) });
     let (status, answer) =
@@ -202,11 +242,9 @@ async fn at_a_soft_limit_the_cheaper_group_is_asked_and_the_row_says_so() {
     call(&app, &seed, Some(agent)).await.unwrap();
     call(&app, &seed, Some(agent)).await.unwrap();
     call(&app, &seed, None).await.unwrap();
-    let rows: Vec<(String, Option<String>)> =
-        sqlx::query_as("select model_group, downgraded_to from usage order by id")
-            .fetch_all(app.app.pool())
-            .await
-            .unwrap();
-    let row = |to: Option<&str>| ("code".to_owned(), to.map(str::to_owned));
-    assert_eq!(rows, [row(None), row(Some("cheap")), row(None)], "that agent's, and nobody else's");
+    assert_eq!(
+        served(&app).await,
+        [by(None), by(Some("cheap")), by(None)],
+        "that agent's, and nobody else's"
+    );
 }

@@ -268,7 +268,7 @@ name = "dear"
 name = "counts a hundred times what it was sent, and all classes of tokens"
 when = {}
 answer.text = "Yes."
-answer.usage = { input = 900000, output = 30000, cache_read = 700, cache_write = 11000, reasoning = 20 }
+answer.usage = { input = 900000, output = 30000, cache_read = 700, cache_write = 11000, cache_write_1h = 4000, reasoning = 20 }
 "#;
 
 async fn ask(app: &TestApp, project: ProjectId) -> Purpose {
@@ -285,15 +285,16 @@ async fn the_cost_of_a_call_can_be_computed_again_from_its_row_alone() {
     let (cost, again, cached, written, version): (i64, i64, i64, i64, String) = sqlx::query_as(
         "select cost_micro_usd,
                 ceil(((tokens_in - tokens_cached - tokens_cache_write)::numeric * rate_input + tokens_out * rate_output
-                      + tokens_cached * rate_cache_read + tokens_cache_write * rate_cache_write) / 1000000)::bigint,
-                tokens_cached, tokens_cache_write, price_version
+                      + tokens_cached * rate_cache_read + (tokens_cache_write - tokens_cache_write_1h) * rate_cache_write
+                      + tokens_cache_write_1h * rate_cache_write_1h) / 1000000)::bigint,
+                tokens_cached, tokens_cache_write_1h, price_version
          from usage where project_id = $1",
     )
     .bind(project.0)
     .fetch_one(app.app.pool())
     .await
     .unwrap();
-    assert_eq!((cost, cached, written), (again, 700, 11_000));
+    assert_eq!((cost, cached, written), (again, 700, 4_000));
     assert!(cost > 0);
     assert_eq!(version, app.app.models.gateway.price_version(&models().await.get("code").unwrap().chain[0]));
 }

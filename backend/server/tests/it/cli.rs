@@ -14,13 +14,13 @@ use url::Url;
 use uuid::Uuid;
 
 /// A database and a data directory of its own.
-struct Place {
-    dir: TempDir,
+pub(crate) struct Place {
+    pub(crate) dir: TempDir,
     database: String,
 }
 
 impl Place {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let database = format!("syndarix_cli_{}", Uuid::now_v7().simple());
         support::admin(format!("create database {database}")).await;
         Self { dir: tempfile::tempdir().unwrap(), database }
@@ -32,19 +32,19 @@ impl Place {
         url
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         let mut command = syndarix();
         command.arg("--data-dir").arg(self.dir.path()).args(arguments);
         command.env("DATABASE_URL", self.url().as_str()).stdin(Stdio::null()).output().unwrap()
     }
 
-    fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let done = self.run(&[arguments, &["--json"]].concat());
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         serde_json::from_slice(&done.stdout).unwrap()
     }
 
-    async fn pool(&self) -> sqlx::PgPool {
+    pub(crate) async fn pool(&self) -> sqlx::PgPool {
         sqlx::PgPool::connect(self.url().as_str()).await.unwrap()
     }
 
@@ -71,7 +71,7 @@ impl Place {
         terminate(&mut serve);
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         support::admin(format!("drop database {} with (force)", self.database)).await;
     }
 }
@@ -92,7 +92,7 @@ fn terminate(serve: &mut Child) {
     assert!(told.success() && serve.wait().unwrap().success());
 }
 
-fn refused(done: &Output) -> String {
+pub(crate) fn refused(done: &Output) -> String {
     assert_eq!(done.status.code(), Some(1), "{}", String::from_utf8_lossy(&done.stdout));
     let said = String::from_utf8(done.stderr.clone()).unwrap();
     assert_eq!(said.lines().count(), 1, "one line: {said}");

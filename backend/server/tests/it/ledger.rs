@@ -10,7 +10,7 @@ use syndarix::{
     db::Author,
     features::{
         costs::{self, Limits, Owner, Target},
-        llm::{Attempt, Ledger, Outcome, Place, Refusal, Reservation, Settlement, beat},
+        llm::{Attempt, Failed, Ledger, Outcome, Place, Refusal, Reservation, Settlement, beat},
     },
     state::App,
 };
@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 /// One micro-USD for each token of an answer, nothing for the prompt.
-const RATES: Rates = Rates { input: 0, output: 1_000_000, cache_read: 0, cache_write: 0 };
+const RATES: Rates = Rates { input: 0, output: 1_000_000, ..Rates::FREE };
 /// What is too short to be worth asking for.
 const FLOOR: u32 = 512;
 const AT_ONCE: Duration = Duration::ZERO;
@@ -47,6 +47,7 @@ pub(crate) fn reservation(app: &App, place: Place, max_output: u32) -> Reservati
             group: "g".into(),
             downgraded_to: None,
         },
+        yields: false,
         rates: RATES,
         max_input: 10,
         max_output,
@@ -68,6 +69,7 @@ pub(crate) fn settlement(app: &App, of: &Reservation, output: u32) -> Settlement
             error: None,
             usage: Usage { input: 7, output, ..Usage::default() },
             cost: i64::from(output),
+            unpriced: false,
             rates: RATES,
             price_version: "test".into(),
             latency_ms: 1,
@@ -467,7 +469,7 @@ async fn the_books_do_to_a_tree_of_budgets_what_the_model_does() {
                     let output = u32::try_from(amount.money.0).unwrap() * share / 1_000;
                     let mut settlement = settlement(&app.app, &reservation, output);
                     // What failed is paid for and tells nothing of how long answers are: the floor stays where it is.
-                    settlement.outcome.error = Some("cut off".into());
+                    settlement.outcome.error = Some(Failed { kind: "connection", message: "cut off".into() });
                     assert!(app.app.ledger.settle(settlement).await.unwrap());
                     let used = Amount::new(i64::from(output), 7 + i64::from(output));
                     for at in above {

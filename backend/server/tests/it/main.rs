@@ -39,6 +39,7 @@ mod model_groups;
 mod model_providers;
 mod notices;
 mod operations;
+mod prices;
 mod projects;
 mod pull_requests;
 mod race;

@@ -28,7 +28,7 @@ async fn configured(names: &[&str], script: &str) -> (ModelGroups, JoinSet<()>) 
     task.spawn(async move { scripted::serve(listener, script).await.unwrap() });
     let deployment = |name: &&str| Deployment {
         model: format!("model-of-{name}"),
-        prices: Some(Rates { input: 1, output: 5, cache_read: 0, cache_write: 0 }),
+        prices: Some(Rates { input: 1, output: 5, ..Rates::default() }),
         context_window: 100_000,
         max_output: 4_000,
         endpoint_access: EndpointAccess::PrivateNetwork,

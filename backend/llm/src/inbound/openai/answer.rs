@@ -53,13 +53,23 @@ fn call(id: &str, name: &str, arguments: &str) -> Value {
 }
 
 fn usage(usage: &Usage) -> Value {
-    json!({
+    let mut said = json!({
         "prompt_tokens": usage.prompt(),
         "completion_tokens": usage.output,
         "total_tokens": usage.prompt().saturating_add(usage.output),
         "prompt_tokens_details": {"cached_tokens": usage.cache_read, "cache_write_tokens": usage.cache_write},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
-    })
+    });
+    for (of, name, tokens) in [
+        ("prompt_tokens_details", "image_tokens", usage.image),
+        ("prompt_tokens_details", "audio_tokens", usage.audio),
+        ("completion_tokens_details", "audio_tokens", usage.audio_output),
+    ] {
+        if tokens > 0 {
+            said[of][name] = json!(tokens);
+        }
+    }
+    said
 }
 
 fn finish_reason(stop: &StopReason) -> &str {

@@ -23,7 +23,7 @@ use uuid::Uuid;
 const BATCH: i64 = 2_000;
 const HEADS: &str = "at,agent,gateway_key,story_id,run_id,call_id,attempt,provider,model,deployment,outcome,tokens_in,\
                      tokens_out,tokens_cached,tokens_reasoning,cost_micro_usd,simulated_micro_usd,latency_ms,estimated,\
-                     unpriced,from_cache\r\n";
+                     unpriced,from_cache,tokens_cache_write,tokens_cache_write_1h,error_kind\r\n";
 
 /// Of when.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -86,6 +86,9 @@ struct Line {
     simulated: bool,
     unpriced: bool,
     from_cache: bool,
+    tokens_cache_write: i64,
+    tokens_cache_write_1h: i64,
+    error_kind: Option<String>,
 }
 
 /// Page by page: the file may be larger than what fits into memory.
@@ -116,7 +119,8 @@ async fn page(
     sqlx::query_as(
         "select u.id, u.at, a.name as agent, k.name as gateway_key, u.story_id, u.run_id, u.call_id, u.attempt, u.provider,
                 u.model, u.deployment, u.state, u.tokens_in, u.tokens_out, u.tokens_cached, u.tokens_reasoning,
-                u.cost_micro_usd, u.latency_ms, u.estimated, u.simulated, u.unpriced, u.from_cache
+                u.cost_micro_usd, u.latency_ms, u.estimated, u.simulated, u.unpriced, u.from_cache, u.tokens_cache_write,
+                u.tokens_cache_write_1h, u.error_kind
            from usage u
            left join agent a on a.id = u.agent_id and a.project_id = u.project_id
            left join gateway_key k on k.id = u.key_id and k.project_id = u.project_id
@@ -162,6 +166,9 @@ impl Line {
             self.estimated.to_string(),
             self.unpriced.to_string(),
             self.from_cache.to_string(),
+            self.tokens_cache_write.to_string(),
+            self.tokens_cache_write_1h.to_string(),
+            self.error_kind.clone().unwrap_or_default(),
         ];
         // Writing to a string does not fail.
         let _ = write!(out, "{}\r\n", fields.join(","));

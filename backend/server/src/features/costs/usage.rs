@@ -7,10 +7,10 @@ use crate::{
     state::App,
 };
 use axum::{Json, extract::State};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgPool};
-use syndarix_domain::ids::ProjectId;
+use syndarix_domain::{budget::Period, forecast, ids::ProjectId, money::MicroUsd};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
@@ -80,10 +80,23 @@ struct UsageSummary {
     tokens_in: i64,
     /// Tokens received.
     tokens_out: i64,
+    /// The month as it stands and as it goes on.
+    month: MonthOutlook,
     /// The sums.
     rows: Vec<UsageRow>,
     /// The budget that it counts against.
     budget: BudgetView,
+}
+
+/// A month's spend, in micro-USD; by UTC days.
+#[derive(Debug, Serialize, ToSchema)]
+struct MonthOutlook {
+    /// Real money spent in it.
+    to_date_micro_usd: i64,
+    /// What the scripted endpoint would have cost in it.
+    simulated_micro_usd: i64,
+    /// Where the month's real spend ends if it goes on as in the last seven days.
+    forecast_micro_usd: i64,
 }
 
 /// One sum.
@@ -117,7 +130,8 @@ async fn usage_summary(
     }
     let ((key, label), from) = (grouping.group_by.columns(), source(grouping.run_id));
     let rows: Vec<UsageRow> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
-        "select {key} as key, {label} as label,
+        "select * from (
+         select {key} as key, {label} as label,
                 coalesce(sum(u.cost_micro_usd) filter (where not u.simulated), 0)::bigint as cost_micro_usd,
                 coalesce(sum(u.cost_micro_usd) filter (where u.simulated), 0)::bigint as simulated_micro_usd,
                 coalesce(sum(u.tokens_in), 0)::bigint as tokens_in, coalesce(sum(u.tokens_out), 0)::bigint as tokens_out,
@@ -126,7 +140,7 @@ async fn usage_summary(
          left join agent a on a.id = u.agent_id and a.project_id = u.project_id
          left join story s on s.id = u.story_id and s.project_id = u.project_id
          left join gateway_key k on k.id = u.key_id and k.project_id = u.project_id
-         group by 1 order by 1 limit 1000"
+         group by 1 order by 1 desc limit 1000) latest order by key"
     )))
     .bind(scope.project().0)
     .bind(grouping.run_id)
@@ -139,8 +153,34 @@ async fn usage_summary(
         tokens_in: all.2,
         tokens_out: all.3,
         budget: of_project(app.pool(), scope.project()).await?,
+        month: month(&app, scope.project()).await?,
         rows,
     }))
+}
+
+/// The present month, from what was spent day by day in it and shortly before.
+async fn month(app: &App, project: ProjectId) -> Result<MonthOutlook, Error> {
+    let now = app.clock().now();
+    let days: Vec<(NaiveDate, i64, i64)> = sqlx::query_as(
+        "select (at at time zone 'utc')::date,
+                coalesce(sum(cost_micro_usd) filter (where not simulated), 0)::bigint,
+                coalesce(sum(cost_micro_usd) filter (where simulated), 0)::bigint
+           from usage_sum where project_id = $1 and at >= $2 group by 1",
+    )
+    .bind(project.0)
+    .bind(forecast::since(now))
+    .fetch_all(app.pool())
+    .await?;
+    let real: Vec<(NaiveDate, MicroUsd)> =
+        days.iter().map(|(day, real, _)| (*day, MicroUsd(*real))).collect();
+    let (first, _) = Period::Month.window(now);
+    let simulated = days.iter().filter(|(day, ..)| *day >= first.date_naive()).map(|(.., sum)| sum).sum();
+    let outlook = forecast::month(&real, now);
+    Ok(MonthOutlook {
+        to_date_micro_usd: outlook.to_date.0,
+        simulated_micro_usd: simulated,
+        forecast_micro_usd: outlook.forecast.0,
+    })
 }
 
 /// A run of another project is none.

@@ -1,13 +1,16 @@
 //! A call of the gateway's client, passed on while it is made.
 
 use super::{
-    call::{Purpose, Request, within_means},
+    call::{Purpose, cheaper_than},
     hooks::Recorder,
     screen,
 };
 use crate::{db::Error, state::App};
 use async_trait::async_trait;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
 use syndarix_llm::{
     AttemptHooks, AttemptIntent, AttemptOutcome, Delta, Event, Grant, ModelGroup, Native, RecordFailed,
     Refused,
@@ -22,13 +25,13 @@ pub async fn answer(
     (group, native): (&ModelGroup, &Native),
     out: mpsc::Sender<Event>,
 ) -> Result<u32, Error> {
-    let mut recorder = Recorder::new(app, purpose, Request::of(&group.name)).await?;
     let groups = app.gateway.groups_of(app, purpose.project).await?;
-    let group = within_means(app, &mut recorder, (&groups, group));
+    let recorder = Recorder::new(app, purpose, (&group.name, cheaper_than(&groups, group))).await?;
+    let cheaper = recorder.known_to_yield();
     let clean = screen::native(app, &purpose, native).await?;
     let native = clean.as_ref().unwrap_or(native);
     let counting = Counting { recorder, used: AtomicU32::new(0) };
-    app.models.gateway.answer(group, native, &counting, out).await;
+    app.models.gateway.answer(cheaper.as_deref().unwrap_or(group), native, &counting, out).await;
     Ok(counting.used.into_inner())
 }
 
@@ -42,6 +45,10 @@ struct Counting {
 impl AttemptHooks for Counting {
     async fn before(&self, intent: &AttemptIntent<'_>) -> Result<Grant, Refused> {
         self.recorder.before(intent).await
+    }
+
+    fn instead(&self, refused: &Refused) -> Option<Arc<ModelGroup>> {
+        self.recorder.instead(refused)
     }
 
     async fn after(&self, outcome: &AttemptOutcome<'_>) -> Result<(), RecordFailed> {

@@ -10,6 +10,7 @@ use crate::{
     state::App,
 };
 use chrono::Duration;
+use std::sync::Arc;
 use syndarix_domain::{
     Timestamp,
     actor::Actor,
@@ -79,36 +80,9 @@ impl Purpose {
     }
 }
 
-/// What was asked for, and what serves it.
-#[derive(Debug, Clone)]
-pub(super) struct Request {
-    /// The model group, or the deployment.
-    pub(super) group: String,
-    /// The cheaper group, where a soft limit is reached.
-    pub(super) downgraded_to: Option<String>,
-}
-
-impl Request {
-    pub(super) fn of(group: &str) -> Self {
-        Self { group: group.to_owned(), downgraded_to: None }
-    }
-}
-
-/// The group itself, or the cheaper one that it names once a budget above the call has reached its soft limit. Decided
-/// when a call begins: none changes its model half way.
-pub(super) fn within_means<'a>(
-    app: &App,
-    recorder: &mut Recorder,
-    (groups, group): (&'a ModelGroups, &'a ModelGroup),
-) -> &'a ModelGroup {
-    let cheaper = group.cheaper.as_deref().and_then(|name| groups.get(name));
-    match cheaper {
-        Some(cheaper) if app.ledger.is_soft_reached(&recorder.place()) => {
-            recorder.downgrade(&cheaper.name);
-            cheaper
-        }
-        _ => group,
-    }
+/// The group that a group names for when a budget above a call has reached its soft limit.
+pub(super) fn cheaper_than(groups: &ModelGroups, group: &ModelGroup) -> Option<Arc<ModelGroup>> {
+    groups.group(group.cheaper.as_deref()?)
 }
 
 /// Why there is no answer.
@@ -171,11 +145,13 @@ pub async fn complete(
         let detail = no_group(&groups, group);
         return Err(Failure::Fatal { detail });
     };
-    let mut recorder = Recorder::new(app, purpose, Request::of(group)).await.map_err(Failure::Store)?;
-    let chain = within_means(app, &mut recorder, (&groups, chain));
+    let asked = (group, cheaper_than(&groups, chain));
+    let recorder = Recorder::new(app, purpose, asked).await.map_err(Failure::Store)?;
+    let cheaper = recorder.known_to_yield();
     let clean = screen::request(app, &purpose, request).await.map_err(Failure::Store)?;
     let request = clean.as_ref().unwrap_or(request);
-    let answer = app.models.gateway.complete(chain, request, &recorder, cancel).await;
+    let answer =
+        app.models.gateway.complete(cheaper.as_deref().unwrap_or(chain), request, &recorder, cancel).await;
     match answer {
         Ok(completion) => {
             let prompt = u64::from(completion.usage.prompt());

@@ -1,8 +1,8 @@
 //! Around every attempt: reserve and record before, settle and record after.
 
 use super::{
-    call::{Purpose, Request},
-    ledger::{Attempt, Outcome, Place, Refusal, Reservation, Settlement},
+    call::Purpose,
+    ledger::{Attempt, Failed, Outcome, Place, Refusal, Reservation, Settlement},
 };
 use crate::{
     db::{Error, storable},
@@ -12,12 +12,13 @@ use async_trait::async_trait;
 use serde_json::json;
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use syndarix_domain::ids::{ProjectId, SprintId, StepId, StoryId};
 use syndarix_llm::{
-    AttemptHooks, AttemptIntent, AttemptOutcome, Delta, Grant, ProviderKind, RecordFailed, Refused,
+    AttemptHooks, AttemptIntent, AttemptOutcome, Delta, Grant, ModelGroup, ProviderKind, RecordFailed,
+    Refused,
 };
 use uuid::Uuid;
 
@@ -25,6 +26,8 @@ use uuid::Uuid;
 pub(super) const BUDGET: &str = "budget_exceeded";
 /// The refusal's code when only what other calls reserve is in the way: most of it comes back when they settle.
 pub(super) const RESERVED: &str = "budget_reserved";
+/// The refusal's code when a soft limit is reached, and a cheaper group is to be asked.
+const YIELDS: &str = "soft_limit";
 /// The refusal's code when the intent could not be written.
 const NOT_RECORDED: &str = "not_recorded";
 /// How long a client's call waits for other calls' reservations. A run waits by itself, parked.
@@ -34,7 +37,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Recorder {
     app: App,
     purpose: Purpose,
-    request: Request,
+    /// What was asked for.
+    group: String,
+    /// What serves it once a soft limit is reached.
+    cheaper: Option<Arc<ModelGroup>>,
     place: Place,
     /// Attempts of this call that an earlier worker made.
     earlier: i32,
@@ -50,19 +56,26 @@ struct UnderWay {
     current: Option<Uuid>,
     /// Whether a scripted endpoint answers it, as far as is known.
     simulated: bool,
+    /// Whether the cheaper group is asked. Decided before the first attempt: none changes its model half way.
+    downgraded: bool,
     /// Why the last refused attempt was refused.
     refusal: Option<Refusal>,
 }
 
 impl Recorder {
-    pub(super) async fn new(app: &App, purpose: Purpose, request: Request) -> Result<Self, Error> {
+    /// For a call of this group, or of the cheaper one.
+    pub(super) async fn new(
+        app: &App,
+        purpose: Purpose,
+        (group, cheaper): (&str, Option<Arc<ModelGroup>>),
+    ) -> Result<Self, Error> {
         let (earlier, sprint) = match (purpose.step, purpose.story) {
             (None, None) => (0, None),
             (step, story) => before(app, purpose.project, step.map(|(id, _)| id), story).await?,
         };
         let place = Place { sprint, ..purpose.place() };
-        let app = app.clone();
-        Ok(Self { app, purpose, request, place, earlier, under_way: Mutex::default() })
+        let (app, group) = (app.clone(), group.to_owned());
+        Ok(Self { app, purpose, group, cheaper, place, earlier, under_way: Mutex::default() })
     }
 
     /// Where the call stands in the tree of budgets.
@@ -70,9 +83,11 @@ impl Recorder {
         self.place
     }
 
-    /// Asks another group, because a soft limit is reached.
-    pub(super) fn downgrade(&mut self, to: &str) {
-        self.request.downgraded_to = Some(to.to_owned());
+    /// The cheaper group, where this process knows already that a soft limit is reached: nothing has to be asked then.
+    pub(super) fn known_to_yield(&self) -> Option<Arc<ModelGroup>> {
+        let cheaper = self.cheaper.clone().filter(|_| self.app.ledger.is_soft_reached(&self.place))?;
+        self.with(|under_way| under_way.downgraded = true);
+        Some(cheaper)
     }
 
     pub(super) fn refusal(&self) -> Option<Refusal> {
@@ -86,6 +101,8 @@ impl Recorder {
     async fn reserve(&self, intent: &AttemptIntent<'_>) -> Result<Result<u32, Refused>, Error> {
         let (deployment, purpose) = (intent.deployment, &self.purpose);
         let simulated = deployment.provider == ProviderKind::Scripted;
+        let downgraded = self.with(|under_way| under_way.downgraded);
+        let downgraded_to = self.cheaper.as_ref().filter(|_| downgraded).map(|group| group.name.clone());
         let reservation = Reservation {
             id: self.app.store.new_id(),
             place: self.place,
@@ -99,14 +116,15 @@ impl Recorder {
                 model: deployment.model.clone(),
                 unpriced: intent.price.is_unknown(),
                 simulated,
-                group: self.request.group.clone(),
-                downgraded_to: self.request.downgraded_to.clone(),
+                group: self.group.clone(),
+                downgraded_to,
             },
-            rates: *intent.price.rates(),
+            rates: intent.ceiling,
             max_input: intent.max_input_tokens,
             max_output: intent.max_output_tokens,
             choices: intent.choices,
             at: self.app.clock().now(),
+            yields: intent.n == 1 && self.cheaper.is_some() && !downgraded,
         };
         let patience = if purpose.thinks { Duration::ZERO } else { PATIENCE };
         let answer = self.app.ledger.reserve(&reservation, patience).await?;
@@ -119,7 +137,11 @@ impl Recorder {
             Err(refusal) => under_way.refusal = Some(refusal.clone()),
         });
         Ok(answer.map_err(|refusal| {
-            let code = if refusal.only_reserved { RESERVED } else { BUDGET };
+            let code = match refusal {
+                Refusal { yields: true, .. } => YIELDS,
+                Refusal { only_reserved: true, .. } => RESERVED,
+                _ => BUDGET,
+            };
             Refused { code: code.into(), reason: refusal.reason }
         }))
     }
@@ -128,7 +150,10 @@ impl Recorder {
         let purpose = &self.purpose;
         let (model, error) = match outcome.result {
             Ok(completion) => (storable(&completion.model), None),
-            Err(error) => (outcome.deployment.model.clone(), Some(storable(error.to_string()))),
+            Err(error) => {
+                let failed = Failed { kind: error.kind.name(), message: storable(error.message.clone()) };
+                (outcome.deployment.model.clone(), Some(failed))
+            }
         };
         Settlement {
             id,
@@ -142,6 +167,7 @@ impl Recorder {
                 error,
                 usage: outcome.usage,
                 cost: outcome.cost.micro_usd,
+                unpriced: outcome.cost.price_unknown,
                 rates: *outcome.price.rates(),
                 price_version: self.app.models.gateway.price_version(outcome.deployment).to_owned(),
                 latency_ms: outcome.latency_ms,
@@ -203,6 +229,14 @@ impl AttemptHooks for Recorder {
                 Err(Refused { code: NOT_RECORDED.into(), reason: reason.into() })
             }
         }
+    }
+
+    fn instead(&self, refused: &Refused) -> Option<Arc<ModelGroup>> {
+        if refused.code != YIELDS {
+            return None;
+        }
+        self.with(|under_way| under_way.downgraded = true);
+        self.cheaper.clone()
     }
 
     async fn after(&self, outcome: &AttemptOutcome<'_>) -> Result<(), RecordFailed> {

@@ -18,7 +18,7 @@ pub use breakers::spawn_breakers;
 pub use call::{Failure, Purpose, complete, room};
 pub use known::record_known;
 pub use ledger::{
-    Attempt, Ledger, Lost, Node, Outcome, Place, Refusal, Reservation, Settlement, beat, give_back,
+    Attempt, Failed, Ledger, Lost, Node, Outcome, Place, Refusal, Reservation, Settlement, beat, give_back,
     lock_books, spawn_beat,
 };
 pub use money::{affordable, used};

@@ -35,6 +35,7 @@ fn group(name: &str, kind: ProviderKind, model: &str, upstream: SocketAddr) -> M
             output: 5_000_000,
             cache_read: 100_000,
             cache_write: 1_250_000,
+            ..Rates::FREE
         }),
         ..gateway::deployment(&format!("deployment-of-{name}"), kind, upstream)
     };

@@ -111,7 +111,10 @@ struct Recent {
 struct LastError {
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
-    /// Its kind, and the provider's words.
+    /// `rate_limited`, `overloaded`, `server_error`, `timeout`, `connection`, `context_too_long`, `bad_request`,
+    /// `not_found`, `auth`, `malformed` or `too_large`.
+    kind: String,
+    /// The provider's words, or ours.
     message: String,
 }
 
@@ -162,7 +165,7 @@ fn view(
         simulated: deployment.provider == ProviderKind::Scripted,
         breaker: breaker(app, deployment),
         recent: measured.remove(name).map(Recent::from).unwrap_or_default(),
-        last_error: last.map(|last| LastError { at: last.at, message: last.error }),
+        last_error: last.map(|last| LastError { at: last.at, kind: last.kind, message: last.message }),
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) async fn measured(
                     as first_content_p50_ms
            from (select deployment, state, latency_ms, first_content_ms from usage
                   where project_id = $1 and at >= $2 and not from_cache
-                    and (state = 'settled' or (state = 'failed' and error not like 'Cancelled:%'))
+                    and (state = 'settled' or (state = 'failed' and error_kind is distinct from 'cancelled'))
                   order by at desc limit $3) recent
           group by deployment",
     )
@@ -43,12 +43,13 @@ pub(super) async fn measured(
     Ok(rows.into_iter().map(|row| (row.deployment.clone(), row)).collect())
 }
 
-/// A failure: when, and in the provider's words.
+/// A failure: when, of which kind, and in the provider's words.
 #[derive(Debug, FromRow)]
 pub(super) struct Failed {
     deployment: String,
     pub(super) at: Timestamp,
-    pub(super) error: String,
+    pub(super) kind: String,
+    pub(super) message: String,
 }
 
 /// The last failure of each of these deployments in a project's calls, however long ago.
@@ -58,13 +59,8 @@ pub(super) async fn last_failures(
     deployments: &[&str],
 ) -> Result<HashMap<String, Failed>> {
     let rows: Vec<Failed> = sqlx::query_as(
-        "select named.deployment, last.at, last.error
-           from unnest($2::text[]) as named(deployment)
-          cross join lateral (
-                select at, error from usage
-                 where project_id = $1 and deployment = named.deployment
-                   and state = 'failed' and error not like 'Cancelled:%'
-                 order by at desc limit 1) last",
+        "select deployment, at, kind, message from deployment_failure
+          where project_id = $1 and deployment = any($2)",
     )
     .bind(project.0)
     .bind(deployments)

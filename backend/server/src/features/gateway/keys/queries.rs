@@ -5,16 +5,37 @@ use sqlx::{FromRow, PgConnection, PgPool, Result};
 use syndarix_domain::{Timestamp, ids::ProjectId};
 use uuid::Uuid;
 
-/// Keys `k` as they are shown, with what was spent with each.
-const SHOWN: &str = "select k.id, k.name, k.prefix, k.agent_id, k.user_id, k.models, k.requests_per_minute,
+/// Keys `k` as they are shown, with what was spent with each: as its budget counts it where it has one, else the sum of its
+/// hours and of what is not summed up yet. However much a key has been used, few rows are read: those of the project's last
+/// two hours, once for all keys, and what is under way.
+const SHOWN: &str = ", latest as (
+        select u.key_id, coalesce(sum(u.cost_micro_usd) filter (where not u.simulated), 0) as spent,
+               coalesce(sum(u.cost_micro_usd) filter (where u.simulated), 0) as simulated
+          from usage u
+         where u.project_id = (select project_id from k limit 1) and u.at >= (select until from usage_hour_until)
+           and u.state <> 'reserved' and u.key_id is not null
+         group by u.key_id),
+    under_way as (
+        select u.key_id, sum(u.reserved_micro_usd) as reserved
+          from usage u where u.state = 'reserved' and u.project_id = (select project_id from k limit 1)
+         group by u.key_id)
+    select k.id, k.name, k.prefix, k.agent_id, k.user_id, k.models, k.requests_per_minute,
         k.tokens_per_minute, limits.hard_limit_micro_usd, k.expires_at, k.revoked_at, k.last_used_at, k.created_at, spend.*
     from k
-     left join budget limits on limits.scope = 'key' and limits.scope_id = k.id and limits.period = 'total'
+     left join (budget limits join budget_window counted on counted.budget_id = limits.id)
+            on limits.scope = 'key' and limits.scope_id = k.id and limits.period = 'total'
+     left join latest on latest.key_id = k.id
+     left join under_way on under_way.key_id = k.id
      cross join lateral (
-        select coalesce(sum(u.cost_micro_usd) filter (where not u.simulated), 0)::bigint as spent_micro_usd,
-               coalesce(sum(u.cost_micro_usd) filter (where u.simulated), 0)::bigint as simulated_micro_usd,
-               coalesce(sum(u.reserved_micro_usd) filter (where u.state = 'reserved'), 0)::bigint as reserved_micro_usd
-          from usage u where u.key_id = k.id and u.project_id = k.project_id) spend";
+        select counted.spent_micro_usd, counted.simulated_micro_usd, counted.reserved_micro_usd
+         where counted.budget_id is not null
+        union all
+        select (hours.spent + coalesce(latest.spent, 0))::bigint, (hours.simulated + coalesce(latest.simulated, 0))::bigint,
+               coalesce(under_way.reserved, 0)::bigint
+          from (select coalesce(sum(h.cost_micro_usd) filter (where not h.simulated), 0) as spent,
+                       coalesce(sum(h.cost_micro_usd) filter (where h.simulated), 0) as simulated
+                  from usage_hour h where h.key_id = k.id and h.project_id = k.project_id) hours
+         where counted.budget_id is null) spend";
 
 /// Whether the agent, and the person, are of this project; nobody is.
 pub(super) async fn owners(

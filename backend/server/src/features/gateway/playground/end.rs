@@ -56,6 +56,8 @@ struct PlaygroundAttempt {
     model: String,
     /// settled or failed; reserved where the outcome could not be recorded.
     outcome: String,
+    /// Of what kind its failure was: a word as in the health of deployments, or `cancelled`.
+    error_kind: Option<String>,
     /// Why it failed.
     error: Option<String>,
     /// From sending to the end.
@@ -130,7 +132,7 @@ fn told(
 
 async fn attempts(pool: &PgPool, purpose: &Purpose) -> Result<Vec<PlaygroundAttempt>, Error> {
     let rows = sqlx::query_as(
-        "select attempt, deployment, provider, model, state as outcome, error, latency_ms, first_content_ms, tokens_in,
+        "select attempt, deployment, provider, model, state as outcome, error_kind, error, latency_ms, first_content_ms, tokens_in,
                 tokens_out, cost_micro_usd, simulated, estimated, unpriced, downgraded_to
            from usage where call_id = $1 and project_id = $2 order by attempt",
     )

@@ -84,7 +84,7 @@ pub(super) struct Prices {
 impl From<Prices> for Rates {
     fn from(prices: Prices) -> Self {
         let Prices { input, output, cache_read, cache_write } = prices;
-        Self { input, output, cache_read, cache_write }
+        Self { input, output, cache_read, cache_write, ..Self::FREE }
     }
 }
 

@@ -106,6 +106,14 @@ impl Book {
         (0..self.windows.len()).filter(|&place| counts(&self.windows[place])).collect()
     }
 
+    /// The refusal of a call that yields, where a budget above it has reached its soft limit.
+    pub(super) fn asks_to_yield(&self, call: &Counted) -> Option<Refusal> {
+        let reached = |place: &usize| self.windows[*place].budget.is_soft_reached();
+        let window = &self.windows[self.above(&call.place, call.at).into_iter().find(reached)?];
+        let reason = format!("{} soft limit is reached", window.name());
+        Some(Refusal { only_reserved: false, reason, needed: Amount::default(), yields: true })
+    }
+
     /// Sets aside what the call may use, against every budget above it or none, and says which answer limit that pays for.
     pub(super) fn reserve<F: Fn(u32) -> Amount>(
         &mut self,
@@ -210,7 +218,7 @@ impl Window {
                 needed.tokens
             ),
         };
-        Refusal { only_reserved, reason, needed }
+        Refusal { only_reserved, reason, needed, yields: false }
     }
 }
 

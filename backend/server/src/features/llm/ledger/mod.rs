@@ -21,7 +21,7 @@ pub(super) use book::{Book, Counted};
 pub use holder::{beat, spawn_beat};
 pub use place::{Node, Place};
 pub use post::{Lost, give_back};
-pub use rows::{Attempt, Outcome};
+pub use rows::{Attempt, Failed, Outcome};
 
 use crate::db::{Error, Store};
 use debts::Debts;
@@ -48,7 +48,7 @@ pub struct Reservation {
     pub place: Place,
     /// What is going to be tried.
     pub attempt: Attempt,
-    /// What tokens cost.
+    /// What tokens cost at most.
     pub rates: Rates,
     /// More tokens the prompt cannot have.
     pub max_input: u32,
@@ -58,6 +58,8 @@ pub struct Reservation {
     pub choices: u32,
     /// The moment that it counts in.
     pub at: Timestamp,
+    /// It can go to a cheaper group: where a budget above it has reached its soft limit, it is refused for that.
+    pub yields: bool,
 }
 
 /// Ends a reservation with what the attempt used.
@@ -86,6 +88,8 @@ pub struct Refusal {
     pub reason: String,
     /// What the least useful call would cost, and the tokens it would use.
     pub needed: Amount,
+    /// It may be made, by a cheaper group: a soft limit is reached, no hard one.
+    pub yields: bool,
 }
 
 enum Entry {
@@ -206,7 +210,8 @@ impl Ledger {
         self.debts.paid().await;
     }
 
-    /// Whether a budget above the call has reached its soft limit, as far as this process has seen.
+    /// Whether a budget above the call has reached its soft limit, as far as this process has seen. What it has not seen, the
+    /// answer to a reservation that yields says.
     pub fn is_soft_reached(&self, place: &Place) -> bool {
         self.shared.soft.contains(place, self.shared.store.clock().now())
     }
@@ -250,9 +255,13 @@ impl Reservation {
             run: self.place.run,
             step: attempt.step.map(|(id, _)| id),
             model: attempt.model.clone(),
-            error: Some("nothing was sent: the books did not answer in time".into()),
+            error: Some(Failed {
+                kind: "books",
+                message: "nothing was sent: the books did not answer in time".into(),
+            }),
             usage: Usage::default(),
             cost: 0,
+            unpriced: false,
             rates: self.rates,
             price_version: String::new(),
             latency_ms: 0,

@@ -78,7 +78,11 @@ fn reserve(shared: &Shared, book: &mut Book, reservation: &Reservation) -> Resul
         floor: shared.outputs.usual(reservation.place.project, &reservation.attempt.model),
         worst_case: |output| worst_case(reservation, output),
     };
-    book.reserve(&Counted { place: reservation.place, at: reservation.at, new: true }, &wish)
+    let call = Counted { place: reservation.place, at: reservation.at, new: true };
+    match reservation.yields.then(|| book.asks_to_yield(&call)).flatten() {
+        Some(refusal) => Err(refusal),
+        None => book.reserve(&call, &wish),
+    }
 }
 
 /// What others hear of it, in the transaction that makes it so.

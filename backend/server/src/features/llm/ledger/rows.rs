@@ -13,7 +13,7 @@ use syndarix_domain::{
     budget::Amount,
     ids::{AgentId, CallId, GatewayKeyId, ProjectId, RunId, SprintId, StepId, StoryId},
 };
-use syndarix_llm::{Rates, Usage};
+use syndarix_llm::{Part, Rates, Usage};
 use uuid::Uuid;
 
 /// What is going to be tried.
@@ -55,11 +55,13 @@ pub struct Outcome {
     /// The model that answered, or was asked.
     pub model: String,
     /// Why there is no answer.
-    pub error: Option<String>,
+    pub error: Option<Failed>,
     /// What was used.
     pub usage: Usage,
     /// What that costs, in micro-USD.
     pub cost: i64,
+    /// A price behind that is not known.
+    pub unpriced: bool,
     /// What tokens cost.
     pub rates: Rates,
     /// Where that price is from.
@@ -71,6 +73,18 @@ pub struct Outcome {
     /// A scripted endpoint answered.
     pub simulated: bool,
 }
+
+/// Why an attempt failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// The word for its kind.
+    pub kind: &'static str,
+    /// The provider's words, or ours.
+    pub message: String,
+}
+
+/// A caller's going away is nobody's failure.
+const CANCELLED: &str = "cancelled";
 
 /// A reservation that has just been ended.
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +110,27 @@ impl Outcome {
     /// What it counts for.
     pub(super) fn used(&self) -> Amount {
         Amount::new(self.cost, i64::from(self.usage.prompt()).saturating_add(i64::from(self.usage.output)))
+    }
+
+    /// What was charged at a rate that has no column of its own; none, nearly always.
+    fn other_classes(&self) -> Option<serde_json::Value> {
+        let is_apart = |part: &Part| match part.class {
+            "image" | "audio" | "audio_output" => true,
+            "reasoning" => part.rate != self.rates.output,
+            _ => false,
+        };
+        let parts = self.rates.parts(&self.usage);
+        let apart = parts.iter().filter(|part| part.tokens > 0 && is_apart(part));
+        let said: Vec<serde_json::Value> = apart
+            .map(|part| serde_json::json!({ "class": part.class, "tokens": part.tokens, "rate": part.rate }))
+            .collect();
+        (!said.is_empty()).then(|| said.into())
+    }
+
+    /// What is charged for what is kept for an hour.
+    fn rate_of_an_hour(&self) -> Option<i64> {
+        let parts = self.rates.parts(&self.usage);
+        parts.iter().find(|part| part.class == "cache_write_1h" && part.tokens > 0).map(|part| part.rate)
     }
 
     pub(super) fn data(&self) -> serde_json::Value {
@@ -205,13 +240,15 @@ pub(super) async fn settle(
                 simulated = s.simulated, error = s.error, model = s.model, settled_at = s.at,
                 tokens_cache_write = s.cache_write, rate_input = s.rate_input, rate_output = s.rate_output,
                 rate_cache_read = s.rate_cache_read, rate_cache_write = s.rate_cache_write, price_version = s.version,
-                first_content_ms = s.first_content
+                first_content_ms = s.first_content, error_kind = s.error_kind, unpriced = u.unpriced or s.unpriced,
+                tokens_cache_write_1h = s.hour, rate_cache_write_1h = s.rate_hour, other_classes = s.other_classes
            from unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
                        $8::bigint[], $9::bool[], $10::bool[], $11::text[], $12::text[], $13::timestamptz[], $14::bigint[],
-                       $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::text[], $21::bigint[])
+                       $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::text[], $21::bigint[], $22::text[], $23::bool[],
+                       $24::bigint[], $25::bigint[], $26::jsonb[])
                 as s (id, state, cost, tokens_in, tokens_out, cached, reasoning, latency, estimated, simulated, error, model,
                       at, cache_write, rate_input, rate_output, rate_cache_read, rate_cache_write, version,
-                      first_content)
+                      first_content, error_kind, unpriced, hour, rate_hour, other_classes)
           where u.id = s.id and u.project_id = $20 and u.state = 'reserved'
          returning u.id, u.at, u.sprint_id, u.agent_id, u.run_id, u.key_id, u.reserved_micro_usd, u.reserved_tokens",
     )
@@ -225,7 +262,7 @@ pub(super) async fn settle(
     .bind(each!(outcome => i64::try_from(outcome.latency_ms).unwrap_or(i64::MAX)))
     .bind(each!(outcome => outcome.usage.estimated))
     .bind(each!(outcome => outcome.simulated))
-    .bind(each!(outcome => outcome.error.as_deref()))
+    .bind(each!(outcome => outcome.error.as_ref().map(|failed| failed.message.as_str())))
     .bind(each!(outcome => outcome.model.as_str()))
     .bind(settlements.iter().map(|row| row.at).collect::<Vec<_>>())
     .bind(each!(outcome => i64::from(outcome.usage.cache_write)))
@@ -236,9 +273,44 @@ pub(super) async fn settle(
     .bind(each!(outcome => outcome.price_version.as_str()))
     .bind(project.0)
     .bind(each!(outcome => outcome.first_content_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX))))
-    .fetch_all(conn)
+    .bind(each!(outcome => outcome.error.as_ref().map(|failed| failed.kind)))
+    .bind(each!(outcome => outcome.unpriced))
+    .bind(each!(outcome => i64::from(outcome.usage.cache_write_1h)))
+    .bind(each!(outcome => outcome.rate_of_an_hour()))
+    .bind(each!(outcome => outcome.other_classes()))
+    .fetch_all(&mut *conn)
     .await?;
+    note_failures(conn, project, settlements, &rows).await?;
     Ok(rows.into_iter().map(|row| (row.id, row.ended(project))).collect())
+}
+
+/// Keeps the last failure of each deployment where it is looked up.
+async fn note_failures(
+    conn: &mut PgConnection,
+    project: ProjectId,
+    settlements: &[&Settlement],
+    settled: &[EndedRow],
+) -> Result<(), Error> {
+    let is_failure = |failed: &Failed| failed.kind != CANCELLED;
+    let failed = settlements.iter().filter(|row| row.outcome.error.as_ref().is_some_and(is_failure));
+    let ids: Vec<Uuid> =
+        failed.map(|row| row.id).filter(|id| settled.iter().any(|row| row.id == *id)).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "insert into deployment_failure (project_id, deployment, at, kind, message)
+         select distinct on (deployment) project_id, deployment, at, error_kind, error
+           from usage where id = any($1) and project_id = $2 order by deployment, at desc
+         on conflict (project_id, deployment) do update
+            set at = excluded.at, kind = excluded.kind, message = excluded.message
+          where deployment_failure.at <= excluded.at",
+    )
+    .bind(ids)
+    .bind(project.0)
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Ends the open rows of a step, or one row, at their worst case: nobody knows what they cost.

@@ -1,0 +1,142 @@
+//! Virtual keys: shown once, rotated, revoked, ended, and what was spent with them.
+
+use super::{Desk, PATHS, SOUND, chat, json_of};
+use axum::{
+    body::Body,
+    http::{Method, Request, StatusCode},
+};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use syndarix::http;
+use tower::ServiceExt;
+use uuid::Uuid;
+
+#[tokio::test]
+async fn a_key_is_shown_once_and_good_until_it_is_rotated_or_revoked() {
+    let desk = Desk::scripted(SOUND).await;
+    let asked = async |key: &str| desk.ask(PATHS[0], key, &chat("openai")).await.0;
+    let (id, key) = desk.make(json!({ "name": "a script" })).await;
+    assert_eq!(asked(&key).await, StatusCode::OK);
+
+    let (_, listed) = desk.app.get(&desk.path(""), &desk.token).await;
+    assert!(!listed.to_string().contains(&key), "{listed}");
+    let shown = listed["items"].as_array().unwrap().iter().find(|one| one["id"] == *id).unwrap();
+    assert!(key.starts_with(shown["prefix"].as_str().unwrap()));
+
+    let (status, rotated) = desk.app.post(&desk.path(&format!("/{id}/rotate")), &desk.token, json!({})).await;
+    assert_eq!(status, StatusCode::OK, "{rotated}");
+    let fresh = rotated["secret"].as_str().unwrap().to_owned();
+    assert_eq!((asked(&key).await, asked(&fresh).await), (StatusCode::UNAUTHORIZED, StatusCode::OK));
+
+    let path = desk.path(&format!("/{id}"));
+    let (status, _) = desk.app.send(Method::DELETE, &path, Some(&desk.token), None).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    assert_eq!(asked(&fresh).await, StatusCode::UNAUTHORIZED);
+    let (status, _) = desk.app.post(&desk.path(&format!("/{id}/rotate")), &desk.token, json!({})).await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "what is revoked stays so");
+}
+
+#[tokio::test]
+async fn another_process_knows_of_a_revoked_key_within_seconds() {
+    let desk = Desk::scripted(SOUND).await;
+    let other = http::router(desk.app.another().await);
+    let ask = async || {
+        let request = Request::post(PATHS[0]).header("x-api-key", &desk.key);
+        let request = request.body(Body::from(chat("openai").to_string())).unwrap();
+        other.clone().oneshot(request).await.unwrap().status()
+    };
+    assert_eq!(ask().await, StatusCode::OK);
+    sqlx::query("update gateway_key set revoked_at = now()").execute(desk.app.app.pool()).await.unwrap();
+    let started = Instant::now();
+    while ask().await != StatusCode::UNAUTHORIZED {
+        assert!(started.elapsed() < Duration::from_secs(6));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_key_ends_when_it_was_said_to() {
+    let desk = Desk::scripted(SOUND).await;
+    let at = desk.app.clock.now() + chrono::TimeDelta::hours(1);
+    let (_, key) = desk.make(json!({ "name": "short", "expires_at": at })).await;
+    assert_eq!(desk.ask(PATHS[0], &key, &chat("openai")).await.0, StatusCode::OK);
+    desk.app.clock.set(at);
+    assert_eq!(desk.ask(PATHS[0], &key, &chat("openai")).await.0, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn when_a_key_was_last_used_is_written_down() {
+    let desk = Desk::scripted(SOUND).await;
+    desk.ask(PATHS[0], &desk.key, &chat("openai")).await;
+    let started = Instant::now();
+    loop {
+        let (_, listed) = desk.app.get(&desk.path(""), &desk.token).await;
+        if !listed["items"][0]["last_used_at"].is_null() {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(10), "{listed}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn models_are_those_that_the_key_may_ask_for() {
+    let desk = Desk::scripted(SOUND).await;
+    let (_, narrow) = desk.make(json!({ "name": "narrow", "models": ["anthropic"] })).await;
+    let get = async |path: &str, key: &str, version: bool| {
+        let mut request = Request::get(path).header("x-api-key", key);
+        if version {
+            request = request.header("anthropic-version", "2023-06-01");
+        }
+        let (status, _, body) = desk.send(request.body(Body::empty()).unwrap()).await;
+        (status, json_of(&body))
+    };
+    let (_, all) = get("/v1/models", &desk.key, false).await;
+    let ids: Vec<&str> =
+        all["data"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["group-anthropic", "group-openai", "anthropic", "openai"]);
+    let (_, few) = get("/v1/models", &narrow, true).await;
+    assert_eq!((&few["data"][0]["id"], &few["has_more"]), (&json!("anthropic"), &json!(false)));
+    assert_eq!(get("/v1/models/openai", &narrow, false).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(get("/v1/models/openai", &desk.key, false).await.0, StatusCode::OK);
+    assert_eq!(get("/v1/models", "", false).await.0, StatusCode::UNAUTHORIZED);
+}
+
+/// What a key is shown to have spent and to hold: real, simulated, reserved.
+fn spent(listed: &Value, id: &str) -> [i64; 3] {
+    let key = listed["items"].as_array().unwrap().iter().find(|one| one["id"] == id).unwrap();
+    ["spent_micro_usd", "simulated_micro_usd", "reserved_micro_usd"].map(|field| key[field].as_i64().unwrap())
+}
+
+#[tokio::test]
+async fn what_a_key_has_spent_is_not_added_up_from_its_calls_however_many_there_are() {
+    let desk = Desk::scripted(SOUND).await;
+    let (free, key) = desk.make(json!({ "name": "without a budget" })).await;
+    let (limited, poor) = desk.make(json!({ "name": "with one", "hard_limit_micro_usd": 9_000_000 })).await;
+    let ask = async || {
+        for key in [&key, &poor] {
+            assert_eq!(desk.ask(PATHS[0], key, &chat("openai")).await.0, StatusCode::OK);
+        }
+    };
+    let listed = async || desk.app.get(&desk.path(""), &desk.token).await.1;
+    let execute = async |sql: &'static str| sqlx::query(sql).execute(desk.app.app.pool()).await.unwrap();
+    ask().await;
+    let one = spent(&listed().await, &free);
+    assert!(one[1] > 0 && one == spent(&listed().await, &limited), "{one:?}");
+
+    // What is summed up by the hour, and what a budget counts, is not read call by call any more.
+    execute("update usage set at = at - interval '3 hours'").await;
+    desk.app.ring(Uuid::nil(), "costs.reconcile").await;
+    execute("update usage set cost_micro_usd = 1000 * cost_micro_usd").await;
+    let after = listed().await;
+    assert_eq!((spent(&after, &free), spent(&after, &limited)), (one, one), "{after}");
+
+    // What came since is added to it.
+    ask().await;
+    let after = listed().await;
+    let two = [0, 2 * one[1], 0];
+    assert_eq!((spent(&after, &free), spent(&after, &limited)), (two, two), "{after}");
+    execute("update usage set state = 'reserved', reserved_micro_usd = 7 where at > '2100-01-01T08:00:00Z'")
+        .await;
+    assert_eq!(spent(&listed().await, &free), [0, one[1], 7]);
+}
