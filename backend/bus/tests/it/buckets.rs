@@ -28,7 +28,7 @@ async fn processes_together_get_no_more_than_is_in_the_bucket() {
     let taken = got.iter().filter(|one| one.is_taken).count();
     // A little flows in while they ask.
     assert!(got.len() == 120 && (50..=55).contains(&taken), "{taken} of {}", got.len());
-    assert!(there.take("b", &takes).await.unwrap().is_taken, "another owner's is another");
+    assert!(there.take("b", &asking).await.unwrap().is_taken, "another owner's is another");
 }
 
 #[tokio::test]
