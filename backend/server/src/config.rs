@@ -155,6 +155,7 @@ impl ModelAccess {
 /// The file's shape: every key optional.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_field_names, reason = "a setting that names a file is called so")]
 struct File {
     listen: Option<SocketAddr>,
     data_dir: Option<PathBuf>,

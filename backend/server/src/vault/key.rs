@@ -93,7 +93,9 @@ fn mac(key: &[u8; LENGTH], parts: &[&[u8]]) -> [u8; LENGTH] {
     let mut block = [0; 64];
     block[..LENGTH].copy_from_slice(key);
     let mut mac = Hmac::<Sha256>::new(&block.into());
-    parts.iter().for_each(|part| mac.update(&measured(part)));
+    for part in parts {
+        mac.update(&measured(part));
+    }
     mac.finalize().into_bytes().into()
 }
 

@@ -57,7 +57,7 @@ async fn upstream(refuses: bool) -> (SocketAddr, Asked, JoinSet<()>) {
 /// An application whose operator allows this one host of the private network.
 async fn app(allowed: SocketAddr) -> TestApp {
     TestApp::with_models_and(ModelGroups::default(), |config| {
-        config.provider_hosts = vec![allowed.to_string()]
+        config.provider_hosts = vec![allowed.to_string()];
     })
     .await
 }
@@ -306,6 +306,8 @@ async fn a_key_is_read_nowhere_but_at_its_provider() {
         .with_writer(move || writer.clone())
         .finish();
     let _captured = tracing::subscriber::set_default(subscriber);
+    // With one subscriber only, another test's thread, which has none, would decide what is worth logging.
+    let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
     let (address, asked, _task) = upstream(true).await;
     let app = app(address).await;
     let maria = Owner::of(&app, "maria").await;
@@ -323,7 +325,8 @@ async fn a_key_is_read_nowhere_but_at_its_provider() {
     said += &maria.put(&app, &path, with(provider(address), "name", json!("other"))).await.1.to_string();
     said += &app.get(&maria.path(&path), &maria.token).await.1.to_string();
     said += &app.get(&maria.path("model-providers"), &maria.token).await.1.to_string();
-    said += &format!("{:?} {:?}", app.app.config, app.app.vault);
+    let shown = format!("{:?} {:?}", app.app.config, app.app.vault);
+    said += &shown;
 
     assert_eq!(*asked.lock().unwrap(), [format!("Bearer {KEY}")], "it was sent, and repeated");
     let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();

@@ -52,7 +52,7 @@ pub(crate) async fn project_of(app: &TestApp, name: &str) -> Seeded {
          insert into agent (id, project_id, agent_type_id, type_version, role, name, status, last_activity_at, created_at)
              values ('{agent}', '{project}', '{agent_type}', 1, 'engineer', 'Ada of {name}', 'active', now(), now());
          insert into run (id, project_id, version, phase, state, updated_at)
-             values ('{run}', '{project}', 1, 'acting', '{{}}', now())"
+             values ('{run}', '{project}', 1, 'acting', jsonb_build_object('story', gen_random_uuid()), now())"
     );
     sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(app.app.pool()).await.unwrap();
     Seeded { project, agent, run, user_token }
