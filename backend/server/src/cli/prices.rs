@@ -75,7 +75,7 @@ impl Check {
         let today = Clock::default().now().date_naive();
         let embedded = PriceTable::embedded().map_err(Failure::of)?;
         let mut findings = Vec::new();
-        let own = self.own(&config, &mut findings)?;
+        let own = Self::own(&config, &mut findings)?;
         // A file that is wrong is left out: the rest of the report is then of the built-in table.
         let table = own.as_ref().map_or_else(|| Ok(embedded.clone()), |own| embedded.with(own));
         let table = table.unwrap_or_else(|fault| {
@@ -102,7 +102,7 @@ impl Check {
     }
 
     /// The operator's rows, with every fault of the file.
-    fn own(&self, config: &Config, findings: &mut Vec<Finding>) -> Result<Option<PriceTable>, Failure> {
+    fn own(config: &Config, findings: &mut Vec<Finding>) -> Result<Option<PriceTable>, Failure> {
         let Some(path) = &config.prices else { return Ok(None) };
         let place = path.display();
         let text =

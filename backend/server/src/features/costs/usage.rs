@@ -90,6 +90,7 @@ struct UsageSummary {
 
 /// A month's spend, in micro-USD; by UTC days.
 #[derive(Debug, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the API's names say their unit")]
 struct MonthOutlook {
     /// Real money spent in it.
     to_date_micro_usd: i64,
