@@ -24,6 +24,7 @@ pub mod scripted;
 mod secret;
 mod sse;
 mod tokens;
+mod trace;
 mod types;
 
 pub use ask::{Ask, Endpoint, Native};
@@ -42,6 +43,7 @@ pub use provider::{
 pub use secret::Secret;
 pub use sse::{SseDecoder, SseEvent, SseTooLong};
 pub use tokens::{bound_request, estimate_block, estimate_request, estimate_text};
+pub use trace::{SpanId, TraceContext, TraceId};
 pub use types::{
     Block, CacheMark, CachePlace, CacheTime, ChatRequest, Completion, Delta, Effort, Image, Message, Options,
     Reasoning, Role, StopReason, ToolChoice, ToolSpec, Usage,

@@ -17,6 +17,7 @@ use super::foreign::{self, Cleaned};
 use crate::inbound::{self, WireError};
 use crate::provider::fit::{Lost, fit};
 use crate::provider::{self, Deployment, Wire};
+use crate::trace::TraceContext;
 use crate::types::ChatRequest;
 
 /// A request in the neutral vocabulary, and what of it has no place there.
@@ -47,6 +48,7 @@ pub struct Native {
     beta: Option<String>,
     pub(super) strict: bool,
     session: Option<String>,
+    trace: Option<TraceContext>,
     cleaned: OnceLock<Vec<Cleaned>>,
     translated: OnceLock<Result<Translated, WireError>>,
 }
@@ -74,6 +76,7 @@ impl Native {
             beta: None,
             strict: false,
             session: None,
+            trace: None,
             cleaned: OnceLock::new(),
             translated: OnceLock::new(),
         };
@@ -112,6 +115,18 @@ impl Native {
     pub fn with_session(mut self, session: Option<String>) -> Self {
         self.session = session;
         self
+    }
+
+    /// As part of a trace that the client has begun.
+    #[must_use]
+    pub fn with_trace(mut self, trace: Option<TraceContext>) -> Self {
+        self.trace = trace;
+        self
+    }
+
+    /// The client's trace.
+    pub fn trace(&self) -> Option<&TraceContext> {
+        self.trace.as_ref()
     }
 
     /// The conversation that the client says it belongs to.

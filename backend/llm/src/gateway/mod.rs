@@ -25,6 +25,7 @@ use crate::breaker::{Breaker, BreakerChange, BreakerNews, BreakerPolicy, Breaker
 use crate::error::{CallError, ProviderError, RecordFailed, Refused};
 use crate::price::{Cost, Price, PriceTable};
 use crate::provider::{Adapters, Deployment, Http, Provider};
+use crate::trace::TraceContext;
 use crate::types::{ChatRequest, Completion, Delta, Usage};
 
 pub use groups::{GroupError, ModelGroup, ModelGroups};
@@ -49,10 +50,12 @@ pub struct AttemptIntent<'a> {
 }
 
 /// Leave to try.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     /// The answer limit to send, in tokens: the intent's, or less when there is money for less only.
     pub max_output_tokens: u32,
+    /// The span that the provider is told its own are part of.
+    pub trace: Option<TraceContext>,
 }
 
 /// What came of it.
@@ -89,6 +92,9 @@ pub trait AttemptHooks: Send + Sync {
 
     /// Sees the pieces of the answer as they come. Waiting here slows the stream down.
     async fn delta(&self, _delta: &Delta) {}
+
+    /// Sees how the whole call ended, before whoever waits for it does.
+    fn ended(&self, _result: Result<&Completion, &CallError>) {}
 }
 
 /// How stubbornly to try.
@@ -118,7 +124,7 @@ impl Default for GatewayPolicy {
 impl AttemptIntent<'_> {
     /// Leave for all that is asked for.
     pub fn granted(&self) -> Grant {
-        Grant { max_output_tokens: self.max_output_tokens }
+        Grant { max_output_tokens: self.max_output_tokens, trace: None }
     }
 }
 
@@ -172,7 +178,9 @@ impl Gateway {
         hooks: &dyn AttemptHooks,
         cancel: &CancellationToken,
     ) -> Result<Completion, CallError> {
-        call::Call::new(self, Ask::Neutral(request), hooks, cancel).run(group).await
+        let result = call::Call::new(self, Ask::Neutral(request), hooks, cancel).run(group).await;
+        hooks.ended(result.as_ref());
+        result
     }
 
     /// Asks the same way for a client of a wire format, and passes the answer on while it is made. The channel's
@@ -199,6 +207,7 @@ impl Gateway {
                 call.await
             }
         };
+        hooks.ended(result.as_ref());
         // Nobody is left to be told when this fails.
         let _gone = out.send(Event::End(Box::new(result))).await;
     }

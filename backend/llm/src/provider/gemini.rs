@@ -16,6 +16,7 @@ use super::transport::{Decoder, Exchange, neutral, stream_error};
 use super::{Deployment, Http, PieceStream, Provider, encoded};
 use crate::ask::Ask;
 use crate::error::ProviderError;
+use crate::gateway::Grant;
 use crate::sse::SseEvent;
 use crate::types::{Delta, StopReason, Usage};
 
@@ -39,7 +40,7 @@ impl Provider for Gemini {
         &self,
         deployment: &Deployment,
         ask: Ask<'_>,
-        max_output: u32,
+        grant: &Grant,
         cancel: &CancellationToken,
     ) -> Result<PieceStream, ProviderError> {
         let path = format!("models/{}:streamGenerateContent?alt=sse", encoded(&deployment.model));
@@ -47,8 +48,8 @@ impl Provider for Gemini {
         if let Some(key) = &deployment.api_key {
             http = http.header("x-goog-api-key", key.expose());
         }
-        let http = http.json(&encode(deployment, neutral(ask)?, max_output));
-        Exchange { deployment, cancel, raw: false }.run(http, GeminiDecoder::default()).await
+        let http = http.json(&encode(deployment, neutral(ask)?, grant.max_output_tokens));
+        Exchange { deployment, grant, cancel, raw: false }.run(http, GeminiDecoder::default()).await
     }
 }
 

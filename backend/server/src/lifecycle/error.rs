@@ -52,6 +52,9 @@ pub enum StartError {
     /// The models' settings are wrong.
     #[error("the models cannot be used: {0}")]
     Models(String),
+    /// The collector of spans cannot be reached as it is written.
+    #[error("{0}")]
+    Telemetry(String),
     /// The recurring jobs cannot be set up.
     #[error("the recurring jobs cannot be set up")]
     Schedule(#[source] db::Error),

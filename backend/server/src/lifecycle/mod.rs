@@ -29,6 +29,7 @@ use crate::{
     },
     http,
     state::{App, Parts},
+    telemetry,
 };
 use axum::Router;
 use sqlx::PgPool;
@@ -112,6 +113,8 @@ pub struct Running {
     tasks: TaskTracker,
     /// Cancelled when nobody needs the listeners any more.
     ending: CancellationToken,
+    /// What sends spans.
+    exports: (TaskTracker, CancellationToken),
 }
 
 /// Starts everything, or nothing.
@@ -142,12 +145,14 @@ struct Assembled {
     worker: Option<WorkerHandle>,
     tasks: TaskTracker,
     ending: CancellationToken,
+    /// What sends spans: it ends after those who make them.
+    exports: (TaskTracker, CancellationToken),
 }
 
 impl Assembled {
     fn running(self, database: Database) -> Running {
-        let Self { app, address, worker, tasks, ending } = self;
-        Running { app, address, database, worker, tasks, ending }
+        let Self { app, address, worker, tasks, ending, exports } = self;
+        Running { app, address, database, worker, tasks, ending, exports }
     }
 }
 
@@ -162,6 +167,7 @@ async fn assemble(
     let address =
         listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
     let (tasks, ending) = (TaskTracker::new(), CancellationToken::new());
+    let exports = (TaskTracker::new(), CancellationToken::new());
     let keys = Keys::load(&pool, options.clock.clone()).await?;
     let models = match options.models {
         Some(groups) => groups,
@@ -179,6 +185,8 @@ async fn assemble(
         .map_err(StartError::Team)?;
     let instance = store.new_id();
     let ledger = Ledger::new(store.clone(), instance);
+    let exporter =
+        telemetry::exporter(&config.tracing, &instance.to_string()).map_err(StartError::Telemetry)?;
     let app = App::new(Parts {
         instance,
         config,
@@ -192,7 +200,7 @@ async fn assemble(
         stopping: CancellationToken::new(),
         gateway: features::gateway::Front::default(),
         ledger,
-        models: Models { gateway: gateway()?, groups: models },
+        models: Models::new(gateway()?, models),
     });
     features::schedule(&app).await.map_err(StartError::Schedule)?;
     // Nothing after this can fail, so nothing before this runs by itself.
@@ -201,10 +209,15 @@ async fn assemble(
     features::llm::spawn_breakers(&app, &tasks, ending.clone());
     features::audit::spawn_sealer(&app, &tasks, ending.clone());
     features::llm::spawn_beat(&app, &tasks, ending.clone());
+    features::operations::spawn_upkeep(&tasks, ending.clone());
+    if let Some((spans, exporter)) = exporter {
+        app.models.trace_to(spans);
+        exporter.spawn(&exports.0, exports.1.clone());
+    }
     tasks.spawn(answer_http(listener, http::router(app.clone()), ending.clone()));
     let worker = (options.duty != Duty::Api).then(|| worker(&app, pool, database.is_embedded()));
     tracing::info!(%address, %instance, "Syndarix is up");
-    Ok(Assembled { app, address, worker, tasks, ending })
+    Ok(Assembled { app, address, worker, tasks, ending, exports })
 }
 
 /// The application for one command: it reads and writes, and leaves working and serving to others.
@@ -224,7 +237,7 @@ pub async fn offline(config: Config, pool: PgPool) -> Result<App, StartError> {
         ledger: Ledger::new(store.clone(), instance),
         keys: Keys::load(&pool, clock).await?,
         gateway: features::gateway::Front::default(),
-        models: Models { gateway: gateway()?, groups: groups_of(&config)? },
+        models: Models::new(gateway()?, groups_of(&config)?),
         forge: Arc::new(forge),
         tools,
         config,
@@ -300,7 +313,7 @@ impl Running {
     /// within [`STOP_LIMIT`], of which the database gets whatever the others left.
     pub async fn stop(self) {
         let deadline = Instant::now() + STOP_LIMIT;
-        let Self { app, database, worker, tasks, ending, .. } = self;
+        let Self { app, database, worker, tasks, ending, exports, .. } = self;
         app.stopping.cancel();
         if let Some(worker) = worker {
             let drained = worker.shutdown(DRAIN_LIMIT).await;
@@ -311,9 +324,16 @@ impl Running {
         if tokio::time::timeout(REQUESTS_LIMIT, tasks.wait()).await.is_err() {
             tracing::warn!("some requests are cut short");
         }
-        let closed = async { tokio::join!(app.tools.close(), app.gateway.close()) };
+        let closed = async {
+            tokio::join!(app.tools.close(), app.gateway.close());
+            // What is left of their spans, once nobody makes any more.
+            let (exporting, end) = exports;
+            end.cancel();
+            exporting.close();
+            exporting.wait().await;
+        };
         if tokio::time::timeout(TOOLS_LIMIT, closed).await.is_err() {
-            tracing::warn!("some calls of tools or models are cut short");
+            tracing::warn!("some calls of tools or models, or their spans, are cut short");
         }
         drop(app);
         database.close_by(deadline).await;

@@ -23,6 +23,7 @@ mod floor;
 mod gateway;
 mod gateway_killed;
 mod gateway_screens;
+mod gateway_telemetry;
 mod history;
 mod idempotency;
 mod issues;

@@ -309,7 +309,7 @@ async fn assemble(
         ledger: Ledger::new(store.clone(), instance),
         keys: Keys::load(&pool, clock).await.unwrap(),
         gateway: syndarix::features::gateway::Front::default(),
-        models: Models { gateway, groups },
+        models: Models::new(gateway, groups),
         tools: syndarix_mcp::Manager::new(Vec::new(), syndarix_mcp::Limits::default()).unwrap(),
         forge: Arc::new(forge),
         config,

@@ -8,8 +8,8 @@ use crate::{db::Error, state::App};
 use async_trait::async_trait;
 use std::sync::atomic::{AtomicU32, Ordering};
 use syndarix_llm::{
-    AttemptHooks, AttemptIntent, AttemptOutcome, Delta, Event, Grant, ModelGroup, Native, RecordFailed,
-    Refused,
+    Ask, AttemptHooks, AttemptIntent, AttemptOutcome, CallError, Completion, Delta, Event, Grant, ModelGroup,
+    Native, RecordFailed, Refused,
 };
 use tokio::sync::mpsc;
 
@@ -21,7 +21,8 @@ pub async fn answer(
     (group, native): (&ModelGroup, &Native),
     out: mpsc::Sender<Event>,
 ) -> Result<u32, Error> {
-    let mut recorder = Recorder::new(app, purpose, Request::of(&group.name)).await?;
+    let mut recorder =
+        Recorder::new(app, purpose, Request::of_client(&group.name, native), Ask::Native(native)).await?;
     let groups = app.gateway.groups_of(app, purpose.project).await?;
     let group = within_means(app, &mut recorder, (&groups, group));
     let counting = Counting { recorder, used: AtomicU32::new(0) };
@@ -49,5 +50,8 @@ impl AttemptHooks for Counting {
 
     async fn delta(&self, delta: &Delta) {
         self.recorder.delta(delta).await;
+    }
+    fn ended(&self, result: Result<&Completion, &CallError>) {
+        self.recorder.ended(result);
     }
 }

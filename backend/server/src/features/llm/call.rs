@@ -3,6 +3,7 @@
 use super::{
     hooks::{self, Recorder},
     ledger::Place,
+    meters::Dialect,
 };
 use crate::{
     db::{Error, storable, storable_json},
@@ -17,8 +18,8 @@ use syndarix_domain::{
     run::Run,
 };
 use syndarix_llm::{
-    CallError, Cause, ChatRequest, Completion, Deployment, ErrorKind, ModelGroup, ModelGroups, Skipped,
-    estimate_request,
+    Ask, CallError, Cause, ChatRequest, Completion, Deployment, ErrorKind, ModelGroup, ModelGroups, Native,
+    Skipped, estimate_request,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -82,11 +83,22 @@ pub(super) struct Request {
     pub(super) group: String,
     /// The cheaper group, where a soft limit is reached.
     pub(super) downgraded_to: Option<String>,
+    /// Who asks.
+    pub(super) dialect: Dialect,
+    /// Whether the provider gives the answer in pieces.
+    pub(super) streamed: bool,
 }
 
 impl Request {
-    pub(super) fn of(group: &str) -> Self {
-        Self { group: group.to_owned(), downgraded_to: None }
+    /// An agent's, whose answers are always streamed to the gateway.
+    pub(super) fn of_agent(group: &str) -> Self {
+        Self { group: group.to_owned(), downgraded_to: None, dialect: Dialect::Agent, streamed: true }
+    }
+
+    /// A client's.
+    pub(super) fn of_client(group: &str, native: &Native) -> Self {
+        let dialect = Dialect::Client(native.endpoint());
+        Self { dialect, streamed: native.is_streamed(), ..Self::of_agent(group) }
     }
 }
 
@@ -167,7 +179,8 @@ pub async fn complete(
         let detail = no_group(&groups, group);
         return Err(Failure::Fatal { detail });
     };
-    let mut recorder = Recorder::new(app, purpose, Request::of(group)).await.map_err(Failure::Store)?;
+    let asked = (Request::of_agent(group), Ask::Neutral(request));
+    let mut recorder = Recorder::new(app, purpose, asked.0, asked.1).await.map_err(Failure::Store)?;
     let chain = within_means(app, &mut recorder, (&groups, chain));
     let answer = app.models.gateway.complete(chain, request, &recorder, cancel).await;
     match answer {

@@ -3,6 +3,8 @@
 use super::{
     call::{Purpose, Request},
     ledger::{Attempt, Outcome, Place, Refusal, Reservation, Settlement},
+    meters::{self, Ended},
+    spans::{self, CallSpan},
 };
 use crate::{
     db::{Error, storable},
@@ -13,11 +15,12 @@ use serde_json::json;
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use syndarix_domain::ids::{ProjectId, SprintId, StepId, StoryId};
 use syndarix_llm::{
-    AttemptHooks, AttemptIntent, AttemptOutcome, Delta, Grant, ProviderKind, RecordFailed, Refused,
+    Ask, AttemptHooks, AttemptIntent, AttemptOutcome, CallError, Completion, Delta, Grant, ProviderKind,
+    RecordFailed, Refused, TraceContext,
 };
 use uuid::Uuid;
 
@@ -38,14 +41,22 @@ pub(super) struct Recorder {
     place: Place,
     /// Attempts of this call that an earlier worker made.
     earlier: i32,
+    begun: Instant,
+    span: Option<CallSpan>,
+    /// The client's trace, which providers are told as it is where no span of ours is in between.
+    trace: Option<TraceContext>,
     under_way: Mutex<UnderWay>,
 }
 
 /// What is known of the attempts so far.
 #[derive(Default)]
 struct UnderWay {
-    /// The usage rows of attempts, by number.
-    rows: HashMap<u32, Uuid>,
+    /// Attempts that are at a provider, by number.
+    away: HashMap<u32, Away>,
+    /// Since when some attempt is at a provider, and how long some has been before.
+    busy: Option<Instant>,
+    upstream: Duration,
+    attempts: u32,
     /// The attempt that was begun last.
     current: Option<Uuid>,
     /// Whether a scripted endpoint answers it, as far as is known.
@@ -54,15 +65,53 @@ struct UnderWay {
     refusal: Option<Refusal>,
 }
 
+/// An attempt that is at its provider.
+struct Away {
+    /// Its usage row.
+    row: Uuid,
+    since: Instant,
+    /// Its span.
+    trace: Option<TraceContext>,
+}
+
+impl UnderWay {
+    /// An attempt leaves for its provider.
+    fn left(&mut self, n: u32, row: Uuid, trace: Option<TraceContext>) {
+        let since = Instant::now();
+        self.busy.get_or_insert(since);
+        self.away.insert(n, Away { row, since, trace });
+        self.current = Some(row);
+        self.attempts += 1;
+    }
+
+    /// It is back. Of two at once, the time is counted once.
+    fn back(&mut self, n: u32) -> Option<Away> {
+        let back = self.away.remove(&n)?;
+        if self.away.is_empty() {
+            self.upstream += self.busy.take().map(|since| since.elapsed()).unwrap_or_default();
+        }
+        Some(back)
+    }
+}
+
 impl Recorder {
-    pub(super) async fn new(app: &App, purpose: Purpose, request: Request) -> Result<Self, Error> {
+    pub(super) async fn new(
+        app: &App,
+        purpose: Purpose,
+        request: Request,
+        ask: Ask<'_>,
+    ) -> Result<Self, Error> {
         let (earlier, sprint) = match (purpose.step, purpose.story) {
             (None, None) => (0, None),
             (step, story) => before(app, purpose.project, step.map(|(id, _)| id), story).await?,
         };
         let place = Place { sprint, ..purpose.place() };
         let app = app.clone();
-        Ok(Self { app, purpose, request, place, earlier, under_way: Mutex::default() })
+        let begun = Instant::now();
+        let listening = app.models.spans.get();
+        let span = listening.and_then(|spans| CallSpan::begin(spans, ask, app.clock().now()));
+        let trace = spans::client_of(ask).cloned();
+        Ok(Self { app, purpose, request, place, earlier, begun, span, trace, under_way: Mutex::default() })
     }
 
     /// Where the call stands in the tree of budgets.
@@ -83,7 +132,7 @@ impl Recorder {
         look(&mut self.under_way.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    async fn reserve(&self, intent: &AttemptIntent<'_>) -> Result<Result<u32, Refused>, Error> {
+    async fn reserve(&self, intent: &AttemptIntent<'_>) -> Result<Result<Grant, Refused>, Error> {
         let (deployment, purpose) = (intent.deployment, &self.purpose);
         let simulated = deployment.provider == ProviderKind::Scripted;
         let reservation = Reservation {
@@ -109,15 +158,17 @@ impl Recorder {
         };
         let patience = if purpose.run.is_some() { Duration::ZERO } else { PATIENCE };
         let answer = self.app.ledger.reserve(&reservation, patience).await?;
+        let trace = self.span.as_ref().map(CallSpan::attempt);
         self.with(|under_way| match &answer {
             Ok(_) => {
-                under_way.rows.insert(intent.n, reservation.id);
-                under_way.current = Some(reservation.id);
+                under_way.left(intent.n, reservation.id, trace.clone());
                 under_way.simulated = simulated;
             }
             Err(refusal) => under_way.refusal = Some(refusal.clone()),
         });
-        Ok(answer.map_err(|refusal| {
+        let granted =
+            |max_output_tokens| Grant { max_output_tokens, trace: trace.or_else(|| self.trace.clone()) };
+        Ok(answer.map(granted).map_err(|refusal| {
             let code = if refusal.only_reserved { RESERVED } else { BUDGET };
             Refused { code: code.into(), reason: refusal.reason }
         }))
@@ -193,7 +244,7 @@ async fn before(
 impl AttemptHooks for Recorder {
     async fn before(&self, intent: &AttemptIntent<'_>) -> Result<Grant, Refused> {
         match crate::db::retry_conflicts(|| self.reserve(intent)).await {
-            Ok(answer) => answer.map(|max_output_tokens| Grant { max_output_tokens }),
+            Ok(answer) => answer,
             Err(error) => {
                 tracing::error!(%error, "cannot record a model call's intent");
                 Err(Refused {
@@ -205,10 +256,13 @@ impl AttemptHooks for Recorder {
     }
 
     async fn after(&self, outcome: &AttemptOutcome<'_>) -> Result<(), RecordFailed> {
-        let row = self.with(|under_way| under_way.rows.remove(&outcome.n));
-        let Some(row) = row else {
+        let Some(Away { row, since, trace }) = self.with(|under_way| under_way.back(outcome.n)) else {
             return Err(RecordFailed("an attempt that was not begun has ended".into()));
         };
+        self.app.models.meters.attempted(outcome, self.request.streamed, since.elapsed());
+        if let (Some(span), Some(trace)) = (&self.span, &trace) {
+            span.attempted(&self.request, (trace, since), outcome);
+        }
         // Not settled: another worker took the step over and ended this attempt as interrupted.
         crate::db::retry_conflicts(|| self.app.ledger.settle(self.settlement(row, outcome)))
             .await
@@ -227,6 +281,20 @@ impl AttemptHooks for Recorder {
                 self.app.hub.ephemeral(self.purpose.project, "run.delta", &data);
             }
             _ => {}
+        }
+    }
+    fn ended(&self, result: Result<&Completion, &CallError>) {
+        let (attempts, upstream) = self.with(|under_way| (under_way.attempts, under_way.upstream));
+        self.app.models.meters.called(&Ended {
+            dialect: self.request.dialect,
+            group: &self.request.group,
+            outcome: meters::ended(result.err()),
+            attempts,
+            total: self.begun.elapsed(),
+            upstream,
+        });
+        if let Some(span) = &self.span {
+            span.ended(&self.request, attempts, result);
         }
     }
 }

@@ -21,7 +21,7 @@ use axum::{
 use std::sync::Arc;
 use syndarix_domain::ids::CallId;
 use syndarix_llm::{
-    CallError, Completion, Endpoint, Event, Head, ModelGroup, Native, Raw,
+    CallError, Completion, Endpoint, Event, Head, ModelGroup, Native, Raw, TraceContext,
     inbound::{self, Fault},
 };
 use tokio::sync::mpsc;
@@ -36,6 +36,9 @@ const CALL: HeaderName = HeaderName::from_static("x-syndarix-call-id");
 const STRICT: &str = "x-syndarix-strict";
 /// The conversation that a call belongs to, in the client's own words.
 const SESSION: &str = "x-syndarix-session";
+/// Where the call stands in a trace that the client has begun, as the W3C writes it.
+const TRACE_PARENT: &str = "traceparent";
+const TRACE_STATE: &str = "tracestate";
 /// Features in trial that an Anthropic client asks for.
 const BETA: &str = "anthropic-beta";
 
@@ -73,12 +76,12 @@ async fn handle(
     let group = door::model(&*door::groups(app, &key).await?, &key, native.model())?;
     let call = Call { id: app.store.new_id(), key, group, native: Arc::new(native) };
     headers.insert(CALL, value(&call.id.to_string()));
-    let events = begin(app, &call);
-    if call.native.is_streamed() && endpoint != Endpoint::Embeddings {
-        stream::respond(app, &call.native, call.id, events).await.map_err(Refusal::from)
+    let answered = if call.native.is_streamed() && endpoint != Endpoint::Embeddings {
+        stream::respond(app, &call.native, call.id, call.begin(app)).await
     } else {
-        whole(app, &call, events).await.map_err(Refusal::from)
-    }
+        whole(app, &call).await
+    };
+    answered.map_err(Refusal::from)
 }
 
 /// The body, and what the headers say beside it.
@@ -86,9 +89,11 @@ pub(super) async fn read(endpoint: Endpoint, request: Request) -> Result<Native,
     let beta = said(&request, BETA).filter(|_| endpoint == Endpoint::Messages).map(str::to_owned);
     let strict = said(&request, STRICT).is_some_and(|value| value.eq_ignore_ascii_case("true"));
     let session = said(&request, SESSION).filter(|session| !session.is_empty()).map(str::to_owned);
+    let trace = said(&request, TRACE_PARENT)
+        .and_then(|parent| TraceContext::read(parent, said(&request, TRACE_STATE)));
     let body = body(request).await?;
     let native = Native::parse(endpoint, body).map_err(|error| Fault::bad_request(error.to_string()))?;
-    Ok(native.with_headers(beta, strict).with_session(session))
+    Ok(native.with_headers(beta, strict).with_session(session).with_trace(trace))
 }
 
 fn said<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
@@ -105,21 +110,39 @@ async fn body(request: Request) -> Result<Bytes, Fault> {
     })
 }
 
-/// Lets the call run beside its client, at the cost of its key.
-fn begin(app: &App, call: &Call) -> mpsc::Receiver<Event> {
-    let Call { id, key, group, native } = call;
-    let purpose =
-        Purpose { agent: key.agent, key: Some(key.id), ..Purpose::of_project(key.project, CallId(*id)) };
-    let key = Arc::clone(key);
-    gateway::run(app, purpose, (Arc::clone(group), Arc::clone(native)), move |tokens| key.meter.used(tokens))
+impl Call {
+    /// Lets the call run beside its client, at the cost of its key.
+    fn begin(&self, app: &App) -> mpsc::Receiver<Event> {
+        gateway::run(app, self.purpose(), self.question(), self.metered())
+    }
+
+    fn purpose(&self) -> Purpose {
+        let key = &self.key;
+        Purpose { agent: key.agent, key: Some(key.id), ..Purpose::of_project(key.project, CallId(self.id)) }
+    }
+
+    fn question(&self) -> gateway::Question {
+        (Arc::clone(&self.group), Arc::clone(&self.native))
+    }
+
+    fn metered(&self) -> impl FnOnce(u32) + Send + 'static {
+        let key = Arc::clone(&self.key);
+        move |tokens| key.meter.used(tokens)
+    }
 }
 
 /// An answer that is not streamed.
-async fn whole(app: &App, call: &Call, mut events: mpsc::Receiver<Event>) -> Result<Response, Fault> {
-    let (mut head, mut written) = (None, None);
+async fn whole(app: &App, call: &Call) -> Result<Response, Fault> {
+    let (mut attended, mut events) = gateway::attend(app, call.purpose(), call.question(), call.metered());
+    let (mut head, mut written, mut goes_on) = (None, None, true);
     let result = loop {
         let event = tokio::select! {
+            biased;
             event = events.recv() => event,
+            () = &mut attended, if goes_on => {
+                goes_on = false;
+                continue;
+            }
             () = app.gateway.ending.cancelled() => return Err(stopping()),
         };
         match event {

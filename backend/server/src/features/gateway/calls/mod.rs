@@ -13,8 +13,6 @@ use crate::{http::ApiError, state::App};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request, State},
-    http::HeaderName,
-    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{any, get, post},
 };
@@ -22,9 +20,6 @@ use syndarix_llm::Endpoint;
 
 /// The largest request, in bytes: as Anthropic takes it, a conversation with pictures.
 const MAX_BODY: usize = 32 << 20;
-
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const ANTHROPICS_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
 pub(super) fn routes() -> Router<App> {
     let asking = |endpoint: Endpoint| {
@@ -43,7 +38,6 @@ pub(super) fn routes() -> Router<App> {
             refusal::plain(405, "method_not_allowed", "this path does not take this method").into_response()
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn(with_anthropics_request_id))
 }
 
 /// Whoever looks for a response that was given is told that there is no memory.
@@ -51,16 +45,6 @@ async fn not_stored() -> Response {
     let message =
         "responses are not stored here: ask at `POST /v1/responses` with the whole conversation as `input`";
     refusal::plain(404, "response_not_found", message).at(Endpoint::Responses).into_response()
-}
-
-/// Anthropic's SDKs look for the request's id under a name of their own.
-async fn with_anthropics_request_id(request: Request, next: Next) -> Response {
-    let id = request.headers().get(REQUEST_ID).cloned();
-    let mut response = next.run(request).await;
-    if let Some(id) = id {
-        response.headers_mut().insert(ANTHROPICS_REQUEST_ID, id);
-    }
-    response
 }
 
 /// The database is away: whoever asks is told to come back.
