@@ -130,12 +130,14 @@ describe("a step in one line", () => {
 });
 
 describe("a change of the settings", () => {
-  const project = { name: "Ledger", autonomy: "milestone", confidence_threshold: 0.85, test_command: null } as Project;
+  const project = { name: "Ledger", autonomy: "milestone", confidence_threshold: 0.85, test_command: null, gateway_cache_seconds: null } as Project;
   it("holds only what was changed here", () => {
     expect(changeOf(project, {})).toEqual({});
     expect(changeOf(project, { name: "Ledger ", threshold: "0.85", test: "" })).toEqual({});
     expect(changeOf(project, { test: "make test", threshold: "0.9" })).toEqual({ test_command: "make test", confidence_threshold: 0.9 });
     expect(changeOf({ ...project, test_command: "x" }, { test: " " })).toEqual({ test_command: null });
+    expect(changeOf(project, { cache: "60" })).toEqual({ gateway_cache_seconds: 60 });
+    expect(changeOf({ ...project, gateway_cache_seconds: 60 }, { cache: "" })).toEqual({ gateway_cache_seconds: null });
   });
 });
 

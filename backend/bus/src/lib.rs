@@ -9,6 +9,7 @@
 //!   not events, so that nobody can slip one in and nothing outlives its erasure;
 //! - a client that cannot go on from its cursor is told so once, with [`Item::Reset`].
 
+mod buckets;
 mod channel;
 mod cursor;
 mod hub;
@@ -20,6 +21,7 @@ mod socket;
 mod subscription;
 mod watch;
 
+pub use buckets::{Buckets, Take, Taken};
 pub use channel::{Committed, Ephemeral};
 pub use cursor::{BadCursor, Cursor};
 pub use hub::{Health, Hub};

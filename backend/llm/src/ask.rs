@@ -6,10 +6,12 @@
 
 mod foreign;
 mod native;
+mod question;
 
 use serde_json::Value;
 
 pub use native::Native;
+pub use question::Question;
 
 use crate::inbound::WireError;
 use crate::provider::{self, Deployment, Wire, embeddings};
@@ -50,6 +52,16 @@ impl<'a> Ask<'a> {
             Self::Native(native) if native.endpoint == Endpoint::Embeddings => 0,
             Self::Native(native) => native.max_output.unwrap_or(u32::MAX).min(deployment.max_output),
         }
+    }
+
+    /// How many answers are asked for in one.
+    pub fn choices(self, deployment: &Deployment) -> u32 {
+        self.native(deployment.provider.wire()).map_or(1, Native::choices)
+    }
+
+    /// Whether nothing is seen of the answer before it is whole.
+    pub(crate) fn is_blind(self) -> bool {
+        matches!(self, Self::Native(native) if !native.stream)
     }
 
     /// Whether the answer goes to somebody who reads it while it is made.

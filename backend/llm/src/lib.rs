@@ -27,7 +27,7 @@ mod tokens;
 mod trace;
 mod types;
 
-pub use ask::{Ask, Endpoint, Native};
+pub use ask::{Ask, Endpoint, Native, Question};
 pub use assemble::Assembler;
 pub use breaker::{Breaker, BreakerChange, BreakerNews, BreakerPolicy, BreakerState};
 pub use error::{CallError, Cause, ErrorKind, ProviderError, RecordFailed, Refused, Skipped, TimeoutPhase};

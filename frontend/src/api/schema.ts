@@ -1929,6 +1929,11 @@ export interface components {
              * @description From 0 to 1, kept in whole percent.
              */
             confidence_threshold?: number | null;
+            /**
+             * Format: int32
+             * @description For so many seconds, at most a week, the gateway gives an answer again to the same question; null: never.
+             */
+            gateway_cache_seconds?: number | null;
             /** @description Unique within the organisation; 1 to 200 characters. */
             name?: string | null;
             /** @description At most 500 characters; null for none. */
@@ -3470,6 +3475,11 @@ export interface components {
                 /** @description What work starts from and is merged into. */
                 default_branch: string;
                 /**
+                 * Format: int32
+                 * @description For so many seconds the gateway gives an answer again to the same question; null: never.
+                 */
+                gateway_cache_seconds?: number | null;
+                /**
                  * Format: uuid
                  * @description Its id.
                  */
@@ -3877,6 +3887,8 @@ export interface components {
                 cost_micro_usd: number;
                 /** @description The provider gave no figures: they were counted here. */
                 estimated: boolean;
+                /** @description The answer was known already: nobody was asked, and it cost nothing. */
+                from_cache: boolean;
                 /**
                  * Format: uuid
                  * @description Its id.
@@ -4314,6 +4326,11 @@ export interface components {
             created_at: string;
             /** @description What work starts from and is merged into. */
             default_branch: string;
+            /**
+             * Format: int32
+             * @description For so many seconds the gateway gives an answer again to the same question; null: never.
+             */
+            gateway_cache_seconds?: number | null;
             /**
              * Format: uuid
              * @description Its id.
@@ -5053,6 +5070,8 @@ export interface components {
             cost_micro_usd: number;
             /** @description The provider gave no figures: they were counted here. */
             estimated: boolean;
+            /** @description The answer was known already: nobody was asked, and it cost nothing. */
+            from_cache: boolean;
             /**
              * Format: uuid
              * @description Its id.
@@ -10676,6 +10695,8 @@ export interface operations {
             query?: {
                 /** @description agent, model, day, story or key. */
                 group_by?: "agent" | "model" | "day" | "story" | "key";
+                /** @description Of this run only. */
+                run_id?: string;
             };
             header?: never;
             path: {

@@ -210,6 +210,8 @@ export const t = {
     auto: "auto",
     threshold: "Confidence threshold",
     thresholdHelp: "Below it an agent asks at every level (0 to 1).",
+    cache: "Give an answer again for (seconds)",
+    cacheHelp: "To the same question through the gateway, at no cost, up to a week. Empty: every question is asked.",
     budget: "Budget",
     hard: "Hard limit (USD)",
     hardHelp: "At the limit calls are refused and runs wait. Empty means no limit. Raising it wakes the runs that wait.",

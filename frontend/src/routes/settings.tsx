@@ -77,6 +77,7 @@ function General({ project, admin }: { project: Project; admin: boolean }) {
           </SelectField>
           <TextField label={t.settings.threshold} help={t.settings.thresholdHelp} type="number" min={0} max={1} step={0.01} value={form.threshold} error={error?.field("confidence_threshold")} onChange={(event) => setDraft({ ...draft, threshold: event.target.value })} />
           <TextField label={t.projects.testCommand} help={t.projects.testCommandHelp} value={form.test} error={error?.field("test_command")} onChange={(event) => setDraft({ ...draft, test: event.target.value })} className="font-mono text-xs" />
+          <TextField label={t.settings.cache} help={t.settings.cacheHelp} type="number" min={1} max={604_800} step={1} value={form.cache} error={error?.field("gateway_cache_seconds")} onChange={(event) => setDraft({ ...draft, cache: event.target.value })} />
           <dl className="grid grid-cols-[9rem_minmax(0,1fr)] gap-y-1 text-soft">
             <dt>{t.settings.repository}</dt><dd className="flex flex-wrap items-center gap-2"><Status value={project.repository.state} /><span className="font-mono text-xs break-all">{project.repository.location}</span></dd>
             <dt>{t.settings.branch}</dt><dd className="font-mono text-xs">{project.default_branch}</dd>

@@ -17,7 +17,7 @@ export const organisation = { id: id(2), name: "Acme", role: "admin" };
 const budget = (hard, spent, simulated) => ({ hard_limit_micro_usd: hard, soft_limit_micro_usd: hard && Math.round(hard * 0.8), spent_micro_usd: spent, reserved_micro_usd: 120_000, simulated_micro_usd: simulated });
 
 const project = (name, extra) => ({
-  id: id(3), organisation_id: organisation.id, name, role: "admin", autonomy: "milestone", confidence_threshold: 0.85, default_branch: "main", test_command: "cargo test --workspace",
+  id: id(3), organisation_id: organisation.id, name, role: "admin", autonomy: "milestone", confidence_threshold: 0.85, default_branch: "main", test_command: "cargo test --workspace", gateway_cache_seconds: null,
   repository: { state: "ready", detail: "imported 412 commits", location: "/srv/git/" + name.toLowerCase().replaceAll(" ", "-") },
   created_at: ago(40 * DAY), budget: budget(50_000_000, 12_480_000, 3_215_000), spent_micro_usd: 12_480_000, simulated_micro_usd: 3_215_000,
   counts: { stories_open: 6, approvals_pending: 4, agents: 5 }, ...extra,

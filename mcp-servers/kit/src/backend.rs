@@ -12,7 +12,7 @@ use std::{
 };
 
 use futures::StreamExt;
-use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, header::HeaderMap};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use url::Url;
@@ -43,13 +43,22 @@ pub struct BackendClient {
     bearer: Bearer,
     step_key: Option<Arc<str>>,
     writes: Arc<AtomicU32>,
+    patience: Duration,
 }
 
-/// The part of RFC 9457 that is passed on.
+/// The part of RFC 9457 that is passed on, or of what the model gateway says in the words of its clients.
 #[derive(Deserialize)]
 struct Problem {
     title: Option<String>,
     detail: Option<String>,
+    code: Option<String>,
+    error: Option<GatewayError>,
+}
+
+/// A failure as clients of models know it.
+#[derive(Deserialize)]
+struct GatewayError {
+    message: String,
     code: Option<String>,
 }
 
@@ -67,7 +76,14 @@ pub(crate) fn http_client() -> Result<reqwest::Client, reqwest::Error> {
 
 impl BackendClient {
     pub(crate) fn new(http: reqwest::Client, base: Url, bearer: Bearer) -> Self {
-        Self { http, base, bearer, step_key: None, writes: Arc::default() }
+        Self { http, base, bearer, step_key: None, writes: Arc::default(), patience: TIMEOUT }
+    }
+
+    /// Waits so long for an answer, instead of 20 seconds: a model may think for minutes.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Makes writes carry `Idempotency-Key: <step>/<n>`, the same when the step is tried again.
@@ -87,7 +103,7 @@ impl BackendClient {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        self.send(self.http.get(url)).await
+        Ok(self.send(self.http.get(url)).await?.0)
     }
 
     /// `POST /<path...>` with a JSON body.
@@ -96,6 +112,15 @@ impl BackendClient {
         path: &[&str],
         body: &impl Serialize,
     ) -> Result<T, ToolFailure> {
+        Ok(self.post_heard(path, body).await?.0)
+    }
+
+    /// The same, with what the answer's headers say.
+    pub async fn post_heard<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &impl Serialize,
+    ) -> Result<(T, HeaderMap), ToolFailure> {
         self.write(Method::POST, path, Some(body)).await
     }
 
@@ -105,7 +130,7 @@ impl BackendClient {
         path: &[&str],
         body: &impl Serialize,
     ) -> Result<T, ToolFailure> {
-        self.write(Method::PATCH, path, Some(body)).await
+        Ok(self.write(Method::PATCH, path, Some(body)).await?.0)
     }
 
     /// `PUT /<path...>` with a JSON body.
@@ -114,12 +139,12 @@ impl BackendClient {
         path: &[&str],
         body: &impl Serialize,
     ) -> Result<T, ToolFailure> {
-        self.write(Method::PUT, path, Some(body)).await
+        Ok(self.write(Method::PUT, path, Some(body)).await?.0)
     }
 
     /// `DELETE /<path...>`; an answer without a body reads as `null`.
     pub async fn delete<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, ToolFailure> {
-        self.write(Method::DELETE, path, None::<&Value>).await
+        Ok(self.write(Method::DELETE, path, None::<&Value>).await?.0)
     }
 
     async fn write<T: DeserializeOwned>(
@@ -127,7 +152,7 @@ impl BackendClient {
         method: Method,
         path: &[&str],
         body: Option<&impl Serialize>,
-    ) -> Result<T, ToolFailure> {
+    ) -> Result<(T, HeaderMap), ToolFailure> {
         let mut request = self.http.request(method, self.url(path)?);
         if let Some(body) = body {
             request = request.json(body);
@@ -160,18 +185,23 @@ impl BackendClient {
         Ok(url)
     }
 
-    async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ToolFailure> {
-        let answer = request.bearer_auth(self.bearer.reveal()).send().await.map_err(|fault| {
+    async fn send<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+    ) -> Result<(T, HeaderMap), ToolFailure> {
+        let request = request.bearer_auth(self.bearer.reveal()).timeout(self.patience);
+        let answer = request.send().await.map_err(|fault| {
             tracing::warn!(fault = %fault.without_url(), "the backend did not answer");
             ToolFailure::unavailable("Syndarix did not answer; try again in a moment.")
         })?;
-        let status = answer.status();
+        let (status, headers) = (answer.status(), answer.headers().clone());
         let bytes = read_bounded(answer).await?;
         if !status.is_success() {
             return Err(problem(status, &bytes));
         }
         let bytes: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
-        serde_json::from_slice(bytes).map_err(|fault| ToolFailure::internal(&fault))
+        let body = serde_json::from_slice(bytes).map_err(|fault| ToolFailure::internal(&fault))?;
+        Ok((body, headers))
     }
 }
 
@@ -198,18 +228,24 @@ async fn read_bounded(answer: Response) -> Result<Vec<u8>, ToolFailure> {
 
 fn problem(status: StatusCode, body: &[u8]) -> ToolFailure {
     let problem = serde_json::from_slice::<Problem>(body).ok();
-    let code = problem.as_ref().and_then(|p| p.code.clone());
-    let sentence = problem.and_then(|p| p.detail.or(p.title));
+    let (code, sentence, for_clients) = match problem {
+        Some(Problem { error: Some(error), .. }) => (error.code, Some(error.message), true),
+        Some(Problem { title, detail, code, .. }) => (code, detail.or(title), false),
+        None => (None, None, false),
+    };
     let (kind, fallback) = match status.as_u16() {
         400 | 415 | 422 => (FailureCode::InvalidArgument, "Syndarix refused the arguments."),
-        401 | 403 => (FailureCode::Forbidden, "This agent may not do that."),
+        401..=403 => (FailureCode::Forbidden, "This agent may not do that."),
         404 | 410 => (FailureCode::NotFound, "There is no such thing in this project."),
         409 | 412 | 428 => (FailureCode::Conflict, "It changed or is in the wrong state; read it again."),
         413 => (FailureCode::TooLarge, "The request is too large; send less."),
         _ => (FailureCode::Unavailable, "Syndarix could not do it now; try again in a moment."),
     };
-    // What the backend says about its own faults is for its log, not for a model.
-    let sentence = sentence.filter(|_| !status.is_server_error()).unwrap_or_else(|| fallback.to_owned());
+    // What the backend says about its own faults is for its log, not for a model; of the providers behind the gateway it
+    // says what a client is to know.
+    let is_own_fault =
+        status.is_server_error() && !(for_clients && status != StatusCode::INTERNAL_SERVER_ERROR);
+    let sentence = sentence.filter(|_| !is_own_fault).unwrap_or_else(|| fallback.to_owned());
     let failure = ToolFailure::new(kind, sentence.chars().take(MAX_DETAIL_CHARS).collect::<String>());
     match code {
         Some(code) => failure.with_details(serde_json::json!({ "code": code, "status": status.as_u16() })),
@@ -242,5 +278,18 @@ mod tests {
         assert_eq!(failure.message(), "The story moved on.");
         let fault = problem(StatusCode::INTERNAL_SERVER_ERROR, br#"{"detail":"relation missing"}"#);
         assert!(!fault.message().contains("relation"));
+    }
+
+    #[test]
+    fn what_the_model_gateway_says_reaches_the_model_also_of_its_providers() {
+        let body =
+            br#"{"error":{"message":"over the limit","type":"insufficient_quota","code":"budget_exceeded"}}"#;
+        let failure = problem(StatusCode::PAYMENT_REQUIRED, body);
+        assert_eq!((failure.code(), failure.message()), (FailureCode::Forbidden, "over the limit"));
+        let body = br#"{"error":{"message":"a: cooling down","type":"server_error","code":null}}"#;
+        let failure = problem(StatusCode::SERVICE_UNAVAILABLE, body);
+        assert_eq!((failure.code(), failure.message()), (FailureCode::Unavailable, "a: cooling down"));
+        let fault = problem(StatusCode::INTERNAL_SERVER_ERROR, body);
+        assert!(!fault.message().contains("cooling"));
     }
 }

@@ -28,6 +28,11 @@ pub(super) struct Translated {
 }
 
 impl Translated {
+    /// Whether nothing of it has no place there, for whichever format it is.
+    pub(super) fn is_all(&self) -> bool {
+        self.dropped.iter().all(|(_, names)| names.is_empty())
+    }
+
     fn dropped_for(&self, wire: Wire) -> impl Iterator<Item = &str> {
         let lists = self.dropped.iter().filter(move |(known, _)| *known == wire);
         lists.flat_map(|(_, names)| names).map(String::as_str)
@@ -45,7 +50,7 @@ pub struct Native {
     pub(super) stream: bool,
     include_usage: bool,
     pub(super) max_output: Option<u32>,
-    beta: Option<String>,
+    pub(super) beta: Option<String>,
     pub(super) strict: bool,
     session: Option<String>,
     trace: Option<TraceContext>,
@@ -90,10 +95,8 @@ impl Native {
             .filter(|model| !model.is_empty())
             .ok_or_else(|| WireError("`model` is missing: name a model group or a deployment".into()))?;
         self.stream = self.value::<bool>("stream")?.unwrap_or(false);
-        self.max_output = match self.limit_field() {
-            Some(field) => self.value::<u32>(field)?,
-            None => None,
-        };
+        let limits = self.limit_fields().map(|field| self.value::<u32>(field));
+        self.max_output = limits.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().min();
         if self.endpoint == Endpoint::ChatCompletions {
             let options = self.value::<Value>("stream_options")?;
             let wanted = options.as_ref().and_then(|options| options.get("include_usage")?.as_bool());
@@ -163,8 +166,24 @@ impl Native {
         (wire.is_some() && self.endpoint.wire() == wire).then_some(self)
     }
 
-    /// The field that limits the answer: the one the client wrote.
-    fn limit_field(&self) -> Option<&'static str> {
+    /// How many answers are asked for in one. Some servers take it as a text, and some with a decimal point.
+    pub(crate) fn choices(&self) -> u32 {
+        if self.endpoint != Endpoint::ChatCompletions {
+            return 1;
+        }
+        let said = self.value::<Value>("n").ok().flatten();
+        let number = said.and_then(|n| n.as_f64().or_else(|| n.as_str()?.trim().parse().ok())).unwrap_or(1.0);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "saturates, which is meant"
+        )]
+        let number = number.ceil() as u32;
+        number.max(1)
+    }
+
+    /// The fields that limit the answer: those that the client wrote.
+    fn limit_fields(&self) -> impl Iterator<Item = &'static str> {
         let names: &[&'static str] = match self.endpoint {
             Endpoint::ChatCompletions => &["max_completion_tokens", "max_tokens"],
             Endpoint::Messages => &["max_tokens"],
@@ -172,7 +191,7 @@ impl Native {
             Endpoint::Embeddings => &[],
         };
         let is_said = |name: &str| self.raw(name).is_some_and(|value| value != b"null");
-        names.iter().copied().find(|name| is_said(name))
+        names.iter().copied().filter(move |name| is_said(name))
     }
 
     /// A field's own bytes. Of a field that is there twice the last one counts, as with every reader of JSON.
@@ -197,9 +216,12 @@ impl Native {
         patch.insert("model", json!(deployment.model));
         if self.endpoint != Endpoint::Embeddings {
             let newest = deployment.provider.is_openais_own();
-            let field =
-                self.limit_field().unwrap_or(if newest { "max_completion_tokens" } else { "max_tokens" });
-            patch.insert(field, json!(max_output));
+            let usual = if newest { "max_completion_tokens" } else { "max_tokens" };
+            // Where both are said, one server goes by the one and another by the other.
+            patch.extend(self.limit_fields().map(|field| (field, json!(max_output))));
+            if patch.len() == 1 {
+                patch.insert(usual, json!(max_output));
+            }
         }
         if self.endpoint == Endpoint::ChatCompletions && self.stream {
             // What a stream cost is never left to a guess, whether the client wants to know or not.
@@ -390,5 +412,27 @@ mod tests {
             let error = Native::parse(Endpoint::Messages, body.into()).unwrap_err().to_string();
             assert!(error.contains(word), "{body}: {error}");
         }
+    }
+
+    #[test]
+    fn several_answers_in_one_are_counted_however_a_server_takes_their_number() {
+        let choices = |n: Value, kind| {
+            let body = json!({"model": "a", "messages": [], "n": n}).to_string();
+            let native = Native::parse(Endpoint::ChatCompletions, body.into()).unwrap();
+            Ask::Native(&native).choices(&deployment(kind))
+        };
+        let said = [json!(3), json!(3.0), json!("3"), json!(2.5), json!(null), json!(0), json!("x")];
+        let counted = said.map(|n| choices(n, ProviderKind::OpenAiCompatible));
+        assert_eq!(counted, [3, 3, 3, 3, 1, 1, 1]);
+        assert_eq!(choices(json!(3), ProviderKind::Anthropic), 1, "which is asked for one");
+    }
+
+    #[test]
+    fn of_two_limits_the_lower_one_holds_under_both_names() {
+        let body =
+            json!({"model": "a", "messages": [], "max_completion_tokens": 3_000, "max_tokens": 1_000_000});
+        let sent = sent(Endpoint::ChatCompletions, ProviderKind::OpenAiCompatible, &body);
+        assert_eq!(sent["max_completion_tokens"], 3_000);
+        assert_eq!(sent["max_tokens"], 3_000);
     }
 }

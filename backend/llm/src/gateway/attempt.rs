@@ -59,10 +59,16 @@ impl Call<'_> {
         let deployment = leg.deployment;
         let grant = self.admit(leg).await?;
         let mut seen = Seen::new(deployment);
-        let exchanged = self.exchange(leg, grant, &mut seen).await;
+        let exchanged = self.exchange(leg, &grant, &mut seen).await;
         let latency_ms = millis(seen.start.elapsed());
         let usage = match &exchanged {
             Err(error) if !error.maybe_billed => Usage::default(),
+            // Nobody saw how much of it was written: all that it was allowed counts.
+            Err(_) if self.ask.is_blind() && seen.first_content_ms.is_none() => {
+                let limit = grant.max_output_tokens.min(self.ask.max_output(deployment));
+                let output = limit.saturating_mul(self.ask.choices(deployment));
+                Usage { input: self.ask.estimate(), output, estimated: true, ..Usage::default() }
+            }
             _ => seen.answer.usage_or(|| self.ask.estimate()),
         };
         let price = self.gateway.price(deployment, usage.prompt());
@@ -102,13 +108,15 @@ impl Call<'_> {
             return Err(Stop::Cancelled);
         }
         let price = self.gateway.price(deployment, self.bound);
-        let max_output_tokens = self.ask.max_output(deployment);
+        let (max_output_tokens, choices) = (self.ask.max_output(deployment), self.ask.choices(deployment));
+        let all = max_output_tokens.saturating_mul(choices);
         let intent = AttemptIntent {
             n: leg.n,
             deployment,
             max_input_tokens: self.bound,
             max_output_tokens,
-            worst_case_cost_micro_usd: price.rates().worst_case(self.bound, max_output_tokens),
+            choices,
+            worst_case_cost_micro_usd: price.rates().worst_case(self.bound, all),
             price,
         };
         self.hooks.before(&intent).await.map_err(|refused| {
@@ -118,11 +126,11 @@ impl Call<'_> {
     }
 
     /// Sends the request and reads the whole answer, passing its pieces on.
-    async fn exchange(&self, leg: Leg<'_>, grant: Grant, seen: &mut Seen) -> Result<(), ProviderError> {
+    async fn exchange(&self, leg: Leg<'_>, grant: &Grant, seen: &mut Seen) -> Result<(), ProviderError> {
         let deployment = leg.deployment;
         let provider = self.gateway.provider(deployment);
         let max_output_tokens = grant.max_output_tokens.min(self.ask.max_output(deployment));
-        let grant = Grant { max_output_tokens, ..grant };
+        let grant = Grant { max_output_tokens, trace: grant.trace.clone() };
         let mut pieces = provider.send(deployment, self.ask, &grant, leg.cancel).await?;
         let mut passing = self.reader.map(|reader| Passing::new(reader, deployment, leg.n));
         while let Some(piece) = next(&mut pieces, deployment, seen).await {

@@ -43,6 +43,8 @@ pub struct AttemptIntent<'a> {
     pub max_input_tokens: u32,
     /// The answer limit that is asked for, in tokens; what is granted is sent.
     pub max_output_tokens: u32,
+    /// How many answers are asked for in one; each may be that long.
+    pub choices: u32,
     /// The most it can cost with that limit, in micro-USD: what to reserve.
     pub worst_case_cost_micro_usd: i64,
     /// The rates behind it; unknown prices are flagged here.

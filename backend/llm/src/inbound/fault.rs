@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use crate::ask::Endpoint;
 use crate::error::{CallError, Cause, ErrorKind, Skipped};
 
+/// After how many milliseconds it is worth asking again where the database was away.
+const AGAIN_MS: u64 = 1_000;
+
 /// What went wrong, for whoever asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -105,14 +108,16 @@ impl From<&CallError> for Fault {
     fn from(error: &CallError) -> Self {
         match error {
             CallError::Refused { refused, .. } if refused.code == "not_recorded" => {
-                Self::new(503, "not_recorded", &refused.reason)
+                Self::new(503, "not_recorded", &refused.reason).after(Some(AGAIN_MS))
             }
             CallError::Refused { refused, .. } => {
                 let message = format!("{}; raise the budget, or ask for less", refused.reason);
                 Self::new(402, "budget_exceeded", message).for_good()
             }
             CallError::NotRecorded { .. } => {
-                Self::new(503, "not_recorded", "the answer could not be recorded, so it is not given out")
+                let message = "the answer could not be recorded, so it is not given out; what it cost is recorded as soon \
+                               as the database can be written again";
+                Self::new(503, "not_recorded", message).after(Some(AGAIN_MS))
             }
             CallError::Cancelled { .. } => Self::new(499, "cancelled", "the call was cancelled"),
             CallError::Fatal { causes } => of_fatal(causes.last(), error),

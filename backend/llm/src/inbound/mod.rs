@@ -9,10 +9,12 @@ pub(crate) mod dropped;
 mod fault;
 mod openai;
 mod relay;
+mod replay;
 pub(crate) mod responses;
 
 pub use fault::Fault;
 pub use relay::{KEEP_ALIVE, Relay, whole};
+pub use replay::replay;
 
 use serde_json::{Value, json};
 use thiserror::Error;

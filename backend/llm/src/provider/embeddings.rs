@@ -16,6 +16,8 @@ use crate::types::{Delta, StopReason, Usage};
 const VOYAGES: [&str; 4] = ["input", "input_type", "truncation", "output_dtype"];
 /// Fields that are carried to Ollama as they are.
 const OLLAMAS: [&str; 4] = ["input", "dimensions", "truncate", "keep_alive"];
+/// Fields that are carried to Gemini, its own under their names as Python clients write them.
+const GEMINIS: [&str; 3] = ["input", "task_type", "title"];
 /// Fields that are carried under another name, or that are meant for us.
 const OURS: [&str; 4] = ["model", "encoding_format", "dimensions", "output_dimension"];
 
@@ -42,7 +44,8 @@ fn carried(kind: ProviderKind) -> Result<&'static [&'static str], WireError> {
     match kind.format() {
         Format::Voyage => Ok(&VOYAGES),
         Format::Ollama => Ok(&OLLAMAS),
-        Format::OpenAi | Format::Anthropic | Format::Gemini => {
+        Format::Gemini => Ok(&GEMINIS),
+        Format::OpenAi | Format::Anthropic => {
             Err(WireError("this provider cannot be asked for embeddings here".into()))
         }
     }
@@ -50,6 +53,9 @@ fn carried(kind: ProviderKind) -> Result<&'static [&'static str], WireError> {
 
 /// The body that the provider is sent.
 pub(crate) fn encode(deployment: &Deployment, native: &Native) -> Result<Value, WireError> {
+    if deployment.provider.format() == Format::Gemini {
+        return geminis(deployment, native);
+    }
     let mut body = json!({"model": deployment.model});
     for name in carried(deployment.provider)? {
         if let Some(value) = native.value::<Value>(name)? {
@@ -57,8 +63,7 @@ pub(crate) fn encode(deployment: &Deployment, native: &Native) -> Result<Value, 
         }
     }
     if deployment.provider.format() == Format::Voyage {
-        let dimensions = native.value::<Value>("output_dimension")?.or(native.value("dimensions")?);
-        if let Some(dimensions) = dimensions {
+        if let Some(dimensions) = dimensions(native)? {
             body["output_dimension"] = dimensions;
         }
         // Numbers are its default, which it has no word for.
@@ -67,6 +72,41 @@ pub(crate) fn encode(deployment: &Deployment, native: &Native) -> Result<Value, 
         }
     }
     Ok(body)
+}
+
+/// One request for each text: it takes no list.
+fn geminis(deployment: &Deployment, native: &Native) -> Result<Value, WireError> {
+    let mut common = json!({"model": format!("models/{}", deployment.model)});
+    for (field, value) in [
+        ("taskType", native.value::<Value>("task_type")?),
+        ("title", native.value("title")?),
+        ("outputDimensionality", dimensions(native)?),
+    ] {
+        if let Some(value) = value {
+            common[field] = value;
+        }
+    }
+    let request = |text: String| {
+        let mut request = common.clone();
+        request["content"] = json!({"parts": [{"text": text}]});
+        request
+    };
+    Ok(json!({"requests": texts(native).into_iter().map(request).collect::<Vec<_>>()}))
+}
+
+fn dimensions(native: &Native) -> Result<Option<Value>, WireError> {
+    Ok(native.value::<Value>("output_dimension")?.or(native.value("dimensions")?))
+}
+
+/// The texts of a request, of which [`unsaid`] knows that they are texts.
+pub(super) fn texts(native: &Native) -> Vec<String> {
+    match native.value::<Value>("input") {
+        Ok(Some(Value::String(text))) => vec![text],
+        Ok(Some(Value::Array(list))) => {
+            list.into_iter().filter_map(|one| one.as_str().map(str::to_owned)).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// The same, for an adapter.
@@ -89,11 +129,14 @@ impl Numbers {
         }
     }
 
-    pub(super) fn write(self, vector: &[f32]) -> Value {
+    /// Numbers as the provider wrote them: as single ones they would get digits that nobody has said.
+    #[expect(clippy::cast_possible_truncation, reason = "single precision is what this form is")]
+    pub(super) fn write(self, vector: &[f64]) -> Value {
         match self {
             Self::Floats => json!(vector),
             Self::Base64 => {
-                let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
+                let bytes: Vec<u8> =
+                    vector.iter().flat_map(|number| (*number as f32).to_le_bytes()).collect();
                 json!(STANDARD.encode(bytes))
             }
         }

@@ -1,9 +1,10 @@
-//! Google Gemini's own API: `models/{model}:streamGenerateContent`.
+//! Google Gemini's own API: `models/{model}:streamGenerateContent`, and `batchEmbedContents` for embeddings.
 //!
 //! What this format cannot say is handled so: a picture by its address is refused; a wish for one call at a time and
 //! the user's name are left out. A model's signature belongs to the call it made: it travels as a block of reasoning
 //! before that call, and goes back only to the model that gave it.
 
+mod embed;
 mod encode;
 
 use async_trait::async_trait;
@@ -13,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::openai::MAX_CALLS;
 use super::transport::{Decoder, Exchange, neutral, stream_error};
-use super::{Deployment, Http, PieceStream, Provider, encoded};
-use crate::ask::Ask;
+use super::{Deployment, Http, PieceStream, Provider, embeddings, encoded};
+use crate::ask::{Ask, Endpoint};
 use crate::error::ProviderError;
 use crate::gateway::Grant;
 use crate::sse::SseEvent;
@@ -43,12 +44,22 @@ impl Provider for Gemini {
         grant: &Grant,
         cancel: &CancellationToken,
     ) -> Result<PieceStream, ProviderError> {
-        let path = format!("models/{}:streamGenerateContent?alt=sse", encoded(&deployment.model));
-        let mut http = self.http.of(deployment)?.post(deployment.endpoint(&path));
-        if let Some(key) = &deployment.api_key {
-            http = http.header("x-goog-api-key", key.expose());
+        let post = |path: &str| {
+            let http = self.http.of(deployment)?.post(deployment.endpoint(path));
+            Ok::<_, ProviderError>(match &deployment.api_key {
+                Some(key) => http.header("x-goog-api-key", key.expose()),
+                None => http,
+            })
+        };
+        if let Ask::Native(native) = ask
+            && native.endpoint() == Endpoint::Embeddings
+        {
+            let http = post(&embed::path(deployment))?.json(&embeddings::request(deployment, native)?);
+            let exchange = Exchange { deployment, grant, cancel, raw: true };
+            return exchange.run_whole(http, |body| embed::embedded(&body, deployment, native)).await;
         }
-        let http = http.json(&encode(deployment, neutral(ask)?, grant.max_output_tokens));
+        let path = format!("models/{}:streamGenerateContent?alt=sse", encoded(&deployment.model));
+        let http = post(&path)?.json(&encode(deployment, neutral(ask)?, grant.max_output_tokens));
         Exchange { deployment, grant, cancel, raw: false }.run(http, GeminiDecoder::default()).await
     }
 }

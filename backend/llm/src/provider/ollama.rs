@@ -81,7 +81,7 @@ fn endpoint(deployment: &Deployment, path: &str) -> String {
 struct Embedded {
     #[serde(default)]
     model: String,
-    embeddings: Vec<Vec<f32>>,
+    embeddings: Vec<Vec<f64>>,
     #[serde(default)]
     prompt_eval_count: u64,
 }

@@ -53,6 +53,7 @@ const GEMINI: &str = include_str!("../fixtures/gemini_tools.sse");
 const OLLAMA: &str = include_str!("../fixtures/ollama_tools.ndjson");
 const AZURE: &str = include_str!("../fixtures/azure_stream.sse");
 const VOYAGE: &str = include_str!("../fixtures/voyage_embeddings.json");
+const GEMINI_EMBED: &str = include_str!("../fixtures/gemini_embed.json");
 const OLLAMA_EMBED: &str = include_str!("../fixtures/ollama_embed.json");
 
 fn at(server: &Server, kind: ProviderKind, path: &str, model: &str) -> Deployment {
@@ -290,6 +291,45 @@ async fn voyage_makes_embeddings_for_clients_of_openais_format() {
         let fault = native(deployment.clone(), endpoint, &body).await.unwrap_err();
         assert_eq!(fault.status, 400, "{fault:?}");
     }
+}
+
+#[tokio::test]
+async fn gemini_makes_embeddings_text_by_text_and_what_it_does_not_count_is_estimated() {
+    let (server, sent) = recorded(200, JSON, GEMINI_EMBED).await;
+    let deployment = at(&server, ProviderKind::Gemini, "/v1beta", "gemini-embedding-001");
+    let body = json!({
+        "model": "embeddings", "input": ["a", "b"], "dimensions": 3, "task_type": "RETRIEVAL_DOCUMENT", "user": "maria",
+    });
+    let (answer, dropped, usage) = native(deployment.clone(), Endpoint::Embeddings, &body).await.unwrap();
+    assert_eq!(
+        answer["data"][1],
+        json!({"object": "embedding", "index": 1, "embedding": [-0.0131, 0.02, -0.0049]})
+    );
+    assert_eq!(
+        (&answer["model"], &answer["usage"]["prompt_tokens"]),
+        (&json!("gemini-embedding-001"), &json!(4))
+    );
+    assert_eq!((usage, dropped), (Usage { input: 4, ..Usage::default() }, vec!["user".to_owned()]));
+    let Sent { address, headers, body } = sent.lock().unwrap()[0].clone();
+    assert_eq!(address, "/v1beta/models/gemini-embedding-001:batchEmbedContents");
+    assert_eq!(headers["x-goog-api-key"], "key-of-the-test");
+    let request = |text: &str| {
+        json!({"model": "models/gemini-embedding-001", "taskType": "RETRIEVAL_DOCUMENT", "outputDimensionality": 3,
+            "content": {"parts": [{"text": text}]}})
+    };
+    assert_eq!(body, json!({"requests": [request("a"), request("b")]}));
+
+    // A vector is missing: an answer that cannot be matched to the texts is none.
+    let three = json!({"model": "m", "input": ["a", "b", "c"]});
+    assert_eq!(native(deployment, Endpoint::Embeddings, &three).await.unwrap_err().status, 503);
+
+    let uncounted = r#"{"embeddings":[{"values":[0.5,-0.25,0.125]}]}"#;
+    let (server, _) = recorded(200, JSON, uncounted).await;
+    let deployment = at(&server, ProviderKind::Gemini, "/v1beta", "gemini-embedding-001");
+    let one = json!({"model": "m", "input": "some words", "encoding_format": "base64"});
+    let (packed, _, usage) = native(deployment, Endpoint::Embeddings, &one).await.unwrap();
+    assert_eq!(packed["data"][0]["embedding"], "AAAAPwAAgL4AAAA+");
+    assert!(usage.estimated && usage.input >= 2, "{usage:?}");
 }
 
 #[tokio::test]

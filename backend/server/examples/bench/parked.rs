@@ -139,7 +139,7 @@ async fn park(user: &User, conn: &mut PgConnection) -> Result<Parked, Failure> {
         let found: Option<(Uuid, Uuid)> = sqlx::query_as(
             "select r.id, a.id from run r
                join approval a on a.phase = 'pending' and a.id = (r.state #>> '{phase,wait,approval}')::uuid
-              where (r.state ->> 'story')::uuid = $1 and r.phase = 'waiting'",
+              where r.story_id = $1 and r.phase = 'waiting'",
         )
         .bind(story)
         .fetch_optional(&mut *conn)
@@ -277,6 +277,6 @@ async fn woken(
 
 async fn goes_on(conn: &mut PgConnection, parked: &Parked) -> Result<bool, Failure> {
     let begun = "select exists (select from run r join step s on s.run_id = r.id
-                                 where (r.state ->> 'story')::uuid = $1 and r.id <> $2)";
+                                 where r.story_id = $1 and r.id <> $2)";
     Ok(sqlx::query_scalar(begun).bind(parked.story).bind(parked.run).fetch_one(conn).await?)
 }

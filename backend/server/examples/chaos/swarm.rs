@@ -391,7 +391,7 @@ pub(crate) async fn check(
 async fn stalls(conn: &mut PgConnection, since: f64) -> Result<(f64, f64), Failure> {
     let row = sqlx::query_as(
         "with told as (
-            select coalesce((r.state ->> 'story')::uuid, s.id) as story, e.at, e.type
+            select coalesce(r.story_id, s.id) as story, e.at, e.type
               from event e left join run r on r.id = e.stream_id left join story s on s.id = e.stream_id
              where r.id is not null or s.id is not null and e.type <> 'story.created.v1'
          ), gaps as (

@@ -23,6 +23,11 @@ pub(crate) trait Combine: Send + 'static {
 
     /// What it needs for itself: two that name the same are never in one batch.
     fn alone_on(&self) -> Vec<Uuid>;
+
+    /// Whether it is not to be begun once its caller has gone away.
+    fn needs_its_caller(&self) -> bool {
+        false
+    }
 }
 
 /// Does a batch; the answers come in the order of the items.
@@ -76,6 +81,12 @@ impl<I: Combine> Combiner<I> {
         Self { inner: Arc::new(Inner { work: Box::new(work), limits, queue, turns: TaskTracker::new() }) }
     }
 
+    /// Whether nobody waits for anything.
+    pub(crate) fn is_idle(&self) -> bool {
+        let queue = self.inner.queue();
+        queue.at_work == 0 && queue.waiting.is_empty()
+    }
+
     /// Asks for one item. `None`: the work broke down or took too long, and nobody knows what became of it.
     pub(crate) async fn ask(&self, item: I) -> Option<I::Answer> {
         let (answer, answered) = oneshot::channel();
@@ -101,6 +112,7 @@ impl<I: Combine> Inner<I> {
     /// What the next batch is made of, and nothing when there is none: then the worker is free from this moment on.
     fn next(&self) -> Vec<Waiting<I>> {
         let mut queue = self.queue();
+        queue.waiting.retain(|waiting| !waiting.item.needs_its_caller() || !waiting.answer.is_closed());
         let batch = queue.take(self.limits.batch);
         queue.at_work -= usize::from(batch.is_empty());
         batch
@@ -177,6 +189,10 @@ mod tests {
     struct Asked(u32, Vec<Uuid>);
 
     impl Combine for Asked {
+        fn needs_its_caller(&self) -> bool {
+            self.0 == 97
+        }
+
         type Answer = (u32, usize);
 
         fn alone_on(&self) -> Vec<Uuid> {
@@ -186,7 +202,8 @@ mod tests {
 
     const LIMITS: Limits = Limits { workers: 1, batch: 4, patience: Duration::from_millis(500) };
 
-    /// Answers each with its number and the size of its batch; number 99 breaks it, number 98 never ends.
+    /// Answers each with its number and the size of its batch; number 99 breaks it, number 98 never ends, and number 97 is
+    /// worth nothing without its caller.
     fn slow() -> Combiner<Asked> {
         counting(&Arc::default())
     }
@@ -258,5 +275,22 @@ mod tests {
         let gone = tokio::time::timeout(Duration::from_millis(1), combiner.ask(Asked(1, Vec::new())));
         assert!(gone.await.is_err());
         assert_eq!(combiner.ask(Asked(2, Vec::new())).await, Some((2, 1)));
+    }
+
+    #[tokio::test]
+    async fn what_is_worth_nothing_without_its_caller_is_not_begun_once_that_has_gone() {
+        let begun = Arc::default();
+        let combiner = counting(&begun);
+        let gone = async {
+            while begun.load(Ordering::SeqCst) == 0 {
+                tokio::task::yield_now().await;
+            }
+            tokio::time::timeout(Duration::from_millis(1), combiner.ask(Asked(97, Vec::new()))).await.is_err()
+        };
+        let (first, gone) = futures::join!(combiner.ask(Asked(0, Vec::new())), gone);
+        assert!(first.is_some() && gone);
+        assert_eq!(combiner.ask(Asked(1, Vec::new())).await, Some((1, 1)));
+        assert_eq!(begun.load(Ordering::SeqCst), 2);
+        assert!(combiner.is_idle());
     }
 }

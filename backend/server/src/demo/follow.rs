@@ -219,7 +219,7 @@ async fn look(
          from step s
          join run r on r.id = s.run_id
          join agent a on a.id = (r.state ->> 'agent')::uuid
-         where s.project_id = $1 and (r.state ->> 'story')::uuid = $2 and (s.run_id, s.number) > ($3, $4)
+         where s.project_id = $1 and r.story_id = $2 and (s.run_id, s.number) > ($3, $4)
            and s.status <> 'started'
            and not exists (select 1 from step open
                            where open.run_id = s.run_id and open.status = 'started' and open.number < s.number)

@@ -13,6 +13,7 @@ mod page;
 mod problem;
 mod router;
 mod scope;
+mod serve;
 mod socket;
 mod ui;
 
@@ -25,4 +26,5 @@ pub use idempotency::{Idempotency, forget_old_answers, idempotent, keyed};
 pub use page::{List, Page};
 pub use router::{openapi, router};
 pub use scope::{Admin, Approve, Edit, OrganisationRole, ProjectRole, ProjectScope, View, Work};
+pub use serve::{HEAD_WITHIN, serve};
 pub use socket::{Peer, Sockets};

@@ -207,6 +207,9 @@ async fn assemble(
     tasks.spawn(serve_tools(tools.listener, tools.router, ending.clone()));
     features::events::spawn_hub(&app, &tasks, ending.clone());
     features::llm::spawn_breakers(&app, &tasks, ending.clone());
+    if let Some(url) = app.config.redis_url.clone() {
+        features::gateway::share_limits(&app, url, &tasks, ending.clone());
+    }
     features::audit::spawn_sealer(&app, &tasks, ending.clone());
     features::llm::spawn_beat(&app, &tasks, ending.clone());
     features::operations::spawn_upkeep(&tasks, ending.clone());
@@ -214,7 +217,7 @@ async fn assemble(
         app.models.trace_to(spans);
         exporter.spawn(&exports.0, exports.1.clone());
     }
-    tasks.spawn(answer_http(listener, http::router(app.clone()), ending.clone()));
+    tasks.spawn(http::serve(listener, http::router(app.clone()), http::HEAD_WITHIN, ending.clone()));
     let worker = (options.duty != Duty::Api).then(|| worker(&app, pool, database.is_embedded()));
     tracing::info!(%address, %instance, "Syndarix is up");
     Ok(Assembled { app, address, worker, tasks, ending, exports })
@@ -284,15 +287,6 @@ async fn serve_tools(listener: TcpListener, router: Router, ending: Cancellation
     }
 }
 
-async fn answer_http(listener: TcpListener, router: Router, ending: CancellationToken) {
-    let sockets = http::Sockets(listener);
-    let service = router.into_make_service_with_connect_info::<http::Peer>();
-    let served = axum::serve(sockets, service).with_graceful_shutdown(ending.cancelled_owned()).await;
-    if let Err(error) = served {
-        tracing::error!(%error, "the HTTP server ended");
-    }
-}
-
 impl Running {
     /// The application, for commands in the same process.
     pub fn app(&self) -> &App {
@@ -326,6 +320,7 @@ impl Running {
         }
         let closed = async {
             tokio::join!(app.tools.close(), app.gateway.close());
+            app.ledger.close().await;
             // What is left of their spans, once nobody makes any more.
             let (exporting, end) = exports;
             end.cancel();

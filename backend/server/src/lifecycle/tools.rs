@@ -15,12 +15,13 @@ use tokio::net::TcpListener;
 use url::Url;
 
 /// The servers' names: paths, audiences and prefixes of capabilities.
-const NAMES: [&str; 5] = [
+const NAMES: [&str; 6] = [
     syndarix_mcp_git::NAME,
     syndarix_mcp_files::NAME,
     syndarix_mcp_ci::NAME,
     syndarix_mcp_issues::NAME,
     syndarix_mcp_knowledge::NAME,
+    syndarix_mcp_gateway::NAME,
 ];
 
 /// What the servers are made from.
@@ -81,7 +82,8 @@ impl Servers<'_> {
             .merge(syndarix_mcp_files::server().mount(&host))
             .merge(syndarix_mcp_ci::server(ci).mount(&host))
             .merge(syndarix_mcp_issues::server().mount(&host))
-            .merge(syndarix_mcp_knowledge::server().mount(&host));
+            .merge(syndarix_mcp_knowledge::server().mount(&host))
+            .merge(syndarix_mcp_gateway::server().mount(&host));
         Ok(router)
     }
 

@@ -91,6 +91,7 @@ fn purpose(app: &TestApp, project: ProjectId) -> Purpose {
         run: Some(RunId(id())),
         step: Some((StepId(step), 1)),
         agent: Some(AgentId(id())),
+        thinks: true,
         ..Purpose::of_project(project, CallId(step))
     }
 }
@@ -213,7 +214,7 @@ fault = { kind = "hang", seconds = 60 }
 "#;
 
 #[tokio::test]
-async fn a_call_without_a_run_whose_process_died_is_charged_what_was_reserved_when_it_has_expired() {
+async fn a_call_without_a_run_that_nobody_ends_is_charged_what_was_reserved_when_it_has_expired() {
     let app = TestApp::with_models(models_of("scripted", SILENT).await).await;
     let project = project(&app, None).await;
     let purpose = Purpose::of_project(project, CallId(app.app.store.new_id()));
@@ -229,11 +230,11 @@ async fn a_call_without_a_run_whose_process_died_is_charged_what_was_reserved_wh
     }
     let held_before = held(&app, project).await;
     costs::schedule(&app.app).await.unwrap();
-    for (state, minutes) in [("reserved", 20), ("interrupted", 31)] {
+    for (state, hours) in [("reserved", 23), ("interrupted", 25)] {
         llm::beat(app.app.pool(), app.app.instance).await.unwrap();
         sqlx::query("update usage set at = $2 where project_id = $1")
             .bind(project.0)
-            .bind(app.app.clock().now() - chrono::Duration::minutes(minutes))
+            .bind(app.app.clock().now() - chrono::Duration::hours(hours))
             .execute(app.app.pool())
             .await
             .unwrap();

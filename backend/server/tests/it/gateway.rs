@@ -60,7 +60,7 @@ impl Desk {
         Self::over(scripted::router(scripted::Script::from_toml(script).unwrap())).await
     }
 
-    async fn over(provider: Router) -> Self {
+    pub(crate) async fn over(provider: Router) -> Self {
         let (address, task) = serve(provider).await;
         let chain = |name: &str, kind| {
             ModelGroup::new(format!("group-{name}"), vec![deployment(name, kind, address)])

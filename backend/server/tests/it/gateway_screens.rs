@@ -387,7 +387,7 @@ async fn what_was_spent_is_exported_as_lines_of_a_span_and_of_one_project() {
     assert_eq!(all.len(), 2, "{all:?}");
     assert!(all[0].starts_with("at,agent,gateway_key,"), "{all:?}");
     let cells: Vec<&str> = all[1].split(',').collect();
-    assert_eq!((cells.len(), cells[2], cells[9], cells[10]), (20, "test", "openai", "settled"), "{all:?}");
+    assert_eq!((cells.len(), cells[2], cells[9], cells[10]), (21, "test", "openai", "settled"), "{all:?}");
     assert_eq!((cells[11], cells[12], cells[15]), ("70", "20", "0"), "real and simulated are apart: {all:?}");
     assert_eq!(lines("?from=2100-01-01T09:00:00Z").await.len(), 2);
     assert_eq!(lines("?until=2100-01-01T09:00:00Z").await.len(), 1);

@@ -130,7 +130,7 @@ impl Demo {
         let tests = "select count(*) from test_run where story_id = $1 and passed and commit_id <> ''";
         assert_eq!(self.count(tests, story).await, 1, "the merge was tested once");
         let unfinished = "select count(*) from step s join run r on r.id = s.run_id
-             where (r.state ->> 'story')::uuid = $1 and s.status = 'started'";
+             where r.story_id = $1 and s.status = 'started'";
         assert_eq!(self.count(unfinished, story).await, 0, "every step has its end");
         let open = "select count(*) from usage where story_id = $1 and state = 'reserved'";
         assert_eq!(self.count(open, story).await, 0, "every reservation is settled");
@@ -180,7 +180,7 @@ async fn a_story_becomes_a_merged_and_tested_pull_request() {
         "select coalesce(sum(cost_micro_usd), 0)::bigint from usage where story_id = $1 and not simulated";
     assert_eq!(demo.count(real, story).await, 0, "nothing of it was a real model");
     let told = "select count(*) from run_brief b join run r on r.id = b.run_id
-         where (r.state ->> 'story')::uuid = $1 and r.state ->> 'stage' = 'implementation'
+         where r.story_id = $1 and r.state ->> 'stage' = 'implementation'
            and b.task like '%Message from Bela:%'";
     assert_eq!(demo.count(told, story).await, 1, "the engineer was told what the architect wrote");
     let waiting = "select count(*) from message where conversation_id = $1 and delivered_at is null";
@@ -207,7 +207,7 @@ async fn what_a_human_wants_changed_reaches_the_engineers_next_run() {
     let decided = "select count(*) from approval where state -> 'request' ->> 'story' = $1::text
          and phase in ('approved', 'changes_requested')";
     assert_eq!(demo.count(decided, story).await, 2, "one question for each head commit");
-    let runs = "select count(*) from run where (state ->> 'story')::uuid = $1 and state ->> 'stage' = 'implementation'";
+    let runs = "select count(*) from run where story_id = $1 and state ->> 'stage' = 'implementation'";
     assert_eq!(demo.count(runs, story).await, 2, "the engineer went round once more");
     demo.end().await;
 }

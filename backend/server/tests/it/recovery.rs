@@ -16,6 +16,7 @@ async fn the_class_of_every_tool_is_documented_as_it_is_published() {
         (syndarix_mcp_ci::NAME, syndarix_mcp_ci::server(ci).recoveries()),
         (syndarix_mcp_files::NAME, syndarix_mcp_files::server().recoveries()),
         (syndarix_mcp_git::NAME, syndarix_mcp_git::server(git).recoveries()),
+        (syndarix_mcp_gateway::NAME, syndarix_mcp_gateway::server().recoveries()),
         (syndarix_mcp_issues::NAME, syndarix_mcp_issues::server().recoveries()),
         (syndarix_mcp_knowledge::NAME, syndarix_mcp_knowledge::server().recoveries()),
     ]);

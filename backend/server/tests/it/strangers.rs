@@ -204,6 +204,7 @@ async fn a_filter_by_an_id_of_another_tenant_finds_nothing() {
                 // A story is a conversation too.
                 "story_id" | "conversation_id" => "stories/{story_id}",
                 "agent_id" => "agents/{agent_id}",
+                "run_id" => "runs/{run_id}",
                 other => panic!("say here what the parameter {other} of {} names", operation.id),
             };
             let path = addressed(&operation.path, &otto, &otto).unwrap();

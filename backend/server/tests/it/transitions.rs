@@ -5,6 +5,7 @@ use crate::{
     support::TestApp,
 };
 use futures::future::join_all;
+use sqlx::AssertSqlSafe;
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
@@ -459,4 +460,39 @@ async fn what_is_read_in_a_transaction_sees_what_the_unit_did_before() {
     drop(uow);
     let now = bench.store().read::<Story>(bench.project, story).await.unwrap();
     assert_eq!(now.version, 1, "a unit that is not committed leaves nothing");
+}
+
+/// An index that mentions what every transition changes would be written by every transition.
+#[tokio::test]
+async fn moving_a_state_row_on_writes_none_of_its_indexes() {
+    let bench = Bench::start().await;
+    let moves = [
+        ("sprint", "planned", "active"),
+        ("story", "backlog", "working"),
+        ("pull_request", "open", "approved"),
+        ("run", "thinking", "acting"),
+    ];
+    for (table, from, to) in moves {
+        let mut tx = bench.app.app.pool().begin().await.unwrap();
+        let insert = format!(
+            "insert into {table} (id, project_id, version, phase, state, updated_at)
+             values ($1, $2, 1, $3, jsonb_build_object('story', $1, 'step', 1), now())"
+        );
+        let id = Uuid::now_v7();
+        let row = sqlx::query(AssertSqlSafe(insert)).bind(id).bind(bench.project.0).bind(from);
+        row.execute(&mut *tx).await.unwrap();
+        let update = format!(
+            "update {table} set version = 2, phase = $2, state = state || '{{\"step\": 2}}', updated_at = clock_timestamp()
+              where id = $1"
+        );
+        sqlx::query(AssertSqlSafe(update)).bind(id).bind(to).execute(&mut *tx).await.unwrap();
+        let (moved, in_place): (i64, i64) = sqlx::query_as(
+            "select n_tup_upd, n_tup_hot_upd from pg_stat_xact_user_tables where relname = $1",
+        )
+        .bind(table)
+        .fetch_one(&mut *tx)
+        .await
+        .unwrap();
+        assert_eq!((moved, in_place), (1, 1), "{table}: an update wrote index entries");
+    }
 }

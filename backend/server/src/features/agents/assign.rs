@@ -88,19 +88,28 @@ async fn idle(uow: &mut Uow, project: ProjectId, roles: &[&str]) -> Result<Optio
 }
 
 /// Whether the project may have one more. Counted under the project's row lock, so that two at once cannot both
-/// take the last place.
+/// take the last place. Where it is full without the lock too, nobody stands in line to hear that: stories that wait for
+/// an agent ask every few seconds.
 pub(super) async fn free_place(uow: &mut Uow, project: ProjectId) -> Result<bool, Error> {
-    let limit: i32 = sqlx::query_scalar("select agent_limit from project where id = $1 for no key update")
+    if is_full(uow, project).await? {
+        return Ok(false);
+    }
+    sqlx::query("select from project where id = $1 for no key update")
         .bind(project.0)
-        .fetch_optional(uow.conn().await?)
-        .await?
-        .ok_or(Error::NotFound("project"))?;
-    let live: i64 =
-        sqlx::query_scalar("select count(*) from agent where project_id = $1 and status <> 'terminated'")
-            .bind(project.0)
-            .fetch_one(uow.conn().await?)
-            .await?;
-    Ok(live < i64::from(limit))
+        .execute(uow.conn().await?)
+        .await?;
+    Ok(!is_full(uow, project).await?)
+}
+
+async fn is_full(uow: &mut Uow, project: ProjectId) -> Result<bool, Error> {
+    let full = sqlx::query_scalar(
+        "select (select count(*) from agent where project_id = $1 and status <> 'terminated') >= agent_limit
+           from project where id = $1",
+    )
+    .bind(project.0)
+    .fetch_optional(uow.conn().await?)
+    .await?;
+    full.ok_or(Error::NotFound("project"))
 }
 
 async fn spawn_one(uow: &mut Uow, project: ProjectId, roles: &[&str]) -> Result<Option<Agent>, Error> {
@@ -212,7 +221,7 @@ pub(super) fn announce_status(
 pub async fn author_of(pool: &PgPool, pr: &PullRequest) -> Result<String, sqlx::Error> {
     let name: Option<String> = sqlx::query_scalar(
         "select a.name from run r join agent a on a.id = (r.state ->> 'agent')::uuid
-         where r.project_id = $1 and (r.state ->> 'story')::uuid = $2 and r.state ->> 'stage' = 'implementation'
+         where r.project_id = $1 and r.story_id = $2 and r.state ->> 'stage' = 'implementation'
          order by r.id desc limit 1",
     )
     .bind(pr.project.0)

@@ -101,7 +101,7 @@ mod tests {
     use syndarix_domain::stage::StageName;
 
     /// Servers that a capability can name.
-    const SERVERS: [&str; 5] = ["git", "filesystem", "knowledge-base", "issues", "cicd"];
+    const SERVERS: [&str; 6] = ["git", "filesystem", "knowledge-base", "issues", "cicd", "llm-gateway"];
 
     #[test]
     fn every_file_of_the_default_team_reads_and_every_role_is_there_once() {

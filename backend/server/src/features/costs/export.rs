@@ -23,7 +23,7 @@ use uuid::Uuid;
 const BATCH: i64 = 2_000;
 const HEADS: &str = "at,agent,gateway_key,story_id,run_id,call_id,attempt,provider,model,deployment,outcome,tokens_in,\
                      tokens_out,tokens_cached,tokens_reasoning,cost_micro_usd,simulated_micro_usd,latency_ms,estimated,\
-                     unpriced\r\n";
+                     unpriced,from_cache\r\n";
 
 /// Of when.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -84,6 +84,7 @@ struct Line {
     estimated: bool,
     simulated: bool,
     unpriced: bool,
+    from_cache: bool,
 }
 
 /// Page by page: the file may be larger than what fits into memory.
@@ -114,7 +115,7 @@ async fn page(
     sqlx::query_as(
         "select u.id, u.at, a.name as agent, k.name as gateway_key, u.story_id, u.run_id, u.call_id, u.attempt, u.provider,
                 u.model, u.deployment, u.state, u.tokens_in, u.tokens_out, u.tokens_cached, u.tokens_reasoning,
-                u.cost_micro_usd, u.latency_ms, u.estimated, u.simulated, u.unpriced
+                u.cost_micro_usd, u.latency_ms, u.estimated, u.simulated, u.unpriced, u.from_cache
            from usage u
            left join agent a on a.id = u.agent_id and a.project_id = u.project_id
            left join gateway_key k on k.id = u.key_id and k.project_id = u.project_id
@@ -159,6 +160,7 @@ impl Line {
             self.latency_ms.map(|ms| ms.to_string()).unwrap_or_default(),
             self.estimated.to_string(),
             self.unpriced.to_string(),
+            self.from_cache.to_string(),
         ];
         // Writing to a string does not fail.
         let _ = write!(out, "{}\r\n", fields.join(","));

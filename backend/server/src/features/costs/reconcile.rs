@@ -1,13 +1,13 @@
 //! Ends reservations that nobody will settle: their process died, and no later attempt of the same step comes by, because
 //! the run was stopped or there was none. Has runs look again whose budget has begun anew with the day. Sums usage up
-//! by the hour. Clears away answers to commands that are kept no longer. Takes no input and may
+//! by the hour. Clears away answers to commands, and of models, that are kept no longer. Takes no input and may
 //! run at any time, any number of times.
 
 use super::{rollup, wake};
 use crate::{
     db::{Author, Error},
     features::{
-        job,
+        gateway, job,
         llm::{self, Lost},
     },
     state::App,
@@ -22,8 +22,10 @@ use uuid::Uuid;
 
 /// The job's kind.
 pub(super) const KIND: &str = "costs.reconcile";
-/// No model call takes longer than this, in minutes: an older reservation has no call behind it.
+/// How old a reservation is, in minutes, that names no process and has no call behind it any more.
 const ABANDONED_AFTER: i64 = 30;
+/// The same in hours where its process lives: longer than any call, and than this process's clock may be ahead.
+const FORGOTTEN_AFTER: i64 = 24;
 /// A process that has said nothing for so many seconds is gone, and nobody ends what it has reserved.
 const SILENT_FOR: f64 = 60.0;
 /// How often to look.
@@ -55,14 +57,17 @@ impl Reconcile {
         let now = self.app.clock().now();
         let abandoned: Vec<(Uuid, Uuid)> = sqlx::query_as(
             "select u.project_id, u.id from usage u
-              where u.state = 'reserved' and (u.at < $1 or (u.instance is not null and not exists (
-                    select from reservation_holder h
-                     where h.instance = u.instance and h.last_seen > now() - make_interval(secs => $3))))
+              where u.state = 'reserved' and u.at < case
+                    when u.instance is null then $1::timestamptz
+                    when exists (select from reservation_holder h
+                                  where h.instance = u.instance and h.last_seen > now() - make_interval(secs => $3)) then $4
+                    else 'infinity' end
               order by u.at limit $2",
         )
         .bind(now - Duration::minutes(ABANDONED_AFTER))
         .bind(BATCH)
         .bind(SILENT_FOR)
+        .bind(now - Duration::hours(FORGOTTEN_AFTER))
         .fetch_all(self.app.pool())
         .await?;
         for (project, usage) in abandoned {
@@ -74,6 +79,7 @@ impl Reconcile {
         wake::with_the_day(&self.app, now).await?;
         rollup::roll_up(&self.app, now).await?;
         crate::http::forget_old_answers(self.app.pool()).await?;
+        gateway::forget_expired_answers(&self.app, now).await?;
         Ok(Outcome::Done)
     }
 }

@@ -57,6 +57,16 @@ struct Grouping {
     #[serde(default)]
     #[param(inline)]
     group_by: GroupBy,
+    /// Of this run only.
+    run_id: Option<Uuid>,
+}
+
+/// Where sums are read: `$2` is a run or null. The sums by the hour know of no runs, so one run's attempts are read.
+fn source(run: Option<Uuid>) -> &'static str {
+    match run {
+        None => "(select * from usage_sum where project_id = $1 and $2::uuid is null)",
+        Some(_) => "(select *, 1 as calls from usage where project_id = $1 and run_id = $2)",
+    }
 }
 
 /// What was spent, in micro-USD.
@@ -102,23 +112,27 @@ async fn usage_summary(
     scope: ProjectScope<View>,
     ValidQuery(grouping): ValidQuery<Grouping>,
 ) -> Result<Json<UsageSummary>, ApiError> {
-    let (key, label) = grouping.group_by.columns();
+    if let Some(run) = grouping.run_id {
+        be_there(app.pool(), scope.project(), run).await?;
+    }
+    let ((key, label), from) = (grouping.group_by.columns(), source(grouping.run_id));
     let rows: Vec<UsageRow> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
         "select {key} as key, {label} as label,
                 coalesce(sum(u.cost_micro_usd) filter (where not u.simulated), 0)::bigint as cost_micro_usd,
                 coalesce(sum(u.cost_micro_usd) filter (where u.simulated), 0)::bigint as simulated_micro_usd,
                 coalesce(sum(u.tokens_in), 0)::bigint as tokens_in, coalesce(sum(u.tokens_out), 0)::bigint as tokens_out,
                 sum(u.calls)::bigint as calls
-         from usage_sum u
+         from {from} u
          left join agent a on a.id = u.agent_id and a.project_id = u.project_id
          left join story s on s.id = u.story_id and s.project_id = u.project_id
          left join gateway_key k on k.id = u.key_id and k.project_id = u.project_id
-         where u.project_id = $1 group by 1 order by 1 limit 1000"
+         group by 1 order by 1 limit 1000"
     )))
     .bind(scope.project().0)
+    .bind(grouping.run_id)
     .fetch_all(app.pool())
     .await?;
-    let all = totals(app.pool(), scope.project()).await?;
+    let all = totals(app.pool(), scope.project(), grouping.run_id).await?;
     Ok(Json(UsageSummary {
         total_micro_usd: all.0,
         simulated_micro_usd: all.1,
@@ -129,15 +143,27 @@ async fn usage_summary(
     }))
 }
 
-/// Real and simulated micro-USD, tokens sent and received of a project.
-async fn totals(pool: &PgPool, project: ProjectId) -> Result<(i64, i64, i64, i64), Error> {
-    Ok(sqlx::query_as(
+/// A run of another project is none.
+async fn be_there(pool: &PgPool, project: ProjectId, run: Uuid) -> Result<(), ApiError> {
+    let there: bool = sqlx::query_scalar("select exists (select from run where id = $2 and project_id = $1)")
+        .bind(project.0)
+        .bind(run)
+        .fetch_one(pool)
+        .await?;
+    if there { Ok(()) } else { Err(ApiError::not_found("run")) }
+}
+
+/// Real and simulated micro-USD, tokens sent and received of a project, or of a run in it.
+async fn totals(pool: &PgPool, project: ProjectId, run: Option<Uuid>) -> Result<(i64, i64, i64, i64), Error> {
+    let from = source(run);
+    Ok(sqlx::query_as(sqlx::AssertSqlSafe(format!(
         "select coalesce(sum(cost_micro_usd) filter (where not simulated), 0)::bigint,
                 coalesce(sum(cost_micro_usd) filter (where simulated), 0)::bigint,
                 coalesce(sum(tokens_in), 0)::bigint, coalesce(sum(tokens_out), 0)::bigint
-           from usage_sum where project_id = $1",
-    )
+           from {from} u"
+    )))
     .bind(project.0)
+    .bind(run)
     .fetch_one(pool)
     .await?)
 }
@@ -173,6 +199,8 @@ struct UsageCall {
     estimated: bool,
     /// A scripted endpoint answered.
     simulated: bool,
+    /// The answer was known already: nobody was asked, and it cost nothing.
+    from_cache: bool,
     /// reserved, settled, failed, interrupted.
     outcome: String,
 }
@@ -186,7 +214,8 @@ async fn usage_calls(
 ) -> Result<Json<List<UsageCall>>, ApiError> {
     let rows: Vec<UsageCall> = sqlx::query_as(
         "select u.id, u.at, u.run_id, u.step_id, a.name as agent_name, u.model, u.provider, u.attempt, u.tokens_in,
-                u.tokens_out, u.cost_micro_usd, u.latency_ms, u.estimated, u.simulated, u.state as outcome
+                u.tokens_out, u.cost_micro_usd, u.latency_ms, u.estimated, u.simulated, u.from_cache,
+                u.state as outcome
          from usage u left join agent a on a.id = u.agent_id
          where u.project_id = $1 order by u.at desc, u.id desc limit $2 offset $3",
     )

@@ -14,7 +14,7 @@ mod keys;
 mod playground;
 
 use crate::{
-    db::Error,
+    db::{Error, Uow},
     features::llm::{self, Purpose},
     state::App,
 };
@@ -23,15 +23,19 @@ use groups::Effective;
 use keys::Keyring;
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
+    time::Duration,
 };
-use syndarix_domain::ids::ProjectId;
+use syndarix_bus::Buckets;
+use syndarix_domain::{Timestamp, ids::ProjectId};
 use syndarix_llm::{Event, ModelGroup, ModelGroups, Native};
 use tokio::{runtime::Handle, sync::mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use utoipa_axum::router::OpenApiRouter;
 
+/// How long a look into the database may take before a client is told that it is away.
+const LOOK_WITHIN: Duration = Duration::from_secs(5);
 /// How many pieces a provider may be ahead of its reader.
 const AHEAD: usize = 32;
 
@@ -40,6 +44,9 @@ const AHEAD: usize = 32;
 pub struct Front {
     keyring: Keyring,
     groups: Effective,
+    bodies: calls::Room,
+    /// Limits of a minute that processes keep together, once they do.
+    limits: OnceLock<Buckets>,
     /// Calls under way. They go on when their client leaves, until they are recorded.
     calls: TaskTracker,
     /// Cancelled when calls must come to an end.
@@ -47,9 +54,19 @@ pub struct Front {
 }
 
 impl Front {
+    /// A project's settings have changed: its keys' next calls read them anew.
+    pub fn forget_settings(&self, project: ProjectId) {
+        self.keyring.forget_project(project);
+    }
+
     /// The model groups that a project's calls may name.
     pub async fn groups_of(&self, app: &App, project: ProjectId) -> Result<Arc<ModelGroups>, Error> {
         self.groups.of(app, project).await
+    }
+
+    /// Whether limits of a minute are those of all processes at this moment.
+    pub fn are_limits_shared(&self) -> bool {
+        self.limits.get().is_some_and(Buckets::are_shared)
     }
 
     /// Ends what is still streamed, and waits until every call is recorded.
@@ -57,6 +74,15 @@ impl Front {
         self.ending.cancel();
         self.calls.close();
         self.calls.wait().await;
+    }
+}
+
+/// Keeps the limits of a minute together with other processes, over the Redis at this address, until `cancel`. While it is
+/// away, every process counts for itself.
+pub fn share_limits(app: &App, url: String, tracker: &TaskTracker, cancel: CancellationToken) {
+    let buckets = Buckets::new("limits");
+    if app.gateway.limits.set(buckets.clone()).is_ok() {
+        tracker.spawn(buckets.run(url, cancel));
     }
 }
 
@@ -139,6 +165,16 @@ impl Drop for Attended {
             self.calls.spawn(call);
         }
     }
+}
+
+/// Forgets the answers that a project has kept.
+pub async fn forget_answers(uow: &mut Uow, project: ProjectId) -> Result<(), Error> {
+    calls::forget(uow, project).await
+}
+
+/// Forgets kept answers that have run out.
+pub async fn forget_expired_answers(app: &App, now: Timestamp) -> Result<(), Error> {
+    Ok(calls::forget_expired(app.pool(), now).await?)
 }
 
 /// The operations of people.

@@ -40,12 +40,14 @@ pub struct Purpose {
     pub agent: Option<AgentId>,
     /// The virtual key that it came in with.
     pub key: Option<GatewayKeyId>,
+    /// A run asks to think: it parks while there is no money, and people read along. A client waits for its answer.
+    pub thinks: bool,
 }
 
 impl Purpose {
     /// A call that is no step of a run.
     pub fn of_project(project: ProjectId, call: CallId) -> Self {
-        Self { project, call, story: None, run: None, step: None, agent: None, key: None }
+        Self { project, call, story: None, run: None, step: None, agent: None, key: None, thinks: false }
     }
 
     /// A step's call, made by the job with this fence.
@@ -55,6 +57,7 @@ impl Purpose {
             run: Some(run.id),
             step: Some((step, fence)),
             agent: Some(run.agent),
+            thinks: true,
             ..Self::of_project(run.project, CallId(step.0))
         }
     }

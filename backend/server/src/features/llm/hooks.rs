@@ -154,9 +154,10 @@ impl Recorder {
             rates: *intent.price.rates(),
             max_input: intent.max_input_tokens,
             max_output: intent.max_output_tokens,
+            choices: intent.choices,
             at: self.app.clock().now(),
         };
-        let patience = if purpose.run.is_some() { Duration::ZERO } else { PATIENCE };
+        let patience = if purpose.thinks { Duration::ZERO } else { PATIENCE };
         let answer = self.app.ledger.reserve(&reservation, patience).await?;
         let trace = self.span.as_ref().map(CallSpan::attempt);
         self.with(|under_way| match &answer {
@@ -199,6 +200,7 @@ impl Recorder {
                 simulated: outcome.simulated,
             },
             at: self.app.clock().now(),
+            unsure: false,
         }
     }
 
@@ -247,10 +249,9 @@ impl AttemptHooks for Recorder {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::error!(%error, "cannot record a model call's intent");
-                Err(Refused {
-                    code: NOT_RECORDED.into(),
-                    reason: format!("the intent could not be recorded: {error}"),
-                })
+                let reason = "what the call may cost could not be set aside, because the database does not answer or \
+                              cannot write: nothing was asked of a model; try again in a moment";
+                Err(Refused { code: NOT_RECORDED.into(), reason: reason.into() })
             }
         }
     }
@@ -263,7 +264,7 @@ impl AttemptHooks for Recorder {
         if let (Some(span), Some(trace)) = (&self.span, &trace) {
             span.attempted(&self.request, (trace, since), outcome);
         }
-        // Not settled: another worker took the step over and ended this attempt as interrupted.
+        // Not settled: another worker took the step over and ended this attempt as interrupted. What fails here is owed.
         crate::db::retry_conflicts(|| self.app.ledger.settle(self.settlement(row, outcome)))
             .await
             .map(|_settled| ())
@@ -274,8 +275,8 @@ impl AttemptHooks for Recorder {
         match delta {
             Delta::Started { simulated: true, .. } => self.note_simulated().await,
             Delta::Text { text, .. } => {
-                // Without a run there is nobody on a screen who reads along.
-                let Some(run) = self.purpose.run else { return };
+                // Unless a run thinks there is nobody on a screen who reads along.
+                let Some(run) = self.purpose.run.filter(|_| self.purpose.thinks) else { return };
                 let simulated = self.with(|under_way| under_way.simulated);
                 let data = json!({ "run_id": run, "text": text, "simulated": simulated });
                 self.app.hub.ephemeral(self.purpose.project, "run.delta", &data);

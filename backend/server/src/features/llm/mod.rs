@@ -9,6 +9,7 @@ mod breakers;
 mod call;
 mod content;
 mod hooks;
+mod known;
 mod ledger;
 mod meters;
 mod money;
@@ -17,6 +18,7 @@ mod spans;
 pub use answer::answer;
 pub use breakers::spawn_breakers;
 pub use call::{Failure, Purpose, complete, room};
+pub use known::record_known;
 pub use ledger::{
     Attempt, Ledger, Lost, Node, Outcome, Place, Refusal, Reservation, Settlement, beat, give_back,
     lock_books, spawn_beat,

@@ -7,6 +7,8 @@ use syndarix_domain::policy::Autonomy;
 const MAX_TEST_COMMAND: usize = 500;
 /// The most agents that a project may have: far more than one repository keeps busy.
 const MAX_AGENTS: i32 = 1_000;
+/// The longest that an answer of a model is given again, in seconds. The constraint of its column knows it, too.
+const MAX_CACHE_SECONDS: i32 = 7 * 24 * 3_600;
 
 /// A test command as it is going to be run. An empty one is none.
 pub(super) fn test_command(command: Option<&str>) -> Result<Option<String>, ApiError> {
@@ -32,6 +34,17 @@ pub(super) fn agent_limit(limit: i32) -> Result<i32, ApiError> {
         return Ok(limit);
     }
     Err(ApiError::invalid("agent_limit", format!("must be from 1 to {MAX_AGENTS}")))
+}
+
+/// For how long answers of models are given again, in seconds; none: never.
+pub(super) fn gateway_cache_seconds(seconds: Option<i32>) -> Result<Option<i32>, ApiError> {
+    match seconds {
+        Some(seconds) if !(1..=MAX_CACHE_SECONDS).contains(&seconds) => {
+            let message = format!("must be from 1 to {MAX_CACHE_SECONDS}, a week, or null for never");
+            Err(ApiError::invalid("gateway_cache_seconds", message))
+        }
+        _ => Ok(seconds),
+    }
 }
 
 /// A share from 0 to 1 as whole percent.

@@ -1,4 +1,4 @@
-//! `PATCH /projects/{project_id}`: name, autonomy, confidence threshold, test command, agent limit, agent limit.
+//! `PATCH /projects/{project_id}`: name, autonomy, confidence threshold, test command, agent limit, kept answers.
 
 use super::{
     create::refused,
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     db::{Author, Error, Uow},
-    features::auth,
+    features::{auth, gateway},
     http::{Admin, ApiError, Idempotency, ProjectScope, ValidJson, idempotent, keyed},
     state::App,
 };
@@ -36,26 +36,30 @@ pub(super) struct ChangeProject {
     /// At most 500 characters; null for none.
     #[serde(default, skip_serializing_if = "Given::is_absent")]
     #[schema(value_type = Option<String>)]
-    test_command: Given,
+    test_command: Given<String>,
     /// How many agents it may have at once, from 1 to 1000. Agents above a lowered limit stay.
     agent_limit: Option<i32>,
+    /// For so many seconds, at most a week, the gateway gives an answer again to the same question; null: never.
+    #[serde(default, skip_serializing_if = "Given::is_absent")]
+    #[schema(value_type = Option<i32>)]
+    gateway_cache_seconds: Given<i32>,
 }
 
 /// A field that null clears: not there, null, or a value.
 #[derive(Debug, Default)]
-enum Given {
+enum Given<T> {
     #[default]
     Absent,
-    Present(Option<String>),
+    Present(Option<T>),
 }
 
-impl Given {
+impl<T> Given<T> {
     fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)
     }
 }
 
-impl Serialize for Given {
+impl<T: Serialize> Serialize for Given<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Absent => serializer.serialize_none(),
@@ -64,7 +68,7 @@ impl Serialize for Given {
     }
 }
 
-impl<'de> Deserialize<'de> for Given {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Given<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Option::deserialize(deserializer).map(Self::Present)
     }
@@ -77,6 +81,7 @@ struct Settings {
     policy: Policy,
     test_command: Option<String>,
     agent_limit: i32,
+    gateway_cache_seconds: Option<i32>,
 }
 
 /// Change a project's settings.
@@ -101,7 +106,15 @@ pub(super) async fn change(
         let after = body.applied_to(&before)?;
         store(&mut uow, scope.project(), &after).await.map_err(refused)?;
         record(&mut uow, scope.project(), &before, &after);
+        let other_cache = before.gateway_cache_seconds != after.gateway_cache_seconds;
+        if other_cache {
+            // What was kept under another promise is not given out under this one.
+            gateway::forget_answers(&mut uow, scope.project()).await?;
+        }
         uow.commit().await?;
+        if other_cache {
+            app.gateway.forget_settings(scope.project());
+        }
         Ok(())
     };
     Ok(Json(idempotent(&app, author, work, |()| ProjectView::read(&app, &scope)).await?))
@@ -125,31 +138,38 @@ impl ChangeProject {
                 Given::Absent => before.test_command.clone(),
             },
             agent_limit: self.agent_limit.map_or(Ok(before.agent_limit), fields::agent_limit)?,
+            gateway_cache_seconds: match &self.gateway_cache_seconds {
+                Given::Present(seconds) => fields::gateway_cache_seconds(*seconds)?,
+                Given::Absent => before.gateway_cache_seconds,
+            },
         })
     }
 }
 
 /// Locked, so that what is recorded as the state before is what was there.
 async fn load(uow: &mut Uow, project: ProjectId) -> Result<Settings, Error> {
-    let (name, autonomy, Jsonb(policy), test_command, agent_limit): (
+    let (name, autonomy, Jsonb(policy), test_command, agent_limit, gateway_cache_seconds): (
         String,
         String,
         Jsonb<Policy>,
         Option<String>,
         i32,
+        Option<i32>,
     ) = sqlx::query_as(
-        "select name, autonomy, policy, test_command, agent_limit from project where id = $1 for no key update",
+        "select name, autonomy, policy, test_command, agent_limit, gateway_cache_seconds from project where id = $1 for no key update",
     )
     .bind(project.0)
     .fetch_optional(uow.conn().await?)
     .await?
     .ok_or(Error::NotFound("project"))?;
-    Ok(Settings { name, autonomy: fields::autonomy(&autonomy), policy, test_command, agent_limit })
+    let autonomy = fields::autonomy(&autonomy);
+    Ok(Settings { name, autonomy, policy, test_command, agent_limit, gateway_cache_seconds })
 }
 
 async fn store(uow: &mut Uow, project: ProjectId, settings: &Settings) -> Result<(), Error> {
     sqlx::query(
-        "update project set name = $2, autonomy = $3, policy = $4, test_command = $5, agent_limit = $6 where id = $1",
+        "update project set name = $2, autonomy = $3, policy = $4, test_command = $5, agent_limit = $6,
+                gateway_cache_seconds = $7 where id = $1",
     )
     .bind(project.0)
     .bind(&settings.name)
@@ -157,6 +177,7 @@ async fn store(uow: &mut Uow, project: ProjectId, settings: &Settings) -> Result
     .bind(Jsonb(&settings.policy))
     .bind(&settings.test_command)
     .bind(settings.agent_limit)
+    .bind(settings.gateway_cache_seconds)
     .execute(uow.conn().await?)
     .await?;
     Ok(())
@@ -184,6 +205,15 @@ fn record(uow: &mut Uow, project: ProjectId, before: &Settings, after: &Settings
         let action = format!("set the limit of agents to {}", after.agent_limit);
         let data = json!({ "before": before.agent_limit, "after": after.agent_limit });
         let what = ("agent_limit", "project.agent_limit_changed", action);
+        changed(uow, project, Category::Configuration, what, data);
+    }
+    if before.gateway_cache_seconds != after.gateway_cache_seconds {
+        let action = match after.gateway_cache_seconds {
+            Some(seconds) => format!("had models' answers given again for {seconds} s"),
+            None => "had no answer of a model given again".to_owned(),
+        };
+        let data = json!({ "before": before.gateway_cache_seconds, "after": after.gateway_cache_seconds });
+        let what = ("gateway_cache_seconds", "project.gateway_cache_changed", action);
         changed(uow, project, Category::Configuration, what, data);
     }
     if before.test_command != after.test_command {

@@ -38,6 +38,8 @@ pub struct ProjectView {
     pub test_command: Option<String>,
     /// How many agents it may have at once.
     pub agent_limit: i32,
+    /// For so many seconds the gateway gives an answer again to the same question; null: never.
+    pub gateway_cache_seconds: Option<i32>,
     /// Whether its code is there.
     pub repository: RepositoryView,
     /// When it was made.
@@ -85,6 +87,7 @@ struct Row {
     default_branch: String,
     test_command: Option<String>,
     agent_limit: i32,
+    gateway_cache_seconds: Option<i32>,
     repository_state: String,
     repository_detail: String,
     repository_source: Jsonb<Source>,
@@ -109,7 +112,7 @@ const MINE: &str = "left join project_member pm on pm.project_id = p.id and pm.u
 fn select(rest: &str) -> String {
     format!(
         "select p.id, p.organisation_id, p.name, p.autonomy, p.policy, p.default_branch, p.test_command, p.agent_limit,
-                p.repository_state, p.repository_detail, p.repository_source, p.created_at, {ROLE} as role,
+                p.gateway_cache_seconds, p.repository_state, p.repository_detail, p.repository_source, p.created_at, {ROLE} as role,
                 b.project_id is not null as has_budget, b.hard_limit_micro_usd, b.soft_limit_micro_usd,
                 coalesce(b.spent_micro_usd, 0) as spent_micro_usd,
                 coalesce(b.reserved_micro_usd, 0) as reserved_micro_usd,
@@ -145,6 +148,7 @@ impl Row {
             default_branch: self.default_branch,
             test_command: self.test_command,
             agent_limit: self.agent_limit,
+            gateway_cache_seconds: self.gateway_cache_seconds,
             repository: RepositoryView {
                 state: self.repository_state,
                 detail: Some(self.repository_detail).filter(|detail| !detail.is_empty()),

@@ -8,6 +8,7 @@ use super::{
     leave::{self, Doubtful},
     resolve::{self, Fate, Sending},
     steps::{self, Ended, Intent, StepRow},
+    think,
     tools::Toolbox,
     transcript,
 };
@@ -236,7 +237,7 @@ async fn run_all(turn: &Turn, toolbox: &Toolbox, begun: Vec<Begun>) -> Result<Le
     let mut left = Left::default();
     while let Some((Begun { call, step, todo }, fate)) = running.next().await {
         match fate {
-            Fate::Ended(ended) => record(turn, &call, step, &ended).await?,
+            Fate::Ended(ended) => record(turn, (&call, step), &ended, asks_models(&todo)).await?,
             Fate::Interrupted => left.interrupted = true,
             Fate::Doubt(why) => left.doubtful.push(doubtful(call, step, todo, why)),
         }
@@ -277,10 +278,28 @@ fn refusal(sentence: &str) -> Ended {
     said(sentence, true)
 }
 
-async fn record(turn: &Turn, call: &Call, step: StepId, ended: &Ended) -> Result<(), Error> {
+/// Whether the tool may have asked a model, at the cost of the run.
+fn asks_models(todo: &Todo) -> bool {
+    match todo {
+        Todo::Call { tool, .. } | Todo::Recover { tool, .. } => tool.server == syndarix_mcp_gateway::NAME,
+        Todo::Answer { .. } | Todo::Doubt { .. } => false,
+    }
+}
+
+async fn record(
+    turn: &Turn,
+    (call, step): (&Call, StepId),
+    ended: &Ended,
+    asks_models: bool,
+) -> Result<(), Error> {
     retry_conflicts(|| async {
         let mut uow = turn.app.store.begin(turn.author()).await?;
-        steps::end(&mut uow, turn.project, step, ended).await?;
+        if asks_models {
+            // What it cost counts for the run as its own thinking does.
+            think::charge(&turn.run, &mut uow, step, ended.clone()).await?;
+        } else {
+            steps::end(&mut uow, turn.project, step, ended).await?;
+        }
         control::keep_test_run(turn, &mut uow, &call.tool, step, ended).await?;
         let artefact = ended.status == "done" && makes_something(&call.tool);
         let command = Command::FinishToolCall { call: call.id.clone(), artefact };

@@ -123,7 +123,7 @@ pub async fn retry(app: &App, author: Author, project: ProjectId, run: RunId) ->
     }
     let story: Story = uow.load(project, state.story).await?;
     let newest: Uuid = sqlx::query_scalar(
-        "select id from run where project_id = $1 and (state ->> 'story')::uuid = $2 order by state ->> 'started_at' desc, id desc limit 1",
+        "select id from run where project_id = $1 and story_id = $2 order by state ->> 'started_at' desc, id desc limit 1",
     )
     .bind(project.0)
     .bind(state.story.0)

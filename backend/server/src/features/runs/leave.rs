@@ -35,10 +35,11 @@ pub(super) async fn gate(turn: &Turn, planned: &[Planned]) -> Result<Option<Outc
     Ok(None)
 }
 
-/// Files and commits stay in the run's own worktree and branch; tests run in a sandbox.
+/// Files and commits stay in the run's own worktree and branch; tests run in a sandbox; a model only answers, and what it
+/// costs is the budgets' affair.
 fn writes_outside(tool: &ToolInfo) -> bool {
     let inside = match tool.server.as_str() {
-        "filesystem" | "cicd" => true,
+        "filesystem" | "cicd" | "llm-gateway" => true,
         "git" => !tool.name.contains("pull_request"),
         _ => false,
     };

@@ -63,7 +63,7 @@ pub(super) async fn runs(
     (limit, offset): (i64, i64),
 ) -> Result<Vec<RunRow>, Error> {
     let rows = sqlx::query_as(AssertSqlSafe(format!(
-        "{} and ($2::uuid is null or (r.state ->> 'story')::uuid = $2)
+        "{} and ($2::uuid is null or r.story_id = $2)
            and ($3::uuid is null or (r.state ->> 'agent')::uuid = $3)
            and ($4::text is null or r.phase = $4)
          order by r.id desc limit $5 offset $6",

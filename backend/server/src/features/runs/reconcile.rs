@@ -56,10 +56,10 @@ const HELD: &str =
     "select current_run_id from agent where current_run_id > $1 order by current_run_id limit $2";
 
 // A run that changed a moment ago is being worked on. Budgets are not here: raising one wakes its runs, in one order
-// or the other. The phases that are not at work are those of the index `run_at_work`.
+// or the other.
 const STRANDED: &str = "
 with looked_at as (
-    select id from run where phase not in ('waiting', 'succeeded', 'failed', 'stalled', 'cancelled')
+    select id from run where at_work
     union
     select unnest($2::uuid[])
 )

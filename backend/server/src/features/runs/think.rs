@@ -131,8 +131,8 @@ pub(super) async fn abandon(run: &Run, uow: &mut Uow, why: &str) -> Result<(), E
     charge(run, uow, step, ended).await
 }
 
-/// Ends a step without an answer; what its attempts used up counts for the run.
-async fn charge(run: &Run, uow: &mut Uow, step: StepId, ended: Ended) -> Result<(), Error> {
+/// Ends a step; what its attempts at models used up counts for the run.
+pub(super) async fn charge(run: &Run, uow: &mut Uow, step: StepId, ended: Ended) -> Result<(), Error> {
     let usage = llm::used(uow.conn().await?, run.project, step).await?;
     steps::end(uow, run.project, step, &priced(ended, usage)).await?;
     if usage != Usage::default() {

@@ -87,7 +87,11 @@ impl Toolbox {
             renewed.map_err(|error| CallError::Refused(error.to_string()))?;
         }
         let mut call = prepared(turn, tool, input, step);
-        call.timeout = (tool.server == "cicd").then_some(TEST_TIMEOUT);
+        call.timeout = match tool.server.as_str() {
+            "cicd" => Some(TEST_TIMEOUT),
+            syndarix_mcp_gateway::NAME => Some(syndarix_mcp_gateway::PATIENCE),
+            _ => None,
+        };
         self.send(turn, tool, call).await
     }
 

@@ -86,7 +86,7 @@ async fn target(turn: &Turn, story: &Story) -> Result<WorktreeTarget, NoWorktree
 /// A branch is shown by one worktree only; an earlier run of the story may not have been cleaned up yet.
 async fn remove_earlier(turn: &Turn) -> Result<(), NoWorktree> {
     let earlier: Vec<uuid::Uuid> = sqlx::query_scalar(
-        "select id from run where project_id = $1 and (state ->> 'story')::uuid = $2 and id <> $3
+        "select id from run where project_id = $1 and story_id = $2 and id <> $3
            and state ->> 'stage' = 'implementation' order by id desc limit 20",
     )
     .bind(turn.project.0)

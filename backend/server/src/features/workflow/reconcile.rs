@@ -52,20 +52,19 @@ struct Stranded {
     buried: Option<String>,
 }
 
-const WORKING: &str = "select id from story where phase not in ('done', 'blocked', 'cancelled') and id > $1 order by id limit $2";
+const WORKING: &str = "select id from story where open and id > $1 order by id limit $2";
 
-// A story that changed a moment ago is being worked on. The phases that are not worked in are those of the indexes
-// `story_working` and `story_moving`.
+// A story that changed a moment ago is being worked on.
 const STRANDED: &str = "
 with looked_at as (
-    select id from story where not parked and phase not in ('done', 'blocked', 'cancelled')
+    select id from story where open and not parked
     union
     select unnest($2::uuid[])
 ), live as (
     select s.id, s.project_id, s.version, s.updated_at, s.state -> 'phase' -> 'work' ->> 'name' as work,
            (s.state -> 'phase' -> 'work' ->> 'run')::uuid as run, s.state -> 'change' ->> 'pull_request' as pr
       from looked_at join story s using (id)
-     where s.phase not in ('done', 'blocked', 'cancelled') and s.state -> 'phase' ->> 'name' = 'working' and s.updated_at < now() - interval '10 seconds'
+     where s.open and s.state -> 'phase' ->> 'name' = 'working' and s.updated_at < now() - interval '10 seconds'
 ), missing as (
     select live.*, null::text as stands,
            (select d.reason from job_dead d

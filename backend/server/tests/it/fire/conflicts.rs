@@ -69,7 +69,7 @@ async fn a_merge_that_fails_the_tests_goes_back_with_the_report_and_a_second_pul
     assert_eq!(world.count(&format!("{tests} false"), story).await, 1);
     assert_eq!(world.count(&format!("{tests} true"), story).await, 1);
     let told = "select count(*) from run_brief b join run r on r.id = b.run_id
-         where (r.state ->> 'story')::uuid = $1 and b.task like '%something is broken here%'";
+         where r.story_id = $1 and b.task like '%something is broken here%'";
     assert_eq!(world.count(told, story).await, 1, "the report reached the engineer");
     world.end().await;
 }

@@ -94,7 +94,7 @@ async fn one_answer_cannot_pass_the_limit_of_steps_by_its_many_calls() {
     let view = world.wait_for(story, "it is blocked", |view| view["phase"] == "blocked").await;
     assert!(view["waiting_for"].as_str().unwrap().contains("asks for 5 tool calls"), "{view:#}");
     let called = "select count(*) from step s join run r on r.id = s.run_id
-         where (r.state ->> 'story')::uuid = $1 and r.state ->> 'stage' = 'design' and s.kind = 'tool'";
+         where r.story_id = $1 and r.state ->> 'stage' = 'design' and s.kind = 'tool'";
     assert_eq!(world.count(called, story).await, 0);
     world.nothing_is_left(story).await;
     world.end().await;

@@ -212,7 +212,7 @@ impl World {
     /// Waits until the tests of the merged story run.
     pub(crate) async fn under_test(&self, story: Uuid) {
         let running = "select count(*) from step s join run r on r.id = s.run_id
-             where (r.state ->> 'story')::uuid = $1 and s.name = 'run_tests' and s.status = 'started'";
+             where r.story_id = $1 and s.name = 'run_tests' and s.status = 'started'";
         until("the tests run", async || (self.count(running, story).await == 1).then_some(())).await;
     }
 
@@ -252,17 +252,17 @@ impl World {
             (
                 "agents at work",
                 "select count(*) from agent a left join run r on r.id = a.current_run_id
-                 where a.status = 'active' and (r.id is null or (r.state ->> 'story')::uuid = $1)",
+                 where a.status = 'active' and (r.id is null or r.story_id = $1)",
             ),
             (
                 "runs that are not over",
-                "select count(*) from run where (state ->> 'story')::uuid = $1
+                "select count(*) from run where story_id = $1
                  and phase not in ('succeeded', 'failed', 'stalled', 'cancelled')",
             ),
             (
                 "open steps",
                 "select count(*) from step s join run r on r.id = s.run_id
-                 where (r.state ->> 'story')::uuid = $1 and s.status = 'started'",
+                 where r.story_id = $1 and s.status = 'started'",
             ),
             ("open reservations", "select count(*) from usage where story_id = $1 and state = 'reserved'"),
             (

@@ -49,9 +49,10 @@ async fn an_answer_that_breaks_off_is_asked_for_again() {
     world.done(story).await;
     let failed = "select count(*) from usage where story_id = $1 and state = 'failed'";
     assert_eq!(world.count(failed, story).await, 1);
-    let runs = "select count(*) from run where (state ->> 'story')::uuid = $1";
+    let runs = "select count(*) from run where story_id = $1";
     assert_eq!(world.count(runs, story).await, 5, "the same run went on");
-    let counted = "select sum((state -> 'usage' ->> 'simulated_cost')::bigint)::bigint from run where (state ->> 'story')::uuid = $1";
+    let counted =
+        "select sum((state -> 'usage' ->> 'simulated_cost')::bigint)::bigint from run where story_id = $1";
     let charged = "select sum(cost_micro_usd)::bigint from usage where story_id = $1";
     assert_eq!(
         world.count(counted, story).await,
@@ -105,7 +106,7 @@ async fn nonsense_of_the_model_is_told_to_the_model_and_the_run_goes_on() {
     let said = async |name: &str| -> String {
         sqlx::query_scalar(
             "select s.result ->> 'text' from step s join run r on r.id = s.run_id
-             where (r.state ->> 'story')::uuid = $1 and s.name = $2 and s.status = 'failed' order by s.number limit 1",
+             where r.story_id = $1 and s.name = $2 and s.status = 'failed' order by s.number limit 1",
         )
         .bind(story)
         .bind(name)
@@ -117,7 +118,7 @@ async fn nonsense_of_the_model_is_told_to_the_model_and_the_run_goes_on() {
     assert!(said("read_file").await.contains(".."));
     assert!(said("create_branch").await.contains("--upload-pack=x"));
     let refused = "select count(*) from step s join run r on r.id = s.run_id
-         where (r.state ->> 'story')::uuid = $1 and s.name = 'complete_task' and s.status = 'failed'";
+         where r.story_id = $1 and s.name = 'complete_task' and s.status = 'failed'";
     assert_eq!(world.count(refused, story).await, 2, "the malformed one and the incomplete one");
     world.end().await;
 }
@@ -137,12 +138,12 @@ async fn a_nul_character_from_a_model_or_a_tool_is_replaced_and_the_story_goes_o
     let story = world.story("Nothing to see").await;
     world.done(story).await;
     let asked = "select count(*) from step s join run r on r.id = s.run_id
-         where (r.state ->> 'story')::uuid = $1 and s.kind = 'tool' and s.target = 'a\u{fffd}b'";
+         where r.story_id = $1 and s.kind = 'tool' and s.target = 'a\u{fffd}b'";
     assert_eq!(world.count(asked, story).await, 1);
     let printed = "select count(*) from test_run where story_id = $1 and output like '%all\u{fffd}well%'";
     assert!(world.count(printed, story).await > 0);
     let again = "select count(*) from step s join run r on r.id = s.run_id
-         where (r.state ->> 'story')::uuid = $1 and s.attempt > 1";
+         where r.story_id = $1 and s.attempt > 1";
     assert_eq!(world.count(again, story).await, 0, "nothing was paid for twice");
     world.end().await;
 }

@@ -70,7 +70,7 @@ async fn pausing_an_agent_whose_model_call_was_interrupted_leaves_no_step_and_no
     let mut world = World::start(Setting { rules: THINKS_LONG, ..Setting::default() }).await;
     let story = world.story("Take a longer break").await;
     let asking = "select count(*) from step s join run r on r.id = s.run_id
-         where (r.state ->> 'story')::uuid = $1 and r.state ->> 'stage' = 'design' and s.status = 'started'";
+         where r.story_id = $1 and r.state ->> 'stage' = 'design' and s.status = 'started'";
     until("the model is asked", async || (world.count(asking, story).await == 1).then_some(())).await;
     let run = world.run_of(story).await;
     let agent = world.path(&format!("/agents/{}", run["agent"]["id"].as_str().unwrap()));
@@ -104,7 +104,7 @@ async fn what_is_written_to_an_agent_at_work_reaches_it_at_its_next_step() {
     let world = World::start(Setting { rules: TALKS, ..Setting::default() }).await;
     let story = world.story("Listen").await;
     let asking = "select count(*) from step s join run r on r.id = s.run_id
-         where (r.state ->> 'story')::uuid = $1 and r.state ->> 'stage' = 'design' and s.status = 'started'";
+         where r.story_id = $1 and r.state ->> 'stage' = 'design' and s.status = 'started'";
     until("the model is asked", async || (world.count(asking, story).await == 1).then_some(())).await;
     let agent = world.run_of(story).await["agent"]["id"].clone();
     let message = json!({ "to": agent, "content": "Mind the umlauts" });

@@ -1,36 +1,40 @@
 //! One call: who asks, for what, within which limits; then the answer, streamed or whole.
 
 use super::{
-    MAX_BODY, door,
+    asker::Asker,
+    body::{self, Place},
+    cache::{self, Cached, Heard, Known},
+    door, looked_up,
     refusal::{Refusal, exceeded, limits},
     stream,
 };
 use crate::{
     features::{
-        gateway::{self, keys::Key},
-        llm::Purpose,
+        gateway,
+        llm::{self, Purpose},
     },
     state::App,
 };
 use axum::{
     body::{Body, Bytes},
-    extract::{FromRequest, Request},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    extract::Request,
+    http::{HeaderMap, HeaderName, HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use std::sync::Arc;
-use syndarix_domain::ids::CallId;
 use syndarix_llm::{
     CallError, Completion, Endpoint, Event, Head, ModelGroup, Native, Raw, TraceContext,
     inbound::{self, Fault},
 };
-use tokio::sync::mpsc;
+use syndarix_mcp_kit::Access;
 use uuid::Uuid;
 
 const DEPLOYMENT: HeaderName = HeaderName::from_static("x-syndarix-deployment");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-syndarix-attempts");
 const DROPPED: HeaderName = HeaderName::from_static("x-syndarix-dropped");
 const SIMULATED: HeaderName = HeaderName::from_static("x-syndarix-simulated");
+/// `hit`, `miss` or `off`: whether the answer was known already.
+const CACHE: HeaderName = HeaderName::from_static("x-syndarix-cache");
 const CALL: HeaderName = HeaderName::from_static("x-syndarix-call-id");
 /// Refuse what cannot be said in the provider's format, instead of leaving it out.
 const STRICT: &str = "x-syndarix-strict";
@@ -43,11 +47,34 @@ const TRACE_STATE: &str = "tracestate";
 const BETA: &str = "anthropic-beta";
 
 /// A call that is let through.
-struct Call {
+pub(super) struct Call {
     id: Uuid,
-    key: Arc<Key>,
-    group: Arc<ModelGroup>,
-    native: Arc<Native>,
+    pub(super) asker: Asker,
+    pub(super) group: Arc<ModelGroup>,
+    pub(super) native: Arc<Native>,
+}
+
+impl Call {
+    fn is_streamed(&self) -> bool {
+        self.native.is_streamed() && self.native.endpoint() != Endpoint::Embeddings
+    }
+
+    fn purpose(&self) -> Purpose {
+        self.asker.purpose(self.id)
+    }
+
+    fn question(&self) -> gateway::Question {
+        (Arc::clone(&self.group), Arc::clone(&self.native))
+    }
+
+    /// What is done when all its attempts are: their tokens count, and its place is another's.
+    fn ended(&self, app: &App, place: Place) -> impl FnOnce(u32) + Send + 'static {
+        let (asker, app) = (self.asker.clone(), app.clone());
+        move |tokens| {
+            asker.used(&app, tokens);
+            drop(place);
+        }
+    }
 }
 
 /// Answers at one of the paths.
@@ -68,72 +95,79 @@ async fn handle(
     request: Request,
     headers: &mut HeaderMap,
 ) -> Result<Response, Refusal> {
-    let key = door::admit(app, request.headers()).await?;
-    let (quota, admitted) = key.meter.admit();
+    let asker = door::admit(app, request.headers(), Access::Write).await?;
+    let (quota, admitted) = asker.count(app).await;
     headers.extend(limits(endpoint, &quota, app.clock().now()));
     admitted.map_err(|refused| exceeded(&refused))?;
-    let native = read(endpoint, request).await?;
-    let group = door::model(&*door::groups(app, &key).await?, &key, native.model())?;
-    let call = Call { id: app.store.new_id(), key, group, native: Arc::new(native) };
+    let is_refused = cache::is_refused(request.headers());
+    let (native, place) = read(app, endpoint, request).await?;
+    let group = door::model(&*door::groups(app, &asker).await?, &asker, native.model())?;
+    let call = Call { id: app.store.new_id(), asker, group, native: Arc::new(native) };
     headers.insert(CALL, value(&call.id.to_string()));
-    let answered = if call.native.is_streamed() && endpoint != Endpoint::Embeddings {
-        stream::respond(app, &call.native, call.id, call.begin(app)).await
+    let cached = cache::look(app, &call, is_refused).await;
+    headers.insert(CACHE, cached.said());
+    if let Cached::Hit(known) = &cached {
+        return again(app, &call, known).await;
+    }
+    let answered = if call.is_streamed() {
+        let events = gateway::run(app, call.purpose(), call.question(), call.ended(app, place));
+        stream::respond(app, &call.native, call.id, Heard::new(events, cached)).await
     } else {
-        whole(app, &call).await
+        whole(app, &call, cached, place).await
     };
     answered.map_err(Refusal::from)
 }
 
 /// The body, and what the headers say beside it.
-pub(super) async fn read(endpoint: Endpoint, request: Request) -> Result<Native, Fault> {
+pub(super) async fn read(
+    app: &App,
+    endpoint: Endpoint,
+    request: Request,
+) -> Result<(Native, Place), Refusal> {
     let beta = said(&request, BETA).filter(|_| endpoint == Endpoint::Messages).map(str::to_owned);
     let strict = said(&request, STRICT).is_some_and(|value| value.eq_ignore_ascii_case("true"));
     let session = said(&request, SESSION).filter(|session| !session.is_empty()).map(str::to_owned);
     let trace = said(&request, TRACE_PARENT)
         .and_then(|parent| TraceContext::read(parent, said(&request, TRACE_STATE)));
-    let body = body(request).await?;
+    let (head, body) = request.into_parts();
+    let (body, place) = body::read(&app.gateway.bodies, &head.headers, body).await?;
     let native = Native::parse(endpoint, body).map_err(|error| Fault::bad_request(error.to_string()))?;
-    Ok(native.with_headers(beta, strict).with_session(session).with_trace(trace))
+    Ok((native.with_headers(beta, strict).with_session(session).with_trace(trace), place))
 }
 
 fn said<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
     request.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
-async fn body(request: Request) -> Result<Bytes, Fault> {
-    Bytes::from_request(request, &()).await.map_err(|error| match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            let message = format!("a request has at most {} MiB", MAX_BODY >> 20);
-            Fault::new(413, "request_too_large", message).for_good()
-        }
-        _ => Fault::bad_request(error.body_text()),
-    })
-}
-
-impl Call {
-    /// Lets the call run beside its client, at the cost of its key.
-    fn begin(&self, app: &App) -> mpsc::Receiver<Event> {
-        gateway::run(app, self.purpose(), self.question(), self.metered())
-    }
-
-    fn purpose(&self) -> Purpose {
-        let key = &self.key;
-        Purpose { agent: key.agent, key: Some(key.id), ..Purpose::of_project(key.project, CallId(self.id)) }
-    }
-
-    fn question(&self) -> gateway::Question {
-        (Arc::clone(&self.group), Arc::clone(&self.native))
-    }
-
-    fn metered(&self) -> impl FnOnce(u32) + Send + 'static {
-        let key = Arc::clone(&self.key);
-        move |tokens| key.meter.used(tokens)
-    }
+/// An answer that is known already, at no cost.
+async fn again(app: &App, call: &Call, known: &Known) -> Result<Response, Refusal> {
+    let Known { completion, dropped, raw } = known;
+    let asked = (call.group.name.as_str(), completion);
+    looked_up(llm::record_known(app, &call.purpose(), asked)).await?;
+    let mut response = if call.is_streamed() {
+        let unique = call.id.simple().to_string();
+        stream::of(Body::from(inbound::replay(&call.native, &unique, unix_time(app), completion)))
+    } else {
+        document(raw.clone().map_or_else(|| translated(app, call, completion), Bytes::from))
+    };
+    let head = Head {
+        deployment: completion.deployment.clone(),
+        model: completion.model.clone(),
+        native: raw.is_some(),
+        attempt: 0,
+        simulated: completion.simulated,
+        dropped: dropped.clone(),
+        prompt_tokens: completion.usage.prompt(),
+    };
+    response.headers_mut().extend(told(&head));
+    Ok(response)
 }
 
 /// An answer that is not streamed.
-async fn whole(app: &App, call: &Call) -> Result<Response, Fault> {
-    let (mut attended, mut events) = gateway::attend(app, call.purpose(), call.question(), call.metered());
+async fn whole(app: &App, call: &Call, cached: Cached, place: Place) -> Result<Response, Fault> {
+    let (mut attended, events) =
+        gateway::attend(app, call.purpose(), call.question(), call.ended(app, place));
+    let mut events = Heard::new(events, cached);
     let (mut head, mut written, mut goes_on) = (None, None, true);
     let result = loop {
         let event = tokio::select! {
@@ -158,11 +192,15 @@ async fn whole(app: &App, call: &Call) -> Result<Response, Fault> {
     };
     let completion = result.map_err(|error: CallError| Fault::from(&error))?;
     let body = written.unwrap_or_else(|| translated(app, call, &completion));
-    let mut response = Body::from(body).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.extend(head.iter().flat_map(told));
+    let mut response = document(body);
+    response.headers_mut().extend(head.iter().flat_map(told));
     Ok(response)
+}
+
+fn document(body: Bytes) -> Response {
+    let mut response = Body::from(body).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 fn translated(app: &App, call: &Call, completion: &Completion) -> Bytes {

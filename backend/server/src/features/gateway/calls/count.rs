@@ -10,6 +10,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 use syndarix_llm::{Ask, Endpoint, inbound::Fault};
+use syndarix_mcp_kit::Access;
 
 /// The figure is counted here and not by the model's own tokenizer.
 const ESTIMATED: HeaderName = HeaderName::from_static("x-syndarix-estimated");
@@ -22,9 +23,9 @@ pub(super) async fn count(State(app): State<App>, request: Request) -> Response 
 }
 
 async fn counted(app: &App, request: Request) -> Result<Value, Refusal> {
-    let key = door::admit(app, request.headers()).await?;
-    let native = read(Endpoint::Messages, request).await?;
-    door::model(&*door::groups(app, &key).await?, &key, native.model())?;
+    let asker = door::admit(app, request.headers(), Access::Read).await?;
+    let (native, _place) = read(app, Endpoint::Messages, request).await?;
+    door::model(&*door::groups(app, &asker).await?, &asker, native.model())?;
     let ask = Ask::Native(&native);
     ask.neutral().map_err(|error| Fault::bad_request(error.to_string()))?;
     Ok(json!({"input_tokens": ask.estimate()}))

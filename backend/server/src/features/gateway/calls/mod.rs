@@ -3,23 +3,27 @@
 //! Not part of `/api/v1`: errors, names and limits are those of the formats, and so is what is unknown.
 
 mod answer;
+mod asker;
+mod body;
+mod cache;
 mod count;
 mod door;
 mod models;
 mod refusal;
 mod stream;
 
-use crate::{http::ApiError, state::App};
+use super::LOOK_WITHIN;
+use crate::{db::Error, state::App};
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Request, State},
+    extract::{Request, State},
     response::{IntoResponse, Response},
     routing::{any, get, post},
 };
-use syndarix_llm::Endpoint;
+use syndarix_llm::{Endpoint, inbound::Fault};
 
-/// The largest request, in bytes: as Anthropic takes it, a conversation with pictures.
-const MAX_BODY: usize = 32 << 20;
+pub(super) use body::Room;
+pub(super) use cache::{forget, forget_expired};
 
 pub(super) fn routes() -> Router<App> {
     let asking = |endpoint: Endpoint| {
@@ -37,7 +41,6 @@ pub(super) fn routes() -> Router<App> {
         .method_not_allowed_fallback(|| async {
             refusal::plain(405, "method_not_allowed", "this path does not take this method").into_response()
         })
-        .layer(DefaultBodyLimit::max(MAX_BODY))
 }
 
 /// Whoever looks for a response that was given is told that there is no memory.
@@ -47,12 +50,14 @@ async fn not_stored() -> Response {
     refusal::plain(404, "response_not_found", message).at(Endpoint::Responses).into_response()
 }
 
-/// The database is away: whoever asks is told to come back.
-fn unavailable(error: crate::db::Error) -> refusal::Refusal {
-    let status = ApiError::from(error).status().as_u16();
-    refusal::plain(
-        status.max(500),
-        "unavailable",
-        "the gateway cannot look this up now: try again in a moment",
-    )
+/// What is looked up in the database, or the refusal where that is away.
+async fn looked_up<T>(look: impl Future<Output = Result<T, Error>>) -> Result<T, refusal::Refusal> {
+    let error = match tokio::time::timeout(LOOK_WITHIN, look).await {
+        Ok(Ok(found)) => return Ok(found),
+        Ok(Err(error)) => error,
+        Err(_) => Error::Outside("the database does not answer".into()),
+    };
+    tracing::error!(error = &error as &dyn std::error::Error, "a gateway call cannot be looked up");
+    let message = "the gateway cannot look this up now, because its database is away: try again in a moment";
+    Err(Fault::new(503, "unavailable", message).after(Some(1_000)).into())
 }

@@ -1,7 +1,7 @@
-//! `GET /v1/models`: what this key may ask for, in the format of whoever asks.
+//! `GET /v1/models`: what this key or agent may ask for, in the format of whoever asks.
 
-use super::{door, refusal::Refusal};
-use crate::{features::gateway::keys::Key, state::App};
+use super::{asker::Asker, door, refusal::Refusal};
+use crate::state::App;
 use axum::{
     Json,
     extract::{Path, State},
@@ -10,13 +10,14 @@ use axum::{
 };
 use serde_json::{Value, json};
 use syndarix_llm::{Endpoint, ModelGroups, inbound::Fault};
+use syndarix_mcp_kit::Access;
 
 /// Every request of Anthropic's clients has it.
 const VERSION: &str = "anthropic-version";
 
 pub(super) async fn list(State(app): State<App>, headers: HeaderMap) -> Response {
-    respond(&app, &headers, |key, groups, endpoint| {
-        let names: Vec<&str> = groups.names().filter(|name| key.allows(name)).collect();
+    respond(&app, &headers, |asker, groups, endpoint| {
+        let names = asker.models(groups);
         let models: Vec<Value> = names.iter().map(|name| model(name, endpoint)).collect();
         Ok(match endpoint {
             Endpoint::Messages => json!({
@@ -29,8 +30,8 @@ pub(super) async fn list(State(app): State<App>, headers: HeaderMap) -> Response
 }
 
 pub(super) async fn show(State(app): State<App>, Path(name): Path<String>, headers: HeaderMap) -> Response {
-    respond(&app, &headers, |key, groups, endpoint| {
-        door::model(groups, key, &name)?;
+    respond(&app, &headers, |asker, groups, endpoint| {
+        door::model(groups, asker, &name)?;
         Ok(model(&name, endpoint))
     })
     .await
@@ -39,12 +40,12 @@ pub(super) async fn show(State(app): State<App>, Path(name): Path<String>, heade
 async fn respond(
     app: &App,
     headers: &HeaderMap,
-    show: impl FnOnce(&Key, &ModelGroups, Endpoint) -> Result<Value, Fault>,
+    show: impl FnOnce(&Asker, &ModelGroups, Endpoint) -> Result<Value, Fault>,
 ) -> Response {
     let endpoint = if headers.contains_key(VERSION) { Endpoint::Messages } else { Endpoint::ChatCompletions };
-    let shown = match door::admit(app, headers).await {
-        Ok(key) => match door::groups(app, &key).await {
-            Ok(groups) => show(&key, &groups, endpoint).map_err(Refusal::from),
+    let shown = match door::admit(app, headers, Access::Read).await {
+        Ok(asker) => match door::groups(app, &asker).await {
+            Ok(groups) => show(&asker, &groups, endpoint).map_err(Refusal::from),
             Err(refusal) => Err(refusal),
         },
         Err(refusal) => Err(refusal),

@@ -1,6 +1,9 @@
 //! An answer as a stream: sent as it comes, kept alive while nothing does, stopped when nobody reads it.
 
-use super::answer::{lost, stopping, told, unix_time};
+use super::{
+    answer::{lost, stopping, told, unix_time},
+    cache::Heard,
+};
 use crate::state::App;
 use axum::{
     body::{Body, Bytes},
@@ -13,7 +16,6 @@ use syndarix_llm::{
     Event, Native,
     inbound::{Fault, KEEP_ALIVE, Relay},
 };
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -26,7 +28,7 @@ pub(super) async fn respond(
     app: &App,
     native: &Native,
     id: Uuid,
-    mut events: mpsc::Receiver<Event>,
+    mut events: Heard,
 ) -> Result<Response, Fault> {
     let mut relay = Relay::new(native, id.simple().to_string(), unix_time(app));
     let keep_alive = app.config.keep_alive;
@@ -38,18 +40,24 @@ pub(super) async fn respond(
         Err(_) => (Vec::new(), KEEP_ALIVE.to_owned()),
     };
     let stream = Streaming { events, relay, begun, keep_alive, ending: app.gateway.ending.clone() };
-    let mut response = Body::from_stream(stream.into_stream()).into_response();
+    let mut response = of(Body::from_stream(stream.into_stream()));
+    response.headers_mut().extend(head);
+    Ok(response)
+}
+
+/// A body as a stream of events.
+pub(super) fn of(body: Body) -> Response {
+    let mut response = body.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     // Some proxies hold a stream back until it has grown, unless they are told.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    headers.extend(head);
-    Ok(response)
+    response
 }
 
 struct Streaming {
-    events: mpsc::Receiver<Event>,
+    events: Heard,
     relay: Relay,
     /// What is to be sent next.
     begun: String,
@@ -72,13 +80,9 @@ impl Streaming {
         loop {
             // Whatever is there already goes along.
             while out.len() < BATCH {
-                match self.events.try_recv() {
-                    Ok(event) => {
-                        if self.write(&mut out, event) {
-                            return (out.into(), false);
-                        }
-                    }
-                    Err(_) => break,
+                let Some(event) = self.events.try_recv() else { break };
+                if self.write(&mut out, event) {
+                    return (out.into(), false);
                 }
             }
             if !out.is_empty() {

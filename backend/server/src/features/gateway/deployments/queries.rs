@@ -30,7 +30,7 @@ pub(super) async fn measured(
                 percentile_disc(0.5) within group (order by first_content_ms) filter (where state = 'settled')
                     as first_content_p50_ms
            from (select deployment, state, latency_ms, first_content_ms from usage
-                  where project_id = $1 and at >= $2
+                  where project_id = $1 and at >= $2 and not from_cache
                     and (state = 'settled' or (state = 'failed' and error not like 'Cancelled:%'))
                   order by at desc limit $3) recent
           group by deployment",

@@ -4,15 +4,17 @@ use super::{
     TTL,
     queries::{self, Stored},
 };
-use crate::{db::Error, state::App};
+use crate::{db::Error, features::gateway::LOOK_WITHIN, state::App};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 use syndarix_domain::ids::ProjectId;
 use syndarix_llm::ModelGroups;
 
+/// How long a database that does not answer is waited for, where it is known what the groups were.
+const REFRESHED_WITHIN: Duration = Duration::from_secs(1);
 /// Most projects whose groups are remembered.
 const MAX_CACHED: usize = 10_000;
 
@@ -41,15 +43,17 @@ impl Effective {
         }
         // Before the read: what is changed meanwhile is not remembered for longer.
         let until = Instant::now() + TTL;
-        let stored = match (queries::of_project(app.pool(), project).await, known) {
-            (Ok(stored), _) => stored,
+        let patience = if known.is_some() { REFRESHED_WITHIN } else { LOOK_WITHIN };
+        let read = tokio::time::timeout(patience, queries::of_project(app.pool(), project)).await;
+        let stored = read.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+        let groups = match (stored, known) {
+            (Ok(stored), _) => Arc::new(over_configured(app, &stored)),
             (Err(error), Some(known)) => {
                 tracing::warn!(%error, "cannot read model groups: what was known of them holds");
-                return Ok(known.groups);
+                known.groups
             }
             (Err(error), None) => return Err(error.into()),
         };
-        let groups = Arc::new(over_configured(app, &stored));
         let mut cache = self.lock();
         if cache.len() >= MAX_CACHED {
             cache.retain(|_, cached| Instant::now() < cached.until);

@@ -32,6 +32,8 @@ pub(in crate::features::gateway) struct Key {
     models: Option<Vec<String>>,
     expires_at: Option<Timestamp>,
     pub(in crate::features::gateway) meter: Meter,
+    /// For how long the project has answers given again; none: never.
+    pub(in crate::features::gateway) cache: Option<Duration>,
 }
 
 impl Key {
@@ -48,11 +50,13 @@ struct Cached {
     until: Instant,
 }
 
-/// What was used when a key's counts began, by key: they outlast what is remembered of the key itself.
+/// Keys by the hash of their secret; and by the key itself, which outlasts its secrets, when it was noted and what it has
+/// used.
 #[derive(Debug, Default)]
 pub(in crate::features::gateway) struct Keyring {
     keys: Mutex<HashMap<Hash, Cached>>,
     noted: Mutex<HashMap<Uuid, Instant>>,
+    meters: Mutex<HashMap<Uuid, Meter>>,
 }
 
 impl Keyring {
@@ -77,6 +81,12 @@ impl Keyring {
         self.lock().retain(|_, cached| is_other(cached));
     }
 
+    /// Forgets the keys of a project, so that their next calls read its settings anew.
+    pub(in crate::features::gateway) fn forget_project(&self, project: ProjectId) {
+        let is_other = |cached: &Cached| cached.key.as_ref().is_none_or(|key| key.project != project);
+        self.lock().retain(|_, cached| is_other(cached));
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Hash, Cached>> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -91,14 +101,45 @@ impl Keyring {
         let found = queries::by_hash(app.pool(), hash).await?.filter(|found| found.revoked_at.is_none());
         let mut keys = self.lock();
         if keys.len() >= MAX_CACHED {
-            // What is not there goes first: whoever guesses must not make others' counts begin anew.
+            // What is not there goes first: whoever guesses must not make everybody's next call slower.
             keys.retain(|_, cached| cached.key.is_some() && Instant::now() < cached.until);
         }
-        // Its counts go on where they were.
-        let before = keys.get(&hash).and_then(|cached| cached.key.clone());
-        let key = found.map(|found| Arc::new(key_of(found, before.as_deref())));
+        let key = found.map(|found| Arc::new(self.key_of(found)));
         keys.insert(hash, Cached { key: key.clone(), until });
         Ok(key)
+    }
+
+    fn key_of(&self, found: Found) -> Key {
+        let limit = |limit: Option<i32>| limit.and_then(|limit| u32::try_from(limit).ok());
+        let limits = (limit(found.requests_per_minute), limit(found.tokens_per_minute));
+        Key {
+            id: GatewayKeyId(found.id),
+            project: ProjectId(found.project_id),
+            agent: found.agent_id.map(AgentId),
+            models: found.models,
+            expires_at: found.expires_at,
+            cache: lifetime(found.gateway_cache_seconds),
+            meter: self.meter(found.id, limits),
+        }
+    }
+
+    /// Its counts go on where they were, also under another secret.
+    fn meter(&self, id: Uuid, (requests, tokens): (Option<u32>, Option<u32>)) -> Meter {
+        let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
+        let meter = match meters.get(&id) {
+            Some(meter) => meter.with(requests, tokens),
+            None => Meter::new(requests, tokens),
+        };
+        if meters.len() >= MAX_CACHED {
+            // One that is full says nothing.
+            meters.retain(|_, meter| !meter.is_full());
+        }
+        if meter.is_limited() {
+            meters.insert(id, meter.clone());
+        } else {
+            meters.remove(&id);
+        }
+        meter
     }
 
     /// Writes down that the key is in use, once a minute, beside the call.
@@ -120,15 +161,7 @@ impl Keyring {
     }
 }
 
-fn key_of(found: Found, before: Option<&Key>) -> Key {
-    let limit = |limit: Option<i32>| limit.and_then(|limit| u32::try_from(limit).ok());
-    let (requests, tokens) = (limit(found.requests_per_minute), limit(found.tokens_per_minute));
-    Key {
-        id: GatewayKeyId(found.id),
-        project: ProjectId(found.project_id),
-        agent: found.agent_id.map(AgentId),
-        models: found.models,
-        expires_at: found.expires_at,
-        meter: before.map_or_else(|| Meter::new(requests, tokens), |key| key.meter.with(requests, tokens)),
-    }
+/// A project's setting as a time.
+pub(in crate::features::gateway) fn lifetime(seconds: Option<i32>) -> Option<Duration> {
+    seconds.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs)
 }

@@ -1,14 +1,21 @@
 //! Requests and tokens in a minute: a bucket each, which fills up evenly.
 //!
-//! Counted by process: with two of them behind a balancer a key gets up to twice its limit. A bound on load, where the
-//! bound on money is exact.
+//! Where processes share their buckets over Redis, those decide. What a process lets through it counts in its own as well,
+//! and goes by these while Redis is away: then a key gets up to its limit at each of them. A bound on load, where the bound
+//! on money is exact.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
+use syndarix_bus::{Buckets, Take};
+use uuid::Uuid;
 
 const MINUTE: Duration = Duration::from_secs(60);
+const TOKENS: &str = "tokens";
+const REQUESTS: &str = "requests";
+/// Less than is ever in a bucket: it is taken from in any case.
+const WHATEVER: f64 = f64::MIN;
 
 /// A key's two buckets. Cheap to clone; clones share them.
 #[derive(Debug, Clone)]
@@ -56,6 +63,25 @@ pub(in crate::features::gateway) struct Exceeded {
     pub(in crate::features::gateway) wait: Duration,
 }
 
+impl Left {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between nothing and the limit, which fits"
+    )]
+    fn of(limit: u32, left: f64) -> Self {
+        let full = f64::from(limit);
+        let remaining = left.clamp(0.0, full).floor() as u32;
+        Self { limit, remaining, reset: time_to_fill(full - left, limit) }
+    }
+}
+
+/// How long so much takes to flow into a bucket.
+fn time_to_fill(amount: f64, limit: u32) -> Duration {
+    let seconds = amount.max(0.0) * MINUTE.as_secs_f64() / f64::from(limit.max(1));
+    Duration::try_from_secs_f64(seconds).unwrap_or(MINUTE)
+}
+
 impl Meter {
     pub(super) fn new(requests: Option<u32>, tokens: Option<u32>) -> Self {
         Self { requests: requests.map(Bucket::full), tokens: tokens.map(Bucket::full) }
@@ -72,29 +98,81 @@ impl Meter {
         Self { requests: keep(&self.requests, requests), tokens: keep(&self.tokens, tokens) }
     }
 
-    /// Lets a call through and counts it. Of tokens, one must be left: how many a call takes is seen afterwards.
-    pub(in crate::features::gateway) fn admit(&self) -> (Quota, Result<(), Exceeded>) {
+    /// Whether there is any limit.
+    pub(super) fn is_limited(&self) -> bool {
+        self.requests.is_some() || self.tokens.is_some()
+    }
+
+    /// Whether nothing is known that would be lost with it.
+    pub(super) fn is_full(&self) -> bool {
+        let now = Instant::now();
+        [&self.requests, &self.tokens].into_iter().flatten().all(|bucket| bucket.left(now).reset.is_zero())
+    }
+
+    /// Lets a call through and counts it, in the shared buckets of this owner if there are any. Of tokens, one must be left:
+    /// how many a call takes is seen afterwards.
+    pub(in crate::features::gateway) async fn admit(
+        &self,
+        shared: Option<&Buckets>,
+        owner: Uuid,
+    ) -> (Quota, Result<(), Exceeded>) {
+        if let Some(shared) = shared.filter(|_| self.is_limited())
+            && let Some(answer) = self.admit_together(shared, owner).await
+        {
+            return answer;
+        }
+        self.admit_alone()
+    }
+
+    fn admit_alone(&self) -> (Quota, Result<(), Exceeded>) {
         let now = Instant::now();
         let admitted = self.try_admit(now);
         (self.quota(now), admitted)
     }
 
+    async fn admit_together(&self, shared: &Buckets, owner: Uuid) -> Option<(Quota, Result<(), Exceeded>)> {
+        let take = |bucket, of: &Option<Bucket>, amount| {
+            of.as_ref().map(|of| Take { bucket, size: of.limit, least: 1.0, amount })
+        };
+        let takes = [take(TOKENS, &self.tokens, 0.0), take(REQUESTS, &self.requests, 1.0)];
+        let takes: Vec<Take> = takes.into_iter().flatten().collect();
+        let taken = shared.take(&owner.to_string(), &takes).await?;
+        let mut quota = Quota::default();
+        let mut refused = None;
+        for (take, left) in takes.iter().zip(&taken.left) {
+            let told = Some(Left::of(take.size, *left));
+            if take.bucket == TOKENS {
+                quota.tokens = told
+            } else {
+                quota.requests = told
+            }
+            if !taken.is_taken && *left < take.least && refused.is_none() {
+                let wait = time_to_fill(take.least - left, take.size);
+                refused = Some(Exceeded { what: take.bucket, limit: take.size, wait });
+            }
+        }
+        if let (true, Some(requests)) = (taken.is_taken, &self.requests) {
+            let _counted = requests.take(Instant::now(), WHATEVER, 1.0);
+        }
+        Some((quota, refused.map_or(Ok(()), Err)))
+    }
+
     fn try_admit(&self, now: Instant) -> Result<(), Exceeded> {
         if let Some(tokens) = &self.tokens {
-            tokens.take(now, 1.0, 0.0).map_err(|wait| tokens.exceeded("tokens", wait))?;
+            tokens.take(now, 1.0, 0.0).map_err(|wait| tokens.exceeded(TOKENS, wait))?;
         }
         if let Some(requests) = &self.requests {
-            requests.take(now, 1.0, 1.0).map_err(|wait| requests.exceeded("requests", wait))?;
+            requests.take(now, 1.0, 1.0).map_err(|wait| requests.exceeded(REQUESTS, wait))?;
         }
         Ok(())
     }
 
-    /// Counts what a call used.
-    pub(in crate::features::gateway) fn used(&self, tokens: u32) {
-        if let Some(bucket) = &self.tokens {
-            // Whatever is left: it has been used.
-            let _counted = bucket.take(Instant::now(), f64::NEG_INFINITY, f64::from(tokens));
-        }
+    /// Counts what a call used; what shared buckets are to be told of it.
+    pub(in crate::features::gateway) fn used(&self, tokens: u32) -> Option<Take> {
+        let bucket = self.tokens.as_ref()?;
+        // Whatever is left: it has been used.
+        let _counted = bucket.take(Instant::now(), WHATEVER, f64::from(tokens));
+        Some(Take { bucket: TOKENS, size: bucket.limit, least: WHATEVER, amount: f64::from(tokens) })
     }
 
     fn quota(&self, now: Instant) -> Quota {
@@ -120,26 +198,15 @@ impl Bucket {
         level.left = filled.min(f64::from(self.limit));
         level.at = now;
         if level.left < least {
-            return Err(Duration::from_secs_f64((least - level.left) / self.per_second()));
+            return Err(time_to_fill(least - level.left, self.limit));
         }
         level.left -= amount;
         Ok(())
     }
 
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "between nothing and the limit, which fits"
-    )]
     fn left(&self, now: Instant) -> Left {
-        let _filled = self.take(now, f64::NEG_INFINITY, 0.0);
-        let left = self.level.lock().unwrap_or_else(PoisonError::into_inner).left;
-        let limit = f64::from(self.limit);
-        Left {
-            limit: self.limit,
-            remaining: left.clamp(0.0, limit).floor() as u32,
-            reset: Duration::from_secs_f64((limit - left).max(0.0) / self.per_second()),
-        }
+        let _filled = self.take(now, WHATEVER, 0.0);
+        Left::of(self.limit, self.level.lock().unwrap_or_else(PoisonError::into_inner).left)
     }
 
     fn exceeded(&self, what: &'static str, wait: Duration) -> Exceeded {
@@ -168,9 +235,9 @@ mod tests {
     #[test]
     fn tokens_are_counted_when_they_are_known_and_make_the_next_call_wait() {
         let meter = Meter::new(None, Some(600));
-        assert_eq!(meter.admit().1, Ok(()));
+        assert_eq!(meter.admit_alone().1, Ok(()));
         meter.used(1_200);
-        let (quota, refused) = meter.admit();
+        let (quota, refused) = meter.admit_alone();
         let refused = refused.unwrap_err();
         assert!((59..=61).contains(&refused.wait.as_secs()), "{:?}", refused.wait);
         let left = quota.tokens.unwrap();
@@ -181,9 +248,9 @@ mod tests {
     #[test]
     fn counts_go_on_when_a_key_is_read_again_and_begin_anew_under_another_limit() {
         let meter = Meter::new(Some(1), None);
-        assert_eq!(meter.admit().1, Ok(()));
-        assert!(meter.with(Some(1), None).admit().1.is_err());
-        assert_eq!(meter.with(Some(2), None).admit().1, Ok(()));
-        assert_eq!(meter.with(None, None).admit().1, Ok(()));
+        assert_eq!(meter.admit_alone().1, Ok(()));
+        assert!(meter.with(Some(1), None).admit_alone().1.is_err());
+        assert_eq!(meter.with(Some(2), None).admit_alone().1, Ok(()));
+        assert_eq!(meter.with(None, None).admit_alone().1, Ok(()));
     }
 }

@@ -12,8 +12,9 @@ mod secret;
 mod settings;
 mod view;
 
-pub(super) use cache::{Key, Keyring};
+pub(super) use cache::{Key, Keyring, lifetime};
 pub(super) use meter::{Exceeded, Left, Quota};
+pub(super) use secret::is_key;
 
 use crate::state::App;
 use std::time::Duration;

@@ -184,13 +184,15 @@ pub(super) struct Found {
     pub(super) tokens_per_minute: Option<i32>,
     pub(super) expires_at: Option<Timestamp>,
     pub(super) revoked_at: Option<Timestamp>,
+    pub(super) gateway_cache_seconds: Option<i32>,
 }
 
 /// The key with this hash, of whatever project: who holds the secret holds the key.
 pub(super) async fn by_hash(pool: &PgPool, hash: Hash) -> Result<Option<Found>> {
     sqlx::query_as(
-        "select id, project_id, agent_id, models, requests_per_minute, tokens_per_minute, expires_at, revoked_at
-         from gateway_key where hash = $1",
+        "select k.id, k.project_id, k.agent_id, k.models, k.requests_per_minute, k.tokens_per_minute, k.expires_at,
+                k.revoked_at, p.gateway_cache_seconds
+         from gateway_key k join project p on p.id = k.project_id where k.hash = $1",
     )
     .bind(hash)
     .fetch_optional(pool)

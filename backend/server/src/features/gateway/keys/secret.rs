@@ -42,6 +42,11 @@ impl Secret {
     }
 }
 
+/// Whether somebody sent what looks like a virtual key.
+pub(in crate::features::gateway) fn is_key(sent: &str) -> bool {
+    sent.starts_with(START)
+}
+
 /// The hash of what somebody sent. Anything may be sent.
 pub(super) fn hash(sent: &str) -> Hash {
     Sha256::digest(sent.as_bytes()).into()

@@ -1,13 +1,16 @@
 //! The books of model calls: every reservation and settlement of this process, posted in groups.
 //!
 //! Invariants: a reservation is on the disk before the call is sent, and a settlement before its answer is given out as
-//! final; whoever comes while others are posted goes with the next group, so that many calls share one commit and nobody
-//! waits for a group to fill. One transaction posts one project's entries. It holds the project's own budget still from the
-//! first look to the commit (`book`), which makes what it reads of all budgets above its calls true until then.
+//! final; one that cannot be written is owed and written later (`debts`); whoever comes while others are posted goes with
+//! the next group, so that many calls share one commit and nobody waits for a group to fill, nor for other projects
+//! (`lines`). One transaction posts one project's entries. It holds the project's own budget still from the first look to the
+//! commit (`book`), which makes what it reads of all budgets above its calls true until then.
 
 mod alerts;
 mod book;
+mod debts;
 mod holder;
+mod lines;
 mod outputs;
 mod place;
 mod post;
@@ -20,20 +23,19 @@ pub use place::{Node, Place};
 pub use post::{Lost, give_back};
 pub use rows::{Attempt, Outcome};
 
-use crate::db::{
-    Error, Store,
-    combine::{Combine, Combiner, Limits},
-};
-use futures::future::{BoxFuture, join_all};
+use crate::db::{Error, Store};
+use debts::Debts;
+use futures::future::BoxFuture;
+use lines::Lines;
 use outputs::Outputs;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use syndarix_domain::{Timestamp, actor::Actor, budget::Amount, ids::ProjectId};
-use syndarix_llm::Rates;
-use tokio::sync::Notify;
+use syndarix_llm::{Rates, Usage};
+use tokio::{sync::Notify, time::Instant};
 use uuid::Uuid;
 
-/// Two at a time: while one group waits for the disk, the next is on its way.
-const POSTS: Limits = Limits { workers: 2, batch: 256, patience: Duration::from_secs(35) };
+/// How long a call waits for the books; then it is told that they are away, and what it may have written is taken back.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 /// How soon whoever waits for others' reservations looks again, when another process may have freed them.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
@@ -52,6 +54,8 @@ pub struct Reservation {
     pub max_input: u32,
     /// The answer limit that is wanted, in tokens.
     pub max_output: u32,
+    /// How many answers are asked for; each may be that long.
+    pub choices: u32,
     /// The moment that it counts in.
     pub at: Timestamp,
 }
@@ -69,6 +73,8 @@ pub struct Settlement {
     pub outcome: Outcome,
     /// When it ended.
     pub at: Timestamp,
+    /// Nobody knows whether its reservation was written: whoever may still be writing it is waited for.
+    pub unsure: bool,
 }
 
 /// Why an attempt may not be made.
@@ -93,15 +99,14 @@ enum Answer {
     Failed(Error),
 }
 
-impl Combine for Entry {
-    type Answer = Answer;
-
-    fn alone_on(&self) -> Vec<Uuid> {
-        Vec::new()
-    }
-}
-
 impl Entry {
+    fn reservation(&self) -> Option<Uuid> {
+        match self {
+            Self::Reserve(reservation) => Some(reservation.id),
+            Self::Settle(_) => None,
+        }
+    }
+
     fn project(&self) -> ProjectId {
         match self {
             Self::Reserve(reservation) => reservation.place.project,
@@ -112,7 +117,8 @@ impl Entry {
 
 /// The books, as one process keeps them.
 pub struct Ledger {
-    entries: Combiner<Entry>,
+    lines: Arc<Lines>,
+    debts: Debts,
     shared: Arc<Shared>,
 }
 
@@ -137,12 +143,9 @@ impl Ledger {
             soft: place::Reached::default(),
             freed: Notify::new(),
         });
-        let posting = Arc::clone(&shared);
-        let entries = Combiner::new(POSTS, move |entries| {
-            let shared = Arc::clone(&posting);
-            Box::pin(async move { by_project(shared, entries).await })
-        });
-        Self { entries, shared }
+        let lines = Arc::new(Lines::new(Arc::clone(&shared)));
+        let debts = Debts::new(Arc::clone(&lines), Arc::clone(&shared));
+        Self { lines, debts, shared }
     }
 
     /// Sets aside what the attempt may cost and records it. The answer limit that is granted may be lower than the one that
@@ -152,16 +155,12 @@ impl Ledger {
         reservation: &Reservation,
         patience: Duration,
     ) -> Result<Result<u32, Refusal>, Error> {
-        let deadline = tokio::time::Instant::now() + patience;
+        let deadline = Instant::now() + patience;
         loop {
             let freed = self.shared.freed.notified();
-            let answer = match self.ask(Entry::Reserve(reservation.clone())).await? {
-                Answer::Reserved(answer) => answer,
-                Answer::Failed(error) => return Err(error),
-                Answer::Settled(_) => return Err(unanswered()),
-            };
+            let answer = self.try_reserve(reservation).await?;
             let waits = matches!(&answer, Err(refusal) if refusal.only_reserved);
-            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            let left = deadline.saturating_duration_since(Instant::now());
             if !waits || left.is_zero() {
                 return Ok(answer);
             }
@@ -172,13 +171,39 @@ impl Ledger {
         }
     }
 
-    /// Ends a reservation. `false`: it had been ended already, by whoever thought that its process had died.
+    async fn try_reserve(&self, reservation: &Reservation) -> Result<Result<u32, Refusal>, Error> {
+        let owed = Owed::new(&self.debts, || reservation.unsent(self.shared.store.clock().now()));
+        match self.ask(Entry::Reserve(reservation.clone())).await {
+            Ok(Answer::Reserved(answer)) => {
+                owed.clear();
+                Ok(answer)
+            }
+            Ok(Answer::Failed(error)) if is_refused(&error) => {
+                owed.clear();
+                Err(error)
+            }
+            Ok(Answer::Failed(error)) | Err(error) => Err(error),
+            Ok(Answer::Settled(_)) => Err(unanswered()),
+        }
+    }
+
+    /// Ends a reservation. `false`: it had been ended already, by whoever thought that its process had died. Where it cannot
+    /// be written it is owed, and written later.
     pub async fn settle(&self, settlement: Settlement) -> Result<bool, Error> {
-        match self.ask(Entry::Settle(settlement)).await? {
-            Answer::Settled(settled) => Ok(settled),
+        let owed = Owed::new(&self.debts, || settlement.clone());
+        match self.ask(Entry::Settle(settlement.clone())).await? {
+            Answer::Settled(settled) => {
+                owed.clear();
+                Ok(settled)
+            }
             Answer::Failed(error) => Err(error),
             Answer::Reserved(_) => Err(unanswered()),
         }
+    }
+
+    /// Waits until nothing is owed to the books.
+    pub async fn close(&self) {
+        self.debts.paid().await;
     }
 
     /// Whether a budget above the call has reached its soft limit, as far as this process has seen.
@@ -187,34 +212,60 @@ impl Ledger {
     }
 
     async fn ask(&self, entry: Entry) -> Result<Answer, Error> {
-        self.entries.ask(entry).await.ok_or_else(unanswered)
+        let answer = tokio::time::timeout(ANSWERED_WITHIN, self.lines.ask(entry)).await;
+        answer.ok().flatten().ok_or_else(unanswered)
+    }
+}
+
+/// Unless it is known to be posted, a settlement is owed: also where whoever asked goes away meanwhile.
+struct Owed<'a, F: FnMut() -> Settlement> {
+    debts: Option<&'a Debts>,
+    settlement: F,
+}
+
+impl<'a, F: FnMut() -> Settlement> Owed<'a, F> {
+    fn new(debts: &'a Debts, settlement: F) -> Self {
+        Self { debts: Some(debts), settlement }
+    }
+
+    fn clear(mut self) {
+        self.debts = None;
+    }
+}
+
+impl<F: FnMut() -> Settlement> Drop for Owed<'_, F> {
+    fn drop(&mut self) {
+        if let Some(debts) = self.debts {
+            debts.owe((self.settlement)());
+        }
+    }
+}
+
+impl Reservation {
+    /// Its end, where nothing was sent.
+    fn unsent(&self, at: Timestamp) -> Settlement {
+        let attempt = &self.attempt;
+        let outcome = Outcome {
+            call: attempt.call,
+            run: self.place.run,
+            step: attempt.step.map(|(id, _)| id),
+            model: attempt.model.clone(),
+            error: Some("nothing was sent: the books did not answer in time".into()),
+            usage: Usage::default(),
+            cost: 0,
+            rates: self.rates,
+            price_version: String::new(),
+            latency_ms: 0,
+            first_content_ms: None,
+            simulated: attempt.simulated,
+        };
+        let actor = self.place.agent.map_or(Actor::System, Actor::Agent);
+        Settlement { id: self.id, project: self.place.project, actor, outcome, at, unsure: true }
     }
 }
 
 fn unanswered() -> Error {
-    Error::Database(sqlx::Error::Protocol("the books were not answered for: the database was away".into()))
-}
-
-/// Posts each project's entries by themselves, side by side; the answers come in the order of the entries.
-async fn by_project(shared: Arc<Shared>, entries: Vec<Entry>) -> Vec<Answer> {
-    let count = entries.len();
-    let mut projects: BTreeMap<ProjectId, (Vec<usize>, Vec<Entry>)> = BTreeMap::new();
-    for (place, entry) in entries.into_iter().enumerate() {
-        let (places, of_project) = projects.entry(entry.project()).or_default();
-        places.push(place);
-        of_project.push(entry);
-    }
-    let posted = projects.into_iter().map(|(project, (places, entries))| {
-        let shared = Arc::clone(&shared);
-        async move { (places, together(&shared, project, &entries).await) }
-    });
-    let mut answers: Vec<Option<Answer>> = (0..count).map(|_| None).collect();
-    for (places, of_project) in join_all(posted).await {
-        for (place, answer) in places.into_iter().zip(of_project) {
-            answers[place] = Some(answer);
-        }
-    }
-    answers.into_iter().map(|answer| answer.unwrap_or_else(|| Answer::Failed(unanswered()))).collect()
+    Error::Outside("the books of model calls did not answer in time".into())
 }
 
 /// Posts entries in one transaction. Where the server refuses that, each is tried by itself: one fails nobody else.
@@ -242,10 +293,13 @@ fn together<'a>(shared: &'a Shared, project: ProjectId, entries: &'a [Entry]) ->
     })
 }
 
-/// The server said no, and nothing was written. After a lost line nobody knows that.
+/// The server said no, and nothing was written. After a lost line nobody knows that, nor when the server was stopped, which
+/// may have come between the commit and its answer.
 fn is_refused(error: &Error) -> bool {
     match error {
-        Error::Database(error) => error.as_database_error().is_some(),
+        Error::Database(error) => error
+            .as_database_error()
+            .is_some_and(|error| !error.code().is_some_and(|code| code.starts_with("57P"))),
         Error::Conflict => true,
         _ => false,
     }

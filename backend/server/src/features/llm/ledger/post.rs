@@ -2,12 +2,12 @@
 
 use super::{
     Answer, Entry, Refusal, Reservation, Settlement, Shared, alerts,
-    book::{Book, Counted},
+    book::{self, Book, Counted},
     place::Node,
     rows::{self, Ended},
 };
 use crate::db::{Author, Error, Uow};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use syndarix_domain::{
     Timestamp,
     budget::{Amount, Wish},
@@ -21,14 +21,19 @@ pub(super) async fn post(
     project: ProjectId,
     entries: &[Entry],
 ) -> Result<Vec<Answer>, Error> {
-    let (mut reservations, mut settlements) = (Vec::new(), Vec::new());
+    let (mut reservations, mut settlements, mut known) = (Vec::new(), Vec::new(), HashSet::new());
     for entry in entries {
         match entry {
             Entry::Reserve(reservation) => reservations.push(reservation),
-            Entry::Settle(settlement) => settlements.push(settlement),
+            // Once, however often it is said.
+            Entry::Settle(settlement) if known.insert(settlement.id) => settlements.push(settlement),
+            Entry::Settle(_) => {}
         }
     }
     let mut uow = shared.store.begin(Author::system()).await?;
+    if settlements.iter().any(|settlement| settlement.unsure) {
+        book::lock(uow.conn().await?, project).await?;
+    }
     let ended = rows::settle(uow.conn().await?, project, &settlements).await?;
     let calls: Vec<Counted> = ended
         .values()
@@ -62,6 +67,7 @@ fn counted(row: &Ended) -> Counted {
 }
 
 fn worst_case(reservation: &Reservation, output: u32) -> Amount {
+    let output = output.saturating_mul(reservation.choices);
     let tokens = i64::from(reservation.max_input) + i64::from(output);
     Amount::new(reservation.rates.worst_case(reservation.max_input, output), tokens)
 }

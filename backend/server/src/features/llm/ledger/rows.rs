@@ -249,7 +249,8 @@ pub(super) async fn interrupt(
     now: Timestamp,
 ) -> Result<Vec<(Ended, bool)>, Error> {
     let rows: Vec<InterruptedRow> = sqlx::query_as(
-        "update usage set state = 'interrupted', cost_micro_usd = reserved_micro_usd, estimated = true, settled_at = $4
+        "update usage set state = 'interrupted', cost_micro_usd = reserved_micro_usd, estimated = true, settled_at = $4,
+                tokens_in = reserved_tokens - coalesce(max_output, 0), tokens_out = coalesce(max_output, 0)
           where project_id = $1 and (step_id = $2 or id = $3) and state = 'reserved'
          returning id, at, sprint_id, agent_id, run_id, key_id, reserved_micro_usd, reserved_tokens, simulated",
     )

@@ -1,0 +1,63 @@
+//! Buckets between processes over a real Redis, also while it dies.
+
+use crate::harness::{Redis, until};
+use futures::future::join_all;
+use syndarix_bus::{Buckets, Take, Taken};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+fn process(redis: &Redis) -> (Buckets, JoinSet<()>) {
+    let buckets = Buckets::new("test");
+    let mut task = JoinSet::new();
+    task.spawn(buckets.clone().run(redis.url(), CancellationToken::new()));
+    (buckets, task)
+}
+
+fn one(size: u32) -> [Take; 1] {
+    [Take { bucket: "calls", size, least: 1.0, amount: 1.0 }]
+}
+
+#[tokio::test]
+async fn processes_together_get_no_more_than_is_in_the_bucket() {
+    let redis = Redis::start().await;
+    let ((here, _here), (there, _there)) = (process(&redis), process(&redis));
+    until(|| here.are_shared() && there.are_shared()).await;
+    let takes = one(50);
+    let asked = (0..60).flat_map(|_| [here.take("a", &takes), there.take("a", &takes)]);
+    let got: Vec<Taken> = join_all(asked).await.into_iter().flatten().collect();
+    let taken = got.iter().filter(|one| one.is_taken).count();
+    // A little flows in while they ask.
+    assert!(got.len() == 120 && (50..=55).contains(&taken), "{taken} of {}", got.len());
+    assert!(there.take("b", &takes).await.unwrap().is_taken, "another owner's is another");
+}
+
+#[tokio::test]
+async fn nothing_is_taken_unless_all_is_there_and_a_debt_is_remembered() {
+    let redis = Redis::start().await;
+    let (buckets, _task) = process(&redis);
+    until(|| buckets.are_shared()).await;
+    let take = |bucket, size, least, amount| Take { bucket, size, least, amount };
+    let debt = [take("tokens", 60, f64::NEG_INFINITY, 600.0)];
+    let after = buckets.take("a", &debt).await.unwrap();
+    assert!(after.is_taken && (after.left[0] + 540.0).abs() < 5.0, "{after:?}");
+    let both = [take("tokens", 60, 1.0, 0.0), take("calls", 10, 1.0, 1.0)];
+    let refused = buckets.take("a", &both).await.unwrap();
+    assert!(!refused.is_taken && (refused.left[1] - 10.0).abs() < 0.1, "{refused:?}");
+    let larger = [take("tokens", 90, 1.0, 0.0), take("calls", 10, 1.0, 1.0)];
+    let begun_anew = buckets.take("a", &larger).await.unwrap();
+    assert!(begun_anew.is_taken, "another size begins full: {begun_anew:?}");
+}
+
+#[tokio::test]
+async fn without_redis_there_is_no_answer_and_when_it_is_back_there_is() {
+    let mut redis = Redis::start().await;
+    let (buckets, _task) = process(&redis);
+    until(|| buckets.are_shared()).await;
+    assert!(buckets.take("a", &one(1)).await.unwrap().is_taken);
+    redis.kill();
+    assert_eq!(buckets.take("a", &one(1)).await, None);
+    assert_eq!(buckets.take("a", &one(1)).await, None);
+    redis.restart().await;
+    until(|| buckets.are_shared()).await;
+    assert!(buckets.take("a", &one(1)).await.unwrap().is_taken, "it has forgotten everything");
+}

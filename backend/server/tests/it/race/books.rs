@@ -1,0 +1,189 @@
+//! What the database says of a race, and what is wrong with it.
+
+use super::{
+    clients::Seen,
+    plan::{Plan, SHORTEST},
+    upstream::{Asked, Upstream},
+};
+use sqlx::{FromRow, PgPool, Result};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, atomic::Ordering},
+};
+
+/// Tokens that are set aside for a prompt beside its bytes.
+const AROUND: i64 = 12;
+
+/// Notes every change of every budget, as whoever commits it leaves it.
+const WATCH: &str = "
+create unlogged table race_log (n bigint generated always as identity, budget_id uuid, used bigint, hard bigint,
+                                tokens bigint, hard_tokens bigint);
+create function race_watched() returns trigger language plpgsql as $$
+begin
+    insert into race_log (budget_id, used, hard, tokens, hard_tokens)
+    select new.budget_id, new.spent_micro_usd + new.simulated_micro_usd + new.reserved_micro_usd, b.hard_limit_micro_usd,
+           new.spent_tokens + new.reserved_tokens, b.hard_limit_tokens
+      from budget b where b.id = new.budget_id;
+    return new;
+end $$;
+create trigger race_watched before insert or update on budget_window for each row execute function race_watched();";
+
+/// Begins to look.
+pub(crate) async fn watch(pool: &PgPool) -> Result<()> {
+    sqlx::raw_sql(WATCH).execute(pool).await?;
+    Ok(())
+}
+
+/// A usage row.
+#[derive(Debug, FromRow)]
+struct Row {
+    /// What was set aside for the prompt, in tokens.
+    prompt: i64,
+    state: String,
+    estimated: bool,
+    cost: i64,
+    tokens_in: i64,
+    tokens_out: i64,
+    #[expect(dead_code, reason = "for whoever reads a failure")]
+    error: Option<String>,
+}
+
+/// What came of a race.
+#[derive(Debug, Default)]
+pub(crate) struct Verdict {
+    /// Everything that must not be; nothing.
+    pub(crate) wrong: Vec<String>,
+    rows: HashMap<String, usize>,
+    requests: usize,
+    answered: usize,
+    refused: usize,
+    changes: i64,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rows, requests, answered, refused, changes, wrong } = self;
+        let wrong = wrong.len();
+        write!(
+            f,
+            "{requests} requests upstream, {answered} whole answers, {refused} refused for money, rows {rows:?}, \
+             {changes} changes of budgets noted, {wrong} wrong"
+        )
+    }
+}
+
+/// Compares what the provider, the clients, the rows and the budgets say of a race that is over.
+pub(crate) async fn judge(pool: &PgPool, plan: &Plan, upstream: &Upstream, seen: &[Seen]) -> Result<Verdict> {
+    let mut verdict = Verdict { requests: upstream.requests(), ..Verdict::default() };
+    let rows: Vec<Row> = sqlx::query_as(
+        "select reserved_tokens - max_output as prompt, state, estimated, cost_micro_usd as cost, tokens_in, tokens_out, error
+           from usage order by call_id, attempt",
+    )
+    .fetch_all(pool)
+    .await?;
+    let mut by_call: HashMap<usize, Vec<Row>> = HashMap::new();
+    for row in rows {
+        *verdict.rows.entry(row.state.clone()).or_default() += 1;
+        let n = usize::try_from(row.prompt - AROUND).unwrap_or_default().saturating_sub(SHORTEST);
+        by_call.entry(n).or_default().push(row);
+    }
+    let asked = upstream.asked();
+    for call in &plan.calls {
+        let (asked, rows) = (asked.get(&call.n), by_call.get(&call.n));
+        let asked = asked.map(Vec::as_slice).unwrap_or_default();
+        let wrong = of_call(asked, rows.map(Vec::as_slice).unwrap_or_default(), &seen[call.n]);
+        verdict.wrong.extend(wrong.into_iter().map(|what| {
+            format!(
+                "{what}: {call:?} was seen as {:?} by its client, {asked:?} upstream, {rows:?} in the books",
+                seen[call.n]
+            )
+        }));
+    }
+    verdict.answered = seen.iter().filter(|seen| **seen == Seen::Whole).count();
+    verdict.refused = seen.iter().filter(|seen| **seen == Seen::Failed(402)).count();
+    of_budgets(pool, &mut verdict).await?;
+    Ok(verdict)
+}
+
+/// One call: every request has its row, and the row says at least what the provider will charge.
+fn of_call(asked: &[Arc<Asked>], rows: &[Row], seen: &Seen) -> Vec<&'static str> {
+    let mut wrong = Vec::new();
+    if rows.len() < asked.len() {
+        wrong.push("a request has no row");
+    }
+    if rows.len() > asked.len() + 1 {
+        wrong.push("there are rows that nobody asked for");
+    }
+    if *seen == Seen::Whole && !rows.last().is_some_and(|row| row.state == "settled") {
+        wrong.push("an answer was given out that is not settled");
+    }
+    for (asked, row) in asked.iter().zip(rows) {
+        let gave = asked.gave.load(Ordering::SeqCst);
+        let charged = if asked.refused { 0 } else { asked.prompt + gave };
+        if gave > asked.limit {
+            wrong.push("the provider was asked for more than was granted");
+        }
+        let (tokens, whole) = (row.tokens_in + row.tokens_out, asked.whole.load(Ordering::SeqCst));
+        let what = match (row.state.as_str(), row.estimated) {
+            ("reserved", _) => Some("nobody has ended a reservation"),
+            ("settled", true) => Some("what the provider counted was estimated"),
+            ("settled", false) if row.cost != charged || tokens != charged => {
+                Some("a settled row is not what the provider counted")
+            }
+            ("settled", false) => (!whole).then_some("half an answer was settled as a whole one"),
+            (_, false) if charged > 0 => Some("what was cut is not marked as estimated"),
+            _ => (row.cost < charged || tokens < charged)
+                .then_some("a row says less than the provider charges"),
+        };
+        wrong.extend(what);
+    }
+    wrong
+}
+
+/// At no moment was more used and reserved than is allowed, and at the end every budget is the sum of its rows.
+async fn of_budgets(pool: &PgPool, verdict: &mut Verdict) -> Result<()> {
+    let (changes, over): (i64, i64) = sqlx::query_as(
+        "select count(*), count(*) filter (where used > hard or tokens > hard_tokens) from race_log",
+    )
+    .fetch_one(pool)
+    .await?;
+    verdict.changes = changes;
+    if over > 0 {
+        verdict.wrong.push(format!("{over} times a hard limit was passed"));
+    }
+    let differ: Vec<(String, i64, i64, i64)> = sqlx::query_as(
+        "select b.scope || ' ' || b.period, w.spent_micro_usd - sums.cost, w.spent_tokens - sums.tokens,
+                w.reserved_micro_usd + w.reserved_tokens
+           from budget b join budget_window w on w.budget_id = b.id
+          cross join lateral (
+                select coalesce(sum(u.cost_micro_usd), 0)::bigint as cost,
+                       coalesce(sum(u.tokens_in + u.tokens_out), 0)::bigint as tokens
+                  from usage u
+                 where (b.scope = 'organisation' or u.project_id = b.project_id)
+                   and (b.scope <> 'agent' or u.agent_id = b.scope_id)
+                   and (b.scope <> 'key' or u.key_id = b.scope_id)) sums
+          where w.spent_micro_usd <> sums.cost or w.spent_tokens <> sums.tokens or w.reserved_micro_usd <> 0
+             or w.reserved_tokens <> 0",
+    )
+    .fetch_all(pool)
+    .await?;
+    verdict
+        .wrong
+        .extend(differ.iter().map(|differ| format!("a budget is not the sum of its rows: {differ:?}")));
+    Ok(())
+}
+
+/// For each key, by its id: the least that is left of any budget above it, in micro-USD or tokens.
+pub(crate) async fn left(pool: &PgPool) -> Result<HashMap<uuid::Uuid, i64>> {
+    let left: Vec<(uuid::Uuid, i64)> = sqlx::query_as(
+        "select k.id, min(least(b.hard_limit_micro_usd - w.spent_micro_usd, b.hard_limit_tokens - w.spent_tokens))
+           from gateway_key k join project p on p.id = k.project_id
+           join budget b on b.scope_id in (k.id, k.agent_id, p.id, p.organisation_id)
+           join budget_window w on w.budget_id = b.id
+          group by k.id",
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(left.into_iter().collect())
+}

@@ -1,0 +1,133 @@
+//! The hard limit under real fire: real processes, one database, a provider that keeps its own books, clients that leave,
+//! and SIGKILL in the middle.
+
+mod books;
+mod clients;
+mod plan;
+mod site;
+mod upstream;
+
+use crate::{fire, support};
+use clients::Seen;
+use plan::Plan;
+use site::Race;
+use std::{path::Path, process::Command, time::Duration};
+use syndarix::config::process_env;
+use syndarix_postgres::{Embedded, EmbeddedOptions};
+use tokio::task::JoinSet;
+use upstream::Upstream;
+
+const CALLS: usize = 1_000;
+const KILLS: usize = 2;
+/// Calls while the database is away.
+const AWAY: usize = 256;
+/// What a client may be told: an answer, a part of one, no money, and that the database is away.
+const TOLD: [Seen; 6] =
+    [Seen::Whole, Seen::Failed(0), Seen::Failed(402), Seen::Failed(503), Seen::Left, Seen::Failed(502)];
+
+/// The seed that is given to play a race again, or a new one.
+fn seed() -> u64 {
+    let given = process_env("SYNDARIX_RACE_SEED").and_then(|seed| seed.parse().ok());
+    given.unwrap_or_else(|| rand::random::<u32>().into())
+}
+
+/// Until the provider has seen so many requests.
+async fn seen(upstream: &Upstream, requests: usize) {
+    fire::until("calls reach the provider", async || (upstream.requests() >= requests).then_some(())).await;
+}
+
+async fn joined(clients: JoinSet<(usize, Seen)>) -> Vec<Seen> {
+    let mut seen = clients.join_all().await;
+    seen.sort_by_key(|(n, _)| *n);
+    seen.into_iter().map(|(_, seen)| seen).collect()
+}
+
+/// Says what is wrong, and how to play it again.
+async fn judge(race: &Race, plan: &Plan, upstream: &Upstream, seen: &[Seen]) {
+    let verdict = books::judge(&race.pool, plan, upstream, seen).await.unwrap();
+    let again = format!("SYNDARIX_RACE_SEED={}", plan.seed);
+    assert!(verdict.wrong.is_empty(), "{again}: {verdict}\n{}", verdict.wrong.join("\n"));
+    let refused = race.one_by_one(plan.calls.len()).await;
+    assert!(refused.is_empty(), "{again}: {refused:#?}");
+    println!("{again}: {verdict}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_calls_on_processes_that_are_killed_pass_no_limit_and_each_is_in_the_books_as_it_was() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let plan = Plan::new(seed(), CALLS, KILLS);
+    let upstream = Upstream::start(&plan.calls).await.unwrap();
+    let mut race = Race::start(&upstream, &support::server_url()).await;
+    books::watch(&race.pool).await.unwrap();
+
+    let clients = race.ask(&plan.calls);
+    for (process, after) in &plan.kills {
+        // Where money runs out before, it is killed all the same.
+        let _reached = tokio::time::timeout(Duration::from_secs(5), seen(&upstream, *after)).await;
+        race.kill(*process).await;
+    }
+    let seen = joined(clients).await;
+
+    race.settled().await;
+    judge(&race, &plan, &upstream, &seen).await;
+    race.end().await;
+}
+
+/// Sends a signal to PostgreSQL's main process and to all that it has started.
+fn signal_all(postgres: &Embedded, signal: &str) {
+    let main = postgres.pid().to_string();
+    let children = Command::new("pgrep").args(["-P", &main]).output().unwrap();
+    let children = String::from_utf8(children.stdout).unwrap();
+    // The main process first: it must not start others for those that stand still.
+    for pid in std::iter::once(main.as_str()).chain(children.split_whitespace()) {
+        // One that has just ended is no failure.
+        Command::new("kill").args([signal, pid]).status().unwrap();
+    }
+}
+
+/// A server of the test's own: with durable commits, since it is going to be killed.
+fn options(dir: &Path) -> EmbeddedOptions {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).unwrap();
+    EmbeddedOptions::platform_default(process_env).in_dir(dir.join("postgres"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_hangs_and_one_that_is_killed_cost_no_settlement_and_clients_are_told() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let home = tempfile::tempdir().unwrap();
+    let mut postgres = syndarix_postgres::start(options(home.path())).await.unwrap();
+    let plan = Plan::new(seed(), 2 * AWAY, 0);
+    let upstream = Upstream::start(&plan.calls).await.unwrap();
+    let race = Race::start(&upstream, &postgres.url().parse().unwrap()).await;
+    books::watch(&race.pool).await.unwrap();
+    let (hung, killed) = plan.calls.split_at(AWAY);
+
+    let clients = race.ask(hung);
+    seen(&upstream, AWAY / 6).await;
+    signal_all(&postgres, "-STOP");
+    let mut told = joined(clients).await;
+    signal_all(&postgres, "-CONT");
+    race.settled().await;
+
+    let clients = race.ask(killed);
+    seen(&upstream, upstream.requests() + AWAY / 6).await;
+    let died = postgres.died();
+    Command::new("kill").args(["-9", &postgres.pid().to_string()]).status().unwrap();
+    died.await;
+    drop(postgres);
+    postgres = syndarix_postgres::start(options(home.path())).await.unwrap();
+    told.extend(joined(clients).await);
+    race.settled().await;
+
+    let strange: Vec<_> = told.iter().filter(|seen| !TOLD.contains(seen)).collect();
+    assert!(strange.is_empty(), "{strange:?}");
+    let lost: i64 = sqlx::query_scalar("select count(*) from usage where state = 'interrupted'")
+        .fetch_one(&race.pool)
+        .await
+        .unwrap();
+    assert_eq!(lost, 0, "both processes have lived all the while");
+    judge(&race, &plan, &upstream, &told).await;
+    race.end().await;
+    postgres.stop().await.unwrap();
+}
