@@ -25,6 +25,7 @@ pub mod scripted;
 mod secret;
 mod sse;
 mod tokens;
+mod trace;
 mod types;
 
 pub use ask::{Ask, Endpoint, Native, Question};
@@ -44,6 +45,7 @@ pub use redact::{Found, RedactError, Redactor};
 pub use secret::Secret;
 pub use sse::{SseDecoder, SseEvent, SseTooLong};
 pub use tokens::{bound_request, estimate_block, estimate_request, estimate_text};
+pub use trace::{SpanId, TraceContext, TraceId};
 pub use types::{
     Block, CacheMark, CachePlace, CacheTime, ChatRequest, Completion, Delta, Effort, Image, Message, Options,
     Reasoning, Role, StopReason, ToolChoice, ToolSpec, Usage,

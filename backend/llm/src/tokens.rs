@@ -76,9 +76,8 @@ pub fn bound_request(request: &ChatRequest) -> u32 {
 /// Upper bound of the prompt tokens of a request in a client's own words. The JSON around every text is longer than
 /// what providers put around it, and an escaped character is longer than the character.
 pub(crate) fn bound_native(body: &[u8]) -> u32 {
-    let count = |word: &[u8]| {
-        u32::try_from(body.windows(word.len()).filter(|window| window == &word).count()).unwrap_or(u32::MAX)
-    };
+    let count =
+        |word: &[u8]| u32::try_from(memchr::memmem::find_iter(body, word).count()).unwrap_or(u32::MAX);
     // The field `image_url` is counted beside its type `image_url`: too many, which a bound may be.
     let images = count(br#""image"#).saturating_add(count(br#""input_image"#));
     let tools = if count(br#""tools""#) > 0 { TOOL_PREAMBLE } else { 0 };

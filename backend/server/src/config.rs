@@ -1,5 +1,6 @@
 //! Settings: defaults < file (TOML) < environment < flags. The only module that reads the environment.
 
+use crate::telemetry::Tracing;
 use serde::Deserialize;
 use std::{
     net::{IpAddr, SocketAddr},
@@ -67,6 +68,8 @@ pub struct Config {
     pub log_format: String,
     /// What is logged, as in `info` or `syndarix=debug,info`.
     pub log: Option<String>,
+    /// Where spans go.
+    pub tracing: Tracing,
 }
 
 /// Says nothing of what is set: URLs hold passwords, and a setting that is added tomorrow may be one.
@@ -179,6 +182,8 @@ struct File {
     import_from: Option<Vec<String>>,
     log_format: Option<String>,
     log: Option<String>,
+    otlp_endpoint: Option<String>,
+    otlp_content: Option<bool>,
 }
 
 /// What the command line overrides.
@@ -274,6 +279,11 @@ impl Config {
             import_from: list("SYNDARIX_IMPORT_FROM", file.import_from),
             log_format: text("SYNDARIX_LOG_FORMAT", file.log_format).unwrap_or_else(|| "pretty".into()),
             log: text("SYNDARIX_LOG", file.log),
+            tracing: Tracing {
+                endpoint: text("SYNDARIX_OTLP_ENDPOINT", file.otlp_endpoint),
+                headers: env("SYNDARIX_OTLP_HEADERS").map(Secret::new),
+                content: parsed(&env, "SYNDARIX_OTLP_CONTENT", file.otlp_content)?.unwrap_or(false),
+            },
         })
     }
 

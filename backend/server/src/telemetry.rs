@@ -1,5 +1,11 @@
 //! Logs: to standard error, so that a command's own output stays clean. What is logged never holds a secret: types
-//! that carry one redact themselves.
+//! that carry one redact themselves. Spans of model calls: to a collector, where the operator names one.
+
+mod otlp;
+mod settings;
+
+pub use otlp::{Exporter, Kind, Span, Spans, attribute, exporter};
+pub use settings::Tracing;
 
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;

@@ -17,6 +17,7 @@ use super::foreign::{self, Cleaned};
 use crate::inbound::{self, WireError};
 use crate::provider::fit::{Lost, fit};
 use crate::provider::{self, Deployment, Wire};
+use crate::trace::TraceContext;
 use crate::types::ChatRequest;
 
 /// A request in the neutral vocabulary, and what of it has no place there.
@@ -52,6 +53,7 @@ pub struct Native {
     pub(super) beta: Option<String>,
     pub(super) strict: bool,
     session: Option<String>,
+    trace: Option<TraceContext>,
     cleaned: OnceLock<Vec<Cleaned>>,
     translated: OnceLock<Result<Translated, WireError>>,
 }
@@ -79,6 +81,7 @@ impl Native {
             beta: None,
             strict: false,
             session: None,
+            trace: None,
             cleaned: OnceLock::new(),
             translated: OnceLock::new(),
         };
@@ -120,12 +123,25 @@ impl Native {
     /// The same with another body.
     pub(crate) fn with_body(&self, body: Bytes) -> Result<Self, WireError> {
         let other = Self::parse(self.endpoint, body)?;
-        Ok(other.with_headers(self.beta.clone(), self.strict).with_session(self.session.clone()))
+        let other = other.with_headers(self.beta.clone(), self.strict).with_session(self.session.clone());
+        Ok(other.with_trace(self.trace.clone()))
     }
 
     /// As it was written.
     pub(crate) fn body(&self) -> &Bytes {
         &self.body
+    }
+
+    /// As part of a trace that the client has begun.
+    #[must_use]
+    pub fn with_trace(mut self, trace: Option<TraceContext>) -> Self {
+        self.trace = trace;
+        self
+    }
+
+    /// The client's trace.
+    pub fn trace(&self) -> Option<&TraceContext> {
+        self.trace.as_ref()
     }
 
     /// The conversation that the client says it belongs to.

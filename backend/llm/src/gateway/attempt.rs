@@ -59,7 +59,7 @@ impl Call<'_> {
         let deployment = leg.deployment;
         let grant = self.admit(leg).await?;
         let mut seen = Seen::new(deployment);
-        let exchanged = self.exchange(leg, grant, &mut seen).await;
+        let exchanged = self.exchange(leg, &grant, &mut seen).await;
         let latency_ms = millis(seen.start.elapsed());
         let usage = match &exchanged {
             Err(error) if !error.maybe_billed => Usage::default(),
@@ -129,11 +129,12 @@ impl Call<'_> {
     }
 
     /// Sends the request and reads the whole answer, passing its pieces on.
-    async fn exchange(&self, leg: Leg<'_>, grant: Grant, seen: &mut Seen) -> Result<(), ProviderError> {
+    async fn exchange(&self, leg: Leg<'_>, grant: &Grant, seen: &mut Seen) -> Result<(), ProviderError> {
         let deployment = leg.deployment;
         let provider = self.gateway.provider(deployment);
-        let limit = grant.max_output_tokens.min(self.ask.max_output(deployment));
-        let mut pieces = provider.send(deployment, self.ask, limit, leg.cancel).await?;
+        let max_output_tokens = grant.max_output_tokens.min(self.ask.max_output(deployment));
+        let grant = Grant { max_output_tokens, trace: grant.trace.clone() };
+        let mut pieces = provider.send(deployment, self.ask, &grant, leg.cancel).await?;
         let mut passing = self.reader.map(|reader| Passing::new(reader, deployment, leg.n));
         while let Some(piece) = next(&mut pieces, deployment, seen).await {
             let piece = seen.take(piece?);
@@ -267,21 +268,35 @@ impl Seen {
     }
 }
 
+/// Its usage row says what came of an attempt: only what failed is worth a line of its own.
 fn log(outcome: &AttemptOutcome<'_>) {
-    let error = outcome.result.err().map(tracing::field::display);
-    tracing::info!(
-        attempt = outcome.n,
-        deployment = %outcome.deployment.name,
-        gen_ai.operation.name = "chat",
-        gen_ai.provider.name = outcome.deployment.vendor(),
-        gen_ai.request.model = %outcome.deployment.model,
-        gen_ai.usage.input_tokens = outcome.usage.prompt(),
-        gen_ai.usage.output_tokens = outcome.usage.output,
-        cost_micro_usd = outcome.cost.micro_usd,
-        price_unknown = outcome.cost.price_unknown,
-        latency_ms = outcome.latency_ms,
-        simulated = outcome.simulated,
-        error,
-        "model attempt"
-    );
+    macro_rules! line {
+        ($level:ident, $($error:tt)*) => {
+            tracing::$level!(
+                attempt = outcome.n,
+                deployment = %outcome.deployment.name,
+                gen_ai.provider.name = outcome.deployment.vendor(),
+                gen_ai.request.model = %outcome.deployment.model,
+                gen_ai.usage.input_tokens = outcome.usage.prompt(),
+                gen_ai.usage.output_tokens = outcome.usage.output,
+                cost_micro_usd = outcome.cost.micro_usd,
+                price_unknown = outcome.cost.price_unknown,
+                latency_ms = outcome.latency_ms,
+                simulated = outcome.simulated,
+                $($error)*
+            )
+        };
+    }
+    match outcome.result {
+        Ok(_) => {
+            line!(debug, "a model answered");
+        }
+        // What another attempt overtook, or a caller gave up, is nobody's failure.
+        Err(error) if error.kind == ErrorKind::Cancelled => {
+            line!(debug, %error, "a model attempt was cancelled");
+        }
+        Err(error) => {
+            line!(info, %error, "a model attempt failed");
+        }
+    }
 }

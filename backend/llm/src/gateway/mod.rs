@@ -25,6 +25,7 @@ use crate::breaker::{Breaker, BreakerChange, BreakerNews, BreakerPolicy, Breaker
 use crate::error::{CallError, ProviderError, RecordFailed, Refused};
 use crate::price::{Cost, Price, PriceTable, Rates};
 use crate::provider::{Adapters, Deployment, Http, Provider};
+use crate::trace::TraceContext;
 use crate::types::{ChatRequest, Completion, Delta, Usage};
 
 pub use groups::{GroupError, ModelGroup, ModelGroups};
@@ -53,10 +54,12 @@ pub struct AttemptIntent<'a> {
 }
 
 /// Leave to try.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     /// The answer limit to send, in tokens: the intent's, or less when there is money for less only.
     pub max_output_tokens: u32,
+    /// The span that the provider is told its own are part of.
+    pub trace: Option<TraceContext>,
 }
 
 /// What came of it.
@@ -99,6 +102,9 @@ pub trait AttemptHooks: Send + Sync {
 
     /// Sees the pieces of the answer as they come. Waiting here slows the stream down.
     async fn delta(&self, _delta: &Delta) {}
+
+    /// Sees how the whole call ended, before whoever waits for it does.
+    fn ended(&self, _result: Result<&Completion, &CallError>) {}
 }
 
 /// How stubbornly to try.
@@ -128,7 +134,7 @@ impl Default for GatewayPolicy {
 impl AttemptIntent<'_> {
     /// Leave for all that is asked for.
     pub fn granted(&self) -> Grant {
-        Grant { max_output_tokens: self.max_output_tokens }
+        Grant { max_output_tokens: self.max_output_tokens, trace: None }
     }
 }
 
@@ -182,7 +188,9 @@ impl Gateway {
         hooks: &dyn AttemptHooks,
         cancel: &CancellationToken,
     ) -> Result<Completion, CallError> {
-        self.call(group, (Ask::Neutral(request), None), hooks, cancel).await
+        let result = self.call(group, (Ask::Neutral(request), None), hooks, cancel).await;
+        hooks.ended(result.as_ref());
+        result
     }
 
     /// Makes the call; of another group, when the hooks say so before anything is sent.
@@ -228,6 +236,7 @@ impl Gateway {
                 call.await
             }
         };
+        hooks.ended(result.as_ref());
         // Nobody is left to be told when this fails.
         let _gone = out.send(Event::End(Box::new(result))).await;
     }

@@ -40,7 +40,7 @@ pub struct Head {
     pub simulated: bool,
     /// What of the request could not be said in the provider's format.
     pub dropped: Vec<String>,
-    /// The prompt's tokens as far as they are known now.
+    /// The prompt's tokens as far as they are known now; 0 where the provider has not said and its own bytes are passed on.
     pub prompt_tokens: u32,
 }
 
@@ -98,11 +98,17 @@ impl<'a> Passing<'a> {
     async fn open(&mut self, seen: Seen<'_>) -> Result<(), ProviderError> {
         self.open = true;
         let dropped = self.reader.ask.dropped(self.deployment).unwrap_or_default();
-        let prompt_tokens = if seen.prompt > 0 { seen.prompt } else { self.reader.ask.estimate() };
+        let native = self.reader.ask.native(self.deployment.provider.wire()).is_some();
+        let prompt_tokens = match seen.prompt {
+            // Counting reads the whole request; whoever gets the provider's own bytes does not look.
+            0 if native => 0,
+            0 => self.reader.ask.estimate(),
+            counted => counted,
+        };
         let head = Head {
             deployment: self.deployment.name.clone(),
             model: seen.model.to_owned(),
-            native: self.reader.ask.native(self.deployment.provider.wire()).is_some(),
+            native,
             attempt: self.attempt,
             simulated: seen.simulated,
             dropped,

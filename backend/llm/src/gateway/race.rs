@@ -60,11 +60,21 @@ impl<'a> Call<'a> {
         rest: &mut Vec<&'a Deployment>,
         after: Option<Duration>,
     ) -> Result<Tried<'a>, Stop> {
-        let n = self.numbered();
         let Some(after) = after.filter(|_| !rest.is_empty()) else {
-            let leg = Leg { n, deployment: first, cancel: self.cancel, race: None };
+            let leg = Leg { n: self.numbered(), deployment: first, cancel: self.cancel, race: None };
             return Ok(vec![(first, self.attempt(leg).await?)]);
         };
+        // By itself, or every call would have the room for two attempts more.
+        Box::pin(self.hedged(first, rest, after)).await
+    }
+
+    async fn hedged(
+        &self,
+        first: &'a Deployment,
+        rest: &mut Vec<&'a Deployment>,
+        after: Duration,
+    ) -> Result<Tried<'a>, Stop> {
+        let n = self.numbered();
         let race = Race::new(n, self.cancel);
         let leg = Leg { n, deployment: first, cancel: &race.cancels[0], race: Some(&race) };
         let mut one = std::pin::pin!(self.attempt(leg));

@@ -15,6 +15,7 @@ use super::transport::{Decoder, Exchange, neutral, stream_error, written};
 use super::{Deployment, Http, PieceStream, Provider, Wire};
 use crate::ask::{Ask, Native};
 use crate::error::ProviderError;
+use crate::gateway::Grant;
 use crate::sse::SseEvent;
 use crate::types::{Delta, StopReason, Usage};
 
@@ -42,7 +43,7 @@ impl Provider for Anthropic {
         &self,
         deployment: &Deployment,
         ask: Ask<'_>,
-        max_output: u32,
+        grant: &Grant,
         cancel: &CancellationToken,
     ) -> Result<PieceStream, ProviderError> {
         let native = ask.native(Wire::Anthropic);
@@ -58,13 +59,13 @@ impl Provider for Anthropic {
             http = http.header("anthropic-beta", beta);
         }
         let http = match native {
-            Some(native) => written(http, native.body_for(deployment, max_output)),
-            None => http.json(&encode(deployment, neutral(ask)?, max_output)),
+            Some(native) => written(http, native.body_for(deployment, grant.max_output_tokens)),
+            None => http.json(&encode(deployment, neutral(ask)?, grant.max_output_tokens)),
         };
-        let exchange = Exchange { deployment, cancel, raw: native.is_some() };
+        let exchange = Exchange { deployment, grant, cancel, raw: native.is_some() };
         match native {
             Some(native) if !native.is_streamed() => {
-                exchange.run_whole(http, max_output, |body| Ok((whole(&body)?, body))).await
+                exchange.run_whole(http, grant.max_output_tokens, |body| Ok((whole(&body)?, body))).await
             }
             _ => exchange.run(http, AnthropicDecoder::default()).await,
         }

@@ -17,6 +17,7 @@ use super::transport::{Decoder, Exchange, neutral, stream_error};
 use super::{Deployment, Http, PieceStream, Provider, embeddings, encoded};
 use crate::ask::{Ask, Endpoint};
 use crate::error::ProviderError;
+use crate::gateway::Grant;
 use crate::sse::SseEvent;
 use crate::types::{Delta, StopReason, Usage};
 
@@ -40,7 +41,7 @@ impl Provider for Gemini {
         &self,
         deployment: &Deployment,
         ask: Ask<'_>,
-        max_output: u32,
+        grant: &Grant,
         cancel: &CancellationToken,
     ) -> Result<PieceStream, ProviderError> {
         let post = |path: &str| {
@@ -54,12 +55,12 @@ impl Provider for Gemini {
             && native.endpoint() == Endpoint::Embeddings
         {
             let http = post(&embed::path(deployment))?.json(&embeddings::request(deployment, native)?);
-            let exchange = Exchange { deployment, cancel, raw: true };
+            let exchange = Exchange { deployment, grant, cancel, raw: true };
             return exchange.run_whole(http, 0, |body| embed::embedded(&body, deployment, native)).await;
         }
         let path = format!("models/{}:streamGenerateContent?alt=sse", encoded(&deployment.model));
-        let http = post(&path)?.json(&encode(deployment, neutral(ask)?, max_output));
-        Exchange { deployment, cancel, raw: false }.run(http, GeminiDecoder::default()).await
+        let http = post(&path)?.json(&encode(deployment, neutral(ask)?, grant.max_output_tokens));
+        Exchange { deployment, grant, cancel, raw: false }.run(http, GeminiDecoder::default()).await
     }
 }
 

@@ -32,6 +32,7 @@ use url::Url;
 
 use crate::ask::Ask;
 use crate::error::ProviderError;
+use crate::gateway::Grant;
 use crate::inbound::WireError;
 use crate::price::Rates;
 use crate::secret::Secret;
@@ -382,14 +383,15 @@ pub type PieceStream = BoxStream<'static, Result<Piece, ProviderError>>;
 #[async_trait]
 pub trait Provider: Send + Sync {
     /// Asks the model; the answer comes in pieces. What was written in this very format is sent as it was written,
-    /// and answered with the provider's own bytes. `max_output` is the answer limit that is sent, in tokens.
+    /// and answered with the provider's own bytes. `grant` says which answer limit is sent,
+    /// and which trace the request is part of.
     ///
     /// Errors: everything up to the response's headers. What happens later is an item of the stream.
     async fn send(
         &self,
         deployment: &Deployment,
         ask: Ask<'_>,
-        max_output: u32,
+        grant: &Grant,
         cancel: &CancellationToken,
     ) -> Result<PieceStream, ProviderError>;
 }

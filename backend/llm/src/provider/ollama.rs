@@ -17,6 +17,7 @@ use super::transport::{Decoder, Exchange, Framing, neutral, stream_error};
 use super::{Deployment, Http, PieceStream, Provider, embeddings};
 use crate::ask::{Ask, Endpoint};
 use crate::error::ProviderError;
+use crate::gateway::Grant;
 use crate::sse::SseEvent;
 use crate::types::{Delta, StopReason, Usage};
 
@@ -44,10 +45,10 @@ impl Provider for Ollama {
         &self,
         deployment: &Deployment,
         ask: Ask<'_>,
-        max_output: u32,
+        grant: &Grant,
         cancel: &CancellationToken,
     ) -> Result<PieceStream, ProviderError> {
-        let exchange = Exchange { deployment, cancel, raw: false };
+        let exchange = Exchange { deployment, grant, cancel, raw: false };
         let post = |path: &str| -> Result<_, ProviderError> {
             let http = self.http.of(deployment)?.post(endpoint(deployment, path));
             let key = deployment.api_key.as_ref();
@@ -65,7 +66,7 @@ impl Provider for Ollama {
                 .run_whole(post("api/embed")?.json(&request), 0, |body| embedded(&body, format))
                 .await;
         }
-        let request = post("api/chat")?.json(&encode(deployment, neutral(ask)?, max_output));
+        let request = post("api/chat")?.json(&encode(deployment, neutral(ask)?, grant.max_output_tokens));
         exchange.run(request, OllamaDecoder::default()).await
     }
 }

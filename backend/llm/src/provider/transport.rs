@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Deployment, Limits, Piece, PieceStream, Raw};
 use crate::ask::Ask;
 use crate::error::{ErrorKind, ProviderError, TimeoutPhase};
+use crate::gateway::Grant;
 use crate::sse::{SseDecoder, SseEvent};
 use crate::types::{ChatRequest, Delta};
 use failure::{chain, explain, read_error, refused};
@@ -28,6 +29,10 @@ pub use http::{ClientError, Http, http_client, leads_inside};
 
 /// Set by the scripted endpoint on everything it answers.
 pub(crate) const SIMULATED_HEADER: &str = "x-syndarix-simulated";
+
+/// As the W3C writes where a request stands in a trace.
+const TRACE_PARENT: &str = "traceparent";
+const TRACE_STATE: &str = "tracestate";
 
 /// Longest error body that is read, in bytes: an explanation, not a page.
 const MAX_ERROR_BODY: usize = 64 << 10;
@@ -65,6 +70,7 @@ pub(crate) type Whole = (Vec<Delta>, Bytes);
 /// What an attempt needs besides its request.
 pub(crate) struct Exchange<'a> {
     pub(crate) deployment: &'a Deployment,
+    pub(crate) grant: &'a Grant,
     pub(crate) cancel: &'a CancellationToken,
     /// Whether the answer's own bytes are wanted beside their meaning.
     pub(crate) raw: bool,
@@ -145,6 +151,7 @@ impl Exchange<'_> {
         patience: Duration,
         start: Instant,
     ) -> Result<Response, ProviderError> {
+        let request = self.traced(request);
         let sent = tokio::select! {
             biased;
             () = self.cancel.cancelled() => return Err(ProviderError::cancelled().billed()),
@@ -164,6 +171,16 @@ impl Exchange<'_> {
             let error = ProviderError::new(ErrorKind::Connection, chain(&error));
             if connecting { error } else { error.billed() }
         })
+    }
+
+    /// The request with the headers of its trace, where it is part of one.
+    fn traced(&self, request: RequestBuilder) -> RequestBuilder {
+        let Some(trace) = &self.grant.trace else { return request };
+        let request = request.header(TRACE_PARENT, trace.to_string());
+        match trace.state() {
+            Some(state) => request.header(TRACE_STATE, state),
+            None => request,
+        }
     }
 
     fn body(&self, response: Response, start: Instant) -> Body {

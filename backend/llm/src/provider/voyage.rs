@@ -9,6 +9,7 @@ use super::transport::{Exchange, Whole};
 use super::{Deployment, Http, PieceStream, Provider, embeddings};
 use crate::ask::Ask;
 use crate::error::{ErrorKind, ProviderError};
+use crate::gateway::Grant;
 
 /// The adapter.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ impl Provider for Voyage {
         &self,
         deployment: &Deployment,
         ask: Ask<'_>,
-        _max_output: u32,
+        grant: &Grant,
         cancel: &CancellationToken,
     ) -> Result<PieceStream, ProviderError> {
         let Ask::Native(native) = ask else {
@@ -39,7 +40,7 @@ impl Provider for Voyage {
             http = http.bearer_auth(key.expose());
         }
         let http = http.json(&embeddings::request(deployment, native)?);
-        Exchange { deployment, cancel, raw: true }.run_whole(http, 0, |body| embedded(&body)).await
+        Exchange { deployment, grant, cancel, raw: true }.run_whole(http, 0, |body| embedded(&body)).await
     }
 }
 

@@ -179,7 +179,7 @@ impl AttemptHooks for Hooks {
         let row = (intent.n, intent.deployment.name.clone(), intent.worst_case_cost_micro_usd);
         self.reserved.lock().unwrap().push(row);
         let max_output_tokens = self.grant.unwrap_or(intent.max_output_tokens);
-        Ok(Grant { max_output_tokens })
+        Ok(Grant { max_output_tokens, trace: None })
     }
 
     async fn after(&self, outcome: &AttemptOutcome<'_>) -> Result<(), RecordFailed> {

@@ -42,6 +42,9 @@ struct Arguments {
     /// Only transitions and jobs.
     #[arg(long)]
     engine: bool,
+    /// Only what a failover takes.
+    #[arg(long)]
+    failover: bool,
     /// Only what so many parked runs cost, and how soon one of them wakes.
     #[arg(long, value_name = "RUNS", num_args = 0..=1, default_missing_value = "1000000")]
     parked: Option<u32>,
@@ -54,13 +57,22 @@ struct Arguments {
 async fn main() -> Result<(), Failure> {
     let arguments = Arguments::parse();
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let file = if arguments.parked.is_some() { "parked.jsonl" } else { "bench.jsonl" };
+    let file = match (arguments.parked, arguments.failover) {
+        (Some(_), _) => "parked.jsonl",
+        (None, true) => "failover.jsonl",
+        (None, false) => "bench.jsonl",
+    };
     let mut figures = Figures::create(&arguments.out.join(file))?;
     let folder = tempfile::Builder::new().prefix("syndarix-bench-").tempdir()?;
     process::open_to_others(folder.path())?;
     let span = Duration::from_secs(arguments.seconds);
     if let Some(count) = arguments.parked {
         parked::runs(&arguments.binary, &folder.path().join("parked"), count, &mut figures).await?;
+        return figures.finish();
+    }
+
+    if arguments.failover {
+        failover::past_the_time_out(&mut figures).await?;
         return figures.finish();
     }
 

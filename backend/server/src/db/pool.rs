@@ -1,13 +1,16 @@
 //! The connection pool, and migrations at start.
 
 use sqlx::{
-    ConnectOptions, PgConnection, PgPool,
+    ConnectOptions, Connection, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use std::time::Duration;
 
 /// How long a request waits for a connection before it is told that the database is busy.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection that was in use so lately is taken as it is: asking it first costs every transaction of a busy process a round
+/// trip. One that has rested may have lost its server meanwhile.
+const UNTESTED: Duration = Duration::from_secs(1);
 /// Sessions that sit in a transaction longer than this are ended: they would pin the vacuum horizon.
 const IDLE_IN_TRANSACTION: &str = "10s";
 /// No statement of ours may take longer, but for migrations and rebuilds.
@@ -25,6 +28,15 @@ pub fn connect(options: PgConnectOptions, max_connections: u32) -> PgPool {
     PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .before_acquire(|conn, meta| {
+            Box::pin(async move { Ok(meta.idle_for < UNTESTED || conn.ping().await.is_ok()) })
+        })
+        .after_release(|conn, _| {
+            // What the largest statement took would stay with each connection that ever sent one.
+            conn.shrink_buffers();
+            Box::pin(std::future::ready(Ok(true)))
+        })
         .connect_lazy_with(options)
 }
 

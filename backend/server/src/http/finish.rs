@@ -30,19 +30,6 @@ pub(super) async fn finish(request: Request, next: Next) -> Response {
     answer(request, next, &id).instrument(span).await
 }
 
-/// Only the id on what is logged, and the one line: for answers whose time and errors are not ours to shape.
-pub(super) async fn line(request: Request, next: Next) -> Response {
-    let span = tracing::info_span!("request", request_id = %id_of(&request));
-    let (method, started, route) = (request.method().clone(), Instant::now(), route_of(&request));
-    async move {
-        let response = next.run(request).await;
-        log(&method, &route, response.status(), started.elapsed());
-        response
-    }
-    .instrument(span)
-    .await
-}
-
 fn id_of(request: &Request) -> String {
     let id = request.extensions().get::<RequestId>();
     id.and_then(|id| id.header_value().to_str().ok()).unwrap_or_default().to_owned()
@@ -70,7 +57,7 @@ async fn answer(request: Request, next: Next, id: &str) -> Response {
     response
 }
 
-fn log(method: &Method, route: &str, status: StatusCode, took: Duration) {
+pub(super) fn log(method: &Method, route: &str, status: StatusCode, took: Duration) {
     let (status_code, milliseconds) = (status.as_u16(), took.as_millis());
     if PROBES.contains(&route) && !status.is_server_error() {
         tracing::debug!(%method, route, status = status_code, milliseconds, "answered");

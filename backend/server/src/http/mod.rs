@@ -8,6 +8,7 @@ mod error;
 mod extract;
 mod finish;
 mod idempotency;
+mod models;
 mod page;
 mod problem;
 mod router;
@@ -15,6 +16,9 @@ mod scope;
 mod serve;
 mod socket;
 mod ui;
+
+/// The request's id, as it is sent and answered.
+const REQUEST_ID: axum::http::HeaderName = axum::http::HeaderName::from_static("x-request-id");
 
 pub use error::ApiError;
 pub use extract::{Caller, CallerKind, ValidJson, ValidQuery};

@@ -23,12 +23,11 @@ use utoipa::{
 };
 use utoipa_axum::router::OpenApiRouter;
 
-use super::{ApiError, finish, problem, ui};
+use super::{ApiError, REQUEST_ID, finish, models, problem, ui};
 
 /// The largest body that is read, in bytes: a story, a decision with comments, an agent type.
 const MAX_BODY: usize = 1024 * 1024;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const CONTENT_POLICY: &str = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; \
      connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
 
@@ -109,10 +108,7 @@ pub fn router(app: App) -> Router {
 fn models_api() -> Router<App> {
     features::gateway::public_routes()
         .layer(CatchPanicLayer::custom(finish::panicked))
-        .layer(middleware::from_fn(finish::line))
-        .layer(middleware::from_fn(features::operations::measure))
-        .layer(PropagateRequestIdLayer::new(REQUEST_ID))
-        .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
+        .layer(middleware::from_fn(models::around))
 }
 
 fn static_header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {

@@ -58,6 +58,9 @@ pub enum StartError {
     /// The prices are wrong.
     #[error("the prices cannot be used: {0}")]
     Prices(String),
+    /// The collector of spans cannot be reached as it is written.
+    #[error("{0}")]
+    Telemetry(String),
     /// The recurring jobs cannot be set up.
     #[error("the recurring jobs cannot be set up")]
     Schedule(#[source] db::Error),

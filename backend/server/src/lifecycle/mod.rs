@@ -29,6 +29,7 @@ use crate::{
     },
     http,
     state::{App, Parts},
+    telemetry,
     vault::Vault,
 };
 use axum::Router;
@@ -113,6 +114,8 @@ pub struct Running {
     tasks: TaskTracker,
     /// Cancelled when nobody needs the listeners any more.
     ending: CancellationToken,
+    /// What sends spans.
+    exports: (TaskTracker, CancellationToken),
 }
 
 /// Starts everything, or nothing.
@@ -143,12 +146,14 @@ struct Assembled {
     worker: Option<WorkerHandle>,
     tasks: TaskTracker,
     ending: CancellationToken,
+    /// What sends spans: it ends after those who make them.
+    exports: (TaskTracker, CancellationToken),
 }
 
 impl Assembled {
     fn running(self, database: Database) -> Running {
-        let Self { app, address, worker, tasks, ending } = self;
-        Running { app, address, database, worker, tasks, ending }
+        let Self { app, address, worker, tasks, ending, exports } = self;
+        Running { app, address, database, worker, tasks, ending, exports }
     }
 }
 
@@ -163,13 +168,14 @@ async fn assemble(
     let address =
         listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
     let (tasks, ending) = (TaskTracker::new(), CancellationToken::new());
+    let exports = (TaskTracker::new(), CancellationToken::new());
     let keys = Keys::load(&pool, options.clock.clone()).await?;
     let vault = Vault::open(&config)?;
     let groups = match options.models {
         Some(groups) => groups,
         None => groups_of(&config)?,
     };
-    let models = Models { gateway: gateway(&config)?, groups };
+    let models = Models::new(gateway(&config)?, groups);
     let git = Git::new(&config.data_dir.join("git-home"))?;
     let forge = LocalForge::new(git.clone(), &config.repositories(), &config.workspaces())?;
     let servers = tools::Servers { config: &config, keys: &keys, git, backend: backend_of(&config, address) };
@@ -182,6 +188,8 @@ async fn assemble(
         .map_err(StartError::Team)?;
     let instance = store.new_id();
     let ledger = Ledger::new(store.clone(), instance);
+    let exporter =
+        telemetry::exporter(&config.tracing, &instance.to_string()).map_err(StartError::Telemetry)?;
     let app = App::new(Parts {
         instance,
         config,
@@ -208,10 +216,15 @@ async fn assemble(
     }
     features::audit::spawn_sealer(&app, &tasks, ending.clone());
     features::llm::spawn_beat(&app, &tasks, ending.clone());
+    features::operations::spawn_upkeep(&tasks, ending.clone());
+    if let Some((spans, exporter)) = exporter {
+        app.models.trace_to(spans);
+        exporter.spawn(&exports.0, exports.1.clone());
+    }
     tasks.spawn(http::serve(listener, http::router(app.clone()), http::HEAD_WITHIN, ending.clone()));
     let worker = (options.duty != Duty::Api).then(|| worker(&app, pool, database.is_embedded()));
     tracing::info!(%address, %instance, "Syndarix is up");
-    Ok(Assembled { app, address, worker, tasks, ending })
+    Ok(Assembled { app, address, worker, tasks, ending, exports })
 }
 
 /// The application for one command: it reads and writes, and leaves working and serving to others.
@@ -232,7 +245,7 @@ pub async fn offline(config: Config, pool: PgPool) -> Result<App, StartError> {
         keys: Keys::load(&pool, clock).await?,
         vault: Vault::open(&config)?,
         gateway: features::gateway::Front::default(),
-        models: Models { gateway: gateway(&config)?, groups: groups_of(&config)? },
+        models: Models::new(gateway(&config)?, groups_of(&config)?),
         forge: Arc::new(forge),
         tools,
         config,
@@ -298,7 +311,7 @@ impl Running {
     /// within [`STOP_LIMIT`], of which the database gets whatever the others left.
     pub async fn stop(self) {
         let deadline = Instant::now() + STOP_LIMIT;
-        let Self { app, database, worker, tasks, ending, .. } = self;
+        let Self { app, database, worker, tasks, ending, exports, .. } = self;
         app.stopping.cancel();
         if let Some(worker) = worker {
             let drained = worker.shutdown(DRAIN_LIMIT).await;
@@ -312,9 +325,14 @@ impl Running {
         let closed = async {
             tokio::join!(app.tools.close(), app.gateway.close());
             app.ledger.close().await;
+            // What is left of their spans, once nobody makes any more.
+            let (exporting, end) = exports;
+            end.cancel();
+            exporting.close();
+            exporting.wait().await;
         };
         if tokio::time::timeout(TOOLS_LIMIT, closed).await.is_err() {
-            tracing::warn!("some calls of tools or models are cut short");
+            tracing::warn!("some calls of tools or models, or their spans, are cut short");
         }
         drop(app);
         database.close_by(deadline).await;

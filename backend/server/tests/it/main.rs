@@ -26,6 +26,7 @@ mod gateway_cache;
 mod gateway_killed;
 mod gateway_limits;
 mod gateway_screens;
+mod gateway_telemetry;
 mod gateway_tools;
 mod history;
 mod idempotency;

@@ -103,7 +103,7 @@ fn twin(first: &TestApp) -> App {
         isolation: app.isolation.clone(),
         stopping: CancellationToken::new(),
         gateway: syndarix::features::gateway::Front::default(),
-        models: Models { gateway: gateway(), groups: app.models.groups.clone() },
+        models: Models::new(gateway(), app.models.groups.clone()),
     })
 }
 

@@ -311,7 +311,7 @@ async fn assemble(
         keys: Keys::load(&pool, clock).await.unwrap(),
         vault: Vault::open(&config).unwrap(),
         gateway: syndarix::features::gateway::Front::default(),
-        models: Models { gateway, groups },
+        models: Models::new(gateway, groups),
         tools: syndarix_mcp::Manager::new(Vec::new(), syndarix_mcp::Limits::default()).unwrap(),
         forge: Arc::new(forge),
         config,

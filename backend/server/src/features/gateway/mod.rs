@@ -21,16 +21,19 @@ use crate::{
 };
 pub use providers::{RotateError, Rotation, rotate as rotate_master_key};
 
+use futures::{FutureExt, future::BoxFuture};
 use groups::Effective;
 use keys::Keyring;
 use std::{
+    pin::Pin,
     sync::{Arc, OnceLock},
+    task::{Context, Poll},
     time::Duration,
 };
 use syndarix_bus::Buckets;
 use syndarix_domain::{Timestamp, ids::ProjectId};
 use syndarix_llm::{Event, ModelGroup, ModelGroups, Native};
-use tokio::sync::mpsc;
+use tokio::{runtime::Handle, sync::mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use utoipa_axum::router::OpenApiRouter;
 
@@ -96,23 +99,85 @@ pub fn share_limits(app: &App, url: String, tracker: &TaskTracker, cancel: Cance
     }
 }
 
+/// What is asked, and by whom it may be answered.
+type Question = (Arc<ModelGroup>, Arc<Native>);
+
 /// Lets a call run beside whoever waits for it: it is recorded whether or not anybody reads its events. `used` is told the
 /// tokens of all its attempts.
 fn run(
     app: &App,
     purpose: Purpose,
-    (group, native): (Arc<ModelGroup>, Arc<Native>),
+    question: Question,
     used: impl FnOnce(u32) + Send + 'static,
 ) -> mpsc::Receiver<Event> {
+    let (call, events) = call(app, purpose, question, used);
+    app.gateway.calls.spawn(call);
+    events
+}
+
+/// The same for an answer that comes in one piece: whoever waits for it lets the call go on by waiting, which saves a task
+/// and the ways between two.
+fn attend(
+    app: &App,
+    purpose: Purpose,
+    question: Question,
+    used: impl FnOnce(u32) + Send + 'static,
+) -> (Attended, mpsc::Receiver<Event>) {
+    let (call, events) = call(app, purpose, question, used);
+    // A stop waits for it as for those that run by themselves.
+    let under_way = app.gateway.calls.token();
+    let call = async move {
+        call.await;
+        drop(under_way);
+    };
+    (Attended { calls: app.gateway.calls.clone(), call: Some(call.boxed()) }, events)
+}
+
+fn call(
+    app: &App,
+    purpose: Purpose,
+    (group, native): Question,
+    used: impl FnOnce(u32) + Send + 'static,
+) -> (impl Future<Output = ()> + Send + 'static, mpsc::Receiver<Event>) {
     let (out, events) = mpsc::channel(AHEAD);
-    let task_app = app.clone();
-    app.gateway.calls.spawn(async move {
-        match llm::answer(&task_app, purpose, (&group, &native), out).await {
+    let app = app.clone();
+    let call = async move {
+        match llm::answer(&app, purpose, (&group, &native), out).await {
             Ok(tokens) => used(tokens),
             Err(error) => tracing::error!(%error, "a gateway call could not begin"),
         }
-    });
-    events
+    };
+    (call, events)
+}
+
+/// A call that goes on while it is waited for, and by itself when it is not any more.
+struct Attended {
+    calls: TaskTracker,
+    call: Option<BoxFuture<'static, ()>>,
+}
+
+impl Future for Attended {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let Some(call) = &mut self.call else { return Poll::Ready(()) };
+        let polled = call.poll_unpin(context);
+        if polled.is_ready() {
+            self.call = None;
+        }
+        polled
+    }
+}
+
+impl Drop for Attended {
+    fn drop(&mut self) {
+        // Where there is no runtime any more, the process ends, and its successor finds what was reserved.
+        if let Some(call) = self.call.take()
+            && Handle::try_current().is_ok()
+        {
+            self.calls.spawn(call);
+        }
+    }
 }
 
 /// Forgets the answers that a project has kept.

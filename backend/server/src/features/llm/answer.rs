@@ -1,7 +1,7 @@
 //! A call of the gateway's client, passed on while it is made.
 
 use super::{
-    call::{Purpose, cheaper_than},
+    call::{Purpose, Request, cheaper_than},
     hooks::Recorder,
     screen,
 };
@@ -12,8 +12,8 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 use syndarix_llm::{
-    AttemptHooks, AttemptIntent, AttemptOutcome, Delta, Event, Grant, ModelGroup, Native, RecordFailed,
-    Refused,
+    Ask, AttemptHooks, AttemptIntent, AttemptOutcome, CallError, Completion, Delta, Event, Grant, ModelGroup,
+    Native, RecordFailed, Refused,
 };
 use tokio::sync::mpsc;
 
@@ -26,10 +26,12 @@ pub async fn answer(
     out: mpsc::Sender<Event>,
 ) -> Result<u32, Error> {
     let groups = app.gateway.groups_of(app, purpose.project).await?;
-    let recorder = Recorder::new(app, purpose, (&group.name, cheaper_than(&groups, group))).await?;
-    let cheaper = recorder.known_to_yield();
+    // Before anything else sees it: what a project wants hidden is in no span either.
     let clean = screen::native(app, &purpose, native).await?;
     let native = clean.as_ref().unwrap_or(native);
+    let asked = (Request::of_client(&group.name, native), Ask::Native(native));
+    let recorder = Recorder::new(app, purpose, asked, cheaper_than(&groups, group)).await?;
+    let cheaper = recorder.known_to_yield();
     let counting = Counting { recorder, used: AtomicU32::new(0) };
     app.models.gateway.answer(cheaper.as_deref().unwrap_or(group), native, &counting, out).await;
     Ok(counting.used.into_inner())
@@ -59,5 +61,8 @@ impl AttemptHooks for Counting {
 
     async fn delta(&self, delta: &Delta) {
         self.recorder.delta(delta).await;
+    }
+    fn ended(&self, result: Result<&Completion, &CallError>) {
+        self.recorder.ended(result);
     }
 }

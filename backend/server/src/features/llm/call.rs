@@ -3,6 +3,7 @@
 use super::{
     hooks::{self, Recorder},
     ledger::Place,
+    meters::Dialect,
     screen,
 };
 use crate::{
@@ -19,8 +20,8 @@ use syndarix_domain::{
     run::Run,
 };
 use syndarix_llm::{
-    CallError, Cause, ChatRequest, Completion, Deployment, ErrorKind, ModelGroup, ModelGroups, Skipped,
-    estimate_request,
+    Ask, CallError, Cause, ChatRequest, Completion, Deployment, ErrorKind, ModelGroup, ModelGroups, Native,
+    Skipped, estimate_request,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -85,6 +86,32 @@ pub(super) fn cheaper_than(groups: &ModelGroups, group: &ModelGroup) -> Option<A
     groups.group(group.cheaper.as_deref()?)
 }
 
+/// What was asked for, and what serves it.
+#[derive(Debug, Clone)]
+pub(super) struct Request {
+    /// The model group, or the deployment.
+    pub(super) group: String,
+    /// The cheaper group, where a soft limit is reached.
+    pub(super) downgraded_to: Option<String>,
+    /// Who asks.
+    pub(super) dialect: Dialect,
+    /// Whether the provider gives the answer in pieces.
+    pub(super) streamed: bool,
+}
+
+impl Request {
+    /// An agent's, whose answers are always streamed to the gateway.
+    pub(super) fn of_agent(group: &str) -> Self {
+        Self { group: group.to_owned(), downgraded_to: None, dialect: Dialect::Agent, streamed: true }
+    }
+
+    /// A client's.
+    pub(super) fn of_client(group: &str, native: &Native) -> Self {
+        let dialect = Dialect::Client(native.endpoint());
+        Self { dialect, streamed: native.is_streamed(), ..Self::of_agent(group) }
+    }
+}
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum Failure {
@@ -145,11 +172,12 @@ pub async fn complete(
         let detail = no_group(&groups, group);
         return Err(Failure::Fatal { detail });
     };
-    let asked = (group, cheaper_than(&groups, chain));
-    let recorder = Recorder::new(app, purpose, asked).await.map_err(Failure::Store)?;
-    let cheaper = recorder.known_to_yield();
     let clean = screen::request(app, &purpose, request).await.map_err(Failure::Store)?;
     let request = clean.as_ref().unwrap_or(request);
+    let asked = (Request::of_agent(group), Ask::Neutral(request));
+    let recorder =
+        Recorder::new(app, purpose, asked, cheaper_than(&groups, chain)).await.map_err(Failure::Store)?;
+    let cheaper = recorder.known_to_yield();
     let answer =
         app.models.gateway.complete(cheaper.as_deref().unwrap_or(chain), request, &recorder, cancel).await;
     match answer {

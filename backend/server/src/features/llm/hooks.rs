@@ -1,8 +1,10 @@
 //! Around every attempt: reserve and record before, settle and record after.
 
 use super::{
-    call::Purpose,
+    call::{Purpose, Request},
     ledger::{Attempt, Failed, Outcome, Place, Refusal, Reservation, Settlement},
+    meters::{self, Ended},
+    spans::{self, CallSpan},
 };
 use crate::{
     db::{Error, storable},
@@ -13,12 +15,12 @@ use serde_json::json;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use syndarix_domain::ids::{ProjectId, SprintId, StepId, StoryId};
 use syndarix_llm::{
-    AttemptHooks, AttemptIntent, AttemptOutcome, Delta, Grant, ModelGroup, ProviderKind, RecordFailed,
-    Refused,
+    Ask, AttemptHooks, AttemptIntent, AttemptOutcome, CallError, Completion, Delta, Grant, ModelGroup,
+    ProviderKind, RecordFailed, Refused, TraceContext,
 };
 use uuid::Uuid;
 
@@ -38,20 +40,28 @@ pub(super) struct Recorder {
     app: App,
     purpose: Purpose,
     /// What was asked for.
-    group: String,
+    request: Request,
     /// What serves it once a soft limit is reached.
     cheaper: Option<Arc<ModelGroup>>,
     place: Place,
     /// Attempts of this call that an earlier worker made.
     earlier: i32,
+    begun: Instant,
+    span: Option<CallSpan>,
+    /// The client's trace, which providers are told as it is where no span of ours is in between.
+    trace: Option<TraceContext>,
     under_way: Mutex<UnderWay>,
 }
 
 /// What is known of the attempts so far.
 #[derive(Default)]
 struct UnderWay {
-    /// The usage rows of attempts, by number.
-    rows: HashMap<u32, Uuid>,
+    /// Attempts that are at a provider, by number.
+    away: HashMap<u32, Away>,
+    /// Since when some attempt is at a provider, and how long some has been before.
+    busy: Option<Instant>,
+    upstream: Duration,
+    attempts: u32,
     /// The attempt that was begun last.
     current: Option<Uuid>,
     /// Whether a scripted endpoint answers it, as far as is known.
@@ -62,20 +72,55 @@ struct UnderWay {
     refusal: Option<Refusal>,
 }
 
+/// An attempt that is at its provider.
+struct Away {
+    /// Its usage row.
+    row: Uuid,
+    since: Instant,
+    /// Its span.
+    trace: Option<TraceContext>,
+}
+
+impl UnderWay {
+    /// An attempt leaves for its provider.
+    fn left(&mut self, n: u32, row: Uuid, trace: Option<TraceContext>) {
+        let since = Instant::now();
+        self.busy.get_or_insert(since);
+        self.away.insert(n, Away { row, since, trace });
+        self.current = Some(row);
+        self.attempts += 1;
+    }
+
+    /// It is back. Of two at once, the time is counted once.
+    fn back(&mut self, n: u32) -> Option<Away> {
+        let back = self.away.remove(&n)?;
+        if self.away.is_empty() {
+            self.upstream += self.busy.take().map(|since| since.elapsed()).unwrap_or_default();
+        }
+        Some(back)
+    }
+}
+
 impl Recorder {
     /// For a call of this group, or of the cheaper one.
     pub(super) async fn new(
         app: &App,
         purpose: Purpose,
-        (group, cheaper): (&str, Option<Arc<ModelGroup>>),
+        (request, ask): (Request, Ask<'_>),
+        cheaper: Option<Arc<ModelGroup>>,
     ) -> Result<Self, Error> {
         let (earlier, sprint) = match (purpose.step, purpose.story) {
             (None, None) => (0, None),
             (step, story) => before(app, purpose.project, step.map(|(id, _)| id), story).await?,
         };
         let place = Place { sprint, ..purpose.place() };
-        let (app, group) = (app.clone(), group.to_owned());
-        Ok(Self { app, purpose, group, cheaper, place, earlier, under_way: Mutex::default() })
+        let app = app.clone();
+        let begun = Instant::now();
+        let listening = app.models.spans.get();
+        let span = listening.and_then(|spans| CallSpan::begin(spans, ask, app.clock().now()));
+        let trace = spans::client_of(ask).cloned();
+        let under_way = Mutex::default();
+        Ok(Self { app, purpose, request, cheaper, place, earlier, begun, span, trace, under_way })
     }
 
     /// Where the call stands in the tree of budgets.
@@ -90,6 +135,13 @@ impl Recorder {
         Some(cheaper)
     }
 
+    /// What was asked for, and what serves it now.
+    fn request(&self) -> Request {
+        let downgraded = self.with(|under_way| under_way.downgraded);
+        let downgraded_to = self.cheaper.as_ref().filter(|_| downgraded).map(|group| group.name.clone());
+        Request { downgraded_to, ..self.request.clone() }
+    }
+
     pub(super) fn refusal(&self) -> Option<Refusal> {
         self.with(|under_way| under_way.refusal.clone())
     }
@@ -98,11 +150,11 @@ impl Recorder {
         look(&mut self.under_way.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    async fn reserve(&self, intent: &AttemptIntent<'_>) -> Result<Result<u32, Refused>, Error> {
+    async fn reserve(&self, intent: &AttemptIntent<'_>) -> Result<Result<Grant, Refused>, Error> {
         let (deployment, purpose) = (intent.deployment, &self.purpose);
         let simulated = deployment.provider == ProviderKind::Scripted;
-        let downgraded = self.with(|under_way| under_way.downgraded);
-        let downgraded_to = self.cheaper.as_ref().filter(|_| downgraded).map(|group| group.name.clone());
+        let Request { group, downgraded_to, .. } = self.request();
+        let downgraded = downgraded_to.is_some();
         let reservation = Reservation {
             id: self.app.store.new_id(),
             place: self.place,
@@ -116,7 +168,7 @@ impl Recorder {
                 model: deployment.model.clone(),
                 unpriced: intent.price.is_unknown(),
                 simulated,
-                group: self.group.clone(),
+                group,
                 downgraded_to,
             },
             rates: intent.ceiling,
@@ -128,15 +180,17 @@ impl Recorder {
         };
         let patience = if purpose.thinks { Duration::ZERO } else { PATIENCE };
         let answer = self.app.ledger.reserve(&reservation, patience).await?;
+        let trace = self.span.as_ref().map(CallSpan::attempt);
         self.with(|under_way| match &answer {
             Ok(_) => {
-                under_way.rows.insert(intent.n, reservation.id);
-                under_way.current = Some(reservation.id);
+                under_way.left(intent.n, reservation.id, trace.clone());
                 under_way.simulated = simulated;
             }
             Err(refusal) => under_way.refusal = Some(refusal.clone()),
         });
-        Ok(answer.map_err(|refusal| {
+        let granted =
+            |max_output_tokens| Grant { max_output_tokens, trace: trace.or_else(|| self.trace.clone()) };
+        Ok(answer.map(granted).map_err(|refusal| {
             let code = match refusal {
                 Refusal { yields: true, .. } => YIELDS,
                 Refusal { only_reserved: true, .. } => RESERVED,
@@ -221,7 +275,7 @@ async fn before(
 impl AttemptHooks for Recorder {
     async fn before(&self, intent: &AttemptIntent<'_>) -> Result<Grant, Refused> {
         match crate::db::retry_conflicts(|| self.reserve(intent)).await {
-            Ok(answer) => answer.map(|max_output_tokens| Grant { max_output_tokens }),
+            Ok(answer) => answer,
             Err(error) => {
                 tracing::error!(%error, "cannot record a model call's intent");
                 let reason = "what the call may cost could not be set aside, because the database does not answer or \
@@ -240,10 +294,13 @@ impl AttemptHooks for Recorder {
     }
 
     async fn after(&self, outcome: &AttemptOutcome<'_>) -> Result<(), RecordFailed> {
-        let row = self.with(|under_way| under_way.rows.remove(&outcome.n));
-        let Some(row) = row else {
+        let Some(Away { row, since, trace }) = self.with(|under_way| under_way.back(outcome.n)) else {
             return Err(RecordFailed("an attempt that was not begun has ended".into()));
         };
+        self.app.models.meters.attempted(outcome, self.request.streamed, since.elapsed());
+        if let (Some(span), Some(trace)) = (&self.span, &trace) {
+            span.attempted(&self.request(), (trace, since), outcome);
+        }
         // Not settled: another worker took the step over and ended this attempt as interrupted. What fails here is owed.
         crate::db::retry_conflicts(|| self.app.ledger.settle(self.settlement(row, outcome)))
             .await
@@ -262,6 +319,20 @@ impl AttemptHooks for Recorder {
                 self.app.hub.ephemeral(self.purpose.project, "run.delta", &data);
             }
             _ => {}
+        }
+    }
+    fn ended(&self, result: Result<&Completion, &CallError>) {
+        let (attempts, upstream) = self.with(|under_way| (under_way.attempts, under_way.upstream));
+        self.app.models.meters.called(&Ended {
+            dialect: self.request.dialect,
+            group: &self.request.group,
+            outcome: meters::ended(result.err()),
+            attempts,
+            total: self.begun.elapsed(),
+            upstream,
+        });
+        if let Some(span) = &self.span {
+            span.ended(&self.request(), attempts, result);
         }
     }
 }

@@ -7,11 +7,14 @@
 mod answer;
 mod breakers;
 mod call;
+mod content;
 mod hooks;
 mod known;
 mod ledger;
+mod meters;
 mod money;
 mod screen;
+mod spans;
 
 pub use answer::answer;
 pub use breakers::spawn_breakers;
@@ -21,9 +24,12 @@ pub use ledger::{
     Attempt, Failed, Ledger, Lost, Node, Outcome, Place, Refusal, Reservation, Settlement, beat, give_back,
     lock_books, spawn_beat,
 };
+pub use meters::show_breakers;
 pub use money::{affordable, used};
 pub use screen::{Screen, SecretsInPrompts};
 
+use crate::telemetry::Spans;
+use std::sync::OnceLock;
 use syndarix_llm::{Gateway, ModelGroups};
 
 /// The gateway with the model groups that the operator configured.
@@ -32,4 +38,20 @@ pub struct Models {
     pub gateway: Gateway,
     /// Ordered chains of deployments, by name.
     pub groups: ModelGroups,
+    meters: meters::Meters,
+    spans: OnceLock<Spans>,
+}
+
+impl Models {
+    /// The gateway over these groups.
+    pub fn new(gateway: Gateway, groups: ModelGroups) -> Self {
+        let meters = meters::Meters::new(&groups);
+        Self { gateway, groups, meters, spans: OnceLock::new() }
+    }
+
+    /// From now on every call is told as spans, too.
+    pub fn trace_to(&self, spans: Spans) {
+        // The first to listen is the only one.
+        let _set = self.spans.set(spans);
+    }
 }

@@ -14,7 +14,7 @@ mod settle;
 mod system;
 
 pub use jobs::{all_queues, all_workers};
-pub use metrics::measure;
+pub use metrics::{NO_ROUTE, measure, measured, spawn_upkeep};
 pub use settle::{purge_any, redrive_any};
 
 use crate::state::App;

@@ -9,7 +9,10 @@ use super::{
     stream,
 };
 use crate::{
-    features::{gateway, llm},
+    features::{
+        gateway,
+        llm::{self, Purpose},
+    },
     state::App,
 };
 use axum::{
@@ -20,11 +23,10 @@ use axum::{
 };
 use std::sync::Arc;
 use syndarix_llm::{
-    CallError, Completion, Endpoint, Event, Head, ModelGroup, Native, Raw,
+    CallError, Completion, Endpoint, Event, Head, ModelGroup, Native, Raw, TraceContext,
     inbound::{self, Fault},
 };
 use syndarix_mcp_kit::Access;
-use tokio::sync::mpsc;
 use uuid::Uuid;
 
 const DEPLOYMENT: HeaderName = HeaderName::from_static("x-syndarix-deployment");
@@ -38,6 +40,9 @@ const CALL: HeaderName = HeaderName::from_static("x-syndarix-call-id");
 const STRICT: &str = "x-syndarix-strict";
 /// The conversation that a call belongs to, in the client's own words.
 const SESSION: &str = "x-syndarix-session";
+/// Where the call stands in a trace that the client has begun, as the W3C writes it.
+const TRACE_PARENT: &str = "traceparent";
+const TRACE_STATE: &str = "tracestate";
 /// Features in trial that an Anthropic client asks for.
 const BETA: &str = "anthropic-beta";
 
@@ -52,6 +57,23 @@ pub(super) struct Call {
 impl Call {
     fn is_streamed(&self) -> bool {
         self.native.is_streamed() && self.native.endpoint() != Endpoint::Embeddings
+    }
+
+    fn purpose(&self) -> Purpose {
+        self.asker.purpose(self.id)
+    }
+
+    fn question(&self) -> gateway::Question {
+        (Arc::clone(&self.group), Arc::clone(&self.native))
+    }
+
+    /// What is done when all its attempts are: their tokens count, and its place is another's.
+    fn ended(&self, app: &App, place: Place) -> impl FnOnce(u32) + Send + 'static {
+        let (asker, app) = (self.asker.clone(), app.clone());
+        move |tokens| {
+            asker.used(&app, tokens);
+            drop(place);
+        }
     }
 }
 
@@ -87,12 +109,13 @@ async fn handle(
     if let Cached::Hit(known) = &cached {
         return again(app, &call, known).await;
     }
-    let events = Heard::new(begin(app, &call, place), cached);
-    if call.is_streamed() {
-        stream::respond(app, &call.native, call.id, events).await.map_err(Refusal::from)
+    let answered = if call.is_streamed() {
+        let events = gateway::run(app, call.purpose(), call.question(), call.ended(app, place));
+        stream::respond(app, &call.native, call.id, Heard::new(events, cached)).await
     } else {
-        whole(app, &call, events).await.map_err(Refusal::from)
-    }
+        whole(app, &call, cached, place).await
+    };
+    answered.map_err(Refusal::from)
 }
 
 /// The body, and what the headers say beside it.
@@ -104,31 +127,23 @@ pub(super) async fn read(
     let beta = said(&request, BETA).filter(|_| endpoint == Endpoint::Messages).map(str::to_owned);
     let strict = said(&request, STRICT).is_some_and(|value| value.eq_ignore_ascii_case("true"));
     let session = said(&request, SESSION).filter(|session| !session.is_empty()).map(str::to_owned);
+    let trace = said(&request, TRACE_PARENT)
+        .and_then(|parent| TraceContext::read(parent, said(&request, TRACE_STATE)));
     let (head, body) = request.into_parts();
     let (body, place) = body::read(&app.gateway.bodies, &head.headers, body).await?;
     let native = Native::parse(endpoint, body).map_err(|error| Fault::bad_request(error.to_string()))?;
-    Ok((native.with_headers(beta, strict).with_session(session), place))
+    Ok((native.with_headers(beta, strict).with_session(session).with_trace(trace), place))
 }
 
 fn said<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
     request.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
-/// Lets the call run beside its client, at the cost of whoever asks.
-fn begin(app: &App, call: &Call, place: Place) -> mpsc::Receiver<Event> {
-    let Call { id, asker, group, native } = call;
-    let (purpose, asker, counting) = (asker.purpose(*id), asker.clone(), app.clone());
-    gateway::run(app, purpose, (Arc::clone(group), Arc::clone(native)), move |tokens| {
-        asker.used(&counting, tokens);
-        drop(place);
-    })
-}
-
 /// An answer that is known already, at no cost.
 async fn again(app: &App, call: &Call, known: &Known) -> Result<Response, Refusal> {
     let Known { completion, dropped, raw } = known;
     let asked = (call.group.name.as_str(), completion);
-    looked_up(llm::record_known(app, &call.asker.purpose(call.id), asked)).await?;
+    looked_up(llm::record_known(app, &call.purpose(), asked)).await?;
     let mut response = if call.is_streamed() {
         let unique = call.id.simple().to_string();
         stream::of(Body::from(inbound::replay(&call.native, &unique, unix_time(app), completion)))
@@ -149,11 +164,19 @@ async fn again(app: &App, call: &Call, known: &Known) -> Result<Response, Refusa
 }
 
 /// An answer that is not streamed.
-async fn whole(app: &App, call: &Call, mut events: Heard) -> Result<Response, Fault> {
-    let (mut head, mut written) = (None, None);
+async fn whole(app: &App, call: &Call, cached: Cached, place: Place) -> Result<Response, Fault> {
+    let (mut attended, events) =
+        gateway::attend(app, call.purpose(), call.question(), call.ended(app, place));
+    let mut events = Heard::new(events, cached);
+    let (mut head, mut written, mut goes_on) = (None, None, true);
     let result = loop {
         let event = tokio::select! {
+            biased;
             event = events.recv() => event,
+            () = &mut attended, if goes_on => {
+                goes_on = false;
+                continue;
+            }
             () = app.gateway.ending.cancelled() => return Err(stopping()),
         };
         match event {

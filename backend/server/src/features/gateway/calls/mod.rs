@@ -17,15 +17,10 @@ use crate::{db::Error, state::App};
 use axum::{
     Router,
     extract::{Request, State},
-    http::HeaderName,
-    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{any, get, post},
 };
 use syndarix_llm::{Endpoint, inbound::Fault};
-
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const ANTHROPICS_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
 pub(super) use body::Room;
 pub(super) use cache::{forget, forget_expired};
@@ -46,7 +41,6 @@ pub(super) fn routes() -> Router<App> {
         .method_not_allowed_fallback(|| async {
             refusal::plain(405, "method_not_allowed", "this path does not take this method").into_response()
         })
-        .layer(middleware::from_fn(with_anthropics_request_id))
 }
 
 /// Whoever looks for a response that was given is told that there is no memory.
@@ -54,16 +48,6 @@ async fn not_stored() -> Response {
     let message =
         "responses are not stored here: ask at `POST /v1/responses` with the whole conversation as `input`";
     refusal::plain(404, "response_not_found", message).at(Endpoint::Responses).into_response()
-}
-
-/// Anthropic's SDKs look for the request's id under a name of their own.
-async fn with_anthropics_request_id(request: Request, next: Next) -> Response {
-    let id = request.headers().get(REQUEST_ID).cloned();
-    let mut response = next.run(request).await;
-    if let Some(id) = id {
-        response.headers_mut().insert(ANTHROPICS_REQUEST_ID, id);
-    }
-    response
 }
 
 /// What is looked up in the database, or the refusal where that is away.

@@ -280,7 +280,12 @@ fn unanswered() -> Error {
 /// Posts entries in one transaction. Where the server refuses that, each is tried by itself: one fails nobody else.
 fn together<'a>(shared: &'a Shared, project: ProjectId, entries: &'a [Entry]) -> BoxFuture<'a, Vec<Answer>> {
     Box::pin(async move {
-        match post::post(shared, project, entries).await {
+        let begun = std::time::Instant::now();
+        let posted = post::post(shared, project, entries).await;
+        metrics::histogram!("syndarix_ledger_post_seconds").record(begun.elapsed());
+        metrics::histogram!("syndarix_ledger_batch_size")
+            .record(f64::from(u32::try_from(entries.len()).unwrap_or(u32::MAX)));
+        match posted {
             Ok(answers) => answers,
             Err(error) if entries.len() > 1 && is_refused(&error) => {
                 let mut answers = Vec::with_capacity(entries.len());
