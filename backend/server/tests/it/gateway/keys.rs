@@ -7,7 +7,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
-use syndarix::http;
+use syndarix::{features::costs, http};
 use tower::ServiceExt;
 use uuid::Uuid;
 
@@ -126,6 +126,7 @@ async fn what_a_key_has_spent_is_not_added_up_from_its_calls_however_many_there_
 
     // What is summed up by the hour, and what a budget counts, is not read call by call any more.
     execute("update usage set at = at - interval '3 hours'").await;
+    costs::schedule(&desk.app.app).await.unwrap();
     desk.app.ring(Uuid::nil(), "costs.reconcile").await;
     execute("update usage set cost_micro_usd = 1000 * cost_micro_usd").await;
     let after = listed().await;
