@@ -2389,7 +2389,12 @@ export interface components {
         GatewayFailure: {
             /** Format: date-time */
             at: string;
-            /** @description Its kind, and the provider's words. */
+            /**
+             * @description `rate_limited`, `overloaded`, `server_error`, `timeout`, `connection`, `context_too_long`, `bad_request`,
+             *     `not_found`, `auth`, `malformed` or `too_large`.
+             */
+            kind: string;
+            /** @description The provider's words, or ours. */
             message: string;
         };
         /** @description A name to ask for. */
@@ -4289,6 +4294,24 @@ export interface components {
             /** @description Whose prices count, where the kind does not say it, such as `groq`. */
             vendor?: string | null;
         };
+        /** @description A month's spend, in micro-USD; by UTC days. */
+        MonthOutlook: {
+            /**
+             * Format: int64
+             * @description Where the month's real spend ends if it goes on as in the last seven days.
+             */
+            forecast_micro_usd: number;
+            /**
+             * Format: int64
+             * @description What the scripted endpoint would have cost in it.
+             */
+            simulated_micro_usd: number;
+            /**
+             * Format: int64
+             * @description Real money spent in it.
+             */
+            to_date_micro_usd: number;
+        };
         /** @description Where to. */
         MoveStory: {
             /**
@@ -4413,6 +4436,8 @@ export interface components {
             deployment: string;
             /** @description Why it failed. */
             error?: string | null;
+            /** @description Of what kind its failure was: a word as in the health of deployments, or `cancelled`. */
+            error_kind?: string | null;
             /** @description The provider gave no figures: they were counted here. */
             estimated: boolean;
             /**
@@ -5430,6 +5455,8 @@ export interface components {
         UsageSummary: {
             /** @description The budget that it counts against. */
             budget: components["schemas"]["Budget"];
+            /** @description The month as it stands and as it goes on. */
+            month: components["schemas"]["MonthOutlook"];
             /** @description The sums. */
             rows: components["schemas"]["UsageRow"][];
             /**
