@@ -25,7 +25,7 @@ describe("a provider", () => {
   it("has prices in dollars per million, and none where nothing is said", () => {
     const model = { name: "", model: "m", window: "10", output: "5", input: "2.5", answer: "10" };
     const result = settingsOfProvider({ ...EMPTY_PROVIDER, name: "p", models: [model, { ...model, input: "", answer: "" }] }, null);
-    expect("settings" in result && result.settings.deployments.map((one) => one.prices)).toEqual([{ input: 2_500_000, output: 10_000_000, cache_read: 0, cache_write: 0 }, null]);
+    expect("settings" in result && result.settings.deployments.map((one) => one.prices)).toEqual([{ input: 2_500_000, output: 10_000_000 }, null]);
   });
   it("is at the usual address of its kind until somebody writes another", () => {
     const other = ofKind(EMPTY_PROVIDER, "openai");

@@ -99,7 +99,8 @@ export function settingsOfProvider(form: ProviderForm, before: ModelProvider | n
       model: one.model.trim(),
       context_window: tokens(`${at}.context_window`, one.window),
       max_output: tokens(`${at}.max_output`, one.output),
-      prices: priced ? { cache_read: known?.prices?.cache_read ?? 0, cache_write: known?.prices?.cache_write ?? 0, input: price(one.input), output: price(one.answer) } : null,
+      // What is known of the cache stays; what is not costs what prompts cost.
+      prices: priced ? { ...known?.prices, input: price(one.input), output: price(one.answer) } : null,
       accepts_temperature: known?.accepts_temperature ?? false,
     };
   });

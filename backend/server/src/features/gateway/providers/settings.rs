@@ -73,17 +73,18 @@ pub(super) struct Prices {
     pub(super) input: i64,
     /// Answers, reasoning included.
     pub(super) output: i64,
-    /// Prompts that were read from the provider's cache.
-    #[serde(default)]
-    pub(super) cache_read: i64,
-    /// Prompts that were written to it.
-    #[serde(default)]
-    pub(super) cache_write: i64,
+    /// Prompts that were read from the provider's cache. Left out: as much as others, since nothing unknown is free.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) cache_read: Option<i64>,
+    /// Prompts that were written to it. Left out: as much as others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) cache_write: Option<i64>,
 }
 
 impl From<Prices> for Rates {
     fn from(prices: Prices) -> Self {
         let Prices { input, output, cache_read, cache_write } = prices;
+        let [cache_read, cache_write] = [cache_read, cache_write].map(|said| said.unwrap_or(input));
         Self { input, output, cache_read, cache_write, ..Self::FREE }
     }
 }
@@ -197,7 +198,8 @@ impl Deployment {
             return Err(("max_output", "must be from 1 to the context window".into()));
         }
         let Some(Prices { input, output, cache_read, cache_write }) = self.prices else { return Ok(()) };
-        if [input, output, cache_read, cache_write].iter().all(|price| (0..=MAX_PRICE).contains(price)) {
+        let said = [Some(input), Some(output), cache_read, cache_write];
+        if said.iter().flatten().all(|price| (0..=MAX_PRICE).contains(price)) {
             return Ok(());
         }
         Err(("prices", format!("must be from 0 to {MAX_PRICE} micro-USD per million tokens")))
@@ -242,4 +244,16 @@ fn plain(most: usize) -> String {
 
 fn not_plain(field: &str, most: usize) -> ApiError {
     ApiError::invalid(field, plain(most))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_said_of_a_cache_costs_what_prompts_cost() {
+        let prices = Prices { input: 30, output: 90, cache_read: None, cache_write: Some(40) };
+        let rates = Rates::from(prices);
+        assert_eq!((rates.cache_read, rates.cache_write), (30, 40));
+    }
 }
