@@ -35,8 +35,9 @@ test: setup-test $(UI) test-rust test-ui test-browser ## Install what tests need
 setup-test:
 	@.ci/setup test
 
+# A third of the time tests wait for processes: one thread more than there are cores keeps the cores busy.
 test-rust:
-	.ci/with-postgres cargo test --workspace --no-fail-fast
+	RUST_TEST_THREADS=$$(( $$(getconf _NPROCESSORS_ONLN) + 1 )) .ci/with-postgres cargo test --workspace --no-fail-fast
 
 test-ui:
 	cd frontend && npm run --silent check

@@ -2,7 +2,7 @@
 
 use crate::cli::{Place, refused};
 use serde_json::{Value, json};
-use std::process::Output;
+use std::{fmt::Write, process::Output};
 
 const MODELS: &str = r#"
 [[group]]
@@ -38,7 +38,7 @@ fn configured(place: &Place, models: &str, prices: Option<&str>) -> String {
     std::fs::write(path("models.toml"), models).unwrap();
     if let Some(prices) = prices {
         std::fs::write(path("prices.toml"), prices).unwrap();
-        config += &format!("prices = '{}'\n", path("prices.toml"));
+        writeln!(config, "prices = '{}'", path("prices.toml")).unwrap();
     }
     std::fs::write(path("config.toml"), config).unwrap();
     path("config.toml")
@@ -98,22 +98,22 @@ async fn an_operator_is_told_which_prices_are_missing_wrong_old_or_their_own() {
     // A file that is wrong, given or configured: each fault with its line.
     let wrong = own.replace("source = 'contract'", "source = ''");
     let config = configured(&place, MODELS, Some(&wrong));
-    let file = place.dir.path().join("prices.toml").display().to_string();
-    for more in [&["--offline"][..], &["--offline", "--file", &file]] {
+    let table = place.dir.path().join("prices.toml").display().to_string();
+    for more in [&["--offline"][..], &["--offline", "--file", &table]] {
         let done = check(&config, more);
         assert_eq!(done.status.code(), Some(1));
         let said = findings(&report(&done));
         let at = |line: u32| {
             said.iter().any(|(_, code, detail)| {
                 code == "wrong"
-                    && detail.starts_with(&format!("{file}:{line}: "))
+                    && detail.starts_with(&format!("{table}:{line}: "))
                     && detail.ends_with("needs a source")
             })
         };
         assert!(said.len() == 3 && [2, 11, 20].into_iter().all(at), "{said:?}");
     }
     let start = refused(&place.run(&["serve", "--listen", "127.0.0.1:0", "--config", &config]));
-    assert!(start.contains(&format!("{file}:2: ")) && start.contains("needs a source"), "{start}");
+    assert!(start.contains(&format!("{table}:2: ")) && start.contains("needs a source"), "{start}");
     place.end().await;
 }
 

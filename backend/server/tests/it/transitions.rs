@@ -486,13 +486,13 @@ async fn moving_a_state_row_on_writes_none_of_its_indexes() {
               where id = $1"
         );
         sqlx::query(AssertSqlSafe(update)).bind(id).bind(to).execute(&mut *tx).await.unwrap();
-        let (moved, in_place): (i64, i64) = sqlx::query_as(
+        let updated: (i64, i64) = sqlx::query_as(
             "select n_tup_upd, n_tup_hot_upd from pg_stat_xact_user_tables where relname = $1",
         )
         .bind(table)
         .fetch_one(&mut *tx)
         .await
         .unwrap();
-        assert_eq!((moved, in_place), (1, 1), "{table}: an update wrote index entries");
+        assert_eq!(updated, (1, 1), "{table}: an update wrote index entries");
     }
 }

@@ -173,7 +173,7 @@ async fn an_answer_that_cannot_be_read_is_asked_for_again() {
     let world = World::with_models(Setting::default(), ModelGroups::new(groups).unwrap(), vec![sound]).await;
     let story = world.story("Say again").await;
     world.done(story).await;
-    let garbled = "select count(*) from usage where story_id = $1 and error like 'Malformed%'";
+    let garbled = "select count(*) from usage where story_id = $1 and error_kind = 'malformed'";
     assert_eq!(world.count(garbled, story).await, 1);
     server.abort();
     world.end().await;
