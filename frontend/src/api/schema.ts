@@ -4258,14 +4258,14 @@ export interface components {
         ModelProviderPrices: {
             /**
              * Format: int64
-             * @description Prompts that were read from the provider's cache.
+             * @description Prompts that were read from the provider's cache. Left out: as much as others, since nothing unknown is free.
              */
-            cache_read?: number;
+            cache_read?: number | null;
             /**
              * Format: int64
-             * @description Prompts that were written to it.
+             * @description Prompts that were written to it. Left out: as much as others.
              */
-            cache_write?: number;
+            cache_write?: number | null;
             /**
              * Format: int64
              * @description Prompts.
