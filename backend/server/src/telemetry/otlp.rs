@@ -171,7 +171,7 @@ fn headers_of(text: &str) -> Result<HeaderMap, String> {
 }
 
 impl Exporter {
-    /// Sends what is put, until `ending`; then what is left, once, within a few seconds.
+    /// Sends what is put, until `ending`; then what is left, once, within a second.
     pub fn spawn(self, tasks: &TaskTracker, ending: CancellationToken) {
         tasks.spawn(self.run(ending));
     }
