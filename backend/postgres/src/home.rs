@@ -23,7 +23,7 @@ pub(crate) fn major_version(pgdata: &Path) -> Option<u32> {
 #[derive(Debug)]
 pub(crate) struct Home {
     dir: PathBuf,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Home {
@@ -96,7 +96,19 @@ fn create(data_dir: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn lock(dir: &Path) -> Result<File, Error> {
+/// A home's lock. It is given back in so many words: a child that another thread is just starting has the descriptor
+/// until it becomes another program, and would hold the lock for as long.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing gives it back as well, if later.
+        let _ = self.0.unlock();
+    }
+}
+
+fn lock(dir: &Path) -> Result<Lock, Error> {
     let path = dir.join("lock");
     let mut file = File::options()
         .read(true)
@@ -118,7 +130,7 @@ fn lock(dir: &Path) -> Result<File, Error> {
     file.set_len(0)
         .and_then(|()| writeln!(file, "{}", std::process::id()))
         .map_err(Error::io("write our process number to", path))?;
-    Ok(file)
+    Ok(Lock(file))
 }
 
 #[cfg(test)]
