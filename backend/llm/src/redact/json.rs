@@ -82,7 +82,7 @@ fn one(out: &mut String, c: char) -> usize {
     c.len_utf8()
 }
 
-/// Reads `uXXXX`, and the other half where it is the first of a pair. Gives back the bytes that it took.
+/// Reads `u` with its four digits, and the other half where it is the first of a pair. Gives back the bytes that it took.
 fn unicode(out: &mut String, after: &str) -> usize {
     let unit = |at: usize| after.get(at..at + 4).and_then(|hex| u16::from_str_radix(hex, 16).ok());
     let Some(first) = unit(1) else { return 1 };
