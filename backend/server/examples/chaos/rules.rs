@@ -57,8 +57,10 @@ pub(crate) const SETTLED: &[Rule] = &[
                      + (select count(*) from project_log l left join audit_head h on h.chain = l.project_id
                          where l.head > coalesce(h.event_seq, 0))
                      + (select count(*) from audit_head h
-                         where h.position <> (select count(*) from audit_seal s where s.chain = h.chain))",
-        damage: "alter table audit_seal disable trigger user; delete from audit_seal where position = 1",
+                         where h.position <> (select count(*) from audit_seal s where s.chain = h.chain)
+                                           + (select coalesce(sum(events), 0) from audit_block b where b.chain = h.chain))",
+        damage: "alter table audit_block disable trigger user;
+                 delete from audit_block where (chain, position) = (select chain, position from audit_block limit 1)",
     },
 ];
 

@@ -14,9 +14,10 @@ use uuid::Uuid;
 /// The chain of what belongs to no project: logins, organisations, configuration.
 pub const INSTANCE: Uuid = Uuid::nil();
 
-/// The versions of headers: of entries that were written as such, and of events.
+/// The versions of headers: of entries that were written as such, and of events. Releases before blocks sealed events
+/// with headers of version 2, which they stored.
 const VERSION_OF_ENTRIES: u8 = 1;
-const VERSION_OF_EVENTS: u8 = 2;
+const VERSION_OF_EVENTS: u8 = 3;
 
 /// Of larger payloads their size and their SHA-256 are kept: the rows that they were made of hold the whole, and can be
 /// compared.
@@ -76,10 +77,12 @@ struct Header<'a> {
     time: Timestamp,
     r#type: &'a str,
     category: &'a str,
-    severity: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    severity: Option<&'a str>,
     actor_type: &'a str,
     actor_id: Option<Uuid>,
-    action: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    action: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<Place>,
     payload: String,
@@ -114,10 +117,10 @@ impl Row {
             time: at,
             r#type: &event_type,
             category: &category,
-            severity: severity.name(),
+            severity: Some(severity.name()),
             actor_type: actor.kind(),
             actor_id: actor.id(),
-            action: &action,
+            action: Some(&action),
             event: None,
             payload: hex::encode(commitment(&salt, &payload)),
         };

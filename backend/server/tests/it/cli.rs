@@ -234,12 +234,16 @@ async fn one_changed_byte_of_one_audit_row_is_found_and_its_position_named() {
     let pool = place.pool().await;
 
     let chain = project["id"].as_str().unwrap();
-    let (position, seq): (i64, i64) =
-        sqlx::query_as("select position, event_seq from audit_seal where chain = $1::uuid and event_seq = 2")
-            .bind(chain)
-            .fetch_one(&pool)
-            .await
-            .unwrap();
+    let seq: i64 = 2;
+    let position: i64 = sqlx::query_scalar(
+        "select position - event_seq + $2 from audit_block where chain = $1::uuid and event_seq >= $2
+          order by event_seq limit 1",
+    )
+    .bind(chain)
+    .bind(seq)
+    .fetch_one(&pool)
+    .await
+    .unwrap();
     let tamper = format!(
         "begin; set local session_replication_role = replica;
          update event set data = (data::text || ' ')::json where project_id = '{chain}' and seq = {seq};

@@ -20,6 +20,7 @@ const NO_PROJECT: &[(&str, &str)] = &[
     ("idempotency", "by caller and path"),
     ("audit_entry", "by chain, which is the project"),
     ("audit_seal", "by chain, which is the project"),
+    ("audit_block", "by chain, which is the project"),
     ("audit_cursor", "one row, no content"),
     ("audit_head", "by chain, which is the project"),
     ("audit_held", "by chain, which is the project"),

@@ -53,7 +53,7 @@ pub(super) fn can_refuse(samples: &[Sample]) -> Result<(), Failure> {
         ("timer grew", |sample| each(sample, "timer", bloat)),
         ("leader_lease grew", |sample| each(sample, "leader_lease", bloat)),
         ("event has more bytes than rows", |sample| each(sample, "event", bloat)),
-        ("audit_seal has more bytes than rows", |sample| each(sample, "audit_seal", bloat)),
+        ("audit_block has more bytes than rows", |sample| each(sample, "audit_block", bloat)),
         ("dead rows of run", |sample| each(sample, "run", |run| run.dead = run.dead * 3 + 10_000)),
         ("resident memory", |sample| sample.rss_mib *= 3.0),
         ("memory of the database", |sample| sample.postgres_mib = sample.postgres_mib * 3.0 + 100.0),

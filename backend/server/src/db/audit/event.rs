@@ -1,10 +1,15 @@
-//! An event as the audit entry that it is. Nothing is written beside it: the sealer makes the header when it links it.
+//! An event as the audit entry that it is. Nothing is written beside it: its header is made when it is linked, and when
+//! it is checked.
 
 use super::{Header, Severity, VERSION_OF_EVENTS, json};
 use crate::db::events::unversioned;
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, types::Json};
-use syndarix_domain::{Timestamp, actor::Actor, audit::commitment};
+use syndarix_domain::{
+    Timestamp,
+    actor::Actor,
+    audit::{Hash, commitment},
+};
 use uuid::Uuid;
 
 /// A stored event, as the audit reads it.
@@ -78,8 +83,14 @@ impl EventEntry {
         Place { seq, stream, version, r#type: self.event_type.clone() }
     }
 
-    /// The bytes that are hashed and stored.
-    pub fn header(&self, salt: &[u8]) -> Result<Vec<u8>, sqlx::Error> {
+    /// What the header says of the stored text.
+    pub fn commitment(&self, salt: &[u8]) -> Hash {
+        commitment(salt, self.data.as_bytes())
+    }
+
+    /// The bytes that are hashed. They are stored nowhere, and made again for each check: what is written here is what
+    /// the columns say and nothing that a later release might say in other words.
+    pub fn header(&self, commitment: &[u8]) -> Result<Vec<u8>, sqlx::Error> {
         json(&Header {
             v: VERSION_OF_EVENTS,
             id: self.id,
@@ -87,12 +98,12 @@ impl EventEntry {
             time: self.at,
             r#type: self.entry_type(),
             category: &self.kind,
-            severity: self.severity().name(),
+            severity: None,
             actor_type: self.actor.kind(),
             actor_id: self.actor.id(),
-            action: &self.action(),
+            action: None,
             event: Some(self.place()),
-            payload: hex::encode(commitment(salt, self.data.as_bytes())),
+            payload: hex::encode(commitment),
         })
     }
 }

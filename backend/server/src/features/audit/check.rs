@@ -57,10 +57,12 @@ pub(super) struct Header {
     #[serde(rename = "type")]
     pub(super) event_type: String,
     pub(super) category: String,
-    pub(super) severity: String,
+    #[serde(default)]
+    pub(super) severity: Option<String>,
     pub(super) actor_type: String,
     pub(super) actor_id: Option<Uuid>,
-    pub(super) action: String,
+    #[serde(default)]
+    pub(super) action: Option<String>,
     /// Where the event stands that the entry is, if it is one.
     #[serde(default)]
     pub(super) event: Option<Place>,
@@ -70,7 +72,7 @@ pub(super) struct Header {
 }
 
 /// The versions of headers that this program reads.
-const HEADER_VERSIONS: RangeInclusive<u8> = 1..=2;
+const HEADER_VERSIONS: RangeInclusive<u8> = 1..=3;
 
 /// A sealed entry as it was found.
 #[derive(Debug)]

@@ -181,12 +181,22 @@ const ENTRIES: &str = "select e.id, e.ordinal, e.at, e.type, e.category, e.sever
           or position(convert_to($5, 'UTF8') in e.payload) > 0)
    order by e.ordinal desc limit $6";
 
-/// The same of events, by the type and the action that [`EventEntry`] gives them.
+/// The same of events, by the type and the action that [`EventEntry`] gives them. Releases before blocks gave each of
+/// them a seal.
 const EVENTS: &str = "select e.project_id, e.seq, e.id, e.kind, e.stream_id, e.version, e.type, e.data::text as data, e.actor, e.at,
-         s.entry_id is not null and s.salt is null as erased, s.position, s.hash, s.previous, coalesce(u.name, a.name) as actor_name
+         coalesce(b.salt = decode(repeat('00', 32), 'hex'), s.entry_id is not null and s.salt is null) as erased,
+         coalesce(b.position, s.position) as position, coalesce(b.hash, s.hash) as hash, coalesce(b.previous, s.previous) as previous,
+         coalesce(u.name, a.name) as actor_name
     from (select *, regexp_replace(type, '\\.v[0-9]+$', '') as unversioned, actor ->> 'type' as actor_type,
                  (actor ->> 'id')::uuid as actor_id from event) e
     left join audit_seal s on s.entry_id = e.id
+    left join lateral (
+        select position - event_seq + e.seq as position, substr(hashes, o, 32) as hash, substr(salts, o, 32) as salt,
+               case when o = 1 then previous else substr(hashes, o - 32, 32) end as previous
+          from (select *, ((events - event_seq + e.seq - 1) * 32 + 1)::integer as o from audit_block
+                 where chain = e.project_id and event_seq >= e.seq order by event_seq limit 1) found
+         where o > 0
+    ) b on true
     left join app_user u on e.actor_type = 'user' and u.id = e.actor_id
     left join agent a on e.actor_type = 'agent' and a.id = e.actor_id and a.project_id = e.project_id
    where e.project_id = $1 and e.seq < $2

@@ -1,12 +1,15 @@
 //! Sealing of events. They are numbered without a gap in the order of commits, project by project, so that whatever
-//! follows the last sealed number can be read at once: no earlier one can still appear.
+//! follows the last sealed number can be read at once: no earlier one can still appear. Those of a project that are read
+//! together are one block.
 
-use super::seal::{Batch, Ends, Entry, Held, SealError, Source, chains, ends, write};
+use super::seal::{Batch, End, Ends, Held, SealError, column, ends, move_ends};
 use crate::db::audit::EventEntry;
 use sqlx::PgConnection;
+use std::collections::HashMap;
+use syndarix_domain::audit::{Hash, SALT};
 use uuid::Uuid;
 
-/// Events of one transaction: each takes some 4 KiB of memory until its seal is written.
+/// Events of one transaction: each takes some 4 KiB of memory until its block is written.
 const BATCH: i64 = 1_000;
 /// Projects that share a batch: those that are furthest behind.
 const CHAINS: i64 = 16;
@@ -16,34 +19,92 @@ const CHAINS: i64 = 16;
 pub(super) async fn seal(conn: &mut PgConnection) -> Result<Batch, SealError> {
     let mut damaged = Vec::new();
     loop {
-        let events = next(conn, &damaged).await?;
+        let mut events = next(conn, &damaged).await?;
         let read = events.len();
-        let entries = events.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
-        let Ends { mut good, stopped } = ends(conn, chains(&entries), Held::First).await?;
+        let Ends { mut good, stopped } =
+            ends(conn, column(&events, |event| event.project_id), Held::First).await?;
         damaged.extend(&stopped);
-        let entries: Vec<Entry> =
-            entries.into_iter().filter(|entry| !stopped.contains(&entry.chain)).collect();
-        if entries.is_empty() && !stopped.is_empty() {
+        events.retain(|event| !stopped.contains(&event.project_id));
+        if events.is_empty() && !stopped.is_empty() {
             continue;
         }
-        if !entries.is_empty() {
-            write(conn, &entries, &mut good).await?;
+        if !events.is_empty() {
+            write(conn, &blocks(&events, &mut good)?).await?;
+            move_ends(conn, &good).await?;
         }
         // Of a batch that is less than half full no chain has more than its share.
-        let more = !entries.is_empty() && i64::try_from(read).unwrap_or(0) * 2 >= BATCH;
-        return Ok(Batch { sealed: entries.len(), more });
+        let more = !events.is_empty() && i64::try_from(read).unwrap_or(0) * 2 >= BATCH;
+        return Ok(Batch { sealed: events.len(), more });
     }
 }
 
-fn entry(event: &EventEntry) -> Result<Entry, sqlx::Error> {
-    let salt: [u8; 32] = rand::random();
-    let header = event.header(&salt)?;
-    Ok(Entry {
-        id: event.id,
-        chain: event.project_id,
-        header,
-        source: Source::Event { seq: event.seq, salt },
-    })
+/// Events that are linked together. Of each of them it keeps what cannot be made again of the event.
+struct Block {
+    chain: Uuid,
+    /// After the last of them.
+    end: End,
+    events: i32,
+    previous: Hash,
+    salts: Vec<u8>,
+    commitments: Vec<u8>,
+    hashes: Vec<u8>,
+}
+
+impl Block {
+    fn begin(chain: Uuid, end: End) -> Self {
+        let (salts, commitments, hashes) = (Vec::new(), Vec::new(), Vec::new());
+        Self { chain, end, events: 0, previous: end.hash, salts, commitments, hashes }
+    }
+
+    fn link(&mut self, event: &EventEntry) -> Result<(), sqlx::Error> {
+        let salt: [u8; SALT] = rand::random();
+        let commitment = event.commitment(&salt);
+        self.end.link(&event.header(&commitment)?);
+        self.end.event_seq = event.seq;
+        self.events += 1;
+        self.salts.extend(salt);
+        self.commitments.extend(commitment);
+        self.hashes.extend(self.end.hash);
+        Ok(())
+    }
+}
+
+/// Links events to the ends of their chains, and moves the ends. Within a block places and numbers run side by side:
+/// where a number is missing, which only somebody who took an event away can have done, another block begins.
+fn blocks(events: &[EventEntry], ends: &mut HashMap<Uuid, End>) -> Result<Vec<Block>, sqlx::Error> {
+    let follows =
+        |one: &EventEntry, other: &EventEntry| one.project_id == other.project_id && one.seq + 1 == other.seq;
+    let mut blocks = Vec::new();
+    for events in events.chunk_by(follows) {
+        let Some(EventEntry { project_id: chain, .. }) = events.first() else { continue };
+        let end = ends.entry(*chain).or_insert(End::NONE);
+        let mut block = Block::begin(*chain, *end);
+        for event in events {
+            block.link(event)?;
+        }
+        *end = block.end;
+        blocks.push(block);
+    }
+    Ok(blocks)
+}
+
+async fn write(conn: &mut PgConnection, blocks: &[Block]) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "insert into audit_block (chain, position, event_seq, events, previous, salts, commitments, hashes, sealed_at)
+         select b.*, now() from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::integer[], $5::bytea[], $6::bytea[],
+                                       $7::bytea[], $8::bytea[]) b",
+    )
+    .bind(column(blocks, |block| block.chain))
+    .bind(column(blocks, |block| block.end.position))
+    .bind(column(blocks, |block| block.end.event_seq))
+    .bind(column(blocks, |block| block.events))
+    .bind(column(blocks, |block| block.previous.as_slice()))
+    .bind(column(blocks, |block| block.salts.as_slice()))
+    .bind(column(blocks, |block| block.commitments.as_slice()))
+    .bind(column(blocks, |block| block.hashes.as_slice()))
+    .execute(conn)
+    .await
+    .map(drop)
 }
 
 async fn next(conn: &mut PgConnection, damaged: &[Uuid]) -> Result<Vec<EventEntry>, sqlx::Error> {

@@ -3,7 +3,10 @@
 //! A chain is a line `chain`, a line `entry` for each sealed entry, a line `end` with what must have come before it; the
 //! last line, `close`, names all chains again with their ends: a file that was cut short shows, wherever. Header and payload are the stored bytes, as text.
 
-use super::verify::{Bytes, Row, chains, outside, page};
+use super::{
+    links::{Bytes, Row, page},
+    verify::{chains, outside},
+};
 use futures::{Stream, stream};
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
@@ -144,7 +147,7 @@ impl Chain {
         self.head.head = hex::encode(&row.hash);
         // What the writer wrote is UTF-8. What is not any more was changed, and will not match its hash either way.
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        let Bytes { header, payload, salt } = row.bytes();
+        let Bytes { header, payload, salt } = row.bytes(self.head.chain);
         let line = Line::Entry {
             position: row.position,
             header: header.map(text).unwrap_or_default(),

@@ -127,8 +127,7 @@ async fn chain(pool: &PgPool, project: ProjectId) -> Result<ChainView, sqlx::Err
                 and not exists (select from project_log l join audit_head h on h.chain = l.project_id
                                  where l.project_id = p.id and l.head > h.event_seq) as sealed
            from (select $1::uuid as id) p
-           left join lateral (select position, hash from audit_seal
-                               where chain = p.id order by position desc limit 1) s on true
+           left join lateral audit_end(p.id) s on true
            left join audit_verification v on v.chain = p.id",
     )
     .bind(project.0)

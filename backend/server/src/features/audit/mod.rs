@@ -1,6 +1,6 @@
 //! The audit chain: sealed off the hot path, verified from the database or from a file, shown, exported.
 //!
-//! An event is its own entry: the sealer makes its header from the stored event, and nothing is written beside it.
+//! An event is its own entry: its header is made of the stored event, and nothing is written beside it.
 //!
 //! Invariants: an entry is sealed once, in the order of commits, and only when no earlier one can still appear; one
 //! sealer at a time, under a leader's lease that is checked in the sealing transaction; verification names the
@@ -11,6 +11,7 @@ mod download;
 mod entries;
 mod events;
 mod export;
+mod links;
 mod list;
 mod offline;
 mod restore;

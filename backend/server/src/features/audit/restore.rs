@@ -1,7 +1,7 @@
 //! After a restore from a dump: the entries' transaction ids are of another server, and mean nothing in this one. Events
 //! have none, and go on as if nothing had been.
 
-use super::seal::{Entry, Held, SealError, Stored, append};
+use super::seal::{Entry, Held, SealError, append};
 use sqlx::PgConnection;
 use syndarix_jobs::Leadership;
 
@@ -17,7 +17,7 @@ pub(super) async fn adopt(conn: &mut PgConnection, leadership: &Leadership) -> R
     }
     // Nobody may be writing: an entry that is not visible yet would lie below the new beginning and be passed over.
     sqlx::query("lock table audit_entry in share row exclusive mode").execute(&mut *conn).await?;
-    let waiting: Vec<Stored> = sqlx::query_as(
+    let waiting: Vec<Entry> = sqlx::query_as(
         "select id, chain, xid::text as xid, ordinal, header from audit_entry e
           where not exists (select from audit_seal s where s.entry_id = e.id)
             and not exists (select from audit_held h where h.entry_id = e.id)
@@ -27,7 +27,7 @@ pub(super) async fn adopt(conn: &mut PgConnection, leadership: &Leadership) -> R
     .fetch_all(&mut *conn)
     .await?;
     let sealed = waiting.len();
-    append(conn, waiting.into_iter().map(Entry::from).collect(), Held::First).await?;
+    append(conn, waiting, Held::First).await?;
     sqlx::query(
         "update audit_cursor set xid = '0', ordinal = 0, restored_to = (select coalesce(max(ordinal), 0) from audit_entry)",
     )

@@ -21,39 +21,14 @@ pub(super) enum SealError {
     Database(#[from] sqlx::Error),
 }
 
-/// What is linked: an audit entry, or an event.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) id: Uuid,
-    pub(super) chain: Uuid,
-    pub(super) header: Vec<u8>,
-    pub(super) source: Source,
-}
-
-/// Where it is stored, and what its seal keeps of that.
-#[derive(Debug)]
-pub(super) enum Source {
-    /// As an entry.
-    Entry { xid: String, ordinal: i64 },
-    /// As an event, whose salt is kept with the seal.
-    Event { seq: i64, salt: [u8; 32] },
-}
-
 /// A stored audit entry.
 #[derive(Debug, FromRow)]
-pub(super) struct Stored {
+pub(super) struct Entry {
     id: Uuid,
     chain: Uuid,
     xid: String,
     ordinal: i64,
     header: Vec<u8>,
-}
-
-impl From<Stored> for Entry {
-    fn from(stored: Stored) -> Self {
-        let Stored { id, chain, xid, ordinal, header } = stored;
-        Self { id, chain, header, source: Source::Entry { xid, ordinal } }
-    }
 }
 
 /// What a batch came to.
@@ -68,14 +43,20 @@ pub(super) struct Batch {
 /// Where a chain ends.
 #[derive(Clone, Copy)]
 pub(super) struct End {
-    position: i64,
-    hash: Hash,
+    pub(super) position: i64,
+    pub(super) hash: Hash,
     /// The last event that is linked.
-    event_seq: i64,
+    pub(super) event_seq: i64,
 }
 
 impl End {
-    const NONE: Self = Self { position: 0, hash: GENESIS, event_seq: 0 };
+    pub(super) const NONE: Self = Self { position: 0, hash: GENESIS, event_seq: 0 };
+
+    /// The end moves on to this header.
+    pub(super) fn link(&mut self, header: &[u8]) {
+        self.position += 1;
+        self.hash = link(&self.hash, self.position.unsigned_abs(), header);
+    }
 }
 
 /// Seals what can be sealed, at most a batch.
@@ -92,7 +73,7 @@ async fn seal_entries(conn: &mut PgConnection) -> Result<Batch, SealError> {
     let Some(last) = entries.last() else { return Ok(Batch { sealed: 0, more: false }) };
     let (xid, ordinal) = (last.xid.clone(), last.ordinal);
     let sealed = entries.len();
-    append(conn, entries.into_iter().map(Entry::from).collect(), Held::First).await?;
+    append(conn, entries, Held::First).await?;
     sqlx::query("update audit_cursor set xid = $1::text::xid8, ordinal = $2")
         .bind(xid)
         .bind(ordinal)
@@ -103,7 +84,7 @@ async fn seal_entries(conn: &mut PgConnection) -> Result<Batch, SealError> {
 
 /// Seals what was held back, where the end of its chain reads again.
 async fn release(conn: &mut PgConnection) -> Result<(), SealError> {
-    let entries: Vec<Stored> = sqlx::query_as(
+    let entries: Vec<Entry> = sqlx::query_as(
         "select e.id, e.chain, e.xid::text as xid, e.ordinal, e.header
            from audit_held h join audit_entry e on e.id = h.entry_id order by e.xid, e.ordinal limit $1",
     )
@@ -115,7 +96,7 @@ async fn release(conn: &mut PgConnection) -> Result<(), SealError> {
     }
     let ids: Vec<Uuid> = entries.iter().map(|entry| entry.id).collect();
     sqlx::query("delete from audit_held where entry_id = any($1)").bind(ids).execute(&mut *conn).await?;
-    append(conn, entries.into_iter().map(Entry::from).collect(), Held::These).await
+    append(conn, entries, Held::These).await
 }
 
 /// What of a chain's entries that are held back.
@@ -129,7 +110,7 @@ pub(super) enum Held {
 
 /// What follows the cursor, in the order of commits. Below the horizon no transaction is under way any more: a
 /// reader that went by the ordinal alone would pass a slow, earlier one for ever.
-async fn next(conn: &mut PgConnection) -> Result<Vec<Stored>, sqlx::Error> {
+async fn next(conn: &mut PgConnection) -> Result<Vec<Entry>, sqlx::Error> {
     let (xid, ordinal, restored_to): (String, i64, i64) =
         sqlx::query_as("select xid::text, ordinal, restored_to from audit_cursor for update")
             .fetch_one(&mut *conn)
@@ -155,19 +136,12 @@ pub(super) async fn append(
     entries: Vec<Entry>,
     held_back: Held,
 ) -> Result<(), SealError> {
-    let Ends { mut good, stopped } = ends(conn, chains(&entries), held_back).await?;
+    let chains = entries.iter().map(|entry| entry.chain).collect();
+    let Ends { mut good, stopped } = ends(conn, chains, held_back).await?;
     let (held, entries): (Vec<Entry>, Vec<Entry>) =
         entries.into_iter().partition(|entry| stopped.contains(&entry.chain));
     hold(conn, &held).await?;
     write(conn, &entries, &mut good).await
-}
-
-/// The chains of entries, each once.
-pub(super) fn chains(entries: &[Entry]) -> Vec<Uuid> {
-    let mut chains = column(entries, |entry| entry.chain);
-    chains.sort_unstable();
-    chains.dedup();
-    chains
 }
 
 async fn hold(conn: &mut PgConnection, entries: &[Entry]) -> Result<(), sqlx::Error> {
@@ -182,8 +156,7 @@ async fn hold(conn: &mut PgConnection, entries: &[Entry]) -> Result<(), sqlx::Er
         .map(drop)
 }
 
-/// Links entries to the ends of their chains, and moves the ends.
-pub(super) async fn write(
+async fn write(
     conn: &mut PgConnection,
     entries: &[Entry],
     ends: &mut HashMap<Uuid, End>,
@@ -192,34 +165,30 @@ pub(super) async fn write(
     for entry in entries {
         let end = ends.entry(entry.chain).or_insert(End::NONE);
         previous.push(end.hash.to_vec());
-        let position = end.position + 1;
-        end.hash = link(&end.hash, position.unsigned_abs(), &entry.header);
-        end.position = position;
-        if let Source::Event { seq, .. } = entry.source {
-            end.event_seq = seq;
-        }
-        positions.push(position);
+        end.link(&entry.header);
+        positions.push(end.position);
         hashes.push(end.hash.to_vec());
     }
     sqlx::query(
-        "insert into audit_seal (chain, position, entry_id, entry_xid, entry_ordinal, event_seq, header, salt, previous, hash, sealed_at)
-         select s.chain, s.position, s.entry_id, s.xid::xid8, s.ordinal, s.event_seq, s.header, s.salt, s.previous, s.hash, now()
-           from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::bytea[],
-                       $8::bytea[], $9::bytea[], $10::bytea[])
-                as s(chain, position, entry_id, xid, ordinal, event_seq, header, salt, previous, hash)",
+        "insert into audit_seal (chain, position, entry_id, entry_xid, entry_ordinal, previous, hash, sealed_at)
+         select s.chain, s.position, s.entry_id, s.xid::xid8, s.ordinal, s.previous, s.hash, now()
+           from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::bigint[], $6::bytea[], $7::bytea[])
+                as s(chain, position, entry_id, xid, ordinal, previous, hash)",
     )
     .bind(column(entries, |entry| entry.chain))
     .bind(positions)
     .bind(column(entries, |entry| entry.id))
-    .bind(column(entries, |entry| entry.source.xid()))
-    .bind(column(entries, |entry| entry.source.ordinal()))
-    .bind(column(entries, |entry| entry.source.event_seq()))
-    .bind(column(entries, |entry| entry.source.salt().map(|_| entry.header.as_slice())))
-    .bind(column(entries, |entry| entry.source.salt()))
+    .bind(column(entries, |entry| entry.xid.as_str()))
+    .bind(column(entries, |entry| entry.ordinal))
     .bind(previous)
     .bind(hashes)
     .execute(&mut *conn)
     .await?;
+    move_ends(conn, ends).await
+}
+
+/// Records where the chains end now.
+pub(super) async fn move_ends(conn: &mut PgConnection, ends: &HashMap<Uuid, End>) -> Result<(), SealError> {
     let mut heads: Vec<(Uuid, End)> = ends.iter().map(|(chain, end)| (*chain, *end)).collect();
     heads.sort_unstable_by_key(|(chain, _)| *chain);
     sqlx::query(
@@ -228,43 +197,13 @@ pub(super) async fn write(
          on conflict (chain) do update
             set position = excluded.position, hash = excluded.hash, event_seq = excluded.event_seq",
     )
-    .bind(heads.iter().map(|(chain, _)| *chain).collect::<Vec<_>>())
-    .bind(heads.iter().map(|(_, end)| end.position).collect::<Vec<_>>())
-    .bind(heads.iter().map(|(_, end)| end.hash.to_vec()).collect::<Vec<_>>())
-    .bind(heads.iter().map(|(_, end)| end.event_seq).collect::<Vec<_>>())
+    .bind(column(&heads, |(chain, _)| *chain))
+    .bind(column(&heads, |(_, end)| end.position))
+    .bind(column(&heads, |(_, end)| end.hash.to_vec()))
+    .bind(column(&heads, |(_, end)| end.event_seq))
     .execute(conn)
     .await?;
     Ok(())
-}
-
-impl Source {
-    fn xid(&self) -> Option<&str> {
-        match self {
-            Self::Entry { xid, .. } => Some(xid),
-            Self::Event { .. } => None,
-        }
-    }
-
-    fn ordinal(&self) -> Option<i64> {
-        match self {
-            Self::Entry { ordinal, .. } => Some(*ordinal),
-            Self::Event { .. } => None,
-        }
-    }
-
-    fn event_seq(&self) -> Option<i64> {
-        match self {
-            Self::Entry { .. } => None,
-            Self::Event { seq, .. } => Some(*seq),
-        }
-    }
-
-    fn salt(&self) -> Option<&[u8]> {
-        match self {
-            Self::Entry { .. } => None,
-            Self::Event { salt, .. } => Some(salt),
-        }
-    }
 }
 
 /// The ends of chains, and the chains on which nothing can be sealed now.
@@ -273,21 +212,21 @@ pub(super) struct Ends {
     pub(super) stopped: HashSet<Uuid>,
 }
 
-/// A chain stops where its last seal does not read, is not what the sealer wrote last, or where entries are held back
+/// A chain stops where its last link does not read, is not what the sealer wrote last, or where entries are held back
 /// already, so that their order stays.
 pub(super) async fn ends(
     conn: &mut PgConnection,
-    chains: Vec<Uuid>,
+    mut chains: Vec<Uuid>,
     held_back: Held,
 ) -> Result<Ends, SealError> {
+    chains.sort_unstable();
+    chains.dedup();
     let rows: Vec<Found> = sqlx::query_as(
         "select c.chain, s.position, s.hash, h.position as head, h.hash as head_hash, h.event_seq,
                 $2 and exists (select from audit_held where audit_held.chain = c.chain) as holding
            from unnest($1::uuid[]) as c(chain)
            left join audit_head h on h.chain = c.chain
-           left join lateral (
-            select position, hash from audit_seal where audit_seal.chain = c.chain order by position desc limit 1
-         ) s on true",
+           left join lateral audit_end(c.chain) s on true",
     )
     .bind(chains)
     .bind(held_back == Held::First)
@@ -336,6 +275,7 @@ impl Found {
     }
 }
 
-fn column<'e, T>(entries: &'e [Entry], field: impl Fn(&'e Entry) -> T) -> Vec<T> {
-    entries.iter().map(field).collect()
+/// A column of rows, as statements that write many at once take it.
+pub(super) fn column<'r, R, T>(rows: &'r [R], field: impl Fn(&'r R) -> T) -> Vec<T> {
+    rows.iter().map(field).collect()
 }

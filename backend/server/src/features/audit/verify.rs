@@ -1,155 +1,20 @@
 //! Verification of the chains in the database, and `POST /projects/{project_id}/audit/verify`.
 
-use super::check::{Bad, ChainReport, Found, Header, Mark, Walk};
+use super::{
+    check::{Bad, ChainReport, Found, Mark, Walk},
+    links::{Bytes, Row, page},
+};
 use crate::{
-    db::{Error, audit::Place},
+    db::Error,
     http::{ApiError, ProjectScope, View},
     state::App,
 };
 use axum::{Json, extract::State};
 use serde::Serialize;
-use sqlx::{FromRow, PgPool, types::Json as Column};
-use syndarix_domain::{Timestamp, actor::Actor};
+use sqlx::{FromRow, PgPool};
+use syndarix_domain::Timestamp;
 use utoipa::ToSchema;
 use uuid::Uuid;
-
-/// Entries that one read brings: no statement runs long, whatever the length of the chain.
-const PAGE: i64 = 2_000;
-
-/// A seal with the entry or the event that it is of, as far as that is there.
-#[derive(Debug, FromRow)]
-pub(super) struct Row {
-    pub(super) position: i64,
-    entry_id: Uuid,
-    entry_xid: Option<String>,
-    entry_ordinal: Option<i64>,
-    event_seq: Option<i64>,
-    event_header: Option<Vec<u8>>,
-    event_salt: Option<Vec<u8>>,
-    pub(super) previous: Vec<u8>,
-    pub(super) hash: Vec<u8>,
-    #[sqlx(flatten)]
-    entry: Columns,
-    #[sqlx(flatten)]
-    event: EventColumns,
-}
-
-/// The entry's columns; all of them null when there is none.
-#[derive(Debug, FromRow)]
-struct Columns {
-    id: Option<Uuid>,
-    chain: Option<Uuid>,
-    xid: Option<String>,
-    ordinal: Option<i64>,
-    at: Option<Timestamp>,
-    #[sqlx(rename = "type")]
-    event_type: Option<String>,
-    category: Option<String>,
-    severity: Option<String>,
-    actor_type: Option<String>,
-    actor_id: Option<Uuid>,
-    action: Option<String>,
-    header: Option<Vec<u8>>,
-    payload: Option<Vec<u8>>,
-    salt: Option<Vec<u8>>,
-}
-
-/// The event's columns; all of them null when there is none.
-#[derive(Debug, FromRow)]
-struct EventColumns {
-    #[sqlx(rename = "event_id")]
-    id: Option<Uuid>,
-    #[sqlx(rename = "event_kind")]
-    kind: Option<String>,
-    #[sqlx(rename = "event_stream")]
-    stream: Option<Uuid>,
-    #[sqlx(rename = "event_version")]
-    version: Option<i64>,
-    #[sqlx(rename = "event_type")]
-    event_type: Option<String>,
-    #[sqlx(rename = "event_data")]
-    data: Option<String>,
-    #[sqlx(rename = "event_actor")]
-    actor: Option<Column<Actor>>,
-    #[sqlx(rename = "event_at")]
-    at: Option<Timestamp>,
-}
-
-/// The stored bytes of what was sealed.
-pub(super) struct Bytes {
-    pub(super) header: Option<Vec<u8>>,
-    pub(super) payload: Option<Vec<u8>>,
-    pub(super) salt: Option<Vec<u8>>,
-}
-
-impl Row {
-    /// What was hashed, as it is stored now. There is no header where the entry or the event is gone.
-    pub(super) fn bytes(&mut self) -> Bytes {
-        if self.event_seq.is_none() {
-            let Columns { header, payload, salt, .. } = &mut self.entry;
-            return Bytes { header: header.take(), payload: payload.take(), salt: salt.take() };
-        }
-        let salt = self.event_salt.take();
-        // An erased event has neither data nor salt; one that never had data keeps its salt.
-        let data = self.event.data.take().filter(|data| salt.is_some() || data != "null");
-        let header = self.event_header.take().filter(|_| self.event.id.is_some());
-        Bytes { header, payload: data.map(String::into_bytes), salt }
-    }
-
-    /// The first column that does not say what the header says.
-    fn different(&self, header: &Header) -> Option<&'static str> {
-        match &header.event {
-            None => self.different_entry(header),
-            Some(place) => self.different_event(header, place),
-        }
-    }
-
-    fn different_entry(&self, header: &Header) -> Option<&'static str> {
-        let entry = &self.entry;
-        let text = |column: &Option<String>, sealed: &str| column.as_deref() == Some(sealed);
-        first_different(&[
-            (
-                "xid, ordinal",
-                entry.xid.is_some() && (&entry.xid, entry.ordinal) == (&self.entry_xid, self.entry_ordinal),
-            ),
-            ("id", entry.id == Some(header.id)),
-            ("chain", entry.chain == Some(header.chain)),
-            ("at", entry.at == Some(header.time)),
-            ("type", text(&entry.event_type, &header.event_type)),
-            ("category", text(&entry.category, &header.category)),
-            ("severity", text(&entry.severity, &header.severity)),
-            ("actor_type", text(&entry.actor_type, &header.actor_type)),
-            ("actor_id", entry.actor_id == header.actor_id),
-            ("action", text(&entry.action, &header.action)),
-        ])
-    }
-
-    fn different_event(&self, header: &Header, place: &Place) -> Option<&'static str> {
-        let event = &self.event;
-        let actor = event.actor.as_ref();
-        first_different(&[
-            ("entry_id", self.entry_id == header.id),
-            ("event_seq", self.event_seq == Some(place.seq)),
-            ("xid, ordinal", self.entry_xid.is_none() && self.entry_ordinal.is_none()),
-            ("id", event.id == Some(header.id)),
-            ("at", event.at == Some(header.time)),
-            ("kind", event.kind.as_deref() == Some(&*header.category)),
-            ("stream_id", event.stream == Some(place.stream)),
-            ("version", event.version == Some(place.version)),
-            ("type", event.event_type.as_deref() == Some(&*place.r#type)),
-            (
-                "actor",
-                actor.is_some_and(|actor| {
-                    (actor.kind(), actor.id()) == (&*header.actor_type, header.actor_id)
-                }),
-            ),
-        ])
-    }
-}
-
-fn first_different(columns: &[(&'static str, bool)]) -> Option<&'static str> {
-    columns.iter().find_map(|(column, same)| (!same).then_some(*column))
-}
 
 /// Checks the chains, or one of them: every sealed entry against its seal, its header, its payload, its columns.
 pub async fn verify(pool: &PgPool, chain: Option<Uuid>) -> Result<Vec<ChainReport>, sqlx::Error> {
@@ -186,8 +51,8 @@ pub(super) async fn chains(pool: &PgPool, chain: Option<Uuid>) -> Result<Vec<Uui
         Some(chain) => Ok(vec![chain]),
         None => {
             sqlx::query_scalar(
-                "select chain from audit_seal union select chain from audit_entry union select chain from audit_head
-                 union select chain from audit_verification union select project_id from project_log where head > 0
+                "select chain from audit_seal union select chain from audit_block union select chain from audit_entry
+                 union select chain from audit_head union select chain from audit_verification union select project_id from project_log where head > 0
                  order by chain",
             )
             .fetch_all(pool)
@@ -206,7 +71,7 @@ async fn verify_chain(pool: &PgPool, chain: Uuid) -> Result<ChainReport, sqlx::E
         let Some(last) = rows.last() else { break };
         after = last.position;
         for row in rows {
-            if let Err(bad) = check(&mut walk, row) {
+            if let Err(bad) = check(&mut walk, chain, row) {
                 return Ok(walk.report(outside(pool, chain).await?.waiting(), Some(bad)));
             }
         }
@@ -250,27 +115,6 @@ async fn lost_its_audit(pool: &PgPool, chain: Uuid) -> Result<bool, sqlx::Error>
     .await
 }
 
-/// The next seals of a chain with what they are of.
-pub(super) async fn page(pool: &PgPool, chain: Uuid, after: i64) -> Result<Vec<Row>, sqlx::Error> {
-    sqlx::query_as(
-        "select s.position, s.entry_id, s.entry_xid::text as entry_xid, s.entry_ordinal, s.event_seq,
-                s.header as event_header, s.salt as event_salt, s.previous, s.hash,
-                e.id, e.chain, e.xid::text as xid, e.ordinal, e.at, e.type, e.category, e.severity, e.actor_type,
-                e.actor_id, e.action, e.header, e.payload, e.salt,
-                v.id as event_id, v.kind as event_kind, v.stream_id as event_stream, v.version as event_version,
-                v.type as event_type, v.data::text as event_data, v.actor as event_actor, v.at as event_at
-           from audit_seal s
-           left join audit_entry e on s.event_seq is null and e.id = s.entry_id
-           left join event v on v.project_id = s.chain and v.seq = s.event_seq
-          where s.chain = $1 and s.position > $2 order by s.position limit $3",
-    )
-    .bind(chain)
-    .bind(after)
-    .bind(PAGE)
-    .fetch_all(pool)
-    .await
-}
-
 /// Entries without a seal.
 #[derive(FromRow)]
 pub(super) struct Outside {
@@ -311,16 +155,16 @@ pub(super) async fn outside(pool: &PgPool, chain: Uuid) -> Result<Outside, sqlx:
     .await
 }
 
-fn check(walk: &mut Walk, mut row: Row) -> Result<(), Bad> {
-    let Bytes { header, payload, salt } = row.bytes();
+fn check(walk: &mut Walk, chain: Uuid, mut row: Row) -> Result<(), Bad> {
     let position = row.position;
+    let Bytes { header, payload, salt } = row.bytes(chain);
     let Some(header) = header else {
         // A gap comes first: the position that is not there at all is the first bad one.
         let gap = u64::try_from(position).is_ok_and(|position| position > walk.expected());
         return Err(walk.bad(match row.event_seq {
             _ if gap => format!("expected position {}, found {position}", walk.expected()),
             Some(seq) => format!("its event {seq} is missing"),
-            None => format!("its entry {} is missing", row.entry_id),
+            None => format!("its entry {} is missing", row.entry_id.unwrap_or_default()),
         }));
     };
     let (previous, hash) = (std::mem::take(&mut row.previous), std::mem::take(&mut row.hash));
