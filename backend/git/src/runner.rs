@@ -85,7 +85,7 @@ impl Git {
         // git passes its command-line settings on to no program that serves a fetch from a local path, and that
         // program refuses directories of another owner; this file is the place from which it takes the setting.
         std::fs::write(home.join("gitconfig"), "[safe]\n\tdirectory = *\n").map_err(failed())?;
-        let inner = Inner { program: program.to_owned(), home, slots: Semaphore::new(MAX_CONCURRENT) };
+        let inner = Inner { program: found(program), home, slots: Semaphore::new(MAX_CONCURRENT) };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -179,6 +179,17 @@ impl Git {
             ("TZ", "UTC".into()),
         ]
     }
+}
+
+/// Where the program is. Started by a path it shares the memory of this process until it runs; looked up by its name in a
+/// `PATH` of its own, the whole address space would be copied for it first.
+fn found(program: &Path) -> PathBuf {
+    if program.components().count() > 1 {
+        return program.to_owned();
+    }
+    let places = SEARCH_PATH.split(':').map(|place| Path::new(place).join(program));
+    // Where there is none, whoever starts it says so.
+    places.into_iter().find(|place| place.is_file()).unwrap_or_else(|| program.to_owned())
 }
 
 /// A started git whose process group ends with this value, also when the caller is cancelled.
@@ -304,5 +315,18 @@ async fn read_and_drop_rest(pipe: Option<impl AsyncRead + Unpin>, kept: &mut Vec
         }
         let room = MAX_STDERR.saturating_sub(kept.len()).min(count);
         kept.extend_from_slice(&buffer[..room]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_looked_up_once_and_a_path_is_taken_as_it_is() {
+        assert!(found(Path::new("git")).is_absolute(), "these tests need git");
+        for path in ["/opt/git/bin/git", "./git", "no-such-program"] {
+            assert_eq!(found(Path::new(path)), Path::new(path));
+        }
     }
 }

@@ -301,6 +301,7 @@ async fn run(dir: &Path, database: &str, groups: &ModelGroups) -> Running {
     if let Some(filter) = process_env("SYNDARIX_LOG") {
         let _ = syndarix::telemetry::init("pretty", &filter);
     }
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let options = Options { models: Some(groups.clone()), ..Options::default() };
     lifecycle::start(config(dir, database), options).await.unwrap()
 }
