@@ -46,6 +46,18 @@ class Postgres:
         self.folder = tempfile.mkdtemp(prefix="syndarix-peers-pg-")
         self.server, url = tool.start(self.binaries, self.folder, tool.unprivileged())
         self.port = url.rsplit(":", 1)[1].split("/")[0]
+        self.wear_in()
+
+    def wear_in(self):
+        """The log of a new server is made while it is written, file by file; ours is measured on a worn one, too."""
+        written = "select pg_logical_emit_message(false, 'bench', repeat('x', 8 * 1024 * 1024)) from generate_series(1, 128)"
+        where = ["-h", self.folder, "-p", self.port, "-U", "postgres", "-d", "postgres"]
+        done = subprocess.run(
+            [os.path.join(self.binaries, "psql"), *where, "-qtAX", "-o", os.devnull, "-c", written, "-c", "checkpoint"],
+            capture_output=True, text=True,
+        )
+        if done.returncode:
+            raise Failed(f"psql: {done.stderr}")
 
     def database(self):
         """A new database. Its address names the Unix socket, which is how Syndarix reaches its own."""

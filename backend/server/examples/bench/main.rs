@@ -18,7 +18,7 @@ use syndarix::{
 };
 use syndarix_bus::Hub;
 use syndarix_jobs::Wake;
-use syndarix_postgres::EmbeddedOptions;
+use syndarix_postgres::{Embedded, EmbeddedOptions};
 
 /// As in the binary.
 #[global_allocator]
@@ -78,7 +78,7 @@ async fn main() -> Result<(), Failure> {
 
     let options =
         EmbeddedOptions::platform_default(syndarix::config::process_env).in_dir(folder.path().join("engine"));
-    let postgres = syndarix_postgres::start(options).await?;
+    let postgres = worn_in(options).await?;
     let pool = db::connect(postgres.url().parse()?, 64);
     db::migrate(&pool).await?;
     let store = Store::new(pool.clone(), Clock::default(), Hub::default(), Wake::new());
@@ -101,4 +101,20 @@ async fn main() -> Result<(), Failure> {
     failover::past_the_time_out(&mut figures).await?;
     process::serve(&arguments.binary, &folder.path().join("serve"), span, &mut figures).await?;
     figures.finish()
+}
+
+/// The log of a server that has run for a while consists of files that it uses again. A new server makes each of them
+/// first, 16 MiB of zeros synced to the disk, for which everybody waits 50 ms. They are kept when it stops.
+async fn worn_in(options: EmbeddedOptions) -> Result<Embedded, Failure> {
+    const WRITTEN_MIB: i32 = 1024;
+    let new = syndarix_postgres::start(options.clone()).await?;
+    let pool = db::connect(new.url().parse()?, 1);
+    for _ in 0..WRITTEN_MIB / 8 {
+        sqlx::query("select pg_logical_emit_message(false, 'bench', repeat('x', 8 * 1024 * 1024))")
+            .execute(&pool)
+            .await?;
+    }
+    pool.close().await;
+    new.stop().await?;
+    Ok(syndarix_postgres::start(options).await?)
 }

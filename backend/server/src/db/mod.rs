@@ -22,6 +22,7 @@ mod writes;
 pub use claim::{Claim, KEPT as CLAIMS_KEPT};
 pub use error::Error;
 pub use events::{Recorded, stored_event, upcast};
+pub(crate) use pool::apart;
 pub use pool::{connect, migrate, pending_migrations};
 pub use rebuild::Rebuild;
 pub use retry::{AsConflict, retry_conflicts};

@@ -4,6 +4,7 @@ use super::{
     Error, Recorded,
     combine::{Combiner, Limits},
     heads::{self, Wanted},
+    pool::apart,
     rebuild::{self, Rebuild},
     unit::{Author, Uow},
     writes::{self, Answer, Committed, Writes},
@@ -57,14 +58,14 @@ impl Store {
     pub fn new(pool: PgPool, clock: Clock, hub: Hub, wake: Wake) -> Self {
         let world = World { hub, wake };
         let reads = Combiner::new(READS, {
-            let pool = pool.clone();
+            let pool = apart(&pool, connections(READS));
             move |wanted| {
                 let pool = pool.clone();
                 Box::pin(async move { heads::load_together(&pool, wanted).await })
             }
         });
         let commits = Combiner::new(COMMITS, {
-            let (pool, world) = (pool.clone(), world.clone());
+            let (pool, world) = (apart(&pool, connections(COMMITS)), world.clone());
             move |units| {
                 let (pool, world) = (pool.clone(), world.clone());
                 Box::pin(async move {
@@ -190,6 +191,11 @@ impl World {
             self.wake.poke(queue);
         }
     }
+}
+
+/// As many as there are workers: none of them ever waits for one.
+fn connections(of: Limits) -> u32 {
+    u32::try_from(of.workers).unwrap_or(1)
 }
 
 fn unanswered() -> Error {

@@ -1,7 +1,7 @@
 //! Hard budgets: reserved before the call, settled after it, never passed.
 
 use crate::support::TestApp;
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 use syndarix::{
     db::{
         Author,
@@ -45,6 +45,10 @@ async fn models_of(provider: &str, script: &str) -> ModelGroups {
     let address = listener.local_addr().unwrap();
     let script = scripted::Script::from_toml(script).unwrap();
     tokio::task::spawn(scripted::serve(listener, script));
+    models_at(address, provider)
+}
+
+fn models_at(address: SocketAddr, provider: &str) -> ModelGroups {
     let deployment: Deployment = serde_json::from_value(serde_json::json!({
         "name": "scripted", "provider": provider, "base_url": format!("http://{address}/v1"),
         "model": "scripted-model", "context_window": 100_000, "max_output": 1_000, "endpoint_access": "private_network",
@@ -204,30 +208,17 @@ async fn an_attempt_whose_worker_was_lost_is_charged_what_was_reserved_and_marke
     assert_eq!(held(&app, project).await, 700, "settled once, however often it is looked at");
 }
 
-const SILENT: &str = r#"
-name = "silent"
-
-[[rule]]
-name = "says nothing"
-when = {}
-fault = { kind = "hang", seconds = 60 }
-"#;
-
 #[tokio::test]
 async fn a_call_without_a_run_that_nobody_ends_is_charged_what_was_reserved_when_it_has_expired() {
-    let app = TestApp::with_models(models_of("scripted", SILENT).await).await;
+    let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let app = TestApp::with_models(models_at(upstream.local_addr().unwrap(), "scripted")).await;
     let project = project(&app, None).await;
     let purpose = Purpose::of_project(project, CallId(app.app.store.new_id()));
     let (request, cancel) = (request(), CancellationToken::new());
-    let reserved = async {
-        while held(&app, project).await == 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::select! {
+    let _silent = tokio::select! {
         answered = llm::complete(&app.app, purpose, "code", &request, &cancel) => panic!("{answered:?}"),
-        () = reserved => {}
-    }
+        asked = upstream.accept() => asked.unwrap(),
+    };
     let held_before = held(&app, project).await;
     costs::schedule(&app.app).await.unwrap();
     for (state, hours) in [("reserved", 23), ("interrupted", 25)] {

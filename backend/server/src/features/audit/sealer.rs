@@ -4,7 +4,8 @@ use super::{
     restore,
     seal::{self, Batch, SealError},
 };
-use crate::state::App;
+use crate::{db::apart, state::App};
+use sqlx::PgPool;
 use std::time::Duration;
 use syndarix_jobs::{Duty, Leadership};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -24,7 +25,8 @@ pub fn spawn_sealer(app: &App, tracker: &TaskTracker, cancel: CancellationToken)
 
 /// Seals until `ending`, or until another instance does.
 async fn seal_until(app: App, leadership: Leadership, ending: CancellationToken) {
-    let mut sealer = Sealer { app, leadership, adopted: false };
+    let pool = apart(app.pool(), 1);
+    let mut sealer = Sealer { pool, leadership, adopted: false };
     while !ending.is_cancelled() {
         match sealer.turn().await {
             Turn::More => {}
@@ -44,7 +46,7 @@ enum Turn {
 }
 
 struct Sealer {
-    app: App,
+    pool: PgPool,
     leadership: Leadership,
     /// It was looked whether the entries are of another server.
     adopted: bool,
@@ -71,7 +73,7 @@ impl Sealer {
     }
 
     async fn work(&mut self) -> Result<Batch, SealError> {
-        let mut tx = self.app.pool().begin().await?;
+        let mut tx = self.pool.begin().await?;
         if !self.adopted {
             restore::adopt(&mut tx, &self.leadership).await?;
         }
