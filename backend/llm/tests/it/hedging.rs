@@ -1,6 +1,5 @@
 //! A second deployment is asked when the first says nothing for a while: one answer, both recorded.
 
-use std::time::{Duration, Instant};
 
 use syndarix_llm::{CallError, ErrorKind, ModelGroup, ProviderKind};
 use tokio_util::sync::CancellationToken;
@@ -27,20 +26,18 @@ async fn the_second_answers_when_the_first_says_nothing_and_the_first_is_cancell
     for kind in KINDS {
         let (gateway, hooks) = (gateway(policy(2)), Hooks::default());
         let group = hedged(50, vec![silent.deployment("a", kind), sound.deployment("b", kind)]);
-        let start = Instant::now();
         let answer =
             gateway.complete(&group, &request("go"), &hooks, &CancellationToken::new()).await.unwrap();
         assert_eq!(
             (answer.deployment.as_str(), answer.text().as_str()),
             ("b", "one two three four five six seven")
         );
-        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
         let names: Vec<(u32, String)> = hooks.reserved().into_iter().map(|(n, name, _)| (n, name)).collect();
         assert_eq!(names, [(1, "a".into()), (2, "b".into())], "money is set aside for both");
         let mut settled = hooks.settled();
         settled.sort_by_key(|settled| settled.n);
         let lost = settled[0].error.clone().unwrap();
-        assert_eq!((settled.len(), lost.kind), (2, ErrorKind::Cancelled));
+        assert_eq!((settled.len(), lost.kind), (2, ErrorKind::Cancelled), "it is not waited for to its end");
         assert!(settled[0].usage.estimated && settled[0].cost.micro_usd > 0, "{settled:?}");
         assert!(settled[1].error.is_none());
     }

@@ -4,6 +4,8 @@ mod keys;
 mod limits;
 mod streams;
 
+pub(crate) use streams::{unending, until};
+
 use crate::support::TestApp;
 use axum::{
     Json, Router,

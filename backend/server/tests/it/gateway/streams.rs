@@ -2,9 +2,22 @@
 
 use super::{Desk, PATHS, SOUND, chat, deployment, serve};
 use crate::support::TestApp;
-use axum::http::StatusCode;
+use axum::{
+    Router,
+    body::Body,
+    http::{StatusCode, header},
+    routing::post,
+};
+use futures::StreamExt;
 use serde_json::json;
-use std::time::{Duration, Instant};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 use syndarix::http;
 use syndarix_llm::{ModelGroup, ModelGroups, ProviderKind, scripted};
 use tokio::{
@@ -38,9 +51,9 @@ async fn a_silent_stream_is_kept_alive_and_then_answered() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_is_recorded_whether_it_streamed_or_not() {
-    let script = format!("{SOUND}fault = {{ kind = 'slow_stream', chunk_ms = 200 }}\n");
-    let desk = Desk::scripted(&script).await;
+async fn a_client_that_leaves_stops_the_model_and_is_recorded_whether_it_streamed_or_not() {
+    let (provider, under_way) = unending();
+    let desk = Desk::over(provider).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let service = desk.app.router.clone().into_make_service_with_connect_info::<http::Peer>();
@@ -64,27 +77,55 @@ async fn a_client_that_leaves_is_recorded_whether_it_streamed_or_not() {
                 let read = socket.read(&mut buffer).await.unwrap();
                 seen.push_str(&String::from_utf8_lossy(&buffer[..read]));
             }
-        } else {
-            let started = Instant::now();
-            while desk.usage().await.len() < rows {
-                assert!(started.elapsed() < Duration::from_secs(10));
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
         }
+        until("the model answers", async || under_way.load(Ordering::SeqCst) == 1).await;
         drop(socket);
-        let started = Instant::now();
-        loop {
-            let usage = desk.usage().await;
-            if usage.len() == rows && usage[rows - 1].1 != "reserved" {
-                let (key, state, tokens_in, _, estimated) = &usage[rows - 1];
-                assert!(key.is_some() && *estimated && *tokens_in > 0, "{usage:?}");
-                assert_eq!(state, "failed");
-                break;
-            }
-            assert!(started.elapsed() < Duration::from_secs(10), "{usage:?}");
+        // The answer has no end: whoever waited for it would wait for ever.
+        until("the model is stopped", async || under_way.load(Ordering::SeqCst) == 0).await;
+        let is_ended = async || desk.usage().await.iter().filter(|row| row.1 != "reserved").count() == rows;
+        until("the call is recorded", is_ended).await;
+        let usage = desk.usage().await;
+        let (key, state, tokens_in, _, estimated) = &usage[rows - 1];
+        assert!(key.is_some() && *estimated && *tokens_in > 0, "{usage:?}");
+        assert_eq!(state, "failed");
+    }
+}
+
+/// A provider of Anthropic's format that says one word and never another, and how many answers it has under way: those that
+/// somebody still reads.
+pub(crate) fn unending() -> (Router, Arc<AtomicUsize>) {
+    struct UnderWay(Arc<AtomicUsize>);
+    impl Drop for UnderWay {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+    let begun: String = [
+        json!({"type": "message_start", "message": {"id": "m", "model": "m", "usage": {"input_tokens": 9, "output_tokens": 1}}}),
+        json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+        json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "one"}}),
+    ]
+    .iter()
+    .map(|event| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or_default()))
+    .collect();
+    let under_way = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&under_way);
+    let handler = move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        let (begun, guard) = (begun.clone(), UnderWay(Arc::clone(&counted)));
+        let said = futures::stream::iter([Ok::<_, Infallible>(begun)]).chain(futures::stream::pending());
+        let said = said.inspect(move |_| _ = &guard);
+        async { ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(said)) }
+    };
+    (Router::new().route("/v1/messages", post(handler)), under_way)
+}
+
+/// Waits for what must come, however long it takes on a busy machine.
+pub(crate) async fn until(what: &str, test: impl AsyncFn() -> bool) {
+    let came = async {
+        while !test().await {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        // The whole answer would take seconds: it was not waited for.
-        assert!(started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
-    }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(30), came).await.is_ok(), "waited in vain: {what}");
 }
