@@ -4,6 +4,7 @@
 //! but for the model's name, the answer's limit, and the usage that every stream must carry. Only where the formats
 //! differ is a request translated, and then at most once.
 
+mod dear;
 mod foreign;
 mod native;
 mod question;

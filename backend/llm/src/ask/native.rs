@@ -94,7 +94,7 @@ impl Native {
             .value::<String>("model")?
             .filter(|model| !model.is_empty())
             .ok_or_else(|| WireError("`model` is missing: name a model group or a deployment".into()))?;
-        self.refuse_dear_processing()?;
+        self.refuse_dear()?;
         self.stream = self.value::<bool>("stream")?.unwrap_or(false);
         let limits = self.limit_fields().map(|field| self.value::<u32>(field));
         self.max_output = limits.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().min();
@@ -102,26 +102,6 @@ impl Native {
             let options = self.value::<Value>("stream_options")?;
             let wanted = options.as_ref().and_then(|options| options.get("include_usage")?.as_bool());
             self.include_usage = wanted.unwrap_or(false);
-        }
-        Ok(())
-    }
-
-    /// Prices and budgets are those of standard processing: a dearer one would pass a limit unseen. Each mention counts,
-    /// since which of two a provider reads is its own affair.
-    fn refuse_dear_processing(&self) -> Result<(), WireError> {
-        for (name, place) in &self.fields {
-            let Some((_, known)) = STANDARD_PROCESSING.iter().find(|(field, _)| field == name) else {
-                continue;
-            };
-            let said = self.body.get(place.clone()).and_then(|raw| serde_json::from_slice::<Value>(raw).ok());
-            let is_standard =
-                |said: &Value| said.is_null() || said.as_str().is_some_and(|it| known.contains(&it));
-            if !said.as_ref().is_some_and(is_standard) {
-                let known = known.join("`, `");
-                return Err(WireError(format!(
-                    "`{name}` may be `{known}` here: what costs more than standard processing has no price to reserve; leave it out"
-                )));
-            }
         }
         Ok(())
     }
@@ -231,6 +211,13 @@ impl Native {
     pub(crate) fn raw(&self, name: &str) -> Option<&[u8]> {
         let (_, place) = self.fields.iter().rev().find(|(field, _)| field == name)?;
         self.body.get(place.clone())
+    }
+
+    /// Its fields as they stand there, each mention by itself.
+    pub(super) fn values(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.fields
+            .iter()
+            .map(|(name, place)| (name.as_str(), self.body.get(place.clone()).unwrap_or_default()))
     }
 
     /// Whether these bytes are anywhere in the body.
@@ -381,10 +368,6 @@ impl<'de> Deserialize<'de> for Top<'de> {
 #[derive(Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Fields that choose how a request is processed, and the choices that cost no more than usual.
-const STANDARD_PROCESSING: &[(&str, &[&str])] =
-    &[("service_tier", &["auto", "default", "flex", "standard_only"]), ("speed", &["standard"])];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -405,27 +388,6 @@ mod tests {
         let deployment = deployment(kind);
         let limit = Ask::Native(&native).max_output(&deployment);
         serde_json::from_slice(&native.body_for(&deployment, limit)).unwrap()
-    }
-
-    #[test]
-    fn processing_that_costs_more_than_its_price_says_is_refused() {
-        let parsed = |fields: &str| {
-            let body = format!(r#"{{"model": "code", "messages": [], {fields}}}"#);
-            Native::parse(Endpoint::ChatCompletions, body.into()).map(drop)
-        };
-        for dear in [
-            r#""service_tier": "priority""#,
-            r#""service_tier": "prior\u0069ty""#,
-            r#""service_tier": "priority", "service_tier": "auto""#,
-            r#""service_tier": 1"#,
-            r#""speed": "fast""#,
-        ] {
-            let said = parsed(dear).unwrap_err().to_string();
-            assert!(said.contains("leave it out"), "{dear}: {said}");
-        }
-        for usual in [r#""service_tier": "flex""#, r#""service_tier": null"#, r#""speed": "standard""#] {
-            parsed(usual).unwrap();
-        }
     }
 
     #[test]

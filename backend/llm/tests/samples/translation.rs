@@ -63,7 +63,10 @@ pub(crate) struct Outcome {
 
 impl Case {
     pub(crate) fn outcome(&self) -> Outcome {
-        let native = Native::parse(self.endpoint, self.body.to_string().into()).unwrap();
+        let native = match Native::parse(self.endpoint, self.body.to_string().into()) {
+            Ok(native) => native,
+            Err(error) => return Outcome { sent: Err(error.to_string()), dropped: Vec::new() },
+        };
         let ask = Ask::Native(&native);
         let sent = ask.sent_to(&self.to).map_err(|error| error.to_string());
         let value = |sent: &Value, shown| sent.pointer(shown).cloned().unwrap_or(Value::Null);

@@ -59,8 +59,8 @@ fn prompts() -> Vec<Case> {
             &["/temperature", "/top_p"],
         )),
         case(
-            "`top_k`, `service_tier`, `container`",
-            json!({"top_k": 5, "service_tier": "auto", "container": "c"}),
+            "`top_k`, `service_tier`, `diagnostics`",
+            json!({"top_k": 5, "service_tier": "auto", "diagnostics": {}}),
             &[],
         ),
     ]
