@@ -5,19 +5,21 @@
 //! differ is a request translated, and then at most once.
 
 mod dear;
+mod files;
 mod foreign;
 mod native;
 mod question;
 
 use serde_json::Value;
 
+pub(crate) use files::Files;
 pub use native::Native;
 pub use question::Question;
 
 use crate::inbound::WireError;
 use crate::price::Extras;
 use crate::provider::{self, Deployment, Wire, embeddings};
-use crate::tokens::{bound_native, bound_request, estimate_request};
+use crate::tokens::{bound_files, bound_native, bound_request, estimate_files, estimate_request};
 use crate::types::{CacheTime, ChatRequest};
 
 /// What is asked, in one form or the other.
@@ -30,11 +32,26 @@ pub enum Ask<'a> {
 }
 
 impl<'a> Ask<'a> {
-    /// Upper bound of the prompt, in tokens.
-    pub fn bound(self) -> u32 {
+    /// Upper bound of the prompt at this deployment, in tokens.
+    pub fn bound(self, deployment: &Deployment) -> u32 {
+        self.bound_text().saturating_add(bound_files(self.files(), deployment))
+    }
+
+    /// The same without what is more than its bytes.
+    pub(crate) fn bound_text(self) -> u32 {
         match self {
             Self::Neutral(request) => bound_request(request),
-            Self::Native(native) => bound_native(&native.body),
+            Self::Native(native) => {
+                let has_tools = native.raw("tools").is_some_and(|tools| tools != b"null");
+                bound_native(&native.body, (has_tools, native.vendors_tools))
+            }
+        }
+    }
+
+    fn files(self) -> Files {
+        match self {
+            Self::Neutral(request) => Files::of(request),
+            Self::Native(native) => native.files(),
         }
     }
 
@@ -43,7 +60,7 @@ impl<'a> Ask<'a> {
         match self.neutral() {
             Ok(request) => estimate_request(request),
             // Only a provider of the client's own format can read it. Three bytes a token is more than prose has.
-            Err(_) => self.bound() / 3,
+            Err(_) => (self.bound_text() / 3).saturating_add(estimate_files(self.files())),
         }
     }
 
@@ -78,10 +95,10 @@ impl<'a> Ask<'a> {
                 audio: false,
             },
             Self::Native(native) if native.endpoint == Endpoint::Embeddings => Extras::default(),
-            // Names between quotes: in a text they would be escaped.
+            // Words between quotes: in a text those would be escaped.
             Self::Native(native) => Extras {
                 hour: hour && native.says(br#""1h""#),
-                image: image && (native.says(br#""image"#) || native.says(br#""input_image"#)),
+                image: image && native.files() != Files::default(),
                 audio: dear.audio && (native.raw("modalities").is_some() || native.says(br#""input_audio""#)),
             },
         }

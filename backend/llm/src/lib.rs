@@ -44,7 +44,7 @@ pub use provider::{
 pub use redact::{Found, RedactError, Redactor};
 pub use secret::Secret;
 pub use sse::{SseDecoder, SseEvent, SseTooLong};
-pub use tokens::{bound_request, estimate_block, estimate_request, estimate_text};
+pub use tokens::{estimate_block, estimate_request, estimate_text};
 pub use trace::{SpanId, TraceContext, TraceId};
 pub use types::{
     Block, CacheMark, CachePlace, CacheTime, ChatRequest, Completion, Delta, Effort, Image, Message, Options,

@@ -12,6 +12,8 @@
 //!
 //! English prose and code come out at about twice the true number.
 
+use crate::ask::Files;
+use crate::provider::{Deployment, Wire};
 use crate::types::{Block, ChatRequest};
 
 /// Tokens a provider puts around one message or block: role, separators, ids. Published frames use 3 to 8.
@@ -21,9 +23,32 @@ const TOOL_PREAMBLE: u32 = 600;
 /// Tokens around one tool definition beyond its JSON.
 const PER_TOOL: u32 = 24;
 
-/// What one picture can cost: twice the largest figure that the two vendors publish for their current models. Nothing
-/// in a request that names a picture by its address says how large it is.
+/// Tokens of a tool that the provider describes to the model itself; the largest published ones, for a screen with its
+/// instructions, are below 1,300.
+const PER_VENDORS_TOOL: u32 = 2_000;
+
+/// What one picture costs, rather too much than too little. Anthropic's largest are below 4,800 tokens.
 const PER_IMAGE: u32 = 8_000;
+/// What a picture can cost at a model of OpenAI's format that is not below: 30,000 patches of the newest models, at the
+/// 1.62 tokens that a patch costs at the small ones; 48,169 at `gpt-4o-mini`. Nothing in a request that names a picture by
+/// its address says how large it is.
+const LARGEST_IMAGE: u32 = 50_000;
+/// Models whose pictures are smaller, by the beginning of their name, from what OpenAI publishes of patches and tiles.
+const SMALLER_IMAGES: [(&str, u32); 9] = [
+    // 10,000 patches.
+    ("gpt-5.5", 16_200),
+    ("gpt-5.4", 16_200),
+    // 2,500 patches at the most, or some tiles.
+    ("gpt-5.3", PER_IMAGE),
+    ("gpt-5.2", PER_IMAGE),
+    ("gpt-5.1", PER_IMAGE),
+    ("gpt-5-", PER_IMAGE),
+    ("gpt-4.1", PER_IMAGE),
+    ("o3", PER_IMAGE),
+    ("o4-mini", PER_IMAGE),
+];
+/// What a document of unknown length counts as where its provider does not say: thirty pages or so.
+const PER_DOCUMENT: u32 = 100_000;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Class {
@@ -68,41 +93,58 @@ fn class_of(byte: u8) -> Class {
     }
 }
 
-/// Upper bound of the prompt tokens of a request: its bytes, and allowances for what the provider adds.
-pub fn bound_request(request: &ChatRequest) -> u32 {
-    count_request(request, bound_text)
+/// Upper bound of the prompt tokens of a request, its pictures apart: its bytes, and allowances for what the provider adds.
+pub(crate) fn bound_request(request: &ChatRequest) -> u32 {
+    count_request(request, bound_text, 0)
 }
 
-/// Upper bound of the prompt tokens of a request in a client's own words. The JSON around every text is longer than
-/// what providers put around it, and an escaped character is longer than the character.
-pub(crate) fn bound_native(body: &[u8]) -> u32 {
-    let count =
-        |word: &[u8]| u32::try_from(memchr::memmem::find_iter(body, word).count()).unwrap_or(u32::MAX);
-    // The field `image_url` is counted beside its type `image_url`: too many, which a bound may be.
-    let images = count(br#""image"#).saturating_add(count(br#""input_image"#));
-    let tools = if count(br#""tools""#) > 0 { TOOL_PREAMBLE } else { 0 };
+/// Upper bound of the prompt tokens of a request in a client's own words, its pictures and documents apart. The JSON around
+/// every text is longer than what providers put around it, and an escaped character is longer than the character. Whether
+/// it has tools, and how many the provider describes itself, the caller says.
+pub(crate) fn bound_native(body: &[u8], (has_tools, vendors_tools): (bool, u32)) -> u32 {
     u32::try_from(body.len())
         .unwrap_or(u32::MAX)
         .saturating_add(PER_BLOCK)
-        .saturating_add(tools)
-        .saturating_add(images.saturating_mul(PER_IMAGE))
+        .saturating_add(if has_tools { TOOL_PREAMBLE } else { 0 })
+        .saturating_add(vendors_tools.saturating_mul(PER_VENDORS_TOOL))
+}
+
+/// Upper bound of what pictures and documents add at this deployment. A packed page, or one that is named by its address, may
+/// be of any length, but for the model's window, beyond which a provider refuses the prompt.
+pub(crate) fn bound_files(files: Files, deployment: &Deployment) -> u32 {
+    let window = deployment.context_window;
+    if files.documents > 0 { window } else { files.images.saturating_mul(per_image(deployment)).min(window) }
+}
+
+fn per_image(deployment: &Deployment) -> u32 {
+    if deployment.provider.wire() != Some(Wire::OpenAi) {
+        return PER_IMAGE;
+    }
+    let smaller = SMALLER_IMAGES.iter().find(|(name, _)| deployment.model.starts_with(name));
+    smaller.map_or(LARGEST_IMAGE, |(_, tokens)| *tokens)
+}
+
+/// What pictures and documents are, rather too many than too few.
+pub(crate) fn estimate_files(files: Files) -> u32 {
+    let images = files.images.saturating_mul(PER_IMAGE);
+    images.saturating_add(files.documents.saturating_mul(PER_DOCUMENT))
 }
 
 /// The prompt tokens of a request, rather too many than too few.
 pub fn estimate_request(request: &ChatRequest) -> u32 {
-    count_request(request, estimate_text)
+    count_request(request, estimate_text, PER_IMAGE)
 }
 
 /// The tokens of a block, rather too many than too few.
 pub fn estimate_block(block: &Block) -> u32 {
-    PER_BLOCK.saturating_add(count_block(block, estimate_text))
+    PER_BLOCK.saturating_add(count_block(block, estimate_text, PER_IMAGE))
 }
 
-fn count_request(request: &ChatRequest, count: fn(&str) -> u32) -> u32 {
+fn count_request(request: &ChatRequest, count: fn(&str) -> u32, per_image: u32) -> u32 {
     let blocks = request.messages.iter().flat_map(|message| &message.content);
     let mut total = PER_BLOCK.saturating_add(count(&request.system));
     for block in blocks {
-        total = total.saturating_add(PER_BLOCK).saturating_add(count_block(block, count));
+        total = total.saturating_add(PER_BLOCK).saturating_add(count_block(block, count, per_image));
     }
     if !request.tools.is_empty() {
         total = total.saturating_add(TOOL_PREAMBLE);
@@ -115,7 +157,7 @@ fn count_request(request: &ChatRequest, count: fn(&str) -> u32) -> u32 {
     total
 }
 
-fn count_block(block: &Block, count: fn(&str) -> u32) -> u32 {
+fn count_block(block: &Block, count: fn(&str) -> u32, per_image: u32) -> u32 {
     let sum = |texts: &[&str]| texts.iter().map(|text| count(text)).fold(0, u32::saturating_add);
     match block {
         Block::Text { text } => count(text),
@@ -123,10 +165,10 @@ fn count_block(block: &Block, count: fn(&str) -> u32) -> u32 {
         // Sent back inside a JSON object (see the adapters), hence quoted.
         Block::InvalidToolUse { id, name, raw, .. } => sum(&[id, name, &serde_json::json!(raw).to_string()]),
         Block::ToolResult { tool_use_id, content, images, .. } => {
-            let pictures = u32::try_from(images.len()).unwrap_or(u32::MAX).saturating_mul(PER_IMAGE);
+            let pictures = u32::try_from(images.len()).unwrap_or(u32::MAX).saturating_mul(per_image);
             sum(&[tool_use_id, content]).saturating_add(pictures)
         }
-        Block::Image { .. } => PER_IMAGE,
+        Block::Image { .. } => per_image,
         Block::Thinking { text, signature, .. } => sum(&[text, signature.as_deref().unwrap_or_default()]),
     }
 }

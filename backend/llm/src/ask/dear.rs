@@ -46,17 +46,18 @@ const OTHERS: &str = "another model has another price: name it in a model group"
 const CLIENTS_OWN: [&str; 4] = ["bash_", "computer_", "memory_", "text_editor_"];
 
 impl Native {
-    /// Refuses what has no price to reserve.
-    pub(super) fn refuse_dear(&self) -> Result<(), WireError> {
+    /// Refuses what has no price to reserve. Gives back how many tools are offered that the provider describes itself.
+    pub(super) fn refuse_dear(&self) -> Result<u32, WireError> {
+        let mut vendors = 0u32;
         for (name, value) in self.values() {
             match name {
-                "tools" => refuse_tools(value)?,
+                "tools" => vendors = vendors.saturating_add(refuse_tools(value)?),
                 "modalities" => refuse_modalities(value)?,
                 "context_management" => refuse_compaction(value)?,
                 _ => refuse_processing(name, value)?,
             }
         }
-        Ok(())
+        Ok(vendors)
     }
 }
 
@@ -93,10 +94,12 @@ struct Tool<'a> {
     kind: Option<Cow<'a, str>>,
 }
 
-/// A tool runs at the client, or the provider charges for its use and asks the model again with what it gave.
-fn refuse_tools(tools: &[u8]) -> Result<(), WireError> {
+/// A tool runs at the client, or the provider charges for its use and asks the model again with what it gave. Gives back how
+/// many of the client's it describes itself.
+fn refuse_tools(tools: &[u8]) -> Result<u32, WireError> {
     let tools: Option<Vec<Tool<'_>>> =
         serde_json::from_slice(tools).map_err(|error| WireError(format!("`tools`: {error}")))?;
+    let mut vendors = 0;
     for kind in tools.iter().flatten().filter_map(|tool| tool.kind.as_deref()) {
         if matches!(kind, "function" | "custom") {
             continue;
@@ -106,8 +109,9 @@ fn refuse_tools(tools: &[u8]) -> Result<(), WireError> {
                 "the tool `{kind}` runs at the provider only, and its use has no price to reserve: offer a tool of your own"
             )));
         }
+        vendors += 1;
     }
-    Ok(())
+    Ok(vendors)
 }
 
 /// Pictures in an answer are tokens of a price that is not in the table.

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::Endpoint;
+use super::files::Files;
 use super::foreign::{self, Cleaned};
 use crate::inbound::{self, WireError};
 use crate::provider::fit::{Lost, fit};
@@ -50,6 +51,9 @@ pub struct Native {
     pub(super) stream: bool,
     include_usage: bool,
     pub(super) max_output: Option<u32>,
+    /// How many tools are offered whose description is the provider's.
+    pub(super) vendors_tools: u32,
+    files: OnceLock<Files>,
     pub(super) beta: Option<String>,
     pub(super) strict: bool,
     session: Option<String>,
@@ -78,6 +82,8 @@ impl Native {
             stream: false,
             include_usage: endpoint != Endpoint::ChatCompletions,
             max_output: None,
+            vendors_tools: 0,
+            files: OnceLock::new(),
             beta: None,
             strict: false,
             session: None,
@@ -94,7 +100,7 @@ impl Native {
             .value::<String>("model")?
             .filter(|model| !model.is_empty())
             .ok_or_else(|| WireError("`model` is missing: name a model group or a deployment".into()))?;
-        self.refuse_dear()?;
+        self.vendors_tools = self.refuse_dear()?;
         self.stream = self.value::<bool>("stream")?.unwrap_or(false);
         let limits = self.limit_fields().map(|field| self.value::<u32>(field));
         self.max_output = limits.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().min();
@@ -220,9 +226,15 @@ impl Native {
             .map(|(name, place)| (name.as_str(), self.body.get(place.clone()).unwrap_or_default()))
     }
 
-    /// Whether these bytes are anywhere in the body.
+    /// Its pictures and documents.
+    pub(crate) fn files(&self) -> Files {
+        *self.files.get_or_init(|| self.count_files())
+    }
+
+    /// Whether this word is anywhere in the body, also if it is written with escapes.
     pub(super) fn says(&self, word: &[u8]) -> bool {
-        memchr::memmem::find(&self.body, word).is_some()
+        let says = |body: &[u8]| memchr::memmem::find(body, word).is_some();
+        says(&self.body) || unescaped(&self.body).is_some_and(|body| says(&body))
     }
 
     /// The names of its fields.
@@ -337,6 +349,24 @@ impl Native {
         });
         translated.as_ref().map_err(Clone::clone)
     }
+}
+
+/// The body with its letters and digits as themselves; none where they are. Quotes and backslashes stay escaped.
+fn unescaped(body: &[u8]) -> Option<Vec<u8>> {
+    let mut escapes = memchr::memmem::find_iter(body, b"\\u00").peekable();
+    escapes.peek()?;
+    let (mut out, mut copied) = (Vec::with_capacity(body.len()), 0);
+    for at in escapes {
+        let digits = body.get(at + 4..at + 6).and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        if let Some(byte) = byte.filter(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\')) {
+            out.extend_from_slice(body.get(copied..at).unwrap_or_default());
+            out.push(byte);
+            copied = at + 6;
+        }
+    }
+    out.extend_from_slice(body.get(copied..).unwrap_or_default());
+    Some(out)
 }
 
 /// The top of a JSON object, in its order.

@@ -57,19 +57,22 @@ struct Seen {
 impl Call<'_> {
     pub(super) async fn attempt(&self, leg: Leg<'_>) -> Result<Attempted, Stop> {
         let deployment = leg.deployment;
-        let grant = self.admit(leg).await?;
+        let bound = self.ask.bound(deployment);
+        let grant = self.admit(leg, bound).await?;
         let mut seen = Seen::new(deployment);
         let exchanged = self.exchange(leg, &grant, &mut seen).await;
         let latency_ms = millis(seen.start.elapsed());
+        // A charge by estimate fits what was set aside.
+        let estimate = || self.ask.estimate().min(bound);
         let usage = match &exchanged {
             Err(error) if !error.maybe_billed => Usage::default(),
             // Nobody saw how much of it was written: all that it was allowed counts.
             Err(_) if self.ask.is_blind() && seen.first_content_ms.is_none() => {
                 let limit = grant.max_output_tokens.min(self.ask.max_output(deployment));
                 let output = limit.saturating_mul(self.ask.choices(deployment));
-                Usage { input: self.ask.estimate(), output, estimated: true, ..Usage::default() }
+                Usage { input: estimate(), output, estimated: true, ..Usage::default() }
             }
-            _ => seen.answer.usage_or(|| self.ask.estimate()),
+            _ => seen.answer.usage_or(estimate),
         };
         let price = self.gateway.price(deployment, usage.prompt());
         let cost = price.cost(&usage);
@@ -101,13 +104,13 @@ impl Call<'_> {
     }
 
     /// Asks the caller for leave.
-    async fn admit(&self, leg: Leg<'_>) -> Result<Grant, Stop> {
+    async fn admit(&self, leg: Leg<'_>, bound: u32) -> Result<Grant, Stop> {
         let deployment = leg.deployment;
         if leg.cancel.is_cancelled() {
             self.gateway.breaker.undecided(deployment.circuit(), Instant::now());
             return Err(Stop::Cancelled);
         }
-        let price = self.gateway.price(deployment, self.bound);
+        let price = self.gateway.price(deployment, bound);
         let (max_output_tokens, choices) = (self.ask.max_output(deployment), self.ask.choices(deployment));
         let all = max_output_tokens.saturating_mul(choices);
         let dear = price.rates().dear_extras();
@@ -115,10 +118,10 @@ impl Call<'_> {
         let intent = AttemptIntent {
             n: leg.n,
             deployment,
-            max_input_tokens: self.bound,
+            max_input_tokens: bound,
             max_output_tokens,
             choices,
-            worst_case_cost_micro_usd: ceiling.worst_case(self.bound, all),
+            worst_case_cost_micro_usd: ceiling.worst_case(bound, all),
             price,
             ceiling,
         };

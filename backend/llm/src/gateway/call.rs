@@ -22,8 +22,6 @@ pub(super) struct Call<'a> {
     pub(super) cancel: &'a CancellationToken,
     /// Who reads the answer while it is made; nobody: it is only given back.
     pub(super) reader: Option<&'a Reader<'a>>,
-    /// What the prompt's tokens cannot be more than.
-    pub(super) bound: u32,
     /// The number of the newest attempt.
     n: AtomicU32,
     causes: Vec<Cause>,
@@ -52,7 +50,6 @@ impl<'a> Call<'a> {
             hooks,
             cancel,
             reader: None,
-            bound: ask.bound(),
             n: AtomicU32::new(0),
             causes: Vec::new(),
             too_small: None,

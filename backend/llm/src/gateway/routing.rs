@@ -81,7 +81,7 @@ fn cheapest<'a>(
     ask: Ask<'_>,
     session: u64,
 ) -> Option<&'a Deployment> {
-    let input = ask.bound() / BYTES_PER_TOKEN;
+    let input = ask.bound_text() / BYTES_PER_TOKEN;
     // All are compared over the same answer: one that may say less is not cheaper for it.
     let output = healthy.iter().map(|one| ask.max_output(one)).min()?;
     let cost = |deployment: &Deployment| {
