@@ -5,10 +5,17 @@ use std::borrow::Cow;
 use super::{Found, Redactor};
 use memchr::{memchr, memchr2};
 
+/// Documents in strings of documents are looked into so many levels deep.
+const DEEPEST: usize = 3;
+
 /// The document with its strings redacted, names of fields included; the rest is copied as it stands. `None`: nothing was
 /// found. The document is well-formed: whoever parsed its top has read all of it.
 pub(super) fn redacted(redactor: &Redactor, json: &[u8]) -> (Option<Vec<u8>>, Found) {
     let mut found = Found::default();
+    (walk(redactor, json, DEEPEST, &mut found), found)
+}
+
+fn walk(redactor: &Redactor, json: &[u8], deeper: usize, found: &mut Found) -> Option<Vec<u8>> {
     let mut out: Option<Vec<u8>> = None;
     // Up to here the document is in `out`, if anything is.
     let mut copied = 0;
@@ -16,7 +23,7 @@ pub(super) fn redacted(redactor: &Redactor, json: &[u8]) -> (Option<Vec<u8>>, Fo
     while let Some(quote) = json.get(at..).and_then(|rest| memchr(b'"', rest)) {
         let start = at + quote + 1;
         let end = end_of_string(json, start);
-        if let Some(clean) = json.get(start..end).and_then(|raw| string(redactor, raw, &mut found)) {
+        if let Some(clean) = json.get(start..end).and_then(|raw| string(redactor, raw, deeper, found)) {
             let out = out.get_or_insert_with(|| Vec::with_capacity(json.len()));
             out.extend_from_slice(json.get(copied..start).unwrap_or_default());
             out.extend_from_slice(clean.as_bytes());
@@ -27,7 +34,7 @@ pub(super) fn redacted(redactor: &Redactor, json: &[u8]) -> (Option<Vec<u8>>, Fo
     if let Some(out) = &mut out {
         out.extend_from_slice(json.get(copied..).unwrap_or_default());
     }
-    (out, found)
+    out
 }
 
 /// Where the quote that ends it stands.
@@ -44,12 +51,25 @@ fn end_of_string(json: &[u8], start: usize) -> usize {
 }
 
 /// What is written instead of a string, without its quotes. `None`: the same.
-fn string(redactor: &Redactor, raw: &[u8], found: &mut Found) -> Option<String> {
+fn string(redactor: &Redactor, raw: &[u8], deeper: usize, found: &mut Found) -> Option<String> {
     let raw = std::str::from_utf8(raw).ok()?;
     let decoded = if raw.contains('\\') { Cow::Owned(decode(raw)) } else { Cow::Borrowed(raw) };
-    let Cow::Owned(clean) = redactor.text(&decoded, found) else { return None };
+    let clean = redactor.text(&decoded, found);
+    let clean = match (within(redactor, &clean, deeper, found), clean) {
+        (Some(clean), _) | (None, Cow::Owned(clean)) => clean,
+        (None, Cow::Borrowed(_)) => return None,
+    };
     let written = serde_json::Value::String(clean).to_string();
     written.get(1..written.len().saturating_sub(1)).map(str::to_owned)
+}
+
+/// A document that stands in a string, such as the arguments of a call: its strings have escapes of their own.
+fn within(redactor: &Redactor, text: &str, deeper: usize, found: &mut Found) -> Option<String> {
+    let deeper = deeper.checked_sub(1)?;
+    if !text.trim_start().starts_with(['{', '[']) || !text.contains('\\') {
+        return None;
+    }
+    String::from_utf8(walk(redactor, text.as_bytes(), deeper, found)?).ok()
 }
 
 /// A string without its escapes. Half of a surrogate pair, which is no character, becomes the sign for one.

@@ -264,6 +264,25 @@ fn ordinary_words_are_left_alone() {
 }
 
 #[test]
+fn the_arguments_of_a_call_hide_nothing_behind_escapes_of_their_own() {
+    for arguments in [
+        escaped(r#"{"key": "sk-ant-api03-aaaaaaaaaaaaaaaaaaaaaaaa"}"#),
+        escaped(&json!([escaped(r#"{"key": "sk-ant-api03-aaaaaaaaaaaaaaaaaaaaaaaa"}"#)]).to_string()),
+    ] {
+        let call =
+            json!({ "id": "t", "type": "function", "function": { "name": "n", "arguments": arguments } });
+        let body =
+            json!({ "model": "m", "messages": [{ "role": "assistant", "tool_calls": [call] }] }).to_string();
+        let native = Native::parse(Endpoint::ChatCompletions, escaped(&body).into()).unwrap();
+        let (clean, found) = redactor().native(&native).unwrap();
+        assert_eq!(found.total(), 1, "{body}");
+        let clean: serde_json::Value = serde_json::from_slice(clean.unwrap().body()).unwrap();
+        let said = clean["messages"][0]["tool_calls"][0]["function"]["arguments"].as_str().unwrap();
+        assert!(said.contains("[redacted: Anthropic key]"), "{said}");
+    }
+}
+
+#[test]
 fn half_a_character_hides_nothing() {
     let body = br#"{"model": "m", "messages": [], "x": "\ud800 sk-ant-api03-aaaaaaaaaaaaaaaaaaaaaaaa \uD83D\uDE00"}"#;
     let native = Native::parse(Endpoint::Messages, body.to_vec().into()).unwrap();
