@@ -1,7 +1,7 @@
 //! Hard budgets: reserved before the call, settled after it, never passed.
 
-use crate::support::TestApp;
-use std::{net::SocketAddr, sync::Arc};
+use crate::{ledger::reservation, support::TestApp};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use syndarix::{
     db::{
         Author,
@@ -10,12 +10,12 @@ use syndarix::{
     features::{
         self,
         costs::{self, Limits, Target},
-        llm::{self, Failure, Lost, Purpose},
+        llm::{self, Failure, Lost, Place, Purpose, Reservation},
     },
 };
 use syndarix_bus::Item;
 use syndarix_domain::ids::{AgentId, CallId, ProjectId, RunId, StepId, StoryId};
-use syndarix_llm::{ChatRequest, Deployment, Message, ModelGroup, ModelGroups, scripted};
+use syndarix_llm::{ChatRequest, Deployment, Message, ModelGroup, ModelGroups, Rates, scripted};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -209,9 +209,9 @@ async fn an_attempt_whose_worker_was_lost_is_charged_what_was_reserved_and_marke
 }
 
 #[tokio::test]
-async fn a_call_without_a_run_that_nobody_ends_is_charged_what_was_reserved_when_it_has_expired() {
+async fn a_call_that_is_dropped_half_way_is_charged_what_was_reserved_at_once() {
     let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let app = TestApp::with_models(models_at(upstream.local_addr().unwrap(), "scripted")).await;
+    let app = TestApp::with_models(models_at(upstream.local_addr().unwrap(), "anthropic")).await;
     let project = project(&app, None).await;
     let purpose = Purpose::of_project(project, CallId(app.app.store.new_id()));
     let (request, cancel) = (request(), CancellationToken::new());
@@ -219,6 +219,33 @@ async fn a_call_without_a_run_that_nobody_ends_is_charged_what_was_reserved_when
         answered = llm::complete(&app.app, purpose, "code", &request, &cancel) => panic!("{answered:?}"),
         asked = upstream.accept() => asked.unwrap(),
     };
+    let held_before = held(&app, project).await;
+
+    app.app.ledger.close().await;
+
+    let (state, kind, estimated, again): (String, String, bool, i64) = sqlx::query_as(
+        "select state, error_kind, estimated, ceil((tokens_in::numeric * rate_input + tokens_out * rate_output) / 1000000)::bigint
+           from usage where project_id = $1 and cost_micro_usd = $2",
+    )
+    .bind(project.0)
+    .bind(held_before)
+    .fetch_one(app.app.pool())
+    .await
+    .unwrap();
+    assert_eq!((state.as_str(), kind.as_str(), estimated, again), ("failed", "cancelled", true, held_before));
+    assert_eq!(held(&app, project).await, held_before, "it counts once");
+}
+
+#[tokio::test]
+async fn a_call_without_a_run_that_nobody_ends_is_charged_what_was_reserved_when_it_has_expired() {
+    let app = TestApp::start().await;
+    let project = project(&app, None).await;
+    let reservation = Reservation {
+        rates: Rates { input: 3_000_000, output: 15_000_000, cache_write: 3_750_000, ..Rates::FREE },
+        choices: 2,
+        ..reservation(&app.app, Place::of_project(project), 700)
+    };
+    app.app.ledger.reserve(&reservation, Duration::ZERO).await.unwrap().unwrap();
     let held_before = held(&app, project).await;
     costs::schedule(&app.app).await.unwrap();
     for (state, hours) in [("reserved", 23), ("interrupted", 25)] {
@@ -237,7 +264,7 @@ async fn a_call_without_a_run_that_nobody_ends_is_charged_what_was_reserved_when
         .fetch_one(app.app.pool())
         .await
         .unwrap();
-        assert_eq!(row, (state.to_owned(), purpose.call.0, state == "interrupted", true));
+        assert_eq!(row, (state.to_owned(), reservation.attempt.call.0, state == "interrupted", true));
     }
     assert_eq!(held(&app, project).await, held_before, "it costs what was reserved");
 }

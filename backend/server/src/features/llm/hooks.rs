@@ -22,6 +22,7 @@ use syndarix_llm::{
     Ask, AttemptHooks, AttemptIntent, AttemptOutcome, CallError, Completion, Delta, Grant, ModelGroup,
     ProviderKind, RecordFailed, Refused, TraceContext,
 };
+use tokio::runtime::Handle;
 use uuid::Uuid;
 
 /// The refusal's code when a hard limit would be passed.
@@ -74,8 +75,9 @@ struct UnderWay {
 
 /// An attempt that is at its provider.
 struct Away {
-    /// Its usage row.
-    row: Uuid,
+    reservation: Reservation,
+    /// The answer limit, in tokens.
+    granted: u32,
     since: Instant,
     /// Its span.
     trace: Option<TraceContext>,
@@ -83,11 +85,11 @@ struct Away {
 
 impl UnderWay {
     /// An attempt leaves for its provider.
-    fn left(&mut self, n: u32, row: Uuid, trace: Option<TraceContext>) {
+    fn left(&mut self, n: u32, (reservation, granted): (Reservation, u32), trace: Option<TraceContext>) {
         let since = Instant::now();
         self.busy.get_or_insert(since);
-        self.away.insert(n, Away { row, since, trace });
-        self.current = Some(row);
+        self.current = Some(reservation.id);
+        self.away.insert(n, Away { reservation, granted, since, trace });
         self.attempts += 1;
     }
 
@@ -182,8 +184,8 @@ impl Recorder {
         let answer = self.app.ledger.reserve(&reservation, patience).await?;
         let trace = self.span.as_ref().map(CallSpan::attempt);
         self.with(|under_way| match &answer {
-            Ok(_) => {
-                under_way.left(intent.n, reservation.id, trace.clone());
+            Ok(granted) => {
+                under_way.left(intent.n, (reservation, *granted), trace.clone());
                 under_way.simulated = simulated;
             }
             Err(refusal) => under_way.refusal = Some(refusal.clone()),
@@ -252,6 +254,24 @@ impl Recorder {
     }
 }
 
+/// A call that is dropped, by a panic or with its task, leaves attempts at their providers that nobody would end while this
+/// process lives.
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        let under_way = self.under_way.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // Where there is no runtime any more, the process ends, and its successor finds what was reserved.
+        if under_way.away.is_empty() || Handle::try_current().is_err() {
+            return;
+        }
+        let now = self.app.clock().now();
+        for Away { reservation, granted, .. } in under_way.away.values() {
+            let mut settlement = reservation.dropped(*granted, now);
+            settlement.outcome.simulated |= under_way.simulated && under_way.current == Some(reservation.id);
+            self.app.ledger.owe(settlement);
+        }
+    }
+}
+
 /// The attempts that a step has had, also those of the version before, which gave them no call; and the story's sprint.
 async fn before(
     app: &App,
@@ -294,7 +314,8 @@ impl AttemptHooks for Recorder {
     }
 
     async fn after(&self, outcome: &AttemptOutcome<'_>) -> Result<(), RecordFailed> {
-        let Some(Away { row, since, trace }) = self.with(|under_way| under_way.back(outcome.n)) else {
+        let Some(Away { reservation, since, trace, .. }) = self.with(|under_way| under_way.back(outcome.n))
+        else {
             return Err(RecordFailed("an attempt that was not begun has ended".into()));
         };
         self.app.models.meters.attempted(outcome, self.request.streamed, since.elapsed());
@@ -302,7 +323,7 @@ impl AttemptHooks for Recorder {
             span.attempted(&self.request(), (trace, since), outcome);
         }
         // Not settled: another worker took the step over and ended this attempt as interrupted. What fails here is owed.
-        crate::db::retry_conflicts(|| self.app.ledger.settle(self.settlement(row, outcome)))
+        crate::db::retry_conflicts(|| self.app.ledger.settle(self.settlement(reservation.id, outcome)))
             .await
             .map(|_settled| ())
             .map_err(|error| RecordFailed(error.to_string()))

@@ -205,6 +205,11 @@ impl Ledger {
         }
     }
 
+    /// Takes over the end of a reservation whose call went away without it: it is written in a moment.
+    pub fn owe(&self, settlement: Settlement) {
+        self.debts.owe(settlement);
+    }
+
     /// Waits until nothing is owed to the books.
     pub async fn close(&self) {
         self.debts.paid().await;
@@ -249,19 +254,34 @@ impl<F: FnMut() -> Settlement> Drop for Owed<'_, F> {
 impl Reservation {
     /// Its end, where nothing was sent.
     fn unsent(&self, at: Timestamp) -> Settlement {
+        let message = "nothing was sent: the books did not answer in time";
+        let settlement = self.ended(at, Failed { kind: "books", message: message.into() });
+        Settlement { unsure: true, ..settlement }
+    }
+
+    /// Its end, where its call went away at the provider, this answer limit having been granted: nobody knows what it cost,
+    /// so that all that was set aside counts.
+    pub(super) fn dropped(&self, granted: u32, at: Timestamp) -> Settlement {
+        let message = "the call was dropped before its end: what it may have cost at most counts";
+        let mut settlement = self.ended(at, Failed { kind: rows::CANCELLED, message: message.into() });
+        let output = granted.saturating_mul(self.choices);
+        settlement.outcome.usage =
+            Usage { input: self.max_input, output, estimated: true, ..Usage::default() };
+        settlement.outcome.cost = self.rates.worst_case(self.max_input, output);
+        settlement
+    }
+
+    fn ended(&self, at: Timestamp, error: Failed) -> Settlement {
         let attempt = &self.attempt;
         let outcome = Outcome {
             call: attempt.call,
             run: self.place.run,
             step: attempt.step.map(|(id, _)| id),
             model: attempt.model.clone(),
-            error: Some(Failed {
-                kind: "books",
-                message: "nothing was sent: the books did not answer in time".into(),
-            }),
+            error: Some(error),
             usage: Usage::default(),
             cost: 0,
-            unpriced: false,
+            unpriced: attempt.unpriced,
             rates: self.rates,
             price_version: String::new(),
             latency_ms: 0,
@@ -269,7 +289,7 @@ impl Reservation {
             simulated: attempt.simulated,
         };
         let actor = self.place.agent.map_or(Actor::System, Actor::Agent);
-        Settlement { id: self.id, project: self.place.project, actor, outcome, at, unsure: true }
+        Settlement { id: self.id, project: self.place.project, actor, outcome, at, unsure: false }
     }
 }
 

@@ -84,7 +84,7 @@ pub struct Failed {
 }
 
 /// A caller's going away is nobody's failure.
-const CANCELLED: &str = "cancelled";
+pub(super) const CANCELLED: &str = "cancelled";
 
 /// A reservation that has just been ended.
 #[derive(Debug, Clone, Copy)]
