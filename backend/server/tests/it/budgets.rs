@@ -267,6 +267,19 @@ async fn a_call_without_a_run_that_nobody_ends_is_charged_what_was_reserved_when
         assert_eq!(row, (state.to_owned(), reservation.attempt.call.0, state == "interrupted", true));
     }
     assert_eq!(held(&app, project).await, held_before, "it costs what was reserved");
+    let (cost, again, output): (i64, i64, i64) = sqlx::query_as(
+        "select cost_micro_usd, ceil((tokens_in::numeric * rate_input + tokens_out * rate_output) / 1000000)::bigint, tokens_out
+           from usage where project_id = $1",
+    )
+    .bind(project.0)
+    .fetch_one(app.app.pool())
+    .await
+    .unwrap();
+    assert_eq!(
+        (cost, again, output),
+        (held_before, held_before, 1_400),
+        "its row says how its cost comes about"
+    );
 }
 
 #[tokio::test]

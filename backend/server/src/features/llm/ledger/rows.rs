@@ -13,7 +13,7 @@ use syndarix_domain::{
     budget::Amount,
     ids::{AgentId, CallId, GatewayKeyId, ProjectId, RunId, SprintId, StepId, StoryId},
 };
-use syndarix_llm::{Part, Rates, Usage};
+use syndarix_llm::{Extras, Part, Rates, Usage};
 use uuid::Uuid;
 
 /// What is going to be tried.
@@ -143,7 +143,7 @@ impl Outcome {
 }
 
 /// Writes the book, and adds the rows of reservations, each with the answer limit that was granted and what is set aside for
-/// it: one statement.
+/// it: one statement. `max_output` is what all answers of a call may have together.
 pub(super) async fn write(
     conn: &mut PgConnection,
     book: &Book,
@@ -168,17 +168,21 @@ pub(super) async fn write(
         "with booked as ({WRITE})
          insert into usage (id, project_id, story_id, run_id, step_id, agent_id, sprint_id, key_id, call_id, attempt, fence,
                             deployment, provider, model, state, unpriced, simulated, model_group, downgraded_to, at,
-                            reserved_micro_usd, reserved_tokens, max_output, instance)
+                            reserved_micro_usd, reserved_tokens, max_output, rate_input, rate_output, rate_cache_read,
+                            rate_cache_write, instance)
          select id, project_id, story_id, run_id, step_id, agent_id, sprint_id, key_id, call_id, attempt, fence,
                 deployment, provider, model, 'reserved', unpriced, simulated, model_group, downgraded_to, at,
-                reserved_micro_usd, reserved_tokens, max_output, $30
+                reserved_micro_usd, reserved_tokens, max_output, rate_input, rate_output, rate_input, rate_input, $30
            from unnest($8::uuid[], $9::uuid[], $10::uuid[], $11::uuid[], $12::uuid[], $13::uuid[], $14::uuid[], $15::uuid[],
                        $16::uuid[], $17::int[], $18::bigint[], $19::text[], $20::text[], $21::text[], $22::bool[], $23::bool[],
-                       $24::text[], $25::text[], $26::timestamptz[], $27::bigint[], $28::bigint[], $29::int[])
+                       $24::text[], $25::text[], $26::timestamptz[], $27::bigint[], $28::bigint[], $29::int[], $31::bigint[],
+                       $32::bigint[])
                 as r (id, project_id, story_id, run_id, step_id, agent_id, sprint_id, key_id, call_id, attempt, fence,
                       deployment, provider, model, unpriced, simulated, model_group, downgraded_to, at,
-                      reserved_micro_usd, reserved_tokens, max_output)"
+                      reserved_micro_usd, reserved_tokens, max_output, rate_input, rate_output)"
     );
+    // What the worst case is made of: of a call that nobody ends, the row says how its cost comes about.
+    let rates: Vec<Rates> = granted.iter().map(|(row, _, _)| row.rates.ceiling(Extras::default())).collect();
     bind_windows(sqlx::query(sqlx::AssertSqlSafe(sql)), &book.changed())
         .bind(each!(row => row.id))
         .bind(each!(row => row.place.project.0))
@@ -204,10 +208,12 @@ pub(super) async fn write(
         .bind(
             granted
                 .iter()
-                .map(|(_, output, _)| i32::try_from(*output).unwrap_or(i32::MAX))
+                .map(|(row, output, _)| i32::try_from(output.saturating_mul(row.choices)).unwrap_or(i32::MAX))
                 .collect::<Vec<_>>(),
         )
         .bind(instance)
+        .bind(rates.iter().map(|rates| rates.input).collect::<Vec<_>>())
+        .bind(rates.iter().map(|rates| rates.output).collect::<Vec<_>>())
         .execute(conn)
         .await?;
     Ok(())
