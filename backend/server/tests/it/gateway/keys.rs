@@ -1,13 +1,15 @@
 //! Virtual keys: shown once, rotated, revoked, ended, and what was spent with them.
 
-use super::{Desk, PATHS, SOUND, chat, json_of};
+use super::{Desk, PATHS, SOUND, chat, json_of, until};
 use axum::{
     body::Body,
     http::{Method, Request, StatusCode},
 };
 use serde_json::{Value, json};
+use sqlx::Connection;
 use std::time::{Duration, Instant};
 use syndarix::{features::costs, http};
+use tokio::task::JoinSet;
 use tower::ServiceExt;
 use uuid::Uuid;
 
@@ -140,4 +142,37 @@ async fn what_a_key_has_spent_is_not_added_up_from_its_calls_however_many_there_
     execute("update usage set state = 'reserved', reserved_micro_usd = 7 where at > '2100-01-01T08:00:00Z'")
         .await;
     assert_eq!(spent(&listed().await, &free), [0, one[1], 7]);
+}
+
+#[tokio::test]
+async fn whoever_guesses_keys_leaves_the_database_to_others() {
+    let desk = Desk::scripted(SOUND).await;
+    let mut apart = sqlx::PgConnection::connect_with(&desk.app.app.pool().connect_options()).await.unwrap();
+    let mut held = apart.begin().await.unwrap();
+    sqlx::query("lock table gateway_key in access exclusive mode").execute(&mut *held).await.unwrap();
+    let guesses = (0..100).map(|n| {
+        let key = format!("{}{n:04}", &desk.key[..desk.key.len() - 4]);
+        let (router, body) = (desk.app.router.clone(), Body::from(chat("openai").to_string()));
+        async move {
+            let request = Request::post(PATHS[0]).header("x-api-key", key).body(body).unwrap();
+            router.oneshot(request).await.unwrap().status()
+        }
+    });
+    let mut guesses: JoinSet<StatusCode> = guesses.collect();
+    let waiting = async || {
+        let sql = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
+        sqlx::query_scalar::<_, i64>(sql).fetch_one(desk.app.app.pool()).await.unwrap() > 0
+    };
+    until("the first of them are looked up", waiting).await;
+
+    let (status, _) = desk.app.get(&format!("/api/v1/projects/{}", desk.project), &desk.token).await;
+
+    assert_eq!(status, StatusCode::OK, "while none of them is answered");
+    held.rollback().await.unwrap();
+    let (_, made) = desk.make(json!({ "name": "new" })).await;
+    assert_eq!(desk.ask(PATHS[0], &made, &chat("openai")).await.0, StatusCode::OK, "a new key works at once");
+    while let Some(status) = guesses.join_next().await {
+        let status = status.unwrap();
+        assert!(matches!(status, StatusCode::UNAUTHORIZED | StatusCode::SERVICE_UNAVAILABLE), "{status}");
+    }
 }

@@ -103,6 +103,25 @@ async fn a_key_is_told_its_limits_and_when_to_come_back() {
 }
 
 #[tokio::test]
+async fn to_have_tokens_counted_is_a_request_like_others() {
+    let desk = Desk::scripted(SOUND).await;
+    let (_, key) = desk.make(json!({ "name": "slow", "requests_per_minute": 2 })).await;
+    let path = "/v1/messages/count_tokens";
+    for left in ["1", "0"] {
+        let (status, headers, answer) = desk.ask(path, &key, &chat("anthropic")).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        assert_eq!(headers["anthropic-ratelimit-requests-remaining"], left);
+    }
+    let (status, headers, answer) = desk.ask(path, &key, &chat("anthropic")).await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+    assert!(
+        headers.contains_key(header::RETRY_AFTER)
+            && headers.contains_key("anthropic-ratelimit-requests-limit")
+    );
+    assert_eq!(json_of(&answer)["error"]["type"], "rate_limit_error");
+}
+
+#[tokio::test]
 async fn tokens_are_counted_when_they_are_known() {
     let desk = Desk::scripted(SOUND).await;
     let (_, key) = desk.make(json!({ "name": "few", "tokens_per_minute": 80 })).await;

@@ -5,7 +5,7 @@ use super::{
     body::{self, Place},
     cache::{self, Cached, Heard, Known},
     door, looked_up,
-    refusal::{Refusal, exceeded, limits},
+    refusal::Refusal,
     stream,
 };
 use crate::{
@@ -96,9 +96,7 @@ async fn handle(
     headers: &mut HeaderMap,
 ) -> Result<Response, Refusal> {
     let asker = door::admit(app, request.headers(), Access::Write).await?;
-    let (quota, admitted) = asker.count(app).await;
-    headers.extend(limits(endpoint, &quota, app.clock().now()));
-    admitted.map_err(|refused| exceeded(&refused))?;
+    door::count(app, &asker, (endpoint, &mut *headers)).await?;
     let is_refused = cache::is_refused(request.headers());
     let (native, place) = read(app, endpoint, request).await?;
     let group = door::model(&*door::groups(app, &asker).await?, &asker, native.model())?;

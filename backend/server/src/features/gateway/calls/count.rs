@@ -5,7 +5,7 @@ use crate::state::App;
 use axum::{
     Json,
     extract::{Request, State},
-    http::HeaderName,
+    http::{HeaderMap, HeaderName},
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
@@ -16,14 +16,16 @@ use syndarix_mcp_kit::Access;
 const ESTIMATED: HeaderName = HeaderName::from_static("x-syndarix-estimated");
 
 pub(super) async fn count(State(app): State<App>, request: Request) -> Response {
-    match counted(&app, request).await {
-        Ok(counted) => ([(ESTIMATED, "true")], Json(counted)).into_response(),
-        Err(refusal) => refusal.at(Endpoint::Messages).into_response(),
+    let mut headers = HeaderMap::new();
+    match counted(&app, request, &mut headers).await {
+        Ok(counted) => (headers, [(ESTIMATED, "true")], Json(counted)).into_response(),
+        Err(refusal) => refusal.at(Endpoint::Messages).with(&headers).into_response(),
     }
 }
 
-async fn counted(app: &App, request: Request) -> Result<Value, Refusal> {
+async fn counted(app: &App, request: Request, headers: &mut HeaderMap) -> Result<Value, Refusal> {
     let asker = door::admit(app, request.headers(), Access::Read).await?;
+    door::count(app, &asker, (Endpoint::Messages, headers)).await?;
     let (native, _place) = read(app, Endpoint::Messages, request).await?;
     door::model(&*door::groups(app, &asker).await?, &asker, native.model())?;
     let ask = Ask::Native(&native);

@@ -3,7 +3,7 @@
 use super::{
     asker::{Asker, AtWork},
     looked_up,
-    refusal::Refusal,
+    refusal::{Refusal, exceeded, limits},
 };
 use crate::{
     db::Error,
@@ -14,7 +14,7 @@ use crate::{
 use axum::http::{HeaderMap, header};
 use std::sync::Arc;
 use syndarix_domain::ids::StepId;
-use syndarix_llm::{ModelGroup, ModelGroups, inbound::Fault};
+use syndarix_llm::{Endpoint, ModelGroup, ModelGroups, inbound::Fault};
 use syndarix_mcp_gateway::NAME;
 use syndarix_mcp_kit::{Access, allows};
 
@@ -45,6 +45,17 @@ pub(super) async fn admit(app: &App, headers: &HeaderMap, access: Access) -> Res
             "this virtual key is unknown, revoked, or has run out: ask an admin of the project for another";
         Fault::new(401, "invalid_api_key", message).into()
     })
+}
+
+/// Counts a request against the limits of a minute, and says in these headers, as the endpoint's format does, what is left.
+pub(super) async fn count(
+    app: &App,
+    asker: &Asker,
+    (endpoint, headers): (Endpoint, &mut HeaderMap),
+) -> Result<(), Refusal> {
+    let (quota, admitted) = asker.count(app).await;
+    headers.extend(limits(endpoint, &quota, app.clock().now()));
+    Ok(admitted.map_err(|refused| exceeded(&refused))?)
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -16,10 +16,13 @@ use syndarix_domain::{
     Timestamp,
     ids::{AgentId, GatewayKeyId, ProjectId},
 };
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 /// Most answers that are remembered, wrong keys among them: somebody who tries any number of them fills no memory.
 const MAX_CACHED: usize = 10_000;
+/// Keys that are not known here are looked up so many at a time: whoever guesses takes no more of the database's connections.
+const LOOKED_UP_AT_ONCE: usize = 4;
 /// A key's use is written this often.
 const NOTE_EVERY: Duration = Duration::from_secs(60);
 
@@ -52,11 +55,23 @@ struct Cached {
 
 /// Keys by the hash of their secret; and by the key itself, which outlasts its secrets, when it was noted and what it has
 /// used.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::features::gateway) struct Keyring {
     keys: Mutex<HashMap<Hash, Cached>>,
+    strangers: Semaphore,
     noted: Mutex<HashMap<Uuid, Instant>>,
     meters: Mutex<HashMap<Uuid, Meter>>,
+}
+
+impl Default for Keyring {
+    fn default() -> Self {
+        Self {
+            keys: Mutex::default(),
+            strangers: Semaphore::new(LOOKED_UP_AT_ONCE),
+            noted: Mutex::default(),
+            meters: Mutex::default(),
+        }
+    }
 }
 
 impl Keyring {
@@ -66,10 +81,16 @@ impl Keyring {
         app: &App,
         sent: &str,
     ) -> Result<Option<Arc<Key>>, Error> {
+        if !secret::could_be(sent) {
+            return Ok(None);
+        }
         let hash = secret::hash(sent);
-        let key = match self.cached(&hash) {
-            Some(known) => known.key,
-            None => self.read(app, hash).await?,
+        let cached = self.lock().get(&hash).cloned();
+        let key = match cached {
+            Some(known) if Instant::now() < known.until => known.key,
+            // It was good a moment ago: guesses of others are not in its way.
+            Some(Cached { key: Some(_), .. }) => self.read(app, hash).await?,
+            _ => self.read_strangers(app, hash).await?,
         };
         let is_good = |key: &Arc<Key>| key.expires_at.is_none_or(|at| at > app.clock().now());
         Ok(key.filter(is_good).inspect(|key| self.note(app, key)))
@@ -91,8 +112,10 @@ impl Keyring {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn cached(&self, hash: &Hash) -> Option<Cached> {
-        self.lock().get(hash).filter(|cached| Instant::now() < cached.until).cloned()
+    async fn read_strangers(&self, app: &App, hash: Hash) -> Result<Option<Arc<Key>>, Error> {
+        // Never closed: it is there for as long as the process.
+        let _place = self.strangers.acquire().await;
+        self.read(app, hash).await
     }
 
     async fn read(&self, app: &App, hash: Hash) -> Result<Option<Arc<Key>>, Error> {

@@ -9,6 +9,8 @@ use std::fmt;
 const START: &str = "sk-sdx-";
 /// Bytes of chance. With so many, a plain hash is enough: there is nothing to guess.
 const LENGTH: usize = 32;
+/// Characters of a key after its start: four for three bytes.
+const TEXT: usize = (LENGTH * 4).div_ceil(3);
 /// Characters that are shown of a key.
 const SHOWN: usize = START.len() + 6;
 
@@ -47,6 +49,12 @@ pub(in crate::features::gateway) fn is_key(sent: &str) -> bool {
     sent.starts_with(START)
 }
 
+/// Whether what somebody sent could be a key at all: what could not is looked up nowhere.
+pub(super) fn could_be(sent: &str) -> bool {
+    let is_usual = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    sent.strip_prefix(START).is_some_and(|text| text.len() == TEXT && text.bytes().all(is_usual))
+}
+
 /// The hash of what somebody sent. Anything may be sent.
 pub(super) fn hash(sent: &str) -> Hash {
     Sha256::digest(sent.as_bytes()).into()
@@ -70,6 +78,17 @@ mod tests {
         let prefix = one.prefix().to_owned();
         let (expected, text) = (one.hash(), one.reveal());
         assert_eq!(hash(&text), expected);
+        assert!(could_be(&text), "{text}");
         assert!(text.starts_with(&prefix) && text.len() > prefix.len() + 30, "{text}");
+    }
+
+    #[test]
+    fn what_cannot_be_a_key_is_known_by_its_form() {
+        let key = Secret::make().reveal();
+        for other in
+            ["", "sk-sdx-wrong", &key[1..], &key[..key.len() - 1], &format!("{key}A"), &key.replace('s', "ß")]
+        {
+            assert!(!could_be(other), "{other}");
+        }
     }
 }
