@@ -26,5 +26,5 @@ pub use idempotency::{Idempotency, forget_old_answers, idempotent, keyed};
 pub use page::{List, Page};
 pub use router::{openapi, router};
 pub use scope::{Admin, Approve, Edit, OrganisationRole, ProjectRole, ProjectScope, View, Work};
-pub use serve::{HEAD_WITHIN, serve};
+pub use serve::{Limits, serve};
 pub use socket::{Peer, Sockets};

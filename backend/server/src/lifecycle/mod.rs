@@ -221,7 +221,7 @@ async fn assemble(
         app.models.trace_to(spans);
         exporter.spawn(&exports.0, exports.1.clone());
     }
-    tasks.spawn(http::serve(listener, http::router(app.clone()), http::HEAD_WITHIN, ending.clone()));
+    tasks.spawn(http::serve(listener, http::router(app.clone()), http::Limits::of_process(), ending.clone()));
     let worker = (options.duty != Duty::Api).then(|| worker(&app, pool, database.is_embedded()));
     tracing::info!(%address, %instance, "Syndarix is up");
     Ok(Assembled { app, address, worker, tasks, ending, exports })

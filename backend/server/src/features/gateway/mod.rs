@@ -48,6 +48,7 @@ pub struct Front {
     keyring: Keyring,
     groups: Effective,
     bodies: calls::Room,
+    turns: calls::Turns,
     /// Limits of a minute that processes keep together, once they do.
     limits: OnceLock<Buckets>,
     /// Calls under way. They go on when their client leaves, until they are recorded.

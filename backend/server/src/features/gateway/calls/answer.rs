@@ -7,6 +7,7 @@ use super::{
     door, looked_up,
     refusal::Refusal,
     stream,
+    turns::Turn,
 };
 use crate::{
     features::{
@@ -67,12 +68,12 @@ impl Call {
         (Arc::clone(&self.group), Arc::clone(&self.native))
     }
 
-    /// What is done when all its attempts are: their tokens count, and its place is another's.
-    fn ended(&self, app: &App, place: Place) -> impl FnOnce(u32) + Send + 'static {
+    /// What is done when all its attempts are: their tokens count, and its place and its turn are another's.
+    fn ended(&self, app: &App, held: (Place, Turn)) -> impl FnOnce(u32) + Send + 'static {
         let (asker, app) = (self.asker.clone(), app.clone());
         move |tokens| {
             asker.used(&app, tokens);
-            drop(place);
+            drop(held);
         }
     }
 }
@@ -97,6 +98,7 @@ async fn handle(
 ) -> Result<Response, Refusal> {
     let asker = door::admit(app, request.headers(), Access::Write).await?;
     door::count(app, &asker, (endpoint, &mut *headers)).await?;
+    let turn = door::turn(app, &asker)?;
     let is_refused = cache::is_refused(request.headers());
     let (native, place) = read(app, endpoint, request).await?;
     let group = door::model(&*door::groups(app, &asker).await?, &asker, native.model())?;
@@ -108,10 +110,10 @@ async fn handle(
         return again(app, &call, known).await;
     }
     let answered = if call.is_streamed() {
-        let events = gateway::run(app, call.purpose(), call.question(), call.ended(app, place));
+        let events = gateway::run(app, call.purpose(), call.question(), call.ended(app, (place, turn)));
         stream::respond(app, &call.native, call.id, Heard::new(events, cached)).await
     } else {
-        whole(app, &call, cached, place).await
+        whole(app, &call, cached, (place, turn)).await
     };
     answered.map_err(Refusal::from)
 }
@@ -162,9 +164,8 @@ async fn again(app: &App, call: &Call, known: &Known) -> Result<Response, Refusa
 }
 
 /// An answer that is not streamed.
-async fn whole(app: &App, call: &Call, cached: Cached, place: Place) -> Result<Response, Fault> {
-    let (mut attended, events) =
-        gateway::attend(app, call.purpose(), call.question(), call.ended(app, place));
+async fn whole(app: &App, call: &Call, cached: Cached, held: (Place, Turn)) -> Result<Response, Fault> {
+    let (mut attended, events) = gateway::attend(app, call.purpose(), call.question(), call.ended(app, held));
     let mut events = Heard::new(events, cached);
     let (mut head, mut written, mut goes_on) = (None, None, true);
     let result = loop {

@@ -47,6 +47,14 @@ impl Asker {
         }
     }
 
+    /// Whose calls are counted together.
+    pub(super) fn id(&self) -> Uuid {
+        match self {
+            Self::Key(key) => key.id.0,
+            Self::Agent(agent) => agent.agent.0,
+        }
+    }
+
     /// The names that it may ask for. An agent asks nobody dearer than who it thinks with: its type's group, and those
     /// that the group names as cheaper, in this order.
     pub(super) fn models<'a>(&self, groups: &'a ModelGroups) -> Vec<&'a str> {

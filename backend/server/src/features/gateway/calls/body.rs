@@ -17,8 +17,8 @@ const MAX_BODY: usize = 32 << 20;
 const WITHIN: Duration = Duration::from_secs(120);
 /// Bytes of large bodies that a process holds at the same time.
 const LARGE_IN_ALL: usize = 256 << 20;
-/// What is not larger has room at any time.
-const SMALL: usize = 256 << 10;
+/// What is not larger has room at any time: as many as there are connections fill no memory.
+const SMALL: usize = 32 << 10;
 /// Bytes that are counted as one.
 const UNIT: usize = 1 << 10;
 

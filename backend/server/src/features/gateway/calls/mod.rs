@@ -11,6 +11,7 @@ mod door;
 mod models;
 mod refusal;
 mod stream;
+mod turns;
 
 use super::LOOK_WITHIN;
 use crate::{db::Error, state::App};
@@ -24,6 +25,7 @@ use syndarix_llm::{Endpoint, inbound::Fault};
 
 pub(super) use body::Room;
 pub(super) use cache::{forget, forget_expired};
+pub(super) use turns::Turns;
 
 pub(super) fn routes() -> Router<App> {
     let asking = |endpoint: Endpoint| {
