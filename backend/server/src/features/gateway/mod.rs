@@ -11,6 +11,7 @@ mod calls;
 mod deployments;
 mod groups;
 mod keys;
+mod names;
 mod playground;
 mod providers;
 

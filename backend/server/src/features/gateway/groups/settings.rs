@@ -1,6 +1,6 @@
 //! A model group, as people set it.
 
-use crate::{http::ApiError, state::App};
+use crate::{features::gateway::names, http::ApiError, state::App};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use syndarix_llm::{ModelGroup, ModelGroups, Routing};
@@ -84,16 +84,9 @@ pub(super) struct GroupSettings {
     pub(super) chain: Vec<GroupMember>,
 }
 
-/// A name that can stand in a path and in `model`.
+/// A name that can be asked for.
 pub(super) fn check_name(app: &App, name: &str) -> Result<(), ApiError> {
-    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-._".contains(c);
-    let starts = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
-    if !starts || name.len() > MAX_NAME || !name.chars().all(is_plain) {
-        let message = format!(
-            "must have 1 to {MAX_NAME} lower-case letters, digits, `-`, `.` or `_`, and begin with a letter or digit"
-        );
-        return Err(ApiError::invalid("name", message));
-    }
+    names::check(name, MAX_NAME)?;
     if app.models.groups.get(name).is_none() && app.models.groups.deployment(name).is_some() {
         return Err(ApiError::invalid(
             "name",

@@ -1,7 +1,7 @@
 //! A provider, as people set it.
 
 use super::address;
-use crate::{config::Config, http::ApiError, state::App};
+use crate::{config::Config, features::gateway::names, http::ApiError, state::App};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use syndarix_llm::{ProviderKind, Rates, Secret};
@@ -140,7 +140,7 @@ pub(super) struct Settings {
 impl Settings {
     /// Checked as far as it can be without knowing what is stored.
     pub(super) async fn check(&self, app: &App) -> Result<(), ApiError> {
-        check_name(&self.name)?;
+        names::check(&self.name, MAX_NAME)?;
         let optional = [("vendor", &self.vendor), ("api_version", &self.api_version)];
         for (field, said) in optional {
             if said.as_deref().is_some_and(|said| !is_plain(said, MAX_NAME)) {
@@ -220,18 +220,6 @@ pub(super) fn check_key(key: &Secret) -> Result<(), ApiError> {
     let (least, most) = (KEY.start(), KEY.end());
     let message = format!("must have {least} to {most} characters, without spaces and line breaks");
     Err(ApiError::invalid("key", message))
-}
-
-fn check_name(name: &str) -> Result<(), ApiError> {
-    let is_usual = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-._".contains(c);
-    let starts = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
-    if starts && name.len() <= MAX_NAME && name.chars().all(is_usual) {
-        return Ok(());
-    }
-    let message = format!(
-        "must have 1 to {MAX_NAME} lower-case letters, digits, `-`, `.` or `_`, and begin with a letter or digit"
-    );
-    Err(ApiError::invalid("name", message))
 }
 
 fn is_plain(text: &str, most: usize) -> bool {
