@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { ModelGroup, ModelProvider } from "../src/api/types";
 import { EMPTY_GROUP, formOfGroup, moved, settingsOfGroup } from "../src/models/group";
-import { EMPTY_PROVIDER, formOfProvider, ofKind, settingsOfProvider } from "../src/models/provider";
+import { EMPTY_MODEL, EMPTY_PROVIDER, formOfProvider, ofKind, settingsOfProvider } from "../src/models/provider";
 import { modelGroups, modelProviders } from "./mock/models.mjs";
 
 const [ACME, BASEMENT] = modelProviders as [ModelProvider, ModelProvider];
@@ -19,13 +19,18 @@ describe("a provider", () => {
     expect("settings" in result && result.settings.key).toBe("sk-1");
   });
   it("is refused by every field that is wrong at once", () => {
-    const result = settingsOfProvider({ ...EMPTY_PROVIDER, address: " ", models: [{ name: "", model: "", window: "many", output: "0", input: "-1", answer: "" }] }, null);
-    expect(Object.keys("errors" in result ? result.errors : {}).toSorted()).toEqual(["base_url", "deployments[0].context_window", "deployments[0].max_output", "deployments[0].model", "deployments[0].prices", "name"]);
+    const result = settingsOfProvider({ ...EMPTY_PROVIDER, address: " ", models: [{ ...EMPTY_MODEL, window: "many", output: "0", input: "-1", idle: "soon" }] }, null);
+    expect(Object.keys("errors" in result ? result.errors : {}).toSorted()).toEqual(["base_url", "deployments[0].context_window", "deployments[0].max_output", "deployments[0].model", "deployments[0].prices", "deployments[0].timeouts.idle_ms", "name"]);
   });
   it("has prices in dollars per million, and none where nothing is said", () => {
-    const model = { name: "", model: "m", window: "10", output: "5", input: "2.5", answer: "10" };
+    const model = { ...EMPTY_MODEL, model: "m", window: "10", output: "5", input: "2.5", answer: "10" };
     const result = settingsOfProvider({ ...EMPTY_PROVIDER, name: "p", models: [model, { ...model, input: "", answer: "" }] }, null);
     expect("settings" in result && result.settings.deployments.map((one) => one.prices)).toEqual([{ input: 2_500_000, output: 10_000_000 }, null]);
+  });
+  it("is waited for as long as is said in seconds, and as usual where nothing is", () => {
+    const model = { ...EMPTY_MODEL, model: "m" };
+    const result = settingsOfProvider({ ...EMPTY_PROVIDER, name: "p", models: [{ ...model, connect: "2.5", total: "1200" }, model] }, null);
+    expect("settings" in result && result.settings.deployments.map((one) => one.timeouts)).toEqual([{ connect_ms: 2_500, total_ms: 1_200_000 }, null]);
   });
   it("is at the usual address of its kind until somebody writes another", () => {
     const other = ofKind(EMPTY_PROVIDER, "openai");

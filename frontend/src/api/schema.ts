@@ -4216,6 +4216,7 @@ export interface components {
             /** @description What it is called here: groups and clients name it `PROVIDER/NAME`. */
             name: string;
             prices?: components["schemas"]["ModelProviderPrices"] | null;
+            timeouts?: components["schemas"]["ModelProviderTimeouts"] | null;
         };
         /** @description What may be seen of a key. */
         ModelProviderKey: {
@@ -4253,6 +4254,7 @@ export interface components {
             /** @description What it is called among those of the provider. */
             name: string;
             prices?: components["schemas"]["ModelProviderPrices"] | null;
+            timeouts?: components["schemas"]["ModelProviderTimeouts"] | null;
         };
         /** @description What a model costs, in micro-USD per million tokens. */
         ModelProviderPrices: {
@@ -4293,6 +4295,29 @@ export interface components {
             name: string;
             /** @description Whose prices count, where the kind does not say it, such as `groq`. */
             vendor?: string | null;
+        };
+        /** @description How long the model is waited for, in milliseconds. What is left out is as usual. */
+        ModelProviderTimeouts: {
+            /**
+             * Format: int64
+             * @description For a connection; usually 10 seconds.
+             */
+            connect_ms?: number | null;
+            /**
+             * Format: int64
+             * @description For the first token, connecting and thinking included; usually 5 minutes.
+             */
+            first_token_ms?: number | null;
+            /**
+             * Format: int64
+             * @description For the next piece of an answer; usually a minute.
+             */
+            idle_ms?: number | null;
+            /**
+             * Format: int64
+             * @description For the whole answer; usually 15 minutes.
+             */
+            total_ms?: number | null;
         };
         /** @description A month's spend, in micro-USD; by UTC days. */
         MonthOutlook: {

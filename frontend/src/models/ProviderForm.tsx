@@ -5,8 +5,9 @@ import type { ModelProvider, ModelProviderSettings } from "../api/types";
 import { t } from "../i18n/en";
 import { Button, IconButton } from "../ui/button";
 import { InlineError } from "../ui/feedback";
+import { Disclosure } from "../ui/disclosure";
 import { SelectField, TextField } from "../ui/form";
-import { EMPTY_MODEL, EMPTY_PROVIDER, KINDS, formOfProvider, ofKind, settingsOfProvider, type FieldErrors, type Kind, type ModelForm } from "./provider";
+import { EMPTY_MODEL, EMPTY_PROVIDER, KINDS, WAITS, formOfProvider, ofKind, settingsOfProvider, type FieldErrors, type Kind, type ModelForm } from "./provider";
 
 interface Props {
   /** The one that is changed; none: a new one. */
@@ -87,6 +88,7 @@ function Model({ at, model, wrong, onChange, onRemove }: ModelProps) {
     error: wires.map((wire) => wrong(`deployments[${at}].${wire}`)).find(Boolean),
     onChange: (event: { target: { value: string } }) => onChange({ ...model, [name]: event.target.value }),
   });
+  const isWrong = WAITS.some(([, wire]) => wrong(`deployments[${at}].timeouts.${wire}`));
   return (
     <fieldset className="relative rounded-lg border border-line p-3" data-model-form={at}>
       <legend className="px-1 text-xs text-soft">{t.models.modelNumber(at + 1)}</legend>
@@ -99,6 +101,14 @@ function Model({ at, model, wrong, onChange, onRemove }: ModelProps) {
         <TextField label={t.models.priceIn} help={t.models.priceHelp} inputMode="decimal" {...field("input", "prices", "prices.input")} />
         <TextField label={t.models.priceOut} help={t.models.priceHelp} inputMode="decimal" {...field("answer", "prices.output")} />
       </div>
+      {/* Open where something is said or wrong: it must not stay out of sight. */}
+      <Disclosure key={String(isWrong)} className="mt-3" summary={t.models.waits} open={isWrong || WAITS.some(([name]) => model[name] !== "")}>
+        <div className="mt-2 grid gap-3 sm:grid-cols-2">
+          {WAITS.map(([name, wire, usual]) => (
+            <TextField key={name} label={t.models.waitNames[name]} inputMode="decimal" placeholder={String(usual)} {...field(name, `timeouts.${wire}`)} />
+          ))}
+        </div>
+      </Disclosure>
     </fieldset>
   );
 }

@@ -27,7 +27,20 @@ export interface ModelForm {
   /** In USD per million tokens; both empty: the price of the table. */
   input: string;
   answer: string;
+  /** In seconds; empty: as usual. */
+  connect: string;
+  firstToken: string;
+  idle: string;
+  total: string;
 }
+
+/** The waits of a model: the field of the form, its name on the wire, and how long it usually is, in seconds. */
+export const WAITS = [
+  ["connect", "connect_ms", 10],
+  ["firstToken", "first_token_ms", 300],
+  ["idle", "idle_ms", 60],
+  ["total", "total_ms", 900],
+] as const;
 
 /** A form as it is typed. */
 export interface ProviderForm {
@@ -40,14 +53,16 @@ export interface ProviderForm {
   models: ModelForm[];
 }
 
-export const EMPTY_MODEL: ModelForm = { name: "", model: "", window: "200000", output: "32000", input: "", answer: "" };
+export const EMPTY_MODEL: ModelForm = { name: "", model: "", window: "200000", output: "32000", input: "", answer: "", connect: "", firstToken: "", idle: "", total: "" };
 export const EMPTY_PROVIDER: ProviderForm = { name: "", kind: "anthropic", address: USUAL_ADDRESS.anthropic, vendor: "", apiVersion: "", key: "", models: [EMPTY_MODEL] };
 
 /** Micro-USD in one USD. */
 const MICROS = 1_000_000;
+const MILLISECONDS = 1_000;
 
 export function formOfProvider(provider: ModelProvider): ProviderForm {
   const dollars = (micros: number | undefined) => (micros === undefined ? "" : String(micros / MICROS));
+  const seconds = (wait: number | null | undefined) => (wait == null ? "" : String(wait / MILLISECONDS));
   return {
     name: provider.name,
     kind: provider.kind,
@@ -62,6 +77,10 @@ export function formOfProvider(provider: ModelProvider): ProviderForm {
       output: String(one.max_output),
       input: dollars(one.prices?.input),
       answer: dollars(one.prices?.output),
+      connect: seconds(one.timeouts?.connect_ms),
+      firstToken: seconds(one.timeouts?.first_token_ms),
+      idle: seconds(one.timeouts?.idle_ms),
+      total: seconds(one.timeouts?.total_ms),
     })),
   };
 }
@@ -92,6 +111,11 @@ export function settingsOfProvider(form: ProviderForm, before: ModelProvider | n
       if (!Number.isFinite(value) || value < 0) errors[`${at}.prices`] = t.errors.amount;
       return Math.round(value * MICROS);
     };
+    const waits = WAITS.filter(([field]) => one[field].trim() !== "").map(([field, wire]) => {
+      const value = Number(one[field]);
+      if (!Number.isFinite(value) || value <= 0) errors[`${at}.timeouts.${wire}`] = t.models.wholeSeconds;
+      return [wire, Math.round(value * MILLISECONDS)] as const;
+    });
     const priced = one.input.trim() !== "" || one.answer.trim() !== "";
     const known = before?.deployments.find((other) => other.name === one.name);
     return {
@@ -102,6 +126,7 @@ export function settingsOfProvider(form: ProviderForm, before: ModelProvider | n
       // What is known of the cache stays; what is not costs what prompts cost.
       prices: priced ? { ...known?.prices, input: price(one.input), output: price(one.answer) } : null,
       accepts_temperature: known?.accepts_temperature ?? false,
+      timeouts: waits.length > 0 ? Object.fromEntries(waits) : null,
     };
   });
   if (deployments.length === 0) errors.deployments = t.models.needModel;

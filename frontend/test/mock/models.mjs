@@ -2,9 +2,9 @@
 import { ago, id } from "./data.mjs";
 
 const DAY = 86_400_000;
-const model = (provider, name, extra = {}) => ({ name, full_name: `${provider}/${name}`, model: name, context_window: 200_000, max_output: 32_000, prices: null, accepts_temperature: false, ...extra });
+const model = (provider, name, extra = {}) => ({ name, full_name: `${provider}/${name}`, model: name, context_window: 200_000, max_output: 32_000, prices: null, accepts_temperature: false, timeouts: null, ...extra });
 export const modelProviders = [
-  { id: id(15), name: "acme", kind: "anthropic", base_url: "https://api.anthropic.com/v1", vendor: null, api_version: null, key: { last_four: "WXYZ", fingerprint: "0f1e2d3c4b5a6978", set_at: ago(12 * DAY), readable: true }, deployments: [model("acme", "claude-sonnet-5"), model("acme", "claude-haiku-5-5")], created_at: ago(40 * DAY), updated_at: ago(12 * DAY) },
+  { id: id(15), name: "acme", kind: "anthropic", base_url: "https://api.anthropic.com/v1", vendor: null, api_version: null, key: { last_four: "WXYZ", fingerprint: "0f1e2d3c4b5a6978", set_at: ago(12 * DAY), readable: true }, deployments: [model("acme", "claude-sonnet-5", { timeouts: { first_token_ms: 600_000, idle_ms: 90_500 } }), model("acme", "claude-haiku-5-5")], created_at: ago(40 * DAY), updated_at: ago(12 * DAY) },
   { id: id(15), name: "basement", kind: "openai_compatible", base_url: "http://gpu.internal:8000/v1", vendor: null, api_version: null, key: null, deployments: [model("basement", "qwen3-coder", { model: "Qwen/Qwen3-Coder-480B-A35B-Instruct-FP8", context_window: 131_072, max_output: 8_192, prices: { input: 0, output: 0, cache_read: 0, cache_write: 0 } })], created_at: ago(9 * DAY), updated_at: ago(9 * DAY) },
   { id: id(15), name: "elsewhere", kind: "openai", base_url: "https://api.openai.com/v1", vendor: null, api_version: null, key: { last_four: null, fingerprint: "77aa66bb55cc44dd", set_at: ago(80 * DAY), readable: false }, deployments: [model("elsewhere", "gpt-5.4-mini")], created_at: ago(80 * DAY), updated_at: ago(80 * DAY) },
 ];

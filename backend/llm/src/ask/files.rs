@@ -85,8 +85,7 @@ impl Native {
 fn may_have_parts(raw: &[u8]) -> bool {
     let says = |word: &[u8]| memmem::find(raw, word).is_some();
     let has_lists = memchr(b'[', raw.get(1..).unwrap_or_default()).is_some();
-    has_lists
-        || says(b"\"type\"") || says(b"\"audio\"") || says(b"\\u") || !says(b"\"role\"") && says(b"{")
+    has_lists || says(b"\"type\"") || says(b"\"audio\"") || says(b"\\u") || !says(b"\"role\"") && says(b"{")
 }
 
 /// A text, a part, or a list of either.

@@ -198,6 +198,12 @@ async fn what_is_wrong_with_a_provider_is_named_by_its_field() {
         (model("max_output", json!(100_001)), "deployments[0].max_output"),
         (model("prices", json!({ "input": -1, "output": 0 })), "deployments[0].prices"),
         (model("model", json!("two words")), "deployments[0].model"),
+        (model("timeouts", json!({ "connect_ms": 60_001 })), "deployments[0].timeouts.connect_ms"),
+        (model("timeouts", json!({ "first_token_ms": 999 })), "deployments[0].timeouts.first_token_ms"),
+        (
+            model("timeouts", json!({ "idle_ms": 20_000, "total_ms": 10_000 })),
+            "deployments[0].timeouts.idle_ms",
+        ),
     ] {
         let (status, problem) = app.post(&maria.path("model-providers"), &maria.token, body.clone()).await;
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{body}: {problem}");
@@ -206,6 +212,24 @@ async fn what_is_wrong_with_a_provider_is_named_by_its_field() {
     maria.make(&app, fine.clone()).await;
     let (status, problem) = app.post(&maria.path("model-providers"), &maria.token, fine).await;
     assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &json!("name_taken")));
+}
+
+#[tokio::test]
+async fn a_model_is_waited_for_as_long_as_its_organisation_says() {
+    let silent = Router::new().route("/v1/chat/completions", post(std::future::pending::<()>));
+    let (address, _task) = serve(silent).await;
+    let app = app(address).await;
+    let maria = Owner::of(&app, "maria").await;
+    let waits = json!({ "first_token_ms": 1_000, "total_ms": 1_000 });
+    let mut impatient = provider(address);
+    impatient["deployments"][0]["timeouts"] = waits.clone();
+
+    let made = maria.make(&app, impatient).await;
+    assert_eq!(made["deployments"][0]["timeouts"], waits);
+    let (status, said) = maria.asks(app.router.clone(), "ours/small").await;
+
+    // Nobody waits the usual five minutes.
+    assert_eq!(status, StatusCode::GATEWAY_TIMEOUT, "{said}");
 }
 
 #[tokio::test]

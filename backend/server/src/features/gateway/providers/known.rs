@@ -63,6 +63,7 @@ fn usable(app: &App, stored: &Stored) -> Vec<llm::Deployment> {
                 context_window: one.context_window,
                 max_output: one.max_output,
                 accepts_temperature: one.accepts_temperature,
+                limits: one.timeouts.map(Into::into).unwrap_or_default(),
                 endpoint_access: access,
                 api_version: stored.api_version.clone(),
                 owner: Some(stored.organisation().0.to_string()),

@@ -3,8 +3,8 @@
 use super::address;
 use crate::{config::Config, features::gateway::names, http::ApiError, state::App};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
-use syndarix_llm::{ProviderKind, Rates, Secret};
+use std::{collections::BTreeSet, ops::RangeInclusive};
+use syndarix_llm::{Limits, ProviderKind, Rates, Secret};
 use utoipa::ToSchema;
 
 /// The longest names, in characters.
@@ -16,8 +16,11 @@ const MAX_DEPLOYMENTS: usize = 64;
 const MAX_WINDOW: u32 = 100_000_000;
 /// The highest price, in micro-USD per million tokens: a typing slip of six zeros is refused.
 const MAX_PRICE: i64 = 1_000_000_000_000;
+/// How long a connection may be waited for, in milliseconds, and anything else.
+const CONNECT_MS: RangeInclusive<u64> = 100..=60_000;
+const WAIT_MS: RangeInclusive<u64> = 1_000..=3_600_000;
 /// A key has so many characters. Shorter ones could not be told from ordinary words where a provider repeats them.
-const KEY: std::ops::RangeInclusive<usize> = 8..=4_000;
+const KEY: RangeInclusive<usize> = 8..=4_000;
 
 /// How a provider is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
@@ -89,6 +92,70 @@ impl From<Prices> for Rates {
     }
 }
 
+/// How long the model is waited for, in milliseconds. What is left out is as usual.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ModelProviderTimeouts)]
+pub(super) struct Timeouts {
+    /// For a connection; usually 10 seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 100, maximum = 60_000)]
+    pub(super) connect_ms: Option<u64>,
+    /// For the first token, connecting and thinking included; usually 5 minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1_000, maximum = 3_600_000)]
+    pub(super) first_token_ms: Option<u64>,
+    /// For the next piece of an answer; usually a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1_000, maximum = 3_600_000)]
+    pub(super) idle_ms: Option<u64>,
+    /// For the whole answer; usually 15 minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1_000, maximum = 3_600_000)]
+    pub(super) total_ms: Option<u64>,
+}
+
+impl From<Timeouts> for Limits {
+    fn from(said: Timeouts) -> Self {
+        let usual = Self::default();
+        let total_ms = said.total_ms.unwrap_or(usual.total_ms);
+        Self {
+            connect_ms: said.connect_ms.unwrap_or(usual.connect_ms).min(total_ms),
+            // The first byte comes no later than the first token, and may come no earlier.
+            first_byte_ms: said.first_token_ms.unwrap_or(usual.first_byte_ms).min(total_ms),
+            first_token_ms: said.first_token_ms.unwrap_or(usual.first_token_ms).min(total_ms),
+            idle_ms: said.idle_ms.unwrap_or(usual.idle_ms).min(total_ms),
+            total_ms,
+            ..usual
+        }
+    }
+}
+
+impl Timeouts {
+    /// What is wrong with them, by the field.
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        let said = [
+            ("timeouts.connect_ms", self.connect_ms, CONNECT_MS),
+            ("timeouts.first_token_ms", self.first_token_ms, WAIT_MS),
+            ("timeouts.idle_ms", self.idle_ms, WAIT_MS),
+            ("timeouts.total_ms", self.total_ms, WAIT_MS),
+        ];
+        for (field, wait, allowed) in &said {
+            if wait.is_some_and(|wait| !allowed.contains(&wait)) {
+                let (least, most) = (allowed.start(), allowed.end());
+                return Err((*field, format!("must be from {least} to {most} milliseconds")));
+            }
+        }
+        let total = self.total_ms.unwrap_or(Limits::default().total_ms);
+        match said.iter().find(|(_, wait, _)| wait.is_some_and(|wait| wait > total)) {
+            Some((field, ..)) => {
+                Err((*field, format!("must not be longer than the whole answer may take, {total} ms")))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 /// A model at the provider.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -110,6 +177,9 @@ pub(super) struct Deployment {
     /// Whether it takes a temperature; reasoning models refuse a request with one.
     #[serde(default)]
     pub(super) accepts_temperature: bool,
+    /// How long it is waited for. Left out: as usual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) timeouts: Option<Timeouts>,
 }
 
 /// What a provider is to be.
@@ -197,6 +267,7 @@ impl Deployment {
         if !(1..=self.context_window).contains(&self.max_output) {
             return Err(("max_output", "must be from 1 to the context window".into()));
         }
+        self.timeouts.unwrap_or_default().check()?;
         let Some(Prices { input, output, cache_read, cache_write }) = self.prices else { return Ok(()) };
         let said = [Some(input), Some(output), cache_read, cache_write];
         if said.iter().flatten().all(|price| (0..=MAX_PRICE).contains(price)) {
@@ -243,5 +314,23 @@ mod tests {
         let prices = Prices { input: 30, output: 90, cache_read: None, cache_write: Some(40) };
         let rates = Rates::from(prices);
         assert_eq!((rates.cache_read, rates.cache_write), (30, 40));
+    }
+
+    #[test]
+    fn what_is_not_said_of_waits_is_as_usual_and_nothing_is_waited_for_longer_than_for_the_whole() {
+        let usual = Limits::default();
+        assert_eq!(Limits::from(Timeouts::default()), usual);
+        let short = Limits::from(Timeouts { total_ms: Some(30_000), ..Timeouts::default() });
+        assert_eq!((short.first_byte_ms, short.first_token_ms, short.idle_ms), (30_000, 30_000, 30_000));
+        let patient = Timeouts { first_token_ms: Some(700_000), ..Timeouts::default() };
+        assert_eq!(patient.check(), Ok(()));
+        assert_eq!(Limits::from(patient).first_byte_ms, 700_000);
+        for (wrong, field) in [
+            (Timeouts { connect_ms: Some(99), ..Timeouts::default() }, "connect_ms"),
+            (Timeouts { total_ms: Some(3_600_001), ..Timeouts::default() }, "total_ms"),
+            (Timeouts { idle_ms: Some(20_000), total_ms: Some(10_000), ..Timeouts::default() }, "idle_ms"),
+        ] {
+            assert!(wrong.check().unwrap_err().0.ends_with(field), "{wrong:?}");
+        }
     }
 }

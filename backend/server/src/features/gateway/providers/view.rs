@@ -3,7 +3,7 @@
 use super::{
     place,
     queries::Stored,
-    settings::{Deployment, Kind, Prices, full_name},
+    settings::{Deployment, Kind, Prices, Timeouts, full_name},
 };
 use crate::state::App;
 use serde::Serialize;
@@ -42,6 +42,8 @@ pub(super) struct DeploymentView {
     /// Null: those of the built-in table.
     prices: Option<Prices>,
     accepts_temperature: bool,
+    /// Null: it is waited for as usual.
+    timeouts: Option<Timeouts>,
 }
 
 /// A provider of an organisation.
@@ -74,6 +76,7 @@ impl ProviderView {
             max_output: one.max_output,
             prices: one.prices,
             accepts_temperature: one.accepts_temperature,
+            timeouts: one.timeouts,
         };
         Self {
             id: stored.id,
