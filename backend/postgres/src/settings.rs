@@ -47,6 +47,8 @@ const FIXED: &[(&str, &str)] = &[
     // Queue tables die fast; and a forgotten transaction keeps every dead row alive.
     ("autovacuum_naptime", "10s"),
     ("idle_in_transaction_session_timeout", "10s"),
+    // A statement that waits for a lock does not notice that its process was killed, and keeps what it has locked itself.
+    ("client_connection_check_interval", "1s"),
     // Short statements on few cores: neither parallel workers (whose shared memory is 64 MiB in a container) nor
     // just-in-time compilation pay.
     ("max_parallel_workers_per_gather", "0"),

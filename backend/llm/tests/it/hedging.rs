@@ -1,6 +1,5 @@
 //! A second deployment is asked when the first says nothing for a while: one answer, both recorded.
 
-
 use syndarix_llm::{CallError, ErrorKind, ModelGroup, ProviderKind};
 use tokio_util::sync::CancellationToken;
 

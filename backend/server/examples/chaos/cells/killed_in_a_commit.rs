@@ -65,6 +65,8 @@ impl Load {
             let door = self.door(attempt)?;
             let why = match door.keyed(&door.path(path), body, key).await {
                 Ok((200..=299, answer)) => return Ok(answer),
+                // The server has not noticed yet that the process is gone which had it in hand.
+                Ok((409, answer)) if answer["code"] == "in_progress" => answer.to_string(),
                 Ok((status, answer)) if status < 500 => {
                     return Err(format!("{key}: {status}: {answer}").into());
                 }

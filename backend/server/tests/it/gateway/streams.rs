@@ -100,14 +100,13 @@ pub(crate) fn unending() -> (Router, Arc<AtomicUsize>) {
             self.0.fetch_sub(1, Ordering::SeqCst);
         }
     }
-    let begun: String = [
+    let begun = [
         json!({"type": "message_start", "message": {"id": "m", "model": "m", "usage": {"input_tokens": 9, "output_tokens": 1}}}),
         json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
         json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "one"}}),
     ]
-    .iter()
     .map(|event| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or_default()))
-    .collect();
+    .concat();
     let under_way = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&under_way);
     let handler = move || {

@@ -98,7 +98,7 @@ async fn handle(
 ) -> Result<Response, Refusal> {
     let asker = door::admit(app, request.headers(), Access::Write).await?;
     door::count(app, &asker, (endpoint, &mut *headers)).await?;
-    let turn = door::turn(app, &asker)?;
+    let turn = app.gateway.turns.take(asker.id())?;
     let is_refused = cache::is_refused(request.headers());
     let (native, place) = read(app, endpoint, request).await?;
     let group = door::model(&*door::groups(app, &asker).await?, &asker, native.model())?;
@@ -164,8 +164,9 @@ async fn again(app: &App, call: &Call, known: &Known) -> Result<Response, Refusa
 }
 
 /// An answer that is not streamed.
-async fn whole(app: &App, call: &Call, cached: Cached, held: (Place, Turn)) -> Result<Response, Fault> {
-    let (mut attended, events) = gateway::attend(app, call.purpose(), call.question(), call.ended(app, held));
+async fn whole(app: &App, call: &Call, cached: Cached, places: (Place, Turn)) -> Result<Response, Fault> {
+    let (mut attended, events) =
+        gateway::attend(app, call.purpose(), call.question(), call.ended(app, places));
     let mut events = Heard::new(events, cached);
     let (mut head, mut written, mut goes_on) = (None, None, true);
     let result = loop {

@@ -26,7 +26,7 @@ pub(super) async fn count(State(app): State<App>, request: Request) -> Response 
 async fn counted(app: &App, request: Request, headers: &mut HeaderMap) -> Result<Value, Refusal> {
     let asker = door::admit(app, request.headers(), Access::Read).await?;
     door::count(app, &asker, (Endpoint::Messages, headers)).await?;
-    let _turn = door::turn(app, &asker)?;
+    let _turn = app.gateway.turns.take(asker.id())?;
     let (native, _place) = read(app, Endpoint::Messages, request).await?;
     door::model(&*door::groups(app, &asker).await?, &asker, native.model())?;
     let ask = Ask::Native(&native);

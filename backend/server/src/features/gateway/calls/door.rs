@@ -4,7 +4,6 @@ use super::{
     asker::{Asker, AtWork},
     looked_up,
     refusal::{Refusal, exceeded, limits},
-    turns::Turn,
 };
 use crate::{
     db::Error,
@@ -57,11 +56,6 @@ pub(super) async fn count(
     let (quota, admitted) = asker.count(app).await;
     headers.extend(limits(endpoint, &quota, app.clock().now()));
     Ok(admitted.map_err(|refused| exceeded(&refused))?)
-}
-
-/// A turn among the asker's calls that are under way.
-pub(super) fn turn(app: &App, asker: &Asker) -> Result<Turn, Refusal> {
-    Ok(app.gateway.turns.take(asker.id())?)
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -96,6 +96,7 @@ impl From<Prices> for Rates {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ModelProviderTimeouts)]
+#[expect(clippy::struct_field_names, reason = "the unit is part of the names that users see")]
 pub(super) struct Timeouts {
     /// For a connection; usually 10 seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
