@@ -83,7 +83,7 @@ def measure_all(arguments, cells, installed, postgres, folder, machine):
                     sheet.add(cell, target, load.run(tool, target, upstream_pid, cell, arguments.seconds, folder), before)
                 except program.Failed as failure:
                     faults.append(str(failure))
-                    print(f"  {target.name:<11} FAILED: {failure}", flush=True)
+                    print(f"  {target.name:<17} FAILED: {failure}", flush=True)
     note_memory(sheet, all_targets, "after load")
     sheet.finish()
     return faults
@@ -92,7 +92,10 @@ def measure_all(arguments, cells, installed, postgres, folder, machine):
 def started(direct, binary, installed, postgres, folder):
     """All that could be started, the upstream itself first."""
     found, faults = [direct], []
-    starts = [lambda: targets.syndarix(binary, direct.address, postgres, folder)]
+    starts = [
+        lambda durability=durability: targets.syndarix(binary, direct.address, postgres, folder, durability)
+        for durability in ("full", "relaxed")
+    ]
     starts += [lambda home=installed[LITELLM]: targets.litellm(home, direct.address, folder)] if LITELLM in installed else []
     starts += (
         [lambda home=installed[TENSORZERO]: targets.tensorzero(home, direct.address, folder)] if TENSORZERO in installed else []

@@ -154,6 +154,23 @@ impl Amount {
     pub fn minus(self, other: Self) -> Self {
         Self { money: self.money.minus(other.money), tokens: self.tokens.saturating_sub(other.tokens) }
     }
+
+    /// Whether there is as much of both as in the other.
+    pub fn holds(self, other: Self) -> bool {
+        self.money >= other.money && self.tokens >= other.tokens
+    }
+
+    /// The less of each.
+    #[must_use]
+    pub fn at_most(self, other: Self) -> Self {
+        Self { money: self.money.min(other.money), tokens: self.tokens.min(other.tokens) }
+    }
+
+    /// The more of each.
+    #[must_use]
+    pub fn at_least(self, other: Self) -> Self {
+        Self { money: self.money.max(other.money), tokens: self.tokens.max(other.tokens) }
+    }
 }
 
 /// What may be used up; `None` is no limit.
@@ -191,7 +208,7 @@ pub struct Budget {
 }
 
 /// One call holds no more than one in so many parts of what is left, as long as it can still say something with it.
-const SHARE: i64 = 4;
+pub(crate) const SHARE: i64 = 4;
 
 impl Budget {
     /// Whether this much may still be reserved.

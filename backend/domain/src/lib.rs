@@ -11,6 +11,7 @@ pub mod budget;
 pub mod envelope;
 pub mod forecast;
 pub mod ids;
+pub mod lease;
 pub mod machine;
 pub mod money;
 pub mod network;

@@ -34,6 +34,8 @@ pub struct Config {
     pub models: Option<PathBuf>,
     /// Prices of the operator's own, over the built-in table.
     pub prices: Option<PathBuf>,
+    /// When the usage of the gateway's clients is on the disk.
+    pub usage_durability: Durability,
     /// What the environment gives access to, where no file says which models to use.
     pub model_access: ModelAccess,
     /// What secrets of other systems are encrypted with: the first key, or those before it that are still in use. From
@@ -70,6 +72,29 @@ pub struct Config {
     pub log: Option<String>,
     /// Where spans go.
     pub tracing: Tracing,
+}
+
+/// When the usage of a call is on the disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// Its reservation before it is sent, its settlement before the answer is given out as final.
+    #[default]
+    Full,
+    /// Both within a tenth of a second. Budgets hold all the same.
+    Relaxed,
+}
+
+impl std::str::FromStr for Durability {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "full" => Ok(Self::Full),
+            "relaxed" => Ok(Self::Relaxed),
+            _ => Err("is full or relaxed"),
+        }
+    }
 }
 
 /// Says nothing of what is set: URLs hold passwords, and a setting that is added tomorrow may be one.
@@ -170,6 +195,7 @@ struct File {
     master_key_file: Option<PathBuf>,
     provider_hosts: Option<Vec<String>>,
     prices: Option<PathBuf>,
+    usage_durability: Option<Durability>,
     backend_url: Option<String>,
     minimum_isolation: Option<String>,
     postgres_binaries: Option<PathBuf>,
@@ -259,6 +285,8 @@ impl Config {
                 .unwrap_or(64),
             models: dir("SYNDARIX_MODELS", file.models),
             prices: dir("SYNDARIX_PRICES", file.prices),
+            usage_durability: parsed(&env, "SYNDARIX_USAGE_DURABILITY", file.usage_durability)?
+                .unwrap_or_default(),
             model_access: ModelAccess::load(&env),
             master_key: env("SYNDARIX_MASTER_KEY").map(Secret::new),
             master_key_file: dir("SYNDARIX_MASTER_KEY_FILE", file.master_key_file),

@@ -18,7 +18,7 @@ class Sheet:
     def add(self, cell, target, measured, load):
         self.rounds.setdefault((cell, target.name), []).append(measured)
         self.loads.setdefault((cell, target.name), []).append(load)
-        print(f"  {target.name:<11} {measured.rate:>9,.0f}/s  p50 {measured.p50:.2f} ms  p99 {measured.p99:.2f} ms", flush=True)
+        print(f"  {target.name:<17} {measured.rate:>9,.0f}/s  p50 {measured.p50:.2f} ms  p99 {measured.p99:.2f} ms", flush=True)
 
     def add_memory(self, target, when, mib, database_mib):
         self.memory[(target.name, when)] = (mib, database_mib)
@@ -86,11 +86,11 @@ class Sheet:
                 line = {"name": f"{name}, PostgreSQL alone", "value": round(database, 1), "unit": "MiB PSS", "settings": settings}
                 file.write(json.dumps(line) + "\n")
                 beside = f"  (PostgreSQL {database:.0f} MiB)"
-            print(f"  {target.name:<11} {when:<10} {mib:>8.0f} MiB{beside}")
+            print(f"  {target.name:<17} {when:<10} {mib:>8.0f} MiB{beside}")
 
 
 def table_row(name, row, added, gateway_cpu, with_database, streamed):
-    text = f"  {name:<11} {row['rate']:>9,.0f}/s  p50 {row['p50']:>8.2f}  p99 {row['p99']:>8.2f} ms"
+    text = f"  {name:<17} {row['rate']:>9,.0f}/s  p50 {row['p50']:>8.2f}  p99 {row['p99']:>8.2f} ms"
     if added:
         text += f"  added {added['p50']:>8.2f} / {added['p99']:>8.2f} ms"
     if streamed:

@@ -47,9 +47,12 @@ def upstream(tool, folder):
     return direct, program.process.pid
 
 
-def syndarix(binary, upstream_address, postgres, folder):
+def syndarix(binary, upstream_address, postgres, folder, durability="full"):
     """The release binary with a virtual key, a hard budget and usage rows, on a PostgreSQL that waits for its disk."""
-    models = os.path.join(folder, "models.toml")
+    name = "Syndarix" if durability == "full" else f"Syndarix, {durability}"
+    home = os.path.join(folder, f"syndarix-{durability}")
+    os.makedirs(home)
+    models = os.path.join(home, "models.toml")
     with open(models, "w", encoding="utf-8") as file:
         for way in WAYS:
             file.write(f"""
@@ -66,16 +69,18 @@ max_output = 4096
 prices = {{ input = 150000, output = 600000, cache_read = 0, cache_write = 0 }}
 """)
     address = f"127.0.0.1:{servers.free_port()}"
-    environment = {"DATABASE_URL": postgres.database(), "SYNDARIX_MODELS": models}
-    command = [binary, "--data-dir", os.path.join(folder, "syndarix"), "serve", "--listen", address]
-    program = Program(command, environment, folder, "syndarix")
+    environment = {
+        "DATABASE_URL": postgres.database(), "SYNDARIX_MODELS": models, "SYNDARIX_USAGE_DURABILITY": durability,
+    }
+    command = [binary, "--data-dir", home, "serve", "--listen", address]
+    program = Program(command, environment, folder, f"syndarix-{durability}")
     servers.until(lambda: servers.answers(f"http://{address}/readyz"), program)
     return Target(
-        "Syndarix", "release build", address, path=lambda way: "/v1/chat/completions",
+        name, "release build", address, path=lambda way: "/v1/chat/completions",
         key=virtual_key(f"http://{address}/api/v1"), model=lambda way: way,
         pid=program.process.pid, database_pid=postgres.server.pid,
-        settings={"auth": "virtual key", "budget": "project, hard limit", "usage_rows": True, "fsync": "on",
-                  "synchronous_commit": "on"},
+        settings={"auth": "virtual key", "budget": "project, hard limit", "usage_rows": True,
+                  "usage_durability": durability, "fsync": "on", "synchronous_commit": "on"},
     )
 
 

@@ -9,6 +9,7 @@ mod events;
 mod forecasts;
 mod golden;
 mod histories;
+mod leases;
 mod loops;
 mod money;
 mod policy_matrix;

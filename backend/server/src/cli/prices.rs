@@ -161,7 +161,7 @@ async fn used(pool: &PgPool) -> Result<Vec<(String, String, i64)>, sqlx::Error> 
     }
     sqlx::query_as(
         "select provider, model, sum(calls)::bigint from usage_sum
-          where at >= now() - make_interval(days => $1) and not simulated group by 1, 2 order by 1, 2",
+          where at >= now() - make_interval(days => $1) and not simulated and provider <> 'syndarix' group by 1, 2 order by 1, 2",
     )
     .bind(i32::try_from(IN_USE).unwrap_or(i32::MAX))
     .fetch_all(pool)

@@ -187,7 +187,7 @@ async fn assemble(
         .await
         .map_err(StartError::Team)?;
     let instance = store.new_id();
-    let ledger = Ledger::new(store.clone(), instance);
+    let ledger = Ledger::new(store.clone(), instance, config.usage_durability);
     let exporter =
         telemetry::exporter(&config.tracing, &instance.to_string()).map_err(StartError::Telemetry)?;
     let app = App::new(Parts {
@@ -241,7 +241,7 @@ pub async fn offline(config: Config, pool: PgPool) -> Result<App, StartError> {
     let instance = store.new_id();
     Ok(App::new(Parts {
         instance,
-        ledger: Ledger::new(store.clone(), instance),
+        ledger: Ledger::new(store.clone(), instance, config.usage_durability),
         keys: Keys::load(&pool, clock).await?,
         vault: Vault::open(&config)?,
         gateway: features::gateway::Front::default(),

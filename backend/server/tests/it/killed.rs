@@ -209,12 +209,18 @@ async fn serve(dir: &TempDir, url: &str) -> (Child, Client) {
 
 /// Starts the binary on this data, and waits until it says where it is.
 pub(crate) fn start(dir: &TempDir, url: &str) -> (Child, SocketAddr) {
+    start_with(dir, url, "full")
+}
+
+/// The same, with this durability of usage.
+pub(crate) fn start_with(dir: &TempDir, url: &str, durability: &str) -> (Child, SocketAddr) {
     let mut serve = Command::new(env!("CARGO_BIN_EXE_syndarix"));
     for variable in ["REDIS_URL", "SYNDARIX_MODEL_BASE_URL", "OPENAI_API_KEY", "ANTHROPIC_API_KEY"] {
         serve.env_remove(variable);
     }
     serve.arg("--data-dir").arg(dir.path()).args(["serve", "--listen", "127.0.0.1:0"]);
     serve.env("DATABASE_URL", url).env("SYNDARIX_MODELS", dir.path().join("models.toml"));
+    serve.env("SYNDARIX_USAGE_DURABILITY", durability);
     serve.env("SYNDARIX_MINIMUM_ISOLATION", "none").env("SYNDARIX_MAX_CONNECTIONS", "12");
     let mut serve = serve.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut first = String::new();

@@ -7,6 +7,7 @@ use crate::{
 use chrono::Duration as Span;
 use std::{sync::Arc, time::Duration};
 use syndarix::{
+    config::Durability,
     db::Author,
     features::{
         costs::{self, Limits, Owner, Target},
@@ -87,17 +88,17 @@ async fn reserve(app: &App, place: Place, max_output: u32) -> (Reservation, Resu
     (reservation, answer)
 }
 
-async fn set(app: &App, target: Target, limits: Limits) {
+pub(crate) async fn set(app: &App, target: Target, limits: Limits) {
     let mut uow = app.store.begin(Author::system()).await.unwrap();
     costs::set_limits(&mut uow, target, limits).await.unwrap();
     uow.commit().await.unwrap();
 }
 
-fn hard(micro_usd: i64) -> Limits {
+pub(crate) fn hard(micro_usd: i64) -> Limits {
     Limits { hard_micro_usd: Some(micro_usd), ..Limits::default() }
 }
 
-async fn organisation(app: &App, project: ProjectId) -> OrganisationId {
+pub(crate) async fn organisation(app: &App, project: ProjectId) -> OrganisationId {
     let id: Uuid = sqlx::query_scalar("select organisation_id from project where id = $1")
         .bind(project.0)
         .fetch_one(app.pool())
@@ -307,7 +308,7 @@ async fn people_are_alerted_once_each_when_a_soft_limit_comes_near_and_is_reache
 async fn what_a_silent_process_has_reserved_is_ended_and_what_a_living_one_has_is_left() {
     let app = TestApp::start().await;
     let place = Place::of_project(project(&app, None).await);
-    let dead = Ledger::new(app.app.store.clone(), Uuid::now_v7());
+    let dead = Ledger::new(app.app.store.clone(), Uuid::now_v7(), Durability::Full);
     let (lost, kept) = (reservation(&app.app, place, 700), reservation(&app.app, place, 700));
     dead.reserve(&lost, AT_ONCE).await.unwrap().unwrap();
     app.app.ledger.reserve(&kept, AT_ONCE).await.unwrap().unwrap();
@@ -347,7 +348,7 @@ async fn usage_is_summed_up_once_its_hour_is_over_and_counts_once_all_the_while(
     costs::schedule(&app.app).await.unwrap();
     let start = app.app.clock().now();
     let gone = Uuid::now_v7();
-    let (mut cost, other) = (0, Ledger::new(app.app.store.clone(), gone));
+    let (mut cost, other) = (0, Ledger::new(app.app.store.clone(), gone, Durability::Full));
     for hour in 0..6 {
         app.clock.set(start + Span::hours(hour) + Span::minutes(59));
         beat(app.app.pool(), app.app.instance).await.unwrap();

@@ -35,6 +35,7 @@ mod killed;
 mod knowledge;
 mod ledger;
 mod ledger_away;
+mod ledger_relaxed;
 mod main_job;
 mod model_groups;
 mod model_providers;

@@ -92,7 +92,7 @@ fn twin(first: &TestApp) -> App {
     App::new(Parts {
         instance,
         config: app.config.clone(),
-        ledger: Ledger::new(store.clone(), instance),
+        ledger: Ledger::new(store.clone(), instance, app.config.usage_durability),
         store,
         hub,
         wake,

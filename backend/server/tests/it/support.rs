@@ -307,7 +307,7 @@ async fn assemble(
     let instance = Uuid::now_v7();
     App::new(Parts {
         instance,
-        ledger: Ledger::new(store.clone(), instance),
+        ledger: Ledger::new(store.clone(), instance, config.usage_durability),
         keys: Keys::load(&pool, clock).await.unwrap(),
         vault: Vault::open(&config).unwrap(),
         gateway: syndarix::features::gateway::Front::default(),

@@ -124,7 +124,7 @@ async fn page(
            from usage u
            left join agent a on a.id = u.agent_id and a.project_id = u.project_id
            left join gateway_key k on k.id = u.key_id and k.project_id = u.project_id
-          where u.project_id = $1
+          where u.project_id = $1 and (u.attempt > 0 or u.state <> 'reserved')
             and ($2::timestamptz is null or u.at >= $2) and ($3::timestamptz is null or u.at < $3)
             and ($4::timestamptz is null or (u.at, u.id) > ($4, $5))
           order by u.at, u.id limit $6",

@@ -258,7 +258,7 @@ async fn usage_calls(
                 u.tokens_out, u.cost_micro_usd, u.latency_ms, u.estimated, u.simulated, u.from_cache,
                 u.state as outcome
          from usage u left join agent a on a.id = u.agent_id
-         where u.project_id = $1 order by u.at desc, u.id desc limit $2 offset $3",
+         where u.project_id = $1 and (u.attempt > 0 or u.state <> 'reserved') order by u.at desc, u.id desc limit $2 offset $3",
     )
     .bind(scope.project().0)
     .bind(page.limit()? + 1)

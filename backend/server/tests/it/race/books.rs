@@ -3,6 +3,7 @@
 use super::{
     clients::Seen,
     plan::{Plan, SHORTEST},
+    site::Race,
     upstream::{Asked, Upstream},
 };
 use sqlx::{FromRow, PgPool, Result};
@@ -11,6 +12,7 @@ use std::{
     fmt,
     sync::{Arc, atomic::Ordering},
 };
+use uuid::Uuid;
 
 /// Tokens that are set aside for a prompt beside its bytes.
 const AROUND: i64 = 12;
@@ -38,6 +40,7 @@ pub(crate) async fn watch(pool: &PgPool) -> Result<()> {
 /// A usage row.
 #[derive(Debug, FromRow)]
 struct Row {
+    attempt: i32,
     /// What was set aside for the prompt, in tokens.
     prompt: i64,
     state: String,
@@ -59,26 +62,34 @@ pub(crate) struct Verdict {
     answered: usize,
     refused: usize,
     changes: i64,
+    /// Requests without a row.
+    lost: usize,
+    /// What is booked for leases of processes that were killed.
+    leases: i64,
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rows, requests, answered, refused, changes, wrong } = self;
+        let Self { rows, requests, answered, refused, changes, wrong, lost, leases } = self;
         let wrong = wrong.len();
         write!(
             f,
             "{requests} requests upstream, {answered} whole answers, {refused} refused for money, rows {rows:?}, \
-             {changes} changes of budgets noted, {wrong} wrong"
+             {changes} changes of budgets noted, {lost} without a row, {leases} booked for leases, {wrong} wrong"
         )
     }
 }
 
 /// Compares what the provider, the clients, the rows and the budgets say of a race that is over.
-pub(crate) async fn judge(pool: &PgPool, plan: &Plan, upstream: &Upstream, seen: &[Seen]) -> Result<Verdict> {
+///
+/// Where durability is relaxed, what a process was asked for just before it was killed may have no rows, and is paid for by
+/// what was booked for its leases.
+pub(crate) async fn judge(race: &Race, plan: &Plan, upstream: &Upstream, seen: &[Seen]) -> Result<Verdict> {
+    let (pool, relaxed) = (&race.pool, race.is_relaxed());
     let mut verdict = Verdict { requests: upstream.requests(), ..Verdict::default() };
     let rows: Vec<Row> = sqlx::query_as(
-        "select reserved_tokens - max_output as prompt, state, estimated, cost_micro_usd as cost, tokens_in, tokens_out, error
-           from usage order by call_id, attempt",
+        "select attempt, reserved_tokens - max_output as prompt, state, estimated, cost_micro_usd as cost, tokens_in, tokens_out, error
+           from usage where attempt > 0 order by call_id, attempt",
     )
     .fetch_all(pool)
     .await?;
@@ -89,10 +100,20 @@ pub(crate) async fn judge(pool: &PgPool, plan: &Plan, upstream: &Upstream, seen:
         by_call.entry(n).or_default().push(row);
     }
     let asked = upstream.asked();
+    let mut witnessed: HashMap<Uuid, Witnessed> = HashMap::new();
     for call in &plan.calls {
         let (asked, rows) = (asked.get(&call.n), by_call.get(&call.n));
         let asked = asked.map(Vec::as_slice).unwrap_or_default();
-        let wrong = of_call(asked, rows.map(Vec::as_slice).unwrap_or_default(), &seen[call.n]);
+        let rows = rows.map(Vec::as_slice).unwrap_or_default();
+        let of_key = witnessed.entry(race.key(call)).or_default();
+        of_key.charged += asked.iter().map(|asked| asked.charged()).sum::<i64>();
+        let lost = without_row(asked, rows);
+        if relaxed && !lost.is_empty() {
+            verdict.lost += lost.len();
+            of_key.lost += lost.iter().map(|asked| set_aside(call.n, asked)).sum::<i64>();
+            continue;
+        }
+        let wrong = of_call(asked, rows, (&seen[call.n], relaxed));
         verdict.wrong.extend(wrong.into_iter().map(|what| {
             format!(
                 "{what}: {call:?} was seen as {:?} by its client, {asked:?} upstream, {rows:?} in the books",
@@ -102,12 +123,13 @@ pub(crate) async fn judge(pool: &PgPool, plan: &Plan, upstream: &Upstream, seen:
     }
     verdict.answered = seen.iter().filter(|seen| **seen == Seen::Whole).count();
     verdict.refused = seen.iter().filter(|seen| **seen == Seen::Failed(402)).count();
+    of_keys(pool, &witnessed, &mut verdict).await?;
     of_budgets(pool, &mut verdict).await?;
     Ok(verdict)
 }
 
 /// One call: every request has its row, and the row says at least what the provider will charge.
-fn of_call(asked: &[Arc<Asked>], rows: &[Row], seen: &Seen) -> Vec<&'static str> {
+fn of_call(asked: &[Arc<Asked>], rows: &[Row], (seen, relaxed): (&Seen, bool)) -> Vec<&'static str> {
     let mut wrong = Vec::new();
     if rows.len() < asked.len() {
         wrong.push("a request has no row");
@@ -115,12 +137,12 @@ fn of_call(asked: &[Arc<Asked>], rows: &[Row], seen: &Seen) -> Vec<&'static str>
     if rows.len() > asked.len() + 1 {
         wrong.push("there are rows that nobody asked for");
     }
-    if *seen == Seen::Whole && rows.last().is_none_or(|row| row.state != "settled") {
+    if *seen == Seen::Whole && !relaxed && rows.last().is_none_or(|row| row.state != "settled") {
         wrong.push("an answer was given out that is not settled");
     }
     for (asked, row) in asked.iter().zip(rows) {
         let gave = asked.gave.load(Ordering::SeqCst);
-        let charged = if asked.refused { 0 } else { asked.prompt + gave };
+        let charged = asked.charged();
         if gave > asked.limit {
             wrong.push("the provider was asked for more than was granted");
         }
@@ -132,6 +154,8 @@ fn of_call(asked: &[Arc<Asked>], rows: &[Row], seen: &Seen) -> Vec<&'static str>
                 Some("a settled row is not what the provider counted")
             }
             ("settled", false) => (!whole).then_some("half an answer was settled as a whole one"),
+            // Whoever went away at the last moment has cut nothing.
+            (_, false) if whole && row.cost == charged && tokens == charged => None,
             (_, false) if charged > 0 => Some("what was cut is not marked as estimated"),
             _ => (row.cost < charged || tokens < charged)
                 .then_some("a row says less than the provider charges"),
@@ -139,6 +163,55 @@ fn of_call(asked: &[Arc<Asked>], rows: &[Row], seen: &Seen) -> Vec<&'static str>
         wrong.extend(what);
     }
     wrong
+}
+
+/// What the provider says of the calls of a key.
+#[derive(Default)]
+struct Witnessed {
+    /// What it charges, in micro-USD.
+    charged: i64,
+    /// What was set aside for the requests that have no row.
+    lost: i64,
+}
+
+/// The requests that have no row: the first is the first attempt.
+fn without_row<'a>(asked: &'a [Arc<Asked>], rows: &[Row]) -> Vec<&'a Arc<Asked>> {
+    let has_row = |number: i32| rows.iter().any(|row| row.attempt == number);
+    (1..).zip(asked).filter(|(number, _)| !has_row(*number)).map(|(_, asked)| asked).collect()
+}
+
+/// What a request may cost at most: it was set aside before the request was sent.
+fn set_aside(n: usize, asked: &Asked) -> i64 {
+    i64::try_from(SHORTEST + n).unwrap_or(i64::MAX) + AROUND + asked.limit
+}
+
+/// With each key no less is booked than the provider charges, and what has no row was drawn from leases that are booked.
+async fn of_keys(pool: &PgPool, witnessed: &HashMap<Uuid, Witnessed>, verdict: &mut Verdict) -> Result<()> {
+    let booked: Vec<(Uuid, i64, i64, i64)> = sqlx::query_as(
+        "select key_id, sum(cost_micro_usd)::bigint, coalesce(sum(cost_micro_usd) filter (where attempt = 0), 0)::bigint,
+                count(*) filter (where attempt = 0 and (state <> 'interrupted' or not estimated))
+           from usage where key_id is not null group by key_id",
+    )
+    .fetch_all(pool)
+    .await?;
+    for (key, _, _, open) in booked.iter().filter(|(.., open)| *open > 0) {
+        verdict.wrong.push(format!("{open} leases of key {key} are neither given back nor booked"));
+    }
+    verdict.leases = booked.iter().map(|(_, _, leases, _)| leases).sum();
+    let booked: HashMap<Uuid, (i64, i64)> =
+        booked.into_iter().map(|(key, all, leases, _)| (key, (all, leases))).collect();
+    for (key, Witnessed { charged, lost }) in witnessed {
+        let (all, leases) = booked.get(key).copied().unwrap_or_default();
+        if all < *charged {
+            verdict.wrong.push(format!("{charged} are charged for key {key}, and {all} are booked"));
+        }
+        if leases < *lost {
+            verdict.wrong.push(format!(
+                "{lost} were set aside for requests of key {key} that have no row, and {leases} are booked for leases"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// At no moment was more used and reserved than is allowed, and at the end every budget is the sum of its rows.
@@ -175,8 +248,8 @@ async fn of_budgets(pool: &PgPool, verdict: &mut Verdict) -> Result<()> {
 }
 
 /// For each key, by its id: the least that is left of any budget above it, in micro-USD or tokens.
-pub(crate) async fn left(pool: &PgPool) -> Result<HashMap<uuid::Uuid, i64>> {
-    let left: Vec<(uuid::Uuid, i64)> = sqlx::query_as(
+pub(crate) async fn left(pool: &PgPool) -> Result<HashMap<Uuid, i64>> {
+    let left: Vec<(Uuid, i64)> = sqlx::query_as(
         "select k.id, min(least(b.hard_limit_micro_usd - w.spent_micro_usd, b.hard_limit_tokens - w.spent_tokens))
            from gateway_key k join project p on p.id = k.project_id
            join budget b on b.scope_id in (k.id, k.agent_id, p.id, p.organisation_id)

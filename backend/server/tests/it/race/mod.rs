@@ -10,7 +10,7 @@ mod upstream;
 use crate::{fire, support};
 use clients::Seen;
 use plan::Plan;
-use site::Race;
+use site::{FULL, RELAXED, Race};
 use std::{path::Path, process::Command, time::Duration};
 use syndarix::config::process_env;
 use syndarix_postgres::{Embedded, EmbeddedOptions};
@@ -44,7 +44,7 @@ async fn joined(clients: JoinSet<(usize, Seen)>) -> Vec<Seen> {
 
 /// Nothing may be wrong. Says what came of it, and how to play it again.
 async fn judge(race: &Race, plan: &Plan, upstream: &Upstream, seen: &[Seen]) -> String {
-    let verdict = books::judge(&race.pool, plan, upstream, seen).await.unwrap();
+    let verdict = books::judge(race, plan, upstream, seen).await.unwrap();
     let again = format!("SYNDARIX_RACE_SEED={}", plan.seed);
     assert!(verdict.wrong.is_empty(), "{again}: {verdict}\n{}", verdict.wrong.join("\n"));
     let refused = race.one_by_one(plan.calls.len()).await;
@@ -57,12 +57,44 @@ async fn a_thousand_calls_on_processes_that_are_killed_pass_no_limit_and_each_is
     let _ = rustls::crypto::ring::default_provider().install_default();
     let plan = Plan::new(seed(), CALLS, KILLS);
     let upstream = Upstream::start(&plan.calls).await.unwrap();
-    let mut race = Race::start(&upstream, &support::server_url()).await;
+    let mut race = Race::start(&upstream, &support::server_url(), FULL).await;
     books::watch(&race.pool).await.unwrap();
 
     let clients = race.ask(&plan.calls);
     for (process, after) in &plan.kills {
         // Where money runs out before, it is killed all the same.
+        let _reached = tokio::time::timeout(Duration::from_secs(5), seen(&upstream, *after)).await;
+        race.kill(*process).await;
+    }
+    let seen = joined(clients).await;
+
+    race.settled().await;
+    println!("{}", judge(&race, &plan, &upstream, &seen).await);
+    race.end().await;
+}
+
+/// Calls where durability is relaxed: so many that keys are busy, and money for half of them.
+const BUSY: usize = 2_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_durability_is_relaxed_a_kill_costs_the_latest_rows_and_no_money_and_no_limit_is_passed() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut plan = Plan::new(seed(), BUSY, KILLS);
+    for call in plan.calls.iter_mut().filter(|call| call.n % 5 > 0) {
+        call.key = plan::KEYS - 1;
+    }
+    let upstream = Upstream::start(&plan.calls).await.unwrap();
+    let mut race = Race::start(&upstream, &support::server_url(), RELAXED).await;
+    books::watch(&race.pool).await.unwrap();
+
+    let clients = race.ask(&plan.calls);
+    for (process, after) in &plan.kills {
+        let leased = fire::until("a key is busy", async || {
+            let open = "select count(*) from usage where attempt = 0 and state = 'reserved'";
+            let open: i64 = sqlx::query_scalar(open).fetch_one(&race.pool).await.unwrap();
+            (open > 0).then_some(())
+        });
+        let _busy = tokio::time::timeout(Duration::from_secs(5), leased).await;
         let _reached = tokio::time::timeout(Duration::from_secs(5), seen(&upstream, *after)).await;
         race.kill(*process).await;
     }
@@ -99,7 +131,7 @@ async fn a_database_that_hangs_and_one_that_is_killed_cost_no_settlement_and_cli
     let mut postgres = syndarix_postgres::start(options(home.path())).await.unwrap();
     let plan = Plan::new(seed(), 2 * AWAY, 0);
     let upstream = Upstream::start(&plan.calls).await.unwrap();
-    let race = Race::start(&upstream, &postgres.url().parse().unwrap()).await;
+    let race = Race::start(&upstream, &postgres.url().parse().unwrap(), FULL).await;
     books::watch(&race.pool).await.unwrap();
     let (hung, killed) = plan.calls.split_at(AWAY);
 

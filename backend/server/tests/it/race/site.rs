@@ -16,12 +16,24 @@ use tokio::task::JoinSet;
 use url::Url;
 use uuid::Uuid;
 
+/// How the processes keep their books, and how much money there is.
+#[derive(Clone, Copy)]
+pub(crate) struct Terms {
+    pub(crate) durability: &'static str,
+    /// In hundredths of the usual limits.
+    pub(crate) money: i64,
+}
+
+pub(crate) const FULL: Terms = Terms { durability: "full", money: 100 };
+pub(crate) const RELAXED: Terms = Terms { durability: "relaxed", money: 150 };
+
 /// Two processes on one database, and whom they know.
 pub(crate) struct Race {
     dir: TempDir,
     url: String,
     server: Url,
     database: String,
+    terms: Terms,
     pub(crate) pool: PgPool,
     processes: Vec<Child>,
     /// Under which name each holds reservations.
@@ -34,7 +46,7 @@ pub(crate) struct Race {
 }
 
 impl Race {
-    pub(crate) async fn start(upstream: &Upstream, server: &Url) -> Self {
+    pub(crate) async fn start(upstream: &Upstream, server: &Url, terms: Terms) -> Self {
         let database = format!("syndarix_race_{}", Uuid::now_v7().simple());
         execute(server, format!("create database {database}")).await;
         let dir = tempfile::tempdir().unwrap();
@@ -42,7 +54,7 @@ impl Race {
         let mut url = server.clone();
         url.set_path(&database);
         let url = String::from(url);
-        let (first, at) = begin(&dir, &url);
+        let (first, at) = begin(&dir, &url, terms);
         let pool = PgPool::connect(&url).await.unwrap();
         let addresses = Addresses::new([at, at]);
         let mut race = Self {
@@ -50,6 +62,7 @@ impl Race {
             url,
             server: server.clone(),
             database,
+            terms,
             pool,
             processes: vec![first],
             instances: Vec::new(),
@@ -60,7 +73,7 @@ impl Race {
         let name = race.newcomer().await;
         race.instances.push(name);
         race.people(at).await;
-        let (second, at) = begin(&race.dir, &race.url);
+        let (second, at) = begin(&race.dir, &race.url, terms);
         race.processes.push(second);
         race.addresses.set(1, at);
         let name = race.newcomer().await;
@@ -74,7 +87,7 @@ impl Race {
         client.sign_in(killed::LOGIN, "Race").await.unwrap();
         let me = client.get("/me").await.unwrap();
         let organisation = me["organisations"][0]["id"].as_str().unwrap();
-        let limit = json!({ "hard_limit_micro_usd": 1_000_000 });
+        let limit = json!({ "hard_limit_micro_usd": self.limit(1_000_000) });
         client.put(&format!("/organisations/{organisation}/budgets/month"), &limit).await.unwrap();
         for project in 0..PROJECTS {
             let body = json!({
@@ -82,26 +95,40 @@ impl Race {
             });
             let made = client.post("/projects", &body).await.unwrap();
             let id: Uuid = made["id"].as_str().unwrap().parse().unwrap();
-            let limits = json!({ "hard_limit_micro_usd": 380_000 });
+            let limits = json!({ "hard_limit_micro_usd": self.limit(380_000) });
             client.put(&format!("/projects/{id}/budgets/project/{id}/total"), &limits).await.unwrap();
             let agent = self.agent(id).await;
-            let limits = json!({ "hard_limit_tokens": 110_000 });
+            let limits = json!({ "hard_limit_tokens": self.limit(110_000) });
             client.put(&format!("/projects/{id}/budgets/agent/{agent}/week"), &limits).await.unwrap();
             for key in 0..KEYS {
                 let agent = (key == 0).then_some(agent);
-                let limit = (key == 1).then_some(90_000);
+                let limit = (key == 1).then_some(self.limit(90_000));
                 let body =
                     json!({ "name": format!("k{key}"), "agent_id": agent, "hard_limit_micro_usd": limit });
                 let made = client.post(&format!("/projects/{id}/gateway-keys"), &body).await.unwrap();
                 let key_id = made["key"]["id"].as_str().unwrap().parse().unwrap();
                 if key == 2 {
-                    let limits = json!({ "hard_limit_tokens": 100_000 });
+                    let limits = json!({ "hard_limit_tokens": self.limit(100_000) });
                     client.put(&format!("/projects/{id}/budgets/key/{key_id}/day"), &limits).await.unwrap();
                 }
                 let secret = made["secret"].as_str().unwrap().to_owned();
                 self.keys.insert((project, key), (key_id, secret));
             }
         }
+    }
+
+    /// Whether calls may be granted from memory.
+    pub(crate) fn is_relaxed(&self) -> bool {
+        self.terms.durability == RELAXED.durability
+    }
+
+    /// The key of a call.
+    pub(crate) fn key(&self, call: &Call) -> Uuid {
+        self.keys[&(call.project, call.key)].0
+    }
+
+    fn limit(&self, usual: i64) -> i64 {
+        usual * self.terms.money / 100
     }
 
     async fn agent(&self, project: Uuid) -> Uuid {
@@ -139,7 +166,7 @@ impl Race {
         .execute(&self.pool)
         .await
         .unwrap();
-        let (child, at) = begin(&self.dir, &self.url);
+        let (child, at) = begin(&self.dir, &self.url, self.terms);
         self.processes[process] = child;
         self.instances[process] = self.newcomer().await;
         self.addresses.set(process, at);
@@ -223,8 +250,8 @@ async fn execute(server: &Url, sql: String) {
     admin.execute(AssertSqlSafe(sql)).await.unwrap();
 }
 
-fn begin(dir: &TempDir, url: &str) -> (Child, SocketAddr) {
-    tokio::task::block_in_place(|| killed::start(dir, url))
+fn begin(dir: &TempDir, url: &str, terms: Terms) -> (Child, SocketAddr) {
+    tokio::task::block_in_place(|| killed::start_with(dir, url, terms.durability))
 }
 
 /// A micro-USD for each token; the good deployment, and those that fail.

@@ -43,6 +43,13 @@ pub(crate) struct Asked {
     pub(crate) refused: bool,
 }
 
+impl Asked {
+    /// What it will charge.
+    pub(crate) fn charged(&self) -> i64 {
+        if self.refused { 0 } else { self.prompt + self.gave.load(Ordering::SeqCst) }
+    }
+}
+
 /// What it knows.
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,

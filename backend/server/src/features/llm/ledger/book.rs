@@ -11,11 +11,12 @@ use syndarix_domain::{
     Timestamp,
     budget::{Amount, Budget, Limit, Period, Scope, Wish},
     ids::ProjectId,
+    lease::{Terms, allowance},
     money::MicroUsd,
 };
 use uuid::Uuid;
 
-type PgQuery<'q> = Query<'q, Postgres, PgArguments>;
+pub(super) type PgQuery<'q> = Query<'q, Postgres, PgArguments>;
 
 /// Budgets of one project's calls.
 #[derive(Debug)]
@@ -111,7 +112,8 @@ impl Book {
         let reached = |place: &usize| self.windows[*place].budget.is_soft_reached();
         let window = &self.windows[self.above(&call.place, call.at).into_iter().find(reached)?];
         let reason = format!("{} soft limit is reached", window.name());
-        Some(Refusal { only_reserved: false, reason, needed: Amount::default(), yields: true })
+        let (only_reserved, node, needed) = (false, window.node, Amount::default());
+        Some(Refusal { only_reserved, node, reason, needed, yields: true })
     }
 
     /// Sets aside what the call may use, against every budget above it or none, and says which answer limit that pays for.
@@ -143,6 +145,19 @@ impl Book {
                 window.simulated = window.simulated.saturating_add(used.money.0);
             }
         }
+    }
+
+    /// Renews a lease that holds so much: what it comes to, and what it might come to.
+    pub(super) fn renew(&mut self, lease: &Counted, left: Amount, terms: &Terms) -> (Amount, Amount) {
+        let above = self.above(&lease.place, lease.at);
+        let budgets: Vec<&Budget> = above.iter().map(|&place| &self.windows[place].budget).collect();
+        let allowed = allowance(left, &budgets);
+        let booked = terms.booked(left, allowed);
+        for place in above {
+            let budget = &mut self.windows[place].budget;
+            budget.reserved = budget.reserved.minus(left).plus(booked);
+        }
+        (booked, allowed)
     }
 
     /// The first budget that a call of this amount would not fit even if nothing else were under way.
@@ -218,7 +233,7 @@ impl Window {
                 needed.tokens
             ),
         };
-        Refusal { only_reserved, reason, needed, yields: false }
+        Refusal { only_reserved, node: self.node, reason, needed, yields: false }
     }
 }
 

@@ -114,7 +114,7 @@ impl Debts {
 }
 
 /// Data that do not fit, and broken constraints: no later attempt ends otherwise.
-fn is_for_good(error: &Error) -> bool {
+pub(super) fn is_for_good(error: &Error) -> bool {
     let Error::Database(sqlx::Error::Database(error)) = error else { return false };
     error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
 }

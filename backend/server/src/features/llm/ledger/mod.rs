@@ -1,18 +1,22 @@
 //! The books of model calls: every reservation and settlement of this process, posted in groups.
 //!
 //! Invariants: a reservation is on the disk before the call is sent, and a settlement before its answer is given out as
-//! final; one that cannot be written is owed and written later (`debts`); whoever comes while others are posted goes with
-//! the next group, so that many calls share one commit and nobody waits for a group to fill, nor for other projects
-//! (`lines`). One transaction posts one project's entries. It holds the project's own budget still from the first look to the
-//! commit (`book`), which makes what it reads of all budgets above its calls true until then.
+//! final, unless durability is relaxed, when both follow within a tenth of a second (`leases`); one that cannot be written is
+//! owed and written later (`debts`); whoever comes while others are posted goes with the next group, so that many calls share
+//! one commit and nobody waits for a group to fill, nor for other projects (`lines`). One transaction posts one project's
+//! entries. It holds the project's own budget still from the first look to the commit (`book`), which makes what it reads of
+//! all budgets above its calls true until then.
 
 mod alerts;
 mod book;
 mod debts;
+mod draws;
 mod holder;
+mod leases;
 mod lines;
 mod outputs;
 mod place;
+mod pool;
 mod post;
 mod rows;
 
@@ -23,9 +27,14 @@ pub use place::{Node, Place};
 pub use post::{Lost, give_back};
 pub use rows::{Attempt, Failed, Outcome};
 
-use crate::db::{Error, Store};
+use crate::{
+    config::Durability,
+    db::{Error, Store},
+};
 use debts::Debts;
+use draws::{Draw, Landed};
 use futures::future::BoxFuture;
+use leases::Leases;
 use lines::Lines;
 use outputs::Outputs;
 use std::{sync::Arc, time::Duration};
@@ -84,6 +93,8 @@ pub struct Settlement {
 pub struct Refusal {
     /// Only what other calls hold is in the way: most of it comes back when they settle.
     pub only_reserved: bool,
+    /// Whose budget it is.
+    pub node: Node,
     /// Which budget, in words.
     pub reason: String,
     /// What the least useful call would cost, and the tokens it would use.
@@ -95,11 +106,13 @@ pub struct Refusal {
 enum Entry {
     Reserve(Reservation),
     Settle(Settlement),
+    Draw(Arc<Draw>),
 }
 
 enum Answer {
     Reserved(Result<u32, Refusal>),
     Settled(bool),
+    Drawn(Landed),
     Failed(Error),
 }
 
@@ -107,7 +120,7 @@ impl Entry {
     fn reservation(&self) -> Option<Uuid> {
         match self {
             Self::Reserve(reservation) => Some(reservation.id),
-            Self::Settle(_) => None,
+            Self::Settle(_) | Self::Draw(_) => None,
         }
     }
 
@@ -115,6 +128,7 @@ impl Entry {
         match self {
             Self::Reserve(reservation) => reservation.place.project,
             Self::Settle(settlement) => settlement.project,
+            Self::Draw(draw) => draw.place.project,
         }
     }
 }
@@ -123,6 +137,8 @@ impl Entry {
 pub struct Ledger {
     lines: Arc<Lines>,
     debts: Debts,
+    /// Where durability is relaxed.
+    leases: Option<Arc<Leases>>,
     shared: Arc<Shared>,
 }
 
@@ -139,7 +155,7 @@ struct Shared {
 
 impl Ledger {
     /// The books of this process.
-    pub fn new(store: Store, instance: Uuid) -> Self {
+    pub fn new(store: Store, instance: Uuid, durability: Durability) -> Self {
         let shared = Arc::new(Shared {
             store,
             instance,
@@ -149,7 +165,9 @@ impl Ledger {
         });
         let lines = Arc::new(Lines::new(Arc::clone(&shared)));
         let debts = Debts::new(Arc::clone(&lines), Arc::clone(&shared));
-        Self { lines, debts, shared }
+        let leases = (durability == Durability::Relaxed)
+            .then(|| Leases::new(Arc::clone(&lines), Arc::clone(&shared), debts.clone()));
+        Self { lines, debts, leases, shared }
     }
 
     /// Sets aside what the attempt may cost and records it. The answer limit that is granted may be lower than the one that
@@ -159,11 +177,19 @@ impl Ledger {
         reservation: &Reservation,
         patience: Duration,
     ) -> Result<Result<u32, Refusal>, Error> {
+        if self.leases.as_ref().is_some_and(|leases| leases.draw(reservation)) {
+            return Ok(Ok(reservation.max_output));
+        }
         let deadline = Instant::now() + patience;
         loop {
             let freed = self.shared.freed.notified();
             let answer = self.try_reserve(reservation).await?;
             let waits = matches!(&answer, Err(refusal) if refusal.only_reserved);
+            if let (Err(refusal), Some(leases)) = (&answer, &self.leases)
+                && waits
+            {
+                leases.yield_to_others(refusal.node);
+            }
             let left = deadline.saturating_duration_since(Instant::now());
             if !waits || left.is_zero() {
                 return Ok(answer);
@@ -187,13 +213,17 @@ impl Ledger {
                 Err(error)
             }
             Ok(Answer::Failed(error)) | Err(error) => Err(error),
-            Ok(Answer::Settled(_)) => Err(unanswered()),
+            Ok(Answer::Settled(_) | Answer::Drawn(_)) => Err(unanswered()),
         }
     }
 
     /// Ends a reservation. `false`: it had been ended already, by whoever thought that its process had died. Where it cannot
     /// be written it is owed, and written later.
     pub async fn settle(&self, settlement: Settlement) -> Result<bool, Error> {
+        if let Some(pool) = self.leases.as_ref().and_then(|leases| leases.settle(&settlement)) {
+            let in_time = tokio::time::timeout(ANSWERED_WITHIN, Leases::in_time(&pool)).await;
+            return in_time.map(|()| true).map_err(|_late| unanswered());
+        }
         let owed = Owed::new(&self.debts, || settlement.clone());
         match self.ask(Entry::Settle(settlement.clone())).await? {
             Answer::Settled(settled) => {
@@ -201,17 +231,24 @@ impl Ledger {
                 Ok(settled)
             }
             Answer::Failed(error) => Err(error),
-            Answer::Reserved(_) => Err(unanswered()),
+            Answer::Reserved(_) | Answer::Drawn(_) => Err(unanswered()),
         }
     }
 
     /// Takes over the end of a reservation whose call went away without it: it is written in a moment.
     pub fn owe(&self, settlement: Settlement) {
-        self.debts.owe(settlement);
+        // What was granted from memory may have no row yet: its end goes with it.
+        let granted_here = self.leases.as_ref().and_then(|leases| leases.settle(&settlement));
+        if granted_here.is_none() {
+            self.debts.owe(settlement);
+        }
     }
 
     /// Waits until nothing is owed to the books.
     pub async fn close(&self) {
+        if let Some(leases) = &self.leases {
+            leases.close().await;
+        }
         self.debts.paid().await;
     }
 
@@ -252,6 +289,13 @@ impl<F: FnMut() -> Settlement> Drop for Owed<'_, F> {
 }
 
 impl Reservation {
+    /// The most that it may use with answers of so many tokens.
+    fn worst_case(&self, output: u32) -> Amount {
+        let output = output.saturating_mul(self.choices);
+        let tokens = i64::from(self.max_input) + i64::from(output);
+        Amount::new(self.rates.worst_case(self.max_input, output), tokens)
+    }
+
     /// Its end, where nothing was sent.
     fn unsent(&self, at: Timestamp) -> Settlement {
         let message = "nothing was sent: the books did not answer in time";

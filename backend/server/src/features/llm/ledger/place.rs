@@ -21,7 +21,7 @@ pub struct Node {
 }
 
 /// What a call counts against, but for the project's organisation, which the database knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Place {
     /// Who pays.
     pub project: ProjectId,

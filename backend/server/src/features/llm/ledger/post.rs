@@ -3,6 +3,7 @@
 use super::{
     Answer, Entry, Refusal, Reservation, Settlement, Shared, alerts,
     book::{self, Book, Counted},
+    draws::{self, Landed},
     place::Node,
     rows::{self, Ended},
 };
@@ -10,7 +11,7 @@ use crate::db::{Author, Error, Uow};
 use std::collections::{HashMap, HashSet};
 use syndarix_domain::{
     Timestamp,
-    budget::{Amount, Wish},
+    budget::Wish,
     ids::{ProjectId, StepId},
 };
 use uuid::Uuid;
@@ -21,24 +22,34 @@ pub(super) async fn post(
     project: ProjectId,
     entries: &[Entry],
 ) -> Result<Vec<Answer>, Error> {
-    let (mut reservations, mut settlements, mut known) = (Vec::new(), Vec::new(), HashSet::new());
+    let (mut reservations, mut draws, mut settlements) = (Vec::new(), Vec::new(), Vec::new());
     for entry in entries {
         match entry {
             Entry::Reserve(reservation) => reservations.push(reservation),
-            // Once, however often it is said.
-            Entry::Settle(settlement) if known.insert(settlement.id) => settlements.push(settlement),
-            Entry::Settle(_) => {}
+            Entry::Settle(settlement) => settlements.push(settlement),
+            Entry::Draw(draw) => {
+                draws.push(draw.as_ref());
+                settlements.extend(&draw.settlements);
+            }
         }
     }
+    // Once, however often it is said.
+    let mut known = HashSet::new();
+    settlements.retain(|settlement| known.insert(settlement.id));
     let mut uow = shared.store.begin(Author::system()).await?;
     if settlements.iter().any(|settlement| settlement.unsure) {
         book::lock(uow.conn().await?, project).await?;
     }
-    let ended = rows::settle(uow.conn().await?, project, &settlements).await?;
+    let (renewals, mut ended) = draws::post(uow.conn().await?, project, shared.instance, &draws).await?;
+    let open: Vec<&Settlement> =
+        settlements.iter().copied().filter(|settlement| !ended.contains_key(&settlement.id)).collect();
+    ended.extend(rows::settle(uow.conn().await?, project, &open).await?);
+    rows::note_failures(uow.conn().await?, project, &settlements, &ended).await?;
     let calls: Vec<Counted> = ended
         .values()
         .map(counted)
         .chain(reservations.iter().map(|new| Counted { place: new.place, at: new.at, new: true }))
+        .chain(renewals.counted())
         .collect();
     let mut book = Book::open(uow.conn().await?, project, &calls).await?;
     for settlement in &settlements {
@@ -51,32 +62,28 @@ pub(super) async fn post(
     for reservation in &reservations {
         let decision = reserve(shared, &mut book, reservation);
         if let Ok(output) = decision {
-            granted.push((*reservation, output, worst_case(reservation, output)));
+            granted.push((*reservation, output, reservation.worst_case(output)));
         }
         decided.insert(reservation.id, decision);
     }
+    // After the calls that wait: what is only kept ready comes last.
+    let leased = renewals.write(uow.conn().await?, &mut book).await?;
     rows::write(uow.conn().await?, &book, shared.instance, &granted).await?;
     tell(&mut uow, project, &book, &settlements, &ended).await?;
     uow.commit().await?;
-    learn(shared, project, &book, &settlements, &ended);
-    Ok(entries.iter().map(|entry| answer(entry, &mut decided, &ended)).collect())
+    learn(shared, project, &book, &settlements, (&ended, !leased.is_empty()));
+    Ok(entries.iter().map(|entry| answer(entry, &mut decided, (&ended, &leased))).collect())
 }
 
 fn counted(row: &Ended) -> Counted {
     Counted { place: row.place, at: row.at, new: false }
 }
 
-fn worst_case(reservation: &Reservation, output: u32) -> Amount {
-    let output = output.saturating_mul(reservation.choices);
-    let tokens = i64::from(reservation.max_input) + i64::from(output);
-    Amount::new(reservation.rates.worst_case(reservation.max_input, output), tokens)
-}
-
 fn reserve(shared: &Shared, book: &mut Book, reservation: &Reservation) -> Result<u32, Refusal> {
     let wish = Wish {
         max_output: reservation.max_output,
         floor: shared.outputs.usual(reservation.place.project, &reservation.attempt.model),
-        worst_case: |output| worst_case(reservation, output),
+        worst_case: |output| reservation.worst_case(output),
     };
     let call = Counted { place: reservation.place, at: reservation.at, new: true };
     match reservation.yields.then(|| book.asks_to_yield(&call)).flatten() {
@@ -112,7 +119,7 @@ fn learn(
     project: ProjectId,
     book: &Book,
     settlements: &[&Settlement],
-    ended: &HashMap<Uuid, Ended>,
+    (ended, leased): (&HashMap<Uuid, Ended>, bool),
 ) {
     let mut reached: HashMap<Node, Option<Timestamp>> = HashMap::new();
     for window in book.windows() {
@@ -127,7 +134,7 @@ fn learn(
             shared.outputs.saw(project, &outcome.model, outcome.usage.output);
         }
     }
-    if !ended.is_empty() {
+    if !ended.is_empty() || leased {
         shared.freed.notify_waiters();
     }
 }
@@ -135,9 +142,10 @@ fn learn(
 fn answer(
     entry: &Entry,
     decided: &mut HashMap<Uuid, Result<u32, Refusal>>,
-    ended: &HashMap<Uuid, Ended>,
+    (ended, leased): (&HashMap<Uuid, Ended>, &HashMap<Uuid, Landed>),
 ) -> Answer {
     match entry {
+        Entry::Draw(draw) => Answer::Drawn(draw.landed(leased)),
         Entry::Settle(settlement) => Answer::Settled(ended.contains_key(&settlement.id)),
         Entry::Reserve(reservation) => match decided.remove(&reservation.id) {
             Some(decision) => Answer::Reserved(decision),

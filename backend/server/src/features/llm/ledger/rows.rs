@@ -2,11 +2,11 @@
 
 use super::{
     Reservation, Settlement,
-    book::{Book, WRITE, bind_windows},
+    book::{Book, PgQuery, WRITE, Window, bind_windows},
     place::Place,
 };
 use crate::db::Error;
-use sqlx::{FromRow, PgConnection};
+use sqlx::{FromRow, PgConnection, Row as _, postgres::PgRow};
 use std::collections::HashMap;
 use syndarix_domain::{
     Timestamp,
@@ -153,17 +153,18 @@ pub(super) async fn write(
     if granted.is_empty() {
         return book.write(conn).await;
     }
-    macro_rules! each {
-        ($row:ident => $value:expr) => {
-            granted
-                .iter()
-                .map(|(row, _, _)| {
-                    let $row: &Reservation = row;
-                    $value
-                })
-                .collect::<Vec<_>>()
-        };
-    }
+    let added = add(conn, &book.changed(), instance, granted).await?;
+    // A reservation that is there already is counted already.
+    if added.len() == granted.len() { Ok(()) } else { Err(Error::Conflict) }
+}
+
+/// Writes windows, and adds rows of reservations. Gives back the ids of those that were not there yet.
+pub(super) async fn add(
+    conn: &mut PgConnection,
+    changed: &[&Window],
+    instance: Uuid,
+    granted: &[(&Reservation, u32, Amount)],
+) -> Result<Vec<Uuid>, Error> {
     let sql = format!(
         "with booked as ({WRITE})
          insert into usage (id, project_id, story_id, run_id, step_id, agent_id, sprint_id, key_id, call_id, attempt, fence,
@@ -179,11 +180,39 @@ pub(super) async fn write(
                        $32::bigint[])
                 as r (id, project_id, story_id, run_id, step_id, agent_id, sprint_id, key_id, call_id, attempt, fence,
                       deployment, provider, model, unpriced, simulated, model_group, downgraded_to, at,
-                      reserved_micro_usd, reserved_tokens, max_output, rate_input, rate_output)"
+                      reserved_micro_usd, reserved_tokens, max_output, rate_input, rate_output)
+         on conflict (id) do nothing returning id"
     );
     // What the worst case is made of: of a call that nobody ends, the row says how its cost comes about.
     let rates: Vec<Rates> = granted.iter().map(|(row, _, _)| row.rates.ceiling(Extras::default())).collect();
-    bind_windows(sqlx::query(sqlx::AssertSqlSafe(sql)), &book.changed())
+    let query = bind_windows(sqlx::query(sqlx::AssertSqlSafe(sql)), changed);
+    let added = bind_reservations(query, granted)
+        .bind(instance)
+        .bind(rates.iter().map(|rates| rates.input).collect::<Vec<_>>())
+        .bind(rates.iter().map(|rates| rates.output).collect::<Vec<_>>());
+    Ok(added.try_map(|row: PgRow| row.try_get("id")).fetch_all(conn).await?)
+}
+
+/// Binds the 22 parameters of reservations, each with its answer limit and what is set aside for it.
+pub(super) fn bind_reservations<'q>(
+    query: PgQuery<'q>,
+    granted: &[(&'q Reservation, u32, Amount)],
+) -> PgQuery<'q> {
+    macro_rules! each {
+        ($row:ident => $value:expr) => {
+            granted
+                .iter()
+                .map(|&(row, _, _)| {
+                    let $row: &'q Reservation = row;
+                    $value
+                })
+                .collect::<Vec<_>>()
+        };
+    }
+    let limit = |(row, output, _): &(&Reservation, u32, _)| {
+        i32::try_from(output.saturating_mul(row.choices)).unwrap_or(i32::MAX)
+    };
+    query
         .bind(each!(row => row.id))
         .bind(each!(row => row.place.project.0))
         .bind(each!(row => row.attempt.story.map(|id| id.0)))
@@ -205,18 +234,7 @@ pub(super) async fn write(
         .bind(each!(row => row.at))
         .bind(granted.iter().map(|(_, _, amount)| amount.money.0).collect::<Vec<_>>())
         .bind(granted.iter().map(|(_, _, amount)| amount.tokens).collect::<Vec<_>>())
-        .bind(
-            granted
-                .iter()
-                .map(|(row, output, _)| i32::try_from(output.saturating_mul(row.choices)).unwrap_or(i32::MAX))
-                .collect::<Vec<_>>(),
-        )
-        .bind(instance)
-        .bind(rates.iter().map(|rates| rates.input).collect::<Vec<_>>())
-        .bind(rates.iter().map(|rates| rates.output).collect::<Vec<_>>())
-        .execute(conn)
-        .await?;
-    Ok(())
+        .bind(granted.iter().map(limit).collect::<Vec<_>>())
 }
 
 /// Completes the rows of settlements; those that somebody else has ended before are left alone, and not among the answers.
@@ -228,18 +246,7 @@ pub(super) async fn settle(
     if settlements.is_empty() {
         return Ok(HashMap::new());
     }
-    macro_rules! each {
-        ($outcome:ident => $value:expr) => {
-            settlements
-                .iter()
-                .map(|row| {
-                    let $outcome = &row.outcome;
-                    $value
-                })
-                .collect::<Vec<_>>()
-        };
-    }
-    let rows: Vec<EndedRow> = sqlx::query_as(
+    let query = sqlx::query(
         "update usage u
             set state = s.state, cost_micro_usd = s.cost, tokens_in = s.tokens_in, tokens_out = s.tokens_out,
                 tokens_cached = s.cached, tokens_reasoning = s.reasoning, latency_ms = s.latency, estimated = s.estimated,
@@ -250,57 +257,70 @@ pub(super) async fn settle(
                 tokens_cache_write_1h = s.hour, rate_cache_write_1h = s.rate_hour, other_classes = s.other_classes
            from unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
                        $8::bigint[], $9::bool[], $10::bool[], $11::text[], $12::text[], $13::timestamptz[], $14::bigint[],
-                       $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::text[], $21::bigint[], $22::text[], $23::bool[],
-                       $24::bigint[], $25::bigint[], $26::jsonb[])
+                       $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::text[], $20::bigint[], $21::text[], $22::bool[],
+                       $23::bigint[], $24::bigint[], $25::jsonb[])
                 as s (id, state, cost, tokens_in, tokens_out, cached, reasoning, latency, estimated, simulated, error, model,
                       at, cache_write, rate_input, rate_output, rate_cache_read, rate_cache_write, version,
                       first_content, error_kind, unpriced, hour, rate_hour, other_classes)
-          where u.id = s.id and u.project_id = $20 and u.state = 'reserved'
+          where u.id = s.id and u.project_id = $26 and u.state = 'reserved'
          returning u.id, u.at, u.sprint_id, u.agent_id, u.run_id, u.key_id, u.reserved_micro_usd, u.reserved_tokens",
-    )
-    .bind(settlements.iter().map(|row| row.id).collect::<Vec<_>>())
-    .bind(each!(outcome => if outcome.error.is_none() { "settled" } else { "failed" }))
-    .bind(each!(outcome => outcome.cost))
-    .bind(each!(outcome => i64::from(outcome.usage.prompt())))
-    .bind(each!(outcome => i64::from(outcome.usage.output)))
-    .bind(each!(outcome => i64::from(outcome.usage.cache_read)))
-    .bind(each!(outcome => i64::from(outcome.usage.reasoning)))
-    .bind(each!(outcome => i64::try_from(outcome.latency_ms).unwrap_or(i64::MAX)))
-    .bind(each!(outcome => outcome.usage.estimated))
-    .bind(each!(outcome => outcome.simulated))
-    .bind(each!(outcome => outcome.error.as_ref().map(|failed| failed.message.as_str())))
-    .bind(each!(outcome => outcome.model.as_str()))
-    .bind(settlements.iter().map(|row| row.at).collect::<Vec<_>>())
-    .bind(each!(outcome => i64::from(outcome.usage.cache_write)))
-    .bind(each!(outcome => outcome.rates.input))
-    .bind(each!(outcome => outcome.rates.output))
-    .bind(each!(outcome => outcome.rates.cache_read))
-    .bind(each!(outcome => outcome.rates.cache_write))
-    .bind(each!(outcome => outcome.price_version.as_str()))
-    .bind(project.0)
-    .bind(each!(outcome => outcome.first_content_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX))))
-    .bind(each!(outcome => outcome.error.as_ref().map(|failed| failed.kind)))
-    .bind(each!(outcome => outcome.unpriced))
-    .bind(each!(outcome => i64::from(outcome.usage.cache_write_1h)))
-    .bind(each!(outcome => outcome.rate_of_an_hour()))
-    .bind(each!(outcome => outcome.other_classes()))
-    .fetch_all(&mut *conn)
-    .await?;
-    note_failures(conn, project, settlements, &rows).await?;
-    Ok(rows.into_iter().map(|row| (row.id, row.ended(project))).collect())
+    );
+    let ended =
+        bind_outcomes(query, settlements).bind(project.0).try_map(|row: PgRow| EndedRow::from_row(&row));
+    Ok(ended.fetch_all(conn).await?.into_iter().map(|row| (row.id, row.ended(project))).collect())
+}
+
+/// Binds the 25 parameters of settlements.
+pub(super) fn bind_outcomes<'q>(query: PgQuery<'q>, settlements: &[&'q Settlement]) -> PgQuery<'q> {
+    macro_rules! each {
+        ($outcome:ident => $value:expr) => {
+            settlements
+                .iter()
+                .map(|&row| {
+                    let $outcome: &'q Outcome = &row.outcome;
+                    $value
+                })
+                .collect::<Vec<_>>()
+        };
+    }
+    query
+        .bind(settlements.iter().map(|row| row.id).collect::<Vec<_>>())
+        .bind(each!(outcome => if outcome.error.is_none() { "settled" } else { "failed" }))
+        .bind(each!(outcome => outcome.cost))
+        .bind(each!(outcome => i64::from(outcome.usage.prompt())))
+        .bind(each!(outcome => i64::from(outcome.usage.output)))
+        .bind(each!(outcome => i64::from(outcome.usage.cache_read)))
+        .bind(each!(outcome => i64::from(outcome.usage.reasoning)))
+        .bind(each!(outcome => i64::try_from(outcome.latency_ms).unwrap_or(i64::MAX)))
+        .bind(each!(outcome => outcome.usage.estimated))
+        .bind(each!(outcome => outcome.simulated))
+        .bind(each!(outcome => outcome.error.as_ref().map(|failed| failed.message.as_str())))
+        .bind(each!(outcome => outcome.model.as_str()))
+        .bind(settlements.iter().map(|row| row.at).collect::<Vec<_>>())
+        .bind(each!(outcome => i64::from(outcome.usage.cache_write)))
+        .bind(each!(outcome => outcome.rates.input))
+        .bind(each!(outcome => outcome.rates.output))
+        .bind(each!(outcome => outcome.rates.cache_read))
+        .bind(each!(outcome => outcome.rates.cache_write))
+        .bind(each!(outcome => outcome.price_version.as_str()))
+        .bind(each!(outcome => outcome.first_content_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX))))
+        .bind(each!(outcome => outcome.error.as_ref().map(|failed| failed.kind)))
+        .bind(each!(outcome => outcome.unpriced))
+        .bind(each!(outcome => i64::from(outcome.usage.cache_write_1h)))
+        .bind(each!(outcome => outcome.rate_of_an_hour()))
+        .bind(each!(outcome => outcome.other_classes()))
 }
 
 /// Keeps the last failure of each deployment where it is looked up.
-async fn note_failures(
+pub(super) async fn note_failures(
     conn: &mut PgConnection,
     project: ProjectId,
     settlements: &[&Settlement],
-    settled: &[EndedRow],
+    ended: &HashMap<Uuid, Ended>,
 ) -> Result<(), Error> {
     let is_failure = |failed: &Failed| failed.kind != CANCELLED;
     let failed = settlements.iter().filter(|row| row.outcome.error.as_ref().is_some_and(is_failure));
-    let ids: Vec<Uuid> =
-        failed.map(|row| row.id).filter(|id| settled.iter().any(|row| row.id == *id)).collect();
+    let ids: Vec<Uuid> = failed.map(|row| row.id).filter(|id| ended.contains_key(id)).collect();
     if ids.is_empty() {
         return Ok(());
     }
