@@ -505,7 +505,13 @@ async fn the_books_do_to_a_tree_of_budgets_what_the_model_does() {
     }
 }
 
-/// Refuses every write that would pass a hard limit: at no moment has any transaction seen more.
+/// Lets the tables refuse every write that would pass a hard limit: at no moment does any transaction see more.
+pub(crate) async fn watch(app: &TestApp) {
+    for statement in WATCH.split_inclusive("end $$;") {
+        sqlx::raw_sql(statement).execute(app.app.pool()).await.unwrap();
+    }
+}
+
 const WATCH: &str = "
 create function watched() returns trigger language plpgsql as $$
 begin
@@ -519,6 +525,23 @@ end $$;
 create trigger watched before insert or update on budget_window for each row execute function watched()";
 
 const CALLS: usize = 1_000;
+
+/// A call that asks, takes so long at its provider, and ends; one in ten dies before, and nobody settles for it. What it cost, and
+/// what it leaves reserved.
+pub(crate) async fn played(
+    (app, ledger): (&App, &Ledger),
+    call: &Reservation,
+    takes: Duration,
+) -> (i64, i64) {
+    let Ok(granted) = ledger.reserve(call, Duration::from_secs(2)).await.unwrap() else { return (0, 0) };
+    tokio::time::sleep(takes).await;
+    if rand::random_range(0..10) == 0 {
+        return (0, i64::from(granted));
+    }
+    let output = rand::random_range(0..=granted);
+    assert!(ledger.settle(settlement(app, call, output)).await.unwrap());
+    (i64::from(output), 0)
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_calls_at_once_on_two_processes_with_crashes_never_pass_a_limit_above_them() {
@@ -546,9 +569,7 @@ async fn a_thousand_calls_at_once_on_two_processes_with_crashes_never_pass_a_lim
     set(&app.app, Target::of_key(second, key), hard(150_000)).await;
     // All windows of days and months begin anew, with calls of both projects at once.
     app.clock.set(app.app.clock().now() + Span::days(40));
-    for statement in WATCH.split_inclusive("end $$;") {
-        sqlx::raw_sql(statement).execute(app.app.pool()).await.unwrap();
-    }
+    watch(&app).await;
     let mut calls = JoinSet::new();
     for n in 0..CALLS {
         let others = Arc::clone(&others);
@@ -559,18 +580,8 @@ async fn a_thousand_calls_at_once_on_two_processes_with_crashes_never_pass_a_lim
         };
         calls.spawn(async move {
             let process = &others[n % 2];
-            let reservation = reservation(process, place, rand::random_range(1..4_000));
-            let Ok(granted) = process.ledger.reserve(&reservation, Duration::from_secs(2)).await.unwrap()
-            else {
-                return (0, 0);
-            };
-            // One in ten dies here, and nobody settles for it.
-            if rand::random_range(0..10) == 0 {
-                return (0, i64::from(granted));
-            }
-            let output = rand::random_range(0..=granted);
-            assert!(process.ledger.settle(settlement(process, &reservation, output)).await.unwrap());
-            (i64::from(output), 0)
+            let call = reservation(process, place, rand::random_range(1..4_000));
+            played((process, &process.ledger), &call, Duration::ZERO).await
         });
     }
     let ended = calls.join_all().await;

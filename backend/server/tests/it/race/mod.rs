@@ -10,7 +10,7 @@ mod upstream;
 use crate::{fire, support};
 use clients::Seen;
 use plan::Plan;
-use site::{FULL, RELAXED, Race};
+use site::{FULL, RELAXED, Race, Terms};
 use std::{path::Path, process::Command, time::Duration};
 use syndarix::config::process_env;
 use syndarix_postgres::{Embedded, EmbeddedOptions};
@@ -52,13 +52,27 @@ async fn judge(race: &Race, plan: &Plan, upstream: &Upstream, seen: &[Seen]) -> 
     format!("{again}: {verdict}")
 }
 
+/// The provider, and two processes whose books are watched.
+async fn begun(plan: &Plan, terms: Terms) -> (Upstream, Race) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let upstream = Upstream::start(&plan.calls).await.unwrap();
+    let race = Race::start(&upstream, &support::server_url(), terms).await;
+    books::watch(&race.pool).await.unwrap();
+    (upstream, race)
+}
+
+/// Once all clients are answered and all is settled, the books are judged.
+async fn ended(race: Race, plan: &Plan, upstream: &Upstream, clients: JoinSet<(usize, Seen)>) {
+    let seen = joined(clients).await;
+    race.settled().await;
+    println!("{}", judge(&race, plan, upstream, &seen).await);
+    race.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_calls_on_processes_that_are_killed_pass_no_limit_and_each_is_in_the_books_as_it_was() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let plan = Plan::new(seed(), CALLS, KILLS);
-    let upstream = Upstream::start(&plan.calls).await.unwrap();
-    let mut race = Race::start(&upstream, &support::server_url(), FULL).await;
-    books::watch(&race.pool).await.unwrap();
+    let (upstream, mut race) = begun(&plan, FULL).await;
 
     let clients = race.ask(&plan.calls);
     for (process, after) in &plan.kills {
@@ -66,11 +80,7 @@ async fn a_thousand_calls_on_processes_that_are_killed_pass_no_limit_and_each_is
         let _reached = tokio::time::timeout(Duration::from_secs(5), seen(&upstream, *after)).await;
         race.kill(*process).await;
     }
-    let seen = joined(clients).await;
-
-    race.settled().await;
-    println!("{}", judge(&race, &plan, &upstream, &seen).await);
-    race.end().await;
+    ended(race, &plan, &upstream, clients).await;
 }
 
 /// Calls where durability is relaxed: so many that keys are busy, and money for half of them.
@@ -78,14 +88,11 @@ const BUSY: usize = 2_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_durability_is_relaxed_a_kill_costs_the_latest_rows_and_no_money_and_no_limit_is_passed() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut plan = Plan::new(seed(), BUSY, KILLS);
     for call in plan.calls.iter_mut().filter(|call| call.n % 5 > 0) {
         call.key = plan::KEYS - 1;
     }
-    let upstream = Upstream::start(&plan.calls).await.unwrap();
-    let mut race = Race::start(&upstream, &support::server_url(), RELAXED).await;
-    books::watch(&race.pool).await.unwrap();
+    let (upstream, mut race) = begun(&plan, RELAXED).await;
 
     let clients = race.ask(&plan.calls);
     for (process, after) in &plan.kills {
@@ -98,11 +105,7 @@ async fn where_durability_is_relaxed_a_kill_costs_the_latest_rows_and_no_money_a
         let _reached = tokio::time::timeout(Duration::from_secs(5), seen(&upstream, *after)).await;
         race.kill(*process).await;
     }
-    let seen = joined(clients).await;
-
-    race.settled().await;
-    println!("{}", judge(&race, &plan, &upstream, &seen).await);
-    race.end().await;
+    ended(race, &plan, &upstream, clients).await;
 }
 
 /// Sends a signal to PostgreSQL's main process and to all that it has started.
