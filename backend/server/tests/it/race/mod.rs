@@ -61,12 +61,13 @@ async fn begun(plan: &Plan, terms: Terms) -> (Upstream, Race) {
     (upstream, race)
 }
 
-/// Once all clients are answered and all is settled, the books are judged.
-async fn ended(race: Race, plan: &Plan, upstream: &Upstream, clients: JoinSet<(usize, Seen)>) {
+/// What the books are found to be, once all clients are answered and all is settled.
+async fn ended(race: Race, plan: &Plan, upstream: &Upstream, clients: JoinSet<(usize, Seen)>) -> String {
     let seen = joined(clients).await;
     race.settled().await;
-    println!("{}", judge(&race, plan, upstream, &seen).await);
+    let found = judge(&race, plan, upstream, &seen).await;
     race.end().await;
+    found
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -80,7 +81,7 @@ async fn a_thousand_calls_on_processes_that_are_killed_pass_no_limit_and_each_is
         let _reached = tokio::time::timeout(Duration::from_secs(5), seen(&upstream, *after)).await;
         race.kill(*process).await;
     }
-    ended(race, &plan, &upstream, clients).await;
+    println!("{}", ended(race, &plan, &upstream, clients).await);
 }
 
 /// Calls where durability is relaxed: so many that keys are busy, and money for half of them.
@@ -105,7 +106,7 @@ async fn where_durability_is_relaxed_a_kill_costs_the_latest_rows_and_no_money_a
         let _reached = tokio::time::timeout(Duration::from_secs(5), seen(&upstream, *after)).await;
         race.kill(*process).await;
     }
-    ended(race, &plan, &upstream, clients).await;
+    println!("{}", ended(race, &plan, &upstream, clients).await);
 }
 
 /// Sends a signal to PostgreSQL's main process and to all that it has started.
