@@ -12,7 +12,7 @@ use super::race::Race;
 use super::{AttemptIntent, AttemptOutcome, Grant};
 use crate::assemble::Assembler;
 use crate::error::{ErrorKind, ProviderError, RecordFailed, Refused, TimeoutPhase};
-use crate::provider::{Deployment, Piece, PieceStream, ProviderKind};
+use crate::provider::{Deployment, LEFT_OVER, Piece, PieceStream, ProviderKind};
 use crate::types::{Block, Completion, Delta, Usage};
 
 /// Who is asked, and against whom.
@@ -138,8 +138,21 @@ impl Call<'_> {
         let max_output_tokens = grant.max_output_tokens.min(self.ask.max_output(deployment));
         let grant = Grant { max_output_tokens, trace: grant.trace.clone() };
         let mut pieces = provider.send(deployment, self.ask, &grant, leg.cancel).await?;
-        let mut passing = self.reader.map(|reader| Passing::new(reader, deployment, leg.n));
-        while let Some(piece) = next(&mut pieces, deployment, seen).await {
+        let read = self.read(leg, &mut pieces, seen).await;
+        if read.as_ref().is_err_and(|error| error.kind == ErrorKind::Cancelled) {
+            seen.left_over(pieces).await;
+        }
+        read
+    }
+
+    async fn read(
+        &self,
+        leg: Leg<'_>,
+        pieces: &mut PieceStream,
+        seen: &mut Seen,
+    ) -> Result<(), ProviderError> {
+        let mut passing = self.reader.map(|reader| Passing::new(reader, leg.deployment, leg.n));
+        while let Some(piece) = next(pieces, leg, seen).await {
             let piece = seen.take(piece?);
             if seen.first_content_ms.is_some() {
                 win(leg)?;
@@ -192,7 +205,15 @@ impl Call<'_> {
 }
 
 /// The next piece; a stream's first content within its limit.
-async fn next(
+async fn next(pieces: &mut PieceStream, leg: Leg<'_>, seen: &Seen) -> Option<Result<Piece, ProviderError>> {
+    tokio::select! {
+        biased;
+        () = leg.cancel.cancelled() => Some(Err(ProviderError::cancelled().billed())),
+        piece = in_time(pieces, leg.deployment, seen) => piece,
+    }
+}
+
+async fn in_time(
     pieces: &mut PieceStream,
     deployment: &Deployment,
     seen: &Seen,
@@ -240,6 +261,15 @@ impl Seen {
             self.answer.push(delta);
         }
         piece
+    }
+
+    /// Takes what the provider had sent when nobody wanted more of it: that was written, and is paid for.
+    async fn left_over(&mut self, mut pieces: PieceStream) {
+        let until = Instant::now() + LEFT_OVER;
+        while Instant::now() < until {
+            let Ok(Some(Ok(piece))) = timeout_at(until, pieces.next()).await else { break };
+            self.take(piece);
+        }
     }
 
     fn known(&self) -> passing::Seen<'_> {

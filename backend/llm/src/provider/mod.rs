@@ -40,7 +40,7 @@ use crate::sse::SseEvent;
 use crate::types::{ChatRequest, Delta};
 
 pub use transport::{ClientError, Http, http_client, leads_inside};
-pub(crate) use transport::{SIMULATED_HEADER, names_private};
+pub(crate) use transport::{LEFT_OVER, SIMULATED_HEADER, names_private};
 
 /// Who is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 mod failure;
 mod http;
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use futures::{Stream, StreamExt};
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{RequestBuilder, Response};
 use serde_json::Value;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{Deployment, Limits, Piece, PieceStream, Raw};
@@ -29,6 +29,9 @@ pub use http::{ClientError, Http, http_client, leads_inside};
 
 /// Set by the scripted endpoint on everything it answers.
 pub(crate) const SIMULATED_HEADER: &str = "x-syndarix-simulated";
+
+/// How long after a call's end what its provider has sent already is still read: it was written, and is paid for.
+pub(crate) const LEFT_OVER: Duration = Duration::from_millis(50);
 
 /// As the W3C writes where a request stands in a trace.
 const TRACE_PARENT: &str = "traceparent";
@@ -119,7 +122,11 @@ impl Exchange<'_> {
         let mut body = self.body(response, start);
         // Some servers send the head at once.
         body.limits.first_byte_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
-        let whole = body.whole().await.map_err(fail)?;
+        let whole = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => return Err(ProviderError::cancelled().billed()),
+            whole = body.whole() => whole.map_err(fail)?,
+        };
         let (meaning, whole) = read(whole).map_err(fail)?;
         let deltas = std::iter::once(self.started(simulated)).chain(meaning).collect();
         let piece = labelled(Piece { deltas, raw: Some(Raw::Whole(whole)) }, simulated);
@@ -151,11 +158,13 @@ impl Exchange<'_> {
         patience: Duration,
         start: Instant,
     ) -> Result<Response, ProviderError> {
-        let request = self.traced(request);
+        let mut sending = pin!(timeout_at(start + patience, self.traced(request).send()));
         let sent = tokio::select! {
             biased;
-            () = self.cancel.cancelled() => return Err(ProviderError::cancelled().billed()),
-            sent = timeout_at(start + patience, request.send()) => sent,
+            () = self.cancel.cancelled() => timeout(LEFT_OVER, sending)
+                .await
+                .map_err(|_| ProviderError::cancelled().billed())?,
+            sent = &mut sending => sent,
         };
         let Ok(sent) = sent else {
             return Err(ProviderError::timeout(TimeoutPhase::FirstByte, patience).billed());
@@ -185,7 +194,7 @@ impl Exchange<'_> {
 
     fn body(&self, response: Response, start: Instant) -> Body {
         let bytes = Box::pin(response.bytes_stream());
-        Body { bytes, limits: self.deployment.limits, start, read: 0, cancel: self.cancel.clone() }
+        Body { bytes, limits: self.deployment.limits, start, read: 0 }
     }
 
     fn started(&self, simulated: bool) -> Delta {
@@ -252,7 +261,6 @@ struct Body {
     limits: Limits,
     start: Instant,
     read: usize,
-    cancel: CancellationToken,
 }
 
 impl Body {
@@ -264,12 +272,7 @@ impl Body {
         } else {
             (Instant::now() + self.limits.idle(), TimeoutPhase::Idle, self.limits.idle())
         };
-        let next = tokio::select! {
-            biased;
-            () = self.cancel.cancelled() => return Err(ProviderError::cancelled().billed()),
-            next = timeout_at(step.min(total), self.bytes.next()) => next,
-        };
-        let chunk = match next {
+        let chunk = match timeout_at(step.min(total), self.bytes.next()).await {
             Err(_) if step > total => {
                 return Err(ProviderError::timeout(TimeoutPhase::Total, self.limits.total()).billed());
             }

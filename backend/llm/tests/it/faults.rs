@@ -1,7 +1,14 @@
 //! Every fault of the scripted endpoint, and what the gateway makes of it.
 
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
+use axum::Router;
+use axum::body::Body;
+use axum::http::header::CONTENT_TYPE;
+use axum::routing::post;
+use futures::{StreamExt, stream};
+use serde_json::json;
 use syndarix_llm::{Block, CallError, Delta, ErrorKind, GatewayPolicy, Limits, ProviderKind, TimeoutPhase};
 use tokio_util::sync::CancellationToken;
 
@@ -208,6 +215,34 @@ async fn cancelling_mid_stream_stops_at_once_and_is_recorded_with_its_usage() {
         assert_eq!(settled[0].error.clone().unwrap().kind, ErrorKind::Cancelled);
         assert!(settled[0].usage.estimated && settled[0].usage.output > 0);
     }
+}
+
+/// Says so many words in events that are all sent at once, and then nothing more.
+async fn at_once(events: usize) -> Server {
+    let said = move || async move {
+        let event = json!({ "choices": [{ "index": 0, "delta": { "content": "one two three four " } }] });
+        let events = stream::repeat(Ok::<_, Infallible>(format!("data: {event}\n\n"))).take(events);
+        ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(events.chain(stream::pending())))
+    };
+    Server::of(Router::new().route("/v1/chat/completions", post(said))).await
+}
+
+#[tokio::test]
+async fn what_a_provider_had_sent_when_its_caller_left_is_counted_though_nobody_read_it() {
+    let counted = async |events: usize| {
+        let cancel = CancellationToken::new();
+        let hooks = Hooks { cancel_on_content: Some(cancel.clone()), ..Hooks::default() };
+        let server = at_once(events).await;
+        let chain = group(vec![server.deployment("a", ProviderKind::OpenAi)]);
+        let error = gateway(policy(0)).complete(&chain, &request("go"), &hooks, &cancel).await.unwrap_err();
+        assert!(matches!(error, CallError::Cancelled { .. }), "{error:?}");
+        let said: Vec<String> = hooks.deltas().iter().map(|delta| text_of(delta).to_owned()).collect();
+        assert_eq!(said.concat(), "one two three four ", "the caller is told of the first only");
+        let usage = hooks.settled()[0].usage;
+        assert!(usage.estimated, "{usage:?}");
+        usage.output
+    };
+    assert_eq!(counted(40).await, 40 * counted(1).await);
 }
 
 #[tokio::test]

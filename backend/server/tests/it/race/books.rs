@@ -113,7 +113,8 @@ pub(crate) async fn judge(race: &Race, plan: &Plan, upstream: &Upstream, seen: &
             of_key.lost += lost.iter().map(|asked| set_aside(call.n, asked)).sum::<i64>();
             continue;
         }
-        let wrong = of_call(asked, rows, (&seen[call.n], relaxed));
+        let left = call.streamed && seen[call.n] == Seen::Left;
+        let wrong = of_call(asked, rows, (&seen[call.n], relaxed, left));
         verdict.wrong.extend(wrong.into_iter().map(|what| {
             format!(
                 "{what}: {call:?} was seen as {:?} by its client, {asked:?} upstream, {rows:?} in the books",
@@ -129,7 +130,14 @@ pub(crate) async fn judge(race: &Race, plan: &Plan, upstream: &Upstream, seen: &
 }
 
 /// One call: every request has its row, and the row says at least what the provider will charge.
-fn of_call(asked: &[Arc<Asked>], rows: &[Row], (seen, relaxed): (&Seen, bool)) -> Vec<&'static str> {
+///
+/// What was on its way to a stream that its client left is nobody's to count: such a row says the prompt at least, and what
+/// of the answer had come. The sums of the keys hold all the same.
+fn of_call(
+    asked: &[Arc<Asked>],
+    rows: &[Row],
+    (seen, relaxed, left): (&Seen, bool, bool),
+) -> Vec<&'static str> {
     let mut wrong = Vec::new();
     if rows.len() < asked.len() {
         wrong.push("a request has no row");
@@ -157,6 +165,8 @@ fn of_call(asked: &[Arc<Asked>], rows: &[Row], (seen, relaxed): (&Seen, bool)) -
             // Whoever went away at the last moment has cut nothing.
             (_, false) if whole && row.cost == charged && tokens == charged => None,
             (_, false) if charged > 0 => Some("what was cut is not marked as estimated"),
+            ("failed", _) if left => (row.cost < asked.prompt || tokens < asked.prompt)
+                .then_some("a row says less than its prompt"),
             _ => (row.cost < charged || tokens < charged)
                 .then_some("a row says less than the provider charges"),
         };
