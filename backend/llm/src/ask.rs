@@ -44,6 +44,7 @@ impl<'a> Ask<'a> {
             Self::Native(native) => {
                 let has_tools = native.raw("tools").is_some_and(|tools| tools != b"null");
                 bound_native(&native.body, (has_tools, native.vendors_tools))
+                    .saturating_sub(native.files().packed)
             }
         }
     }

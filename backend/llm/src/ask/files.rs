@@ -2,6 +2,8 @@
 //!
 //! Invariant: whatever is no text by a type that is known counts as such a document, however it is written.
 
+mod source;
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -11,6 +13,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::Native;
 use crate::types::ChatRequest;
+use source::{Address, Source};
 
 /// Fields of a request that have parts of a conversation in them, or texts to be embedded.
 const SAID: [&str; 4] = ["messages", "system", "input", "instructions"];
@@ -51,19 +54,22 @@ pub(crate) struct Files {
     pub(crate) images: u32,
     /// Documents, films, and whatever else is named by its address or its id, or is packed.
     pub(crate) documents: u32,
+    /// Bytes of the request that are pictures: what these cost goes by their size in pixels.
+    pub(crate) packed: u32,
 }
 
 impl Files {
     /// Of a request in the neutral vocabulary, which has no documents.
     pub(super) fn of(request: &ChatRequest) -> Self {
         let images = u32::try_from(request.images().count()).unwrap_or(u32::MAX);
-        Self { images, documents: 0 }
+        Self { images, documents: 0, packed: 0 }
     }
 
     fn and(self, other: Self) -> Self {
         Self {
             images: self.images.saturating_add(other.images),
             documents: self.documents.saturating_add(other.documents),
+            packed: self.packed.saturating_add(other.packed),
         }
     }
 }
@@ -74,7 +80,7 @@ impl Native {
         let said = self.values().filter(|(name, _)| SAID.contains(name));
         said.filter(|(_, raw)| may_have_parts(raw)).fold(Files::default(), |all, (_, raw)| {
             // What cannot be read is whatever it likes.
-            let unknown = Files { images: 0, documents: 1 };
+            let unknown = Files { documents: 1, ..Files::default() };
             all.and(serde_json::from_slice::<Parts>(raw).map_or(unknown, |parts| parts.0))
         })
     }
@@ -143,7 +149,8 @@ impl<'de> Visitor<'de> for Walk {
         while let Some(Key(key)) = map.next_key()? {
             match &*key {
                 "type" => part.says(&map.next_value::<Word>()?.0),
-                "source" => part.is_inline |= map.next_value::<Source>()?.0,
+                "source" => part.comes(map.next_value()?),
+                "image_url" => part.comes(Source::Packed(map.next_value::<Address>()?.0)),
                 "role" => {
                     map.next_value::<IgnoredAny>()?;
                     part.is_known = true;
@@ -170,9 +177,19 @@ struct Part {
     /// All of a document stands in the request, as text.
     is_inline: bool,
     is_hidden: bool,
+    /// Bytes of what stands in the request packed.
+    packed: u32,
 }
 
 impl Part {
+    fn comes(&mut self, source: Source) {
+        match source {
+            Source::Text => self.is_inline = true,
+            Source::Packed(bytes) => self.packed = self.packed.saturating_add(bytes),
+            Source::Elsewhere => {}
+        }
+    }
+
     fn says(&mut self, kind: &str) {
         // Results of tools that ran at a provider have their parts within them.
         let is_text = TEXTS.contains(&kind) || kind.ends_with("_tool_result") || kind.ends_with("_result");
@@ -187,7 +204,10 @@ impl Part {
     fn files(&self) -> Files {
         let is_plain = self.is_known || self.is_picture || self.is_inline && self.is_document;
         let is_hidden = self.is_hidden || self.is_document && !self.is_inline || !is_plain;
-        Files { images: u32::from(self.is_picture), documents: u32::from(is_hidden) }
+        // Whatever may be read as anything else counts byte by byte.
+        let is_only_picture = self.is_picture && !self.is_known && !is_hidden;
+        let packed = if is_only_picture { self.packed } else { 0 };
+        Files { images: u32::from(self.is_picture), documents: u32::from(is_hidden), packed }
     }
 }
 
@@ -204,27 +224,6 @@ impl<'de> Deserialize<'de> for Word {
     }
 }
 
-/// Whether all of a document stands in it as text: a packed one is longer than its bytes.
-struct Source(bool);
-
-impl<'de> Deserialize<'de> for Source {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Said {
-            Of {
-                #[serde(rename = "type")]
-                kind: String,
-            },
-            Else(IgnoredAny),
-        }
-        Ok(match Said::deserialize(from)? {
-            Said::Of { kind } => Self(kind == "text"),
-            Said::Else(_) => Self(false),
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,7 +233,7 @@ mod tests {
 
     fn files(content: &str) -> (u32, u32) {
         let body = format!(r#"{{"model": "m", "messages": [{{"role": "user", "content": {content}}}]}}"#);
-        let Files { images, documents } =
+        let Files { images, documents, .. } =
             Native::parse(Endpoint::Messages, body.into()).unwrap().count_files();
         (images, documents)
     }
@@ -319,6 +318,19 @@ mod tests {
             [("claude-opus-5", anthropic), ("gpt-5.5", openai), ("gpt-5-mini", openai), ("gpt-6", openai)]
                 .map(|(model, kind)| bound(picture, model, kind) / 1_000);
         assert_eq!(bounds, [8, 16, 8, 50], "thousands of tokens");
+        let packed = [
+            r#"{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "DATA"}}"#,
+            r#"{"type": "image_url", "image_url": {"url": "data:image/png;base64,DATA", "detail": "high"}}"#,
+            r#"{"type": "input_image", "image_url": "data:image/png;base64,DATA"}"#,
+        ];
+        for packed in packed {
+            let of = |part: &str| bound(&format!("[{part}]"), "gpt-6", openai);
+            let (small, large) =
+                (packed.replace("DATA", "iVBOR"), packed.replace("DATA", &"iVBOR".repeat(300_000)));
+            assert_eq!(of(&small), of(&large), "a picture counts by its pixels, not by its bytes: {packed}");
+            let also_text = large.replacen('{', r#"{"type": "text", "#, 1);
+            assert!(of(&also_text) > 1_500_000, "whatever may be read as text counts byte by byte: {packed}");
+        }
         let many = format!("[{}]", [&picture[1..picture.len() - 1]; 9].join(","));
         assert!(bound(&many, "gpt-6", openai) < 202_000, "no prompt is longer than the window");
     }
