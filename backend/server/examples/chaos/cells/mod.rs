@@ -13,6 +13,7 @@ mod idle_in_transaction;
 mod killed_between_started_and_done;
 mod killed_in_a_commit;
 mod killed_repeatedly;
+mod leader_lost;
 mod postgres;
 mod postgres_killed;
 mod postgres_restarted;
@@ -48,6 +49,7 @@ const ALL: &[Cell] = &[
     // First, because it waits most of its time: others go on beside it.
     worker_frozen::CELL,
     worker_killed::CELL,
+    leader_lost::CELL,
     killed_repeatedly::CELL,
     killed_in_a_commit::CELL,
     killed_between_started_and_done::CELL,
