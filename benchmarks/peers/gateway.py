@@ -68,7 +68,7 @@ def measure_all(arguments, cells, installed, postgres, folder, machine):
     release = os.path.join(os.path.abspath(arguments.target), "release")
     tool = os.path.join(release, "examples", "gateway_load")
     direct, upstream_pid = targets.upstream(tool, folder)
-    all_targets, faults = started(direct, os.path.join(release, "syndarix"), installed, postgres, folder)
+    all_targets, faults = started(direct, release, installed, postgres, folder)
     settings = {"machine": machine, "seconds": arguments.seconds, "warm_up": load.WARM_UP, "commit": commit()}
     sheet = Sheet(os.path.join(arguments.out, "gateway.jsonl"), all_targets, cells, settings)
     note_memory(sheet, all_targets, "idle")
@@ -89,10 +89,12 @@ def measure_all(arguments, cells, installed, postgres, folder, machine):
     return faults
 
 
-def started(direct, binary, installed, postgres, folder):
+def started(direct, release, installed, postgres, folder):
     """All that could be started, the upstream itself first."""
     found, faults = [direct], []
-    starts = [
+    binary, tool = os.path.join(release, "syndarix"), os.path.join(release, "examples", "gateway_load")
+    starts = [lambda: targets.relay(tool, direct, folder)]
+    starts += [
         lambda durability=durability: targets.syndarix(binary, direct.address, postgres, folder, durability)
         for durability in ("full", "relaxed")
     ]

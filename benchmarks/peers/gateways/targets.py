@@ -47,6 +47,16 @@ def upstream(tool, folder):
     return direct, program.process.pid
 
 
+def relay(tool, direct, folder):
+    """axum and reqwest with nothing in between: what these libraries cost by themselves."""
+    program = Program([tool, "relay", f"http://{direct.address}"], {}, folder, "relay")
+    port = program.line(READY_LIMIT, "its port")["port"]
+    return dataclasses.replace(
+        direct, name="axum + reqwest", version="release build", address=f"127.0.0.1:{port}", pid=program.process.pid,
+        settings={"auth": "none", "budget": "none", "usage_rows": False},
+    )
+
+
 def syndarix(binary, upstream_address, postgres, folder, durability="full"):
     """The release binary with a virtual key, a hard budget and usage rows, on a PostgreSQL that waits for its disk."""
     name = "Syndarix" if durability == "full" else f"Syndarix, {durability}"
