@@ -1,8 +1,9 @@
 //! The model gateway: any client of OpenAI's or Anthropic's format may point at it, with a virtual key of a project.
 //!
 //! Invariants: a virtual key is kept as a hash only and shown once; a key that is revoked, has run out or belongs to
-//! another project asks nothing (at once in this process, within `keys::TTL` in others); every call is recorded with
-//! its project and key, also when nobody waits for the answer any more; a client is told of failures in its own format.
+//! another project asks nothing (at once in this process, within `keys::TTL` in others), nor does one whose agent was
+//! terminated or whose person has left (within `keys::TTL`); every call is recorded with its project and key, also when
+//! nobody waits for the answer any more; a client is told of failures in its own format.
 //!
 //! `groups`, `providers` and `keys` are managed under `/api/v1`, where `deployments` says how models are doing and the `playground` asks them;
 //! `calls` are answered under `/v1`, where SDKs look for them.

@@ -1,6 +1,7 @@
 //! Virtual keys: shown once, rotated, revoked, ended, and what was spent with them.
 
-use super::{Desk, PATHS, SOUND, chat, json_of, until};
+use super::{Desk, PATHS, SOUND, chat, deployment, json_of, serve, until};
+use crate::scene::hire;
 use axum::{
     body::Body,
     http::{Method, Request, StatusCode},
@@ -9,6 +10,8 @@ use serde_json::{Value, json};
 use sqlx::Connection;
 use std::time::{Duration, Instant};
 use syndarix::{features::costs, http};
+use syndarix_domain::ids::ProjectId;
+use syndarix_llm::{ModelGroup, ProviderKind, scripted};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 use uuid::Uuid;
@@ -64,6 +67,95 @@ async fn a_key_ends_when_it_was_said_to() {
     assert_eq!(desk.ask(PATHS[0], &key, &chat("openai")).await.0, StatusCode::OK);
     desk.app.clock.set(at);
     assert_eq!(desk.ask(PATHS[0], &key, &chat("openai")).await.0, StatusCode::UNAUTHORIZED);
+}
+
+/// What is said to this key once what was known of it has run out.
+async fn said_later(desk: &Desk, key: &str) -> (StatusCode, Value) {
+    let project = ProjectId(desk.project.parse().unwrap());
+    desk.app.app.gateway.forget_settings(project);
+    let (status, _, answer) = desk.ask(PATHS[0], key, &chat("openai")).await;
+    (status, json_of(&answer))
+}
+
+/// Refused as a revoked one is, with what to do.
+async fn has_ended(desk: &Desk, key: &str) {
+    let (status, answer) = said_later(desk, key).await;
+    assert_eq!((status, &answer["error"]["code"]), (StatusCode::UNAUTHORIZED, &json!("invalid_api_key")));
+    let message = answer["error"]["message"].as_str().unwrap();
+    assert!(message.contains("has left the project: ask an admin"), "{message}");
+}
+
+#[tokio::test]
+async fn a_key_does_not_outlive_the_membership_of_its_person() {
+    let desk = Desk::scripted(SOUND).await;
+    desk.app.user("sam").await;
+    let (_, organisations) = desk.app.get("/api/v1/organisations", &desk.token).await;
+    let organisation = organisations["items"][0]["id"].as_str().unwrap();
+    for (members, role) in [
+        (format!("/api/v1/projects/{}/members", desk.project), "viewer"),
+        (format!("/api/v1/organisations/{organisation}/members"), "admin"),
+    ] {
+        let sam = json!({ "email": "sam@example.org", "role": role });
+        let (status, sam) = desk.app.post(&members, &desk.token, sam).await;
+        assert_eq!(status, StatusCode::CREATED, "{sam}");
+        let (_, key) = desk.make(json!({ "name": "Sam's", "user_id": sam["user_id"] })).await;
+        assert_eq!(said_later(&desk, &key).await.0, StatusCode::OK, "{members}");
+
+        let path = format!("{members}/{}", sam["user_id"].as_str().unwrap());
+        let (status, problem) = desk.app.send(Method::DELETE, &path, Some(&desk.token), None).await;
+
+        assert_eq!(status, StatusCode::NO_CONTENT, "{problem}");
+        has_ended(&desk, &key).await;
+        assert_eq!(said_later(&desk, &desk.key).await.0, StatusCode::OK, "others' keys stay good");
+    }
+}
+
+#[tokio::test]
+async fn a_key_does_not_outlive_its_agent_and_none_is_made_for_one_that_was_terminated() {
+    let desk = Desk::scripted(SOUND).await;
+    let project = ProjectId(desk.project.parse().unwrap());
+    let agent = hire(&desk.app, project, "engineer").await;
+    let (_, key) = desk.make(json!({ "name": "its own", "agent_id": agent })).await;
+    let command = async |what: &str| {
+        let path = format!("/api/v1/projects/{project}/agents/{agent}/{what}");
+        let (status, answer) = desk.app.post(&path, &desk.token, json!({})).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+    };
+    command("pause").await;
+    assert_eq!(said_later(&desk, &key).await.0, StatusCode::OK, "a paused one comes back");
+
+    command("terminate").await;
+
+    has_ended(&desk, &key).await;
+    let another = json!({ "name": "another", "agent_id": agent });
+    let (status, problem) = desk.app.post(&desk.path(""), &desk.token, another).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
+    assert!(problem.to_string().contains("was terminated"), "{problem}");
+}
+
+#[tokio::test]
+async fn a_soft_limit_leads_no_key_to_a_cheaper_group_that_it_may_not_name() {
+    let (address, _provider) = serve(scripted::router(scripted::Script::from_toml(SOUND).unwrap())).await;
+    let group = |name: &str| {
+        ModelGroup::new(format!("{name}-group"), vec![deployment(name, ProviderKind::OpenAi, address)])
+    };
+    let dear = ModelGroup { cheaper: Some("cheap-group".into()), ..group("dear") };
+    let desk = Desk::with(vec![dear, group("cheap")]).await;
+    let (_, narrow) = desk.make(json!({ "name": "narrow", "models": ["dear-group"] })).await;
+    let (_, wide) = desk.make(json!({ "name": "wide", "models": ["dear-group", "cheap-group"] })).await;
+    let answering = async |key: &str| {
+        let (status, headers, body) = desk.ask(PATHS[0], key, &chat("dear-group")).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        headers["x-syndarix-deployment"].to_str().unwrap().to_owned()
+    };
+    assert_eq!(answering(&wide).await, "dear", "before there is a limit");
+    let limits = json!({ "hard_limit_micro_usd": null, "soft_limit_micro_usd": 1 });
+    let path = format!("/api/v1/projects/{}/budget", desk.project);
+    desk.app.send(Method::PUT, &path, Some(&desk.token), Some(limits)).await;
+
+    let answered = [answering(&wide).await, answering(&narrow).await];
+
+    assert_eq!(answered, ["cheap", "dear"]);
 }
 
 #[tokio::test]

@@ -41,8 +41,8 @@ pub(super) async fn admit(app: &App, headers: &HeaderMap, access: Access) -> Res
     }
     let key = looked_up(app.gateway.keyring.find(app, sent)).await?;
     key.map(Asker::Key).ok_or_else(|| {
-        let message =
-            "this virtual key is unknown, revoked, or has run out: ask an admin of the project for another";
+        let message = "this virtual key is unknown, revoked, or has run out, or whom it is for has left the project: ask an \
+                       admin of the project for another";
         Fault::new(401, "invalid_api_key", message).into()
     })
 }
@@ -96,7 +96,7 @@ pub(super) fn model(groups: &ModelGroups, asker: &Asker, name: &str) -> Result<A
         return Err(Fault::new(404, "model_not_found", message));
     };
     if asker.allows(groups, name) {
-        return Ok(group);
+        return Ok(kept_within(groups, asker, group));
     }
     let message = match asker {
         Asker::Key(_) => format!("this key may not ask for `{name}`: an admin of the project can allow it"),
@@ -106,4 +106,10 @@ pub(super) fn model(groups: &ModelGroups, asker: &Asker, name: &str) -> Result<A
         ),
     };
     Err(Fault::new(403, "model_not_allowed", message))
+}
+
+/// The group without a cheaper one that the asker may not use: a soft limit leads nobody to a model that they may not name.
+fn kept_within(groups: &ModelGroups, asker: &Asker, group: Arc<ModelGroup>) -> Arc<ModelGroup> {
+    let leads_out = group.cheaper.as_deref().is_some_and(|cheaper| !asker.allows(groups, cheaper));
+    if leads_out { Arc::new(ModelGroup { cheaper: None, ..ModelGroup::clone(&group) }) } else { group }
 }

@@ -48,7 +48,7 @@ impl Key {
 
 #[derive(Debug, Clone)]
 struct Cached {
-    /// `None`: the database knows of no such key, or it is revoked.
+    /// `None`: the database knows of no such key, it is revoked, or whom it is for has left.
     key: Option<Arc<Key>>,
     until: Instant,
 }

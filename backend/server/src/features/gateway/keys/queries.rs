@@ -37,25 +37,30 @@ const SHOWN: &str = ", latest as (
                   from usage_hour h where h.key_id = k.id and h.project_id = k.project_id) hours
          where counted.budget_id is null) spend";
 
-/// Whether the agent, and the person, are of this project; nobody is.
+/// Whether the agent of a key `k` is of its project and was not terminated, if it names one.
+const AGENT_STAYS: &str = "(k.agent_id is null
+    or exists (select from agent a
+                where a.project_id = k.project_id and a.id = k.agent_id and a.status <> 'terminated'))";
+
+/// Whether the person of a key `k` is in its project, if it names one.
+const PERSON_STAYS: &str = "(k.user_id is null
+    or exists (select from project_member pm where pm.project_id = k.project_id and pm.user_id = k.user_id)
+    or exists (select from membership m join project o on o.organisation_id = m.organisation_id
+                where o.id = k.project_id and m.user_id = k.user_id and m.role in ('owner', 'admin')))";
+
+/// Whether a key of this project may be for the agent, and for the person. A call asks the same of its key, so that none
+/// outlives whom it is for.
 pub(super) async fn owners(
     pool: &PgPool,
     project: ProjectId,
     agent: Option<Uuid>,
     user: Option<Uuid>,
 ) -> Result<(bool, bool)> {
-    sqlx::query_as(
-        "select $2::uuid is null or exists (select from agent where project_id = $1 and id = $2),
-                $3::uuid is null
-                or exists (select from project_member where project_id = $1 and user_id = $3)
-                or exists (select from membership m join project p on p.organisation_id = m.organisation_id
-                            where p.id = $1 and m.user_id = $3 and m.role in ('owner', 'admin'))",
-    )
-    .bind(project.0)
-    .bind(agent)
-    .bind(user)
-    .fetch_one(pool)
-    .await
+    let sql = format!(
+        "select {AGENT_STAYS}, {PERSON_STAYS}
+           from (select $1::uuid as project_id, $2::uuid as agent_id, $3::uuid as user_id) k"
+    );
+    sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(project.0).bind(agent).bind(user).fetch_one(pool).await
 }
 
 /// What a new key's row needs besides its settings.
@@ -208,16 +213,15 @@ pub(super) struct Found {
     pub(super) gateway_cache_seconds: Option<i32>,
 }
 
-/// The key with this hash, of whatever project: who holds the secret holds the key.
+/// The key with this hash, of whatever project: who holds the secret holds the key, for as long as whom it is for is there.
 pub(super) async fn by_hash(pool: &PgPool, hash: Hash) -> Result<Option<Found>> {
-    sqlx::query_as(
+    let sql = format!(
         "select k.id, k.project_id, k.agent_id, k.models, k.requests_per_minute, k.tokens_per_minute, k.expires_at,
                 k.revoked_at, p.gateway_cache_seconds
-         from gateway_key k join project p on p.id = k.project_id where k.hash = $1",
-    )
-    .bind(hash)
-    .fetch_optional(pool)
-    .await
+         from gateway_key k join project p on p.id = k.project_id
+         where k.hash = $1 and {AGENT_STAYS} and {PERSON_STAYS}"
+    );
+    sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(hash).fetch_optional(pool).await
 }
 
 pub(super) async fn used(pool: &PgPool, project: ProjectId, id: Uuid, at: Timestamp) -> Result<()> {

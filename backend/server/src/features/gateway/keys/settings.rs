@@ -19,10 +19,10 @@ const MAX_LIMIT: i64 = 1_000_000_000_000_000;
 pub(super) struct KeySettings {
     /// What people call it.
     pub(super) name: String,
-    /// The agent in whose name calls are recorded.
+    /// The agent in whose name calls are recorded; once it is terminated, the key is good for nothing.
     #[serde(default)]
     pub(super) agent_id: Option<Uuid>,
-    /// The person in whose name calls are recorded.
+    /// The person whom the key is for; once they have left the project, it is good for nothing. Calls name the key only.
     #[serde(default)]
     pub(super) user_id: Option<Uuid>,
     /// The model groups and deployments that it may name; all when left out.
@@ -87,7 +87,7 @@ impl KeySettings {
             .await
             .map_err(|error| ApiError::from(Error::from(error)))?;
         if !agent {
-            return Err(ApiError::invalid("agent_id", "is no agent of this project"));
+            return Err(ApiError::invalid("agent_id", "is no agent of this project, or was terminated"));
         }
         if !user {
             return Err(ApiError::invalid("user_id", "is nobody who is in this project"));

@@ -15,9 +15,9 @@ pub(super) struct KeyView {
     pub(super) name: String,
     /// How the key begins.
     pub(super) prefix: String,
-    /// The agent in whose name calls are recorded.
+    /// The agent in whose name calls are recorded; once it is terminated, the key is good for nothing.
     pub(super) agent_id: Option<Uuid>,
-    /// The person in whose name calls are recorded.
+    /// The person whom the key is for; once they have left the project, it is good for nothing. Calls name the key only.
     pub(super) user_id: Option<Uuid>,
     /// The model groups and deployments that it may name; null: all.
     pub(super) models: Option<Vec<String>>,
