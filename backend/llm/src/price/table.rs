@@ -305,6 +305,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_embedded_is_charged_by_its_prompt_alone() {
+        for (provider, model, expected) in [
+            ("openai", "text-embedding-3-small", 20_000),
+            ("openai", "text-embedding-3-large", 130_000),
+            ("gemini", "gemini-embedding-001", 150_000),
+        ] {
+            let price = table().price(provider, model, 10);
+            let usage = Usage { input: 1_000_000, ..Usage::default() };
+            assert_eq!((price.is_unknown(), price.cost(&usage).micro_usd), (false, expected), "{model}");
+            assert_eq!(price.rates().output, 0, "{model}");
+        }
+    }
+
+    #[test]
     fn every_model_of_anthropic_has_the_hours_price() {
         for row in table().rows.iter().filter(|row| row.provider == "anthropic") {
             assert_eq!(row.rates.cache_write_1h, Some(2 * row.rates.input), "{}", row.name());

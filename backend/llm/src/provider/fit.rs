@@ -3,9 +3,9 @@
 //!
 //! Invariants: a thinking budget is at least what Anthropic takes and at most half of the answer's limit; nobody thinks
 //! before a tool that must be called; a tool's result is never sent back to a model that has to show a signature for
-//! the thoughts before it and has none.
+//! the thoughts before it and has none; a model of OpenAI's that calls tools only without thinking is told not to think.
 
-use super::{Deployment, Format};
+use super::{Deployment, Format, ProviderKind};
 use crate::types::{Block, ChatRequest, Effort, Options, Reasoning, Role, ToolChoice};
 
 /// The least that Anthropic takes.
@@ -55,7 +55,15 @@ pub(crate) fn fit(deployment: &Deployment, request: &ChatRequest, max_output: u3
 
 impl Fitted {
     fn reason(&mut self, deployment: &Deployment, request: &ChatRequest, max_output: u32) {
-        let Some(wish) = request.options.reasoning else { return };
+        let wish = request.options.reasoning;
+        if !request.tools.is_empty() && calls_only_without_thinking(deployment) {
+            self.thought = Some(Thought::Off);
+            if wish.is_some_and(|wish| wish != Reasoning::Off) {
+                self.lost.push(Lost::Reasoning);
+            }
+            return;
+        }
+        let Some(wish) = wish else { return };
         let format = deployment.provider.format();
         self.thought = match format {
             Format::OpenAi => openai(deployment, wish),
@@ -104,6 +112,13 @@ fn openai(deployment: &Deployment, wish: Reasoning) -> Option<Thought> {
         Reasoning::Effort(effort) => Thought::Effort(effort),
         Reasoning::Budget(tokens) => Thought::Effort(Effort::of_budget(tokens)),
     })
+}
+
+/// Whether this model of OpenAI's refuses tools unless it is told not to think: since 5.4 they do over chat completions, and
+/// since 5.5 they think unasked, so that saying nothing is refused as well. At Azure a name says nothing of its model.
+fn calls_only_without_thinking(deployment: &Deployment) -> bool {
+    let is_newer = gpt(&deployment.model).is_some_and(|version| version >= (5, 4));
+    deployment.provider == ProviderKind::OpenAi && !deployment.accepts_temperature && is_newer
 }
 
 /// Up to its second generation Gemini takes a number of tokens, since then a word; only the small ones of the second can
@@ -188,13 +203,22 @@ fn version(model: &str) -> Option<(u32, u32)> {
     Some((major, numbers.next().flatten().unwrap_or(0)))
 }
 
+/// Major and minor of a model of OpenAI's, which stand directly behind the family: `gpt-4o` has none.
+fn gpt(model: &str) -> Option<(u32, u32)> {
+    let (_, name) = model.split_once("gpt-")?;
+    let number = name.split(['-', ':']).next()?;
+    let (major, minor) = number.split_once('.').unwrap_or((number, "0"));
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
-    use crate::provider::ProviderKind;
     use crate::provider::round_trip::{deployment, request};
+    use crate::types::{Message, ToolSpec};
 
     fn wish() -> impl Strategy<Value = Reasoning> {
         let efforts =
@@ -246,5 +270,55 @@ mod tests {
         ] {
             assert_eq!(version(model), expected, "{model}");
         }
+    }
+
+    #[test]
+    fn the_version_of_a_model_of_openais_is_read_from_its_name() {
+        for (model, expected) in [
+            ("gpt-5.4-mini-2026-03-17", Some((5, 4))),
+            ("ft:gpt-5.5:acme", Some((5, 5))),
+            ("gpt-5-2025-08-07", Some((5, 0))),
+            ("gpt-6", Some((6, 0))),
+            ("gpt-4o-2024-08-06", None),
+            ("gpt-oss-120b", None),
+            ("o4-mini", None),
+        ] {
+            assert_eq!(gpt(model), expected, "{model}");
+        }
+    }
+
+    #[test]
+    fn a_model_that_calls_tools_only_without_thinking_is_told_not_to_think_and_the_wish_is_named_as_lost() {
+        let tool = ToolSpec {
+            name: "t".into(),
+            description: String::new(),
+            input_schema: json!({"type": "object"}),
+        };
+        let fitted = |model: &str, kind: ProviderKind, tools: &[ToolSpec], wish: Option<Reasoning>| {
+            let request = ChatRequest {
+                system: String::new(),
+                messages: vec![Message::user("go")],
+                tools: tools.to_vec(),
+                max_output_tokens: 900,
+                temperature: None,
+                stop: Vec::new(),
+                options: Options { reasoning: wish, ..Options::default() },
+            };
+            let deployment =
+                Deployment { model: model.into(), accepts_temperature: false, ..deployment(kind) };
+            let fitted = fit(&deployment, &request, 900);
+            (fitted.thought, fitted.lost)
+        };
+        let (low, own, tools) = (Reasoning::Effort(Effort::Low), ProviderKind::OpenAi, [tool]);
+        let thinks = (Some(Thought::Effort(Effort::Low)), Vec::new());
+        for model in ["gpt-5.4", "gpt-5.5", "gpt-6-sol"] {
+            let with_tools = |wish| fitted(model, own, &tools, wish);
+            assert_eq!(with_tools(Some(low)), (Some(Thought::Off), vec![Lost::Reasoning]), "{model}");
+            assert_eq!(with_tools(Some(Reasoning::Off)), (Some(Thought::Off), Vec::new()), "{model}");
+            assert_eq!(with_tools(None), (Some(Thought::Off), Vec::new()), "{model} thinks unasked");
+            assert_eq!(fitted(model, own, &[], Some(low)), thinks, "{model} without tools");
+        }
+        assert_eq!(fitted("gpt-5-mini", own, &tools, Some(low)), thinks, "an older one does both");
+        assert_eq!(fitted("gpt-5.5", ProviderKind::OpenAiCompatible, &tools, Some(low)), thinks);
     }
 }

@@ -10,17 +10,25 @@ use syndarix_llm::{
 use url::Url;
 
 /// What agent types ask for, with the model that serves it at Anthropic and at OpenAI.
-/// From the dearest on: once a budget has reached its soft limit, the next one is asked instead.
+/// From the dearest on: once a budget has reached its soft limit, the next one is asked instead. OpenAI's are those that
+/// answer over chat completions, which its models for code alone do not.
 const GROUPS: [(&str, &str, &str); 4] = [
     ("high-reasoning", "claude-opus-5-5", "gpt-5.5"),
-    ("code", "claude-sonnet-5", "gpt-5.3-codex"),
+    ("code", "claude-sonnet-5", "gpt-5.4"),
     ("fast-response", "claude-haiku-5-5", "gpt-5.4-mini"),
     ("cost-optimized", "claude-haiku-5-5", "gpt-5.4-nano"),
 ];
+/// The group that makes embeddings, and its model at OpenAI. Anthropic has none, whether a server of one's own has any is not
+/// known, and the scripted endpoint writes only texts. Nothing is cheaper: vectors of two models do not compare.
+const EMBEDDINGS: (&str, &str) = ("embeddings", "text-embedding-3-small");
+/// What OpenAI embeds in one request, in tokens of all its texts together.
+const EMBEDDINGS_WINDOW: u32 = 300_000;
 /// Windows in tokens of the models above, the smallest of each vendor.
 const ANTHROPIC_WINDOW: u32 = 200_000;
 const OPENAI_WINDOW: u32 = 272_000;
 const HOSTED_OUTPUT: u32 = 32_000;
+/// Where OpenAI is asked.
+const OPENAI: &str = "https://api.openai.com/v1";
 /// What a self-hosted model is taken to have when no file says otherwise, in tokens.
 const OWN_WINDOW: u32 = 128_000;
 const OWN_OUTPUT: u32 = 8_192;
@@ -86,12 +94,16 @@ fn from_environment(access: &ModelAccess) -> Result<Vec<ModelGroup>, StartError>
             chain.push(hosted(ProviderKind::Anthropic, address, anthropic, (key, ANTHROPIC_WINDOW))?);
         }
         if let Some(key) = &access.openai_key {
-            let address = "https://api.openai.com/v1";
-            chain.push(hosted(ProviderKind::OpenAi, address, openai, (key, OPENAI_WINDOW))?);
+            chain.push(hosted(ProviderKind::OpenAi, OPENAI, openai, (key, OPENAI_WINDOW))?);
         }
         if !chain.is_empty() {
             groups.push(ModelGroup { cheaper: cheaper_than(place), ..ModelGroup::new(name, chain) });
         }
+    }
+    if let Some(key) = &access.openai_key {
+        let (name, model) = EMBEDDINGS;
+        let deployment = hosted(ProviderKind::OpenAi, OPENAI, model, (key, EMBEDDINGS_WINDOW))?;
+        groups.push(ModelGroup::new(name, vec![deployment]));
     }
     Ok(groups)
 }
@@ -192,6 +204,27 @@ mod tests {
     }
 
     #[test]
+    fn embeddings_are_made_where_openai_can_be_asked_and_no_group_leads_to_them() {
+        let access = |openai_key| ModelAccess {
+            anthropic_key: Some(Secret::new("a")),
+            openai_key,
+            ..ModelAccess::default()
+        };
+        let names =
+            |access: &ModelAccess| chains(access).into_iter().map(|(name, _)| name).collect::<Vec<String>>();
+        assert!(!names(&access(None)).contains(&"embeddings".to_owned()));
+
+        let both = access(Some(Secret::new("o")));
+
+        assert_eq!(names(&both).len(), GROUPS.len() + 1);
+        let groups = ModelGroups::new(from_environment(&both).unwrap()).unwrap();
+        let embeddings = groups.get("embeddings").unwrap();
+        let chain: Vec<&str> = embeddings.chain.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!((chain, &embeddings.cheaper), (vec!["openai/text-embedding-3-small"], &None));
+        assert!(groups.iter().all(|group| group.cheaper.as_deref() != Some("embeddings")));
+    }
+
+    #[test]
     fn every_group_but_the_last_names_a_cheaper_one_in_the_demonstration_too() {
         let scripted = scripted_groups(&url_of("http://127.0.0.1:1/v1").unwrap()).unwrap();
         let cheaper: Vec<Option<&str>> =
@@ -213,5 +246,6 @@ mod tests {
             assert!(!prices.price("anthropic", anthropic, 1).is_unknown(), "{anthropic}");
             assert!(!prices.price("openai", openai, 1).is_unknown(), "{openai}");
         }
+        assert!(!prices.price("openai", EMBEDDINGS.1, 1).is_unknown());
     }
 }

@@ -85,6 +85,16 @@ fn thinking() -> Vec<Case> {
             thinks(json!({"type": "between_tools"})),
             &["/reasoning_effort"],
         )),
+        reasons(case(
+            "`thinking` with `tools`, a model from GPT-5.4 on",
+            with(thinks(budget(2_048)), json!({"tools": tools()})),
+            &["/reasoning_effort"],
+        )),
+        reasons(case(
+            "`tools` without `thinking`, the same",
+            json!({"tools": tools()}),
+            &["/reasoning_effort"],
+        )),
         case(
             "`thinking`, where the model takes a temperature and so is none that reasons",
             thinks(budget(2_048)),
