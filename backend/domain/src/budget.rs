@@ -296,12 +296,12 @@ fn largest(low: u32, high: u32, passes: impl Fn(u32) -> bool) -> u32 {
     good
 }
 
-/// People are told when this much of a soft limit is reached, in percent.
+/// People are told when this much of a limit is reached, in percent: of the soft one, or else of the hard one.
 pub const ALERTS: [u8; 3] = [80, 90, 100];
 
 /// Which alerts are due when what is used grows from `before` to `after`: each once, however the calls fall.
-pub fn crossed(soft_limit: i64, before: i64, after: i64) -> impl Iterator<Item = u8> {
+pub fn crossed(limit: i64, before: i64, after: i64) -> impl Iterator<Item = u8> {
     let reaches =
-        move |used: i64, percent: u8| i128::from(used) * 100 >= i128::from(soft_limit) * i128::from(percent);
+        move |used: i64, percent: u8| i128::from(used) * 100 >= i128::from(limit) * i128::from(percent);
     ALERTS.into_iter().filter(move |&percent| !reaches(before, percent) && reaches(after, percent))
 }

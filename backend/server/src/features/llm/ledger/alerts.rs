@@ -1,5 +1,5 @@
-//! What people are told of budgets: that one comes near its soft limit, and that a provider charged more than could be
-//! foreseen.
+//! What people are told of budgets: that one comes near its soft limit, or its hard one where that is the only one, and that
+//! a provider charged more than could be foreseen.
 
 use super::book::{Book, Window};
 use crate::{
@@ -8,29 +8,51 @@ use crate::{
 };
 use serde_json::json;
 use syndarix_domain::{
-    budget::{self, Period, Scope},
+    budget::{self, Budget, Period, Scope},
     ids::ProjectId,
     money::MicroUsd,
 };
 
+/// Of which limit people are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Watched {
+    Soft,
+    Hard,
+}
+
+impl Watched {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Soft => "soft",
+            Self::Hard => "hard",
+        }
+    }
+}
+
+/// Whoever has set a soft limit has said when to be told. Without one the hard limit is all that can warn of itself.
+fn watched<L>(soft: Option<L>, hard: Option<L>) -> Option<(Watched, L)> {
+    soft.map(|limit| (Watched::Soft, limit)).or_else(|| hard.map(|limit| (Watched::Hard, limit)))
+}
+
 /// Tells people of every threshold that a budget of the book has just passed.
 pub(super) async fn near(uow: &mut Uow, project: ProjectId, book: &Book) -> Result<(), Error> {
     for window in book.windows() {
-        let (soft, spent, before) = (window.budget.soft, window.budget.spent, window.before.spent);
-        if let Some(limit) = soft.money {
+        let (Budget { soft, hard, spent, .. }, before) = (window.budget, window.before.spent);
+        if let Some((which, limit)) = watched(soft.money, hard.money) {
             for percent in budget::crossed(limit.0, before.money.0, spent.money.0) {
-                let data = json!({
-                    "soft_limit_micro_usd": limit, "spent_micro_usd": spent.money,
-                });
-                reached(uow, project, window, percent, (limit.to_string(), spent.money.to_string()), data)
-                    .await?;
+                let field = format!("{}_limit_micro_usd", which.name());
+                let data = json!({ field: limit, "spent_micro_usd": spent.money });
+                let words = (limit.to_string(), spent.money.to_string());
+                reached(uow, project, window, (which, percent), words, data).await?;
             }
         }
-        if let Some(limit) = soft.tokens {
+        if let Some((which, limit)) = watched(soft.tokens, hard.tokens) {
             for percent in budget::crossed(limit, before.tokens, spent.tokens) {
+                let field = format!("{}_limit_tokens", which.name());
+                let data = json!({ field: limit, "spent_tokens": spent.tokens });
                 let words = |tokens: i64| format!("{tokens} tokens");
-                let data = json!({ "soft_limit_tokens": limit, "spent_tokens": spent.tokens });
-                reached(uow, project, window, percent, (words(limit), words(spent.tokens)), data).await?;
+                let words = (words(limit), words(spent.tokens));
+                reached(uow, project, window, (which, percent), words, data).await?;
             }
         }
     }
@@ -41,17 +63,22 @@ async fn reached(
     uow: &mut Uow,
     project: ProjectId,
     window: &Window,
-    percent: u8,
+    (which, percent): (Watched, u8),
     (limit, spent): (String, String),
     mut data: serde_json::Value,
 ) -> Result<(), Error> {
     let (node, period) = (window.node, window.period);
     let when = if period == Period::Total { String::new() } else { format!(" {}", period.phrase()) };
+    let what_then = match which {
+        Watched::Soft => "",
+        Watched::Hard => " Calls beyond it are refused.",
+    };
     let sentence = format!(
-        "The {} has spent {spent}{when}: {percent} % of its soft limit of {limit} is reached.",
-        node.scope
+        "The {} has spent {spent}{when}: {percent} % of its {} limit of {limit} is reached.{what_then}",
+        node.scope,
+        which.name()
     );
-    data["reason"] = "soft_limit".into();
+    data["reason"] = format!("{}_limit", which.name()).into();
     data["scope"] = node.scope.name().into();
     data["scope_id"] =
         if node.scope == Scope::Organisation { None } else { Some(node.id) }.map(|id| id.to_string()).into();
@@ -60,14 +87,13 @@ async fn reached(
     data["text"] = sentence.clone().into();
     uow.announce(project, "budget", project, "cost.alert.v1", data);
     // Once for each limit in each window: with another one, people are told anew.
+    let share = match which {
+        Watched::Soft => format!("{percent} % of {limit}"),
+        Watched::Hard => format!("{percent} % of the hard {limit}"),
+    };
     let kind = match (node.scope, period) {
-        (Scope::Project, Period::Total) => format!("{percent} % of {limit}"),
-        _ => format!(
-            "{percent} % of {limit}, {} {} from {}",
-            node.scope,
-            node.id,
-            window.starts_at.date_naive()
-        ),
+        (Scope::Project, Period::Total) => share,
+        _ => format!("{share}, {} {} from {}", node.scope, node.id, window.starts_at.date_naive()),
     };
     approvals::notify(uow, project, Notice::about(format!("budget/{project}"), kind, sentence)).await
 }
