@@ -137,7 +137,14 @@ pub async fn claim(
             // A claimer with an older snapshot asked for a key that was just taken; a new look settles it.
             Err(error) if races < RACES_PER_CLAIM && is_key_race(&error) => races += 1,
             Err(error) if is_key_race(&error) => return Ok(Claimed { more: true, ..Claimed::default() }),
-            result => return result,
+            result => {
+                if let Ok(claimed) = &result
+                    && !claimed.jobs.is_empty()
+                {
+                    crate::telemetry::claim_batch(wanted.queue, claimed.jobs.len());
+                }
+                return result;
+            }
         }
     }
 }

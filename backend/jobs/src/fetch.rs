@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::dead::PANICKED;
+use crate::held_up::HeldUp;
 use crate::outage::{self, CallError, Outage, STATEMENT_LIMIT};
 use crate::settle::{Settlement, Verdict, settle};
 use crate::worker::{Running, Shared};
@@ -219,15 +220,25 @@ async fn pass_on(shared: &Shared, lease: Lease, verdict: Verdict) {
     shared.settlements.send(Settlement { lease, verdict }).await.ok();
 }
 
-/// Writes ends as they come in: whatever waits goes in one transaction.
+/// Writes ends as they come in: whatever waits goes in one transaction, but for jobs whose rows somebody else holds.
 pub(crate) async fn settle_ends(shared: Arc<Shared>, mut ends: mpsc::Receiver<Settlement>) {
     let mut outage = Outage::new("finishing jobs");
     let mut batch = Vec::with_capacity(MAX_ENDS);
-    while let Some(1..) = shared.end.run_until_cancelled(ends.recv_many(&mut batch, MAX_ENDS)).await {
-        while let Err(error) = settle_batch(&shared, &batch).await {
+    let mut held_up = HeldUp::default();
+    loop {
+        let next = held_up.next(&shared, &mut ends, (&mut batch, MAX_ENDS));
+        if shared.end.run_until_cancelled(next).await != Some(true) {
+            return;
+        }
+        while !batch.is_empty()
+            && let Err(error) = settle_batch(&shared, &batch).await
+        {
             if is_refusal(&error) {
                 settle_singly(&shared, &batch).await;
                 break;
+            }
+            if error.is_lock_timeout() && held_up.set_aside(&shared, &mut batch).await.is_ok() {
+                continue;
             }
             let pause = outage.failed(&error);
             if shared.end.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {

@@ -54,7 +54,7 @@ impl Job {
 pub enum Outcome {
     /// It is finished; the worker records it.
     Done,
-    /// The handler finished it in its own transaction with [`Lease::complete`].
+    /// The handler finished it in its own transaction with [`Lease::complete`], and counted it.
     Completed,
     /// It failed and is to be tried again, or goes to the dead letters when its attempts are used up.
     Retry {

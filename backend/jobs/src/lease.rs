@@ -11,6 +11,26 @@ pub struct Lease {
     pub fence: i64,
 }
 
+/// A job that was finished in its caller's transaction.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Finished {
+    /// The job.
+    pub id: i64,
+    queue: String,
+}
+
+impl Finished {
+    /// Counts it. Call this once the transaction is committed, and only then: of one that failed, the job is still to be
+    /// done.
+    pub fn committed(self) {
+        crate::telemetry::finished(self.queue, 1);
+    }
+
+    pub(crate) fn into_queue(self) -> String {
+        self.queue
+    }
+}
+
 /// The lease cannot be shown to be held: roll back.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseLost {
@@ -38,15 +58,15 @@ impl Lease {
                 .bind(self.fence)
                 .fetch_optional(conn)
                 .await?;
-        self.lost_unless(held.is_some())
+        held.map(drop).ok_or_else(|| self.lost())
     }
 
     /// Finishes the job in the caller's transaction: its effects and its end commit together, exactly once.
     ///
-    /// The handler then returns [`crate::Outcome::Completed`].
-    pub async fn complete(&self, conn: &mut PgConnection) -> Result<(), LeaseLost> {
-        let finished = crate::settle::finish_leased(conn, &[*self], false).await?;
-        self.lost_unless(!finished.is_empty())
+    /// After the commit, [`Finished::committed`] counts it, and the handler returns [`crate::Outcome::Completed`].
+    pub async fn complete(&self, conn: &mut PgConnection) -> Result<Finished, LeaseLost> {
+        let mut finished = crate::settle::finish_leased(conn, &[*self], false).await?;
+        finished.pop().ok_or_else(|| self.lost())
     }
 
     /// As [`Self::hold`], for many at once: the ids of the jobs whose leases are held.
@@ -65,18 +85,18 @@ impl Lease {
         Ok(held)
     }
 
-    /// As [`Self::complete`], for many at once: the ids of the jobs that are finished now.
-    pub async fn complete_all(conn: &mut PgConnection, leases: &[Self]) -> Result<Vec<i64>, sqlx::Error> {
+    /// As [`Self::complete`], for many at once: the jobs that are finished now.
+    pub async fn complete_all(
+        conn: &mut PgConnection,
+        leases: &[Self],
+    ) -> Result<Vec<Finished>, sqlx::Error> {
         let finished = crate::settle::finish_leased(conn, leases, false).await?;
         (finished.len()..leases.len()).for_each(|_| crate::telemetry::lease_lost());
         Ok(finished)
     }
 
-    fn lost_unless(&self, held: bool) -> Result<(), LeaseLost> {
-        if held {
-            return Ok(());
-        }
+    fn lost(&self) -> LeaseLost {
         crate::telemetry::lease_lost();
-        Err(LeaseLost::Moved { job: self.job, fence: self.fence })
+        LeaseLost::Moved { job: self.job, fence: self.fence }
     }
 }

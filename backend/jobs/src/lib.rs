@@ -25,6 +25,7 @@ mod duty;
 mod enqueue;
 mod fetch;
 mod handler;
+mod held_up;
 mod intake;
 mod leader;
 mod lease;
@@ -55,7 +56,7 @@ pub use enqueue::{
 pub use handler::{Handler, Job, Outcome, Registry};
 pub use intake::{Intake, IntakeError};
 pub use leader::{Leadership, NotLeader, lead};
-pub use lease::{Lease, LeaseLost};
+pub use lease::{Finished, Lease, LeaseLost};
 pub use rate::{LastLine, RateLimit, let_out};
 pub use recurring::{Recurring, ensure_recurring};
 pub use rescue::{Holder, Rescue, Rescued, rescue};

@@ -10,6 +10,9 @@ pub(crate) const STATEMENT_LIMIT: Duration = Duration::from_secs(5);
 /// When the server breaks off a statement by itself: before its worker stops waiting, so that one is told from the other.
 pub(crate) const SERVER_LIMIT: Duration = Duration::from_secs(4);
 
+/// How long a worker's statement waits for a row that somebody else holds.
+pub(crate) const LOCK_LIMIT: Duration = Duration::from_secs(1);
+
 /// Says an outage once, aloud, and waits longer with every failure.
 #[derive(Debug)]
 pub(crate) struct Outage {
@@ -61,11 +64,18 @@ pub(crate) enum CallError {
 impl CallError {
     /// The server broke the statement off because it took too long: it is there, and would do so again.
     pub(crate) fn is_statement_timeout(&self) -> bool {
+        self.has_code("57014")
+    }
+
+    /// A row that it needs stayed locked.
+    pub(crate) fn is_lock_timeout(&self) -> bool {
+        self.has_code("55P03")
+    }
+
+    fn has_code(&self, expected: &str) -> bool {
         let Self::Database(error) = self else { return false };
-        error
-            .as_database_error()
-            .and_then(sqlx::error::DatabaseError::code)
-            .is_some_and(|code| code == "57014")
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        code.is_some_and(|code| code == expected)
     }
 }
 

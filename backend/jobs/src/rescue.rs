@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::cursor::Paced;
 use crate::dead::WORKER_LOST;
 use crate::outage::STATEMENT_LIMIT;
+use crate::telemetry::Tally;
 use crate::{Backoff, settle};
 
 /// Jobs taken over by one statement: bounds its locks; the next tick goes on.
@@ -142,9 +143,10 @@ async fn rescue_since(
     }
     let looked_at = sqlx::query_scalar("select now()").fetch_one(&mut *transaction).await?;
     let lost = lost_jobs(&mut transaction, &dead, since).await?;
-    let rescued = take_over(&mut transaction, lost, limits).await?;
+    let (rescued, tally) = take_over(&mut transaction, lost, limits).await?;
     note_emptied(&mut transaction, &dead).await?;
     transaction.commit().await?;
+    tally.committed();
     Ok((rescued, Some(looked_at)))
 }
 
@@ -221,7 +223,12 @@ async fn lost_jobs(
     Ok(lost)
 }
 
-async fn take_over(conn: &mut PgConnection, lost: Vec<Lost>, limits: Rescue) -> Result<Rescued, sqlx::Error> {
+async fn take_over(
+    conn: &mut PgConnection,
+    lost: Vec<Lost>,
+    limits: Rescue,
+) -> Result<(Rescued, Tally), sqlx::Error> {
+    let mut tally = Tally::default();
     let (mut cancelled, mut buried, mut revived, mut waits, mut queues) =
         (vec![], vec![], vec![], vec![], vec![]);
     for job in lost {
@@ -241,19 +248,19 @@ async fn take_over(conn: &mut PgConnection, lost: Vec<Lost>, limits: Rescue) -> 
     if !buried.is_empty() {
         tracing::warn!(jobs = ?buried, "jobs that keep losing their worker go to the dead letters");
         settle::note_error(conn, &buried, WORKER_LOST).await?;
-        settle::bury(conn, &buried, WORKER_LOST).await?;
+        tally.buried(settle::bury(conn, &buried, WORKER_LOST).await?);
     }
     if !revived.is_empty() {
         tracing::warn!(jobs = ?revived, waits_s = ?waits, "jobs of a lost worker are to run again");
         revive(conn, &revived, &waits).await?;
+        tally.rescued(queues.iter().cloned());
     }
     queues.sort_unstable();
     queues.dedup();
-    Ok(Rescued { queues, revived: revived.len(), buried: buried.len() })
+    Ok((Rescued { queues, revived: revived.len(), buried: buried.len() }, tally))
 }
 
 async fn revive(conn: &mut PgConnection, jobs: &[i64], waits: &[f64]) -> Result<(), sqlx::Error> {
-    crate::telemetry::rescued(u64::try_from(jobs.len()).unwrap_or(u64::MAX));
     settle::note_error(conn, jobs, WORKER_LOST).await?;
     sqlx::query(
         "update job set owner = null, lease_until = null, fence = fence + 1, rescues = rescues + 1, due = wait = 0,

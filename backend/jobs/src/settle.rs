@@ -7,7 +7,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection};
 
-use crate::{Backoff, Lease};
+use crate::telemetry::{self, Tally};
+use crate::{Backoff, Finished, Lease};
 
 /// Longest error text kept, in bytes: a chain of causes fits, a dump does not.
 const MAX_REASON_BYTES: usize = 4 * 1024;
@@ -52,6 +53,14 @@ struct Counters {
     rescues: i32,
     max_attempts: i32,
     cancel_requested: bool,
+}
+
+/// A job whose lease is held.
+#[derive(Debug, sqlx::FromRow)]
+struct Held {
+    queue: String,
+    #[sqlx(flatten)]
+    counters: Counters,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,41 +108,55 @@ pub(crate) async fn settle(
 ) -> Result<(), sqlx::Error> {
     let (done, others): (Vec<_>, Vec<_>) = batch.iter().partition(|end| end.verdict == Verdict::Done);
     let leases: Vec<_> = done.iter().map(|end| end.lease).collect();
+    let mut tally = Tally::default();
     if others.is_empty() {
         // One statement is a transaction by itself, and saves the way there and back twice.
-        return finish_done(conn, &leases).await;
+        finish_done(conn, &leases, &mut tally).await?;
+    } else {
+        let mut transaction = conn.begin().await?;
+        finish_done(&mut transaction, &leases, &mut tally).await?;
+        for end in others {
+            settle_one(&mut transaction, end, backoff, &mut tally).await?;
+        }
+        transaction.commit().await?;
     }
-    let mut transaction = conn.begin().await?;
-    finish_done(&mut transaction, &leases).await?;
-    for end in others {
-        settle_one(&mut transaction, end, backoff).await?;
-    }
-    transaction.commit().await
+    tally.committed();
+    telemetry::finish_batch(batch.len());
+    Ok(())
 }
 
-async fn finish_done(conn: &mut PgConnection, leases: &[Lease]) -> Result<(), sqlx::Error> {
+async fn finish_done(
+    conn: &mut PgConnection,
+    leases: &[Lease],
+    tally: &mut Tally,
+) -> Result<(), sqlx::Error> {
     if leases.is_empty() {
         return Ok(());
     }
     let finished = finish_leased(conn, leases, true).await?;
-    crate::telemetry::finished(u64::try_from(finished.len()).unwrap_or(u64::MAX));
-    (finished.len()..leases.len()).for_each(|_| crate::telemetry::lease_lost());
+    tally.leases_lost(leases.len().saturating_sub(finished.len()));
+    tally.finished(finished.into_iter().map(Finished::into_queue));
     Ok(())
 }
 
-async fn settle_one(conn: &mut PgConnection, end: &Settlement, backoff: &Backoff) -> Result<(), sqlx::Error> {
+async fn settle_one(
+    conn: &mut PgConnection,
+    end: &Settlement,
+    backoff: &Backoff,
+    tally: &mut Tally,
+) -> Result<(), sqlx::Error> {
     let Lease { job, fence } = end.lease;
-    let counters: Option<Counters> = sqlx::query_as(
-        "select attempt, rescues, max_attempts, cancel_requested
+    let held: Option<Held> = sqlx::query_as(
+        "select queue, attempt, rescues, max_attempts, cancel_requested
            from job where id = $1 and fence = $2 and owner is not null for update",
     )
     .bind(job)
     .bind(fence)
     .fetch_optional(&mut *conn)
     .await?;
-    let Some(counters) = counters else {
+    let Some(Held { queue, counters }) = held else {
         tracing::debug!(job, fence, "the lease was lost; the result of this attempt is dropped");
-        crate::telemetry::lease_lost();
+        tally.leases_lost(1);
         return Ok(());
     };
     match step(&end.verdict, counters, backoff) {
@@ -141,11 +164,12 @@ async fn settle_one(conn: &mut PgConnection, end: &Settlement, backoff: &Backoff
         Step::Bury { reason } => {
             tracing::warn!(job, %reason, "a job goes to the dead letters");
             note_error(conn, &[job], &reason).await?;
-            bury(conn, &[job], &reason).await
+            tally.buried(bury(conn, &[job], &reason).await?);
+            Ok(())
         }
         Step::Release { when, refund, error, note } => {
             if let Some(error) = error {
-                crate::telemetry::retried();
+                tally.retried(queue);
                 note_error(conn, &[job], &error).await?;
             }
             release(conn, job, &when, refund, note.as_deref()).await
@@ -153,14 +177,14 @@ async fn settle_one(conn: &mut PgConnection, end: &Settlement, backoff: &Backoff
     }
 }
 
-/// Ends the jobs whose lease is still held, and returns their ids. `own`: the connection is the worker's, which keeps its
+/// Ends the jobs whose lease is still held, and says which. `own`: the connection is the worker's, which keeps its
 /// plans; so the leases are looked up beside the rows, and not joined to them: see the claim.
 pub(crate) async fn finish_leased(
     conn: &mut PgConnection,
     leases: &[Lease],
     own: bool,
-) -> Result<Vec<i64>, sqlx::Error> {
-    sqlx::query_scalar(
+) -> Result<Vec<Finished>, sqlx::Error> {
+    sqlx::query_as(
         "with gone as (
             delete from job
              where id = any ($1) and owner is not null
@@ -169,7 +193,7 @@ pub(crate) async fn finish_leased(
          )
          insert into job_done (id, queue, project_id, kind, attempt, outcome)
          select id, queue, project_id, kind, attempt, 'done' from gone
-         returning id",
+         returning id, queue",
     )
     .bind(leases.iter().map(|lease| lease.job).collect::<Vec<_>>())
     .bind(leases.iter().map(|lease| lease.fence).collect::<Vec<_>>())
@@ -198,21 +222,24 @@ pub(crate) async fn finish_as(
     .map(drop)
 }
 
-/// Moves jobs whose rows the caller has locked to the dead letters.
-pub(crate) async fn bury(conn: &mut PgConnection, jobs: &[i64], reason: &str) -> Result<(), sqlx::Error> {
-    crate::telemetry::buried(u64::try_from(jobs.len()).unwrap_or(u64::MAX));
-    sqlx::query(
+/// Moves jobs whose rows the caller has locked to the dead letters, and says their queues.
+pub(crate) async fn bury(
+    conn: &mut PgConnection,
+    jobs: &[i64],
+    reason: &str,
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
         "with gone as (delete from job where id = any($1) returning *)
          insert into job_dead (id, queue, project_id, kind, payload, priority, unique_key, concurrency_key,
                                attempt, max_attempts, rescues, fence, reason, errors, created_at, rate, tick)
          select id, queue, project_id, kind, payload, priority, unique_key, concurrency_key,
-                attempt, max_attempts, rescues, fence, $2, errors, created_at, rate, tick from gone",
+                attempt, max_attempts, rescues, fence, $2, errors, created_at, rate, tick from gone
+         returning queue",
     )
     .bind(jobs)
     .bind(storable(reason))
-    .execute(conn)
+    .fetch_all(conn)
     .await
-    .map(drop)
 }
 
 /// Adds an error to the chain of jobs whose rows the caller has locked.

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::config::WorkerConfig;
-use crate::outage::{SERVER_LIMIT, STATEMENT_LIMIT};
+use crate::outage::{LOCK_LIMIT, SERVER_LIMIT, STATEMENT_LIMIT};
 use crate::settle::Settlement;
 use crate::{Lease, Registry, Wake, beat, fetch, maintain};
 
@@ -166,8 +166,9 @@ fn own_pool(pool: &PgPool) -> PgPool {
             Box::pin(async move {
                 sqlx::raw_sql(PLANS).execute(&mut *conn).await?;
                 // What nobody waits for any more must not go on holding locks.
-                let limit = format!("set statement_timeout = {}", SERVER_LIMIT.as_millis());
-                sqlx::query(AssertSqlSafe(limit)).execute(conn).await.map(drop)
+                let (statement, lock) = (SERVER_LIMIT.as_millis(), LOCK_LIMIT.as_millis());
+                let limits = format!("set statement_timeout = {statement}; set lock_timeout = {lock}");
+                sqlx::raw_sql(AssertSqlSafe(limits)).execute(conn).await.map(drop)
             })
         })
         .connect_lazy_with(pool.connect_options().as_ref().clone())

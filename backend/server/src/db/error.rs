@@ -49,6 +49,8 @@ pub enum Error {
 const DEADLOCK: &str = "40P01";
 /// A snapshot could not be kept.
 const SERIALIZATION: &str = "40001";
+/// A lock was waited for as long as the session waits for one.
+const LOCKED: &str = "55P03";
 /// Two transactions inserted the same stream or version.
 const UNIQUE: &str = "23505";
 
@@ -79,6 +81,13 @@ impl Error {
 }
 
 impl Error {
+    /// Somebody else's lock was not let go in time. Nothing was written.
+    pub(super) fn is_lock_timeout(&self) -> bool {
+        let Self::Database(error) = self else { return false };
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        code.is_some_and(|code| code == LOCKED)
+    }
+
     /// The same failure, for another who asked together with the first.
     pub(crate) fn again(&self) -> Self {
         match self {

@@ -9,6 +9,7 @@ pub(crate) mod combine;
 mod error;
 mod events;
 mod heads;
+mod locked;
 mod pool;
 mod rebuild;
 mod retry;

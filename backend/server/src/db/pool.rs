@@ -16,6 +16,9 @@ const IDLE_IN_TRANSACTION: &str = "10s";
 /// No statement of ours may take longer, but for migrations and rebuilds.
 const STATEMENT_TIMEOUT: &str = "30s";
 
+/// How long what is asked for many waits for a lock: whoever needs it then goes on waiting by itself.
+const LOCK_TIMEOUT: &str = "1s";
+
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
 
 /// Opens the pool. It connects lazily: the first query shows whether the server is there.
@@ -36,6 +39,13 @@ pub(crate) fn apart(from: &PgPool, connections: u32) -> PgPool {
     // a table was empty.
     let plans = [("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off")];
     pool(from.connect_options().as_ref().clone().options(plans), connections)
+}
+
+/// The same for what is written for many at once: nobody else's lock keeps it for long.
+pub(super) fn apart_for_many(from: &PgPool, connections: u32) -> PgPool {
+    let apart = apart(from, connections);
+    let options = apart.connect_options().as_ref().clone().options([("lock_timeout", LOCK_TIMEOUT)]);
+    pool(options, connections)
 }
 
 fn pool(options: PgConnectOptions, max_connections: u32) -> PgPool {

@@ -4,14 +4,15 @@ use super::{
     Error, Recorded,
     combine::{Combiner, Limits},
     heads::{self, Wanted},
-    pool::apart,
+    locked::LockedLogs,
+    pool::{apart, apart_for_many},
     rebuild::{self, Rebuild},
     unit::{Author, Uow},
     writes::{self, Answer, Committed, Writes},
 };
 use crate::clock::{Clock, Ids};
 use sqlx::PgPool;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use syndarix_bus::Hub;
 use syndarix_domain::{
     ids::ProjectId,
@@ -35,6 +36,7 @@ pub struct Store {
     pub(super) world: World,
     reads: Combiner<Wanted>,
     commits: Combiner<Writes>,
+    locked: Arc<LockedLogs>,
 }
 
 /// Whoever is to know of what is committed.
@@ -65,7 +67,7 @@ impl Store {
             }
         });
         let commits = Combiner::new(COMMITS, {
-            let (pool, world) = (apart(&pool, connections(COMMITS)), world.clone());
+            let (pool, world) = (apart_for_many(&pool, connections(COMMITS)), world.clone());
             move |units| {
                 let (pool, world) = (pool.clone(), world.clone());
                 Box::pin(async move {
@@ -80,7 +82,8 @@ impl Store {
                 })
             }
         });
-        Self { pool, clock, ids: Ids::default(), world, reads, commits }
+        let locked = Arc::default();
+        Self { pool, clock, ids: Ids::default(), world, reads, commits, locked }
     }
 
     /// The pool, for reads.
@@ -115,15 +118,21 @@ impl Store {
     /// Commits a unit that needs no transaction of its own: at once when nothing else is under way, else together with
     /// what waits.
     pub(super) async fn commit(&self, unit: Writes) -> Result<Committed, Error> {
+        if self.locked.concern(&unit) {
+            return Box::pin(self.commit_alone(unit)).await;
+        }
         match self.commits.ask(unit).await.ok_or_else(unanswered)? {
             Answer::Committed(committed) => Ok(committed),
             Answer::Failed(error) => Err(error),
-            Answer::Alone(unit) => {
-                let committed = unit.commit_alone(&self.pool).await?;
-                self.world.tell(&committed);
-                Ok(committed)
-            }
+            Answer::Alone(unit) => Box::pin(self.commit_alone(*unit)).await,
         }
+    }
+
+    async fn commit_alone(&self, unit: Writes) -> Result<Committed, Error> {
+        let projects = unit.projects();
+        let committed = self.locked.watch(projects, unit.commit_alone(&self.pool)).await?;
+        self.world.tell(&committed);
+        Ok(committed)
     }
 
     /// A state row, outside any transaction.

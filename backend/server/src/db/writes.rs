@@ -8,9 +8,9 @@ use super::{
 };
 use serde_json::value::RawValue;
 use sqlx::{Acquire, PgConnection, PgPool};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use syndarix_domain::{envelope::Envelope, machine::Kind};
-use syndarix_jobs::{Lease, NewJob, NewTimer};
+use syndarix_jobs::{Finished, Lease, NewJob, NewTimer};
 use uuid::Uuid;
 
 /// Everything that one unit of work writes.
@@ -22,6 +22,8 @@ pub(super) struct Writes {
     /// The command that it comes from, kept on every event.
     pub(super) command: Option<Uuid>,
     pub(super) lease: Option<Held>,
+    /// The job that ends with it, once that is written: it is counted when it is committed.
+    pub(super) finished: Option<Finished>,
     pub(super) jobs: Vec<NewJob>,
     pub(super) timers: Vec<TimerChange>,
     /// Queues that got a job, to be woken after the commit.
@@ -112,30 +114,45 @@ impl Writes {
         if !lost_leases(conn, &[self]).await?.is_empty() {
             return Err(Error::LeaseLost);
         }
-        complete(conn, &[self]).await?;
+        complete(conn, &mut [self]).await?;
+        let mut rest = Part::Both;
         if !self.jobs.is_empty() || !self.timers.is_empty() {
-            self.flush(conn).await?;
+            if !self.heads.is_empty() {
+                all_written(&statement::write(conn, &mut [self], Part::Heads, Locked::Wait).await?)?;
+            }
+            follow_up(conn, &[self]).await?;
+            rest = Part::Record;
         }
-        if !self.has_rows() {
+        let is_over = self.events.is_empty() && self.audit.is_empty();
+        if is_over && (rest == Part::Record || self.heads.is_empty()) {
             return Ok(());
         }
-        all_written(&statement::write(conn, &mut [self], Part::Both, Locked::Wait).await?)
+        all_written(&statement::write(conn, &mut [self], rest, Locked::Wait).await?)
     }
 
     /// Commits it by itself: waits for whoever holds its rows.
     pub(super) async fn commit_alone(mut self, pool: &PgPool) -> Result<Committed, Error> {
+        self.write_alone(pool).await?;
+        Ok(self.committed())
+    }
+
+    /// The same; it stays what it is, for another try.
+    async fn write_alone(&mut self, pool: &PgPool) -> Result<(), Error> {
         if self.is_one_statement() && !self.has_rows() {
-            return Ok(self.committed());
+            return Ok(());
         }
         let mut conn = pool.acquire().await?;
         if self.is_one_statement() {
-            all_written(&statement::write(&mut conn, &mut [&mut self], Part::Both, Locked::Wait).await?)?;
-        } else {
-            let mut tx = conn.begin().await?;
-            self.finish(&mut tx).await?;
-            tx.commit().await?;
+            return all_written(&statement::write(&mut conn, &mut [self], Part::Both, Locked::Wait).await?);
         }
-        Ok(self.committed())
+        let mut tx = conn.begin().await?;
+        self.finish(&mut tx).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// The projects whose logs it writes to.
+    pub(super) fn projects(&self) -> BTreeSet<Uuid> {
+        self.events.iter().map(|event| event.project_id).collect()
     }
 
     /// What is told of it, once it is committed.
@@ -143,19 +160,27 @@ impl Writes {
         for event in self.events.iter().filter(|event| event.version > 0) {
             metrics::counter!("syndarix_transitions_total", "kind" => event.kind.clone()).increment(1);
         }
+        if let Some(finished) = self.finished {
+            finished.committed();
+        }
         let events = self.events.into_iter().map(Recorded::into_envelope).collect();
         Committed { events, wakes: self.wakes }
     }
 }
 
-/// Commits units together. None waits for another's lock, and none fails for another's fault.
+/// Commits units together. None waits for another's lock for long, and none fails for another's fault.
 pub(super) async fn commit_together(pool: &PgPool, mut units: Vec<Writes>) -> Vec<Answer> {
     metrics::histogram!("syndarix_commit_batch_size")
         .record(f64::from(u32::try_from(units.len()).unwrap_or(u32::MAX)));
     if units.len() == 1
-        && let Some(unit) = units.pop()
+        && let Some(mut unit) = units.pop()
     {
-        return vec![unit.commit_alone(pool).await.map_or_else(Answer::Failed, Answer::Committed)];
+        return vec![match unit.write_alone(pool).await {
+            Ok(()) => Answer::Committed(unit.committed()),
+            // Whoever waits in here keeps others waiting.
+            Err(error) if error.is_lock_timeout() => Answer::Alone(Box::new(unit)),
+            Err(error) => Answer::Failed(error),
+        }];
     }
     match write_together(pool, &mut units).await {
         Ok(fates) => units.into_iter().zip(fates).map(|(unit, fate)| fate.answer(unit)).collect(),
@@ -190,7 +215,7 @@ async fn write_together(pool: &PgPool, units: &mut [Writes]) -> Result<Vec<Outco
     left.retain(|_| kept.next().unwrap_or(false));
     places.retain(|unit| outcomes[*unit].is_written());
     // A job ends with what it was done for, and not with what came to nothing.
-    complete(&mut tx, &left).await?;
+    complete(&mut tx, &mut left).await?;
     follow_up(&mut tx, &left).await?;
     statement::write(&mut tx, &mut left, Part::Record, Locked::Skip).await?;
     tx.commit().await?;
@@ -233,11 +258,16 @@ async fn lost_leases(conn: &mut PgConnection, units: &[&mut Writes]) -> Result<V
 }
 
 /// Ends the jobs that end with their units. Their rows are locked.
-async fn complete(conn: &mut PgConnection, units: &[&mut Writes]) -> Result<(), sqlx::Error> {
+async fn complete(conn: &mut PgConnection, units: &mut [&mut Writes]) -> Result<(), sqlx::Error> {
     let done = units.iter().filter_map(|unit| unit.lease).filter(|of| of.completes);
     let leases: Vec<Lease> = done.map(|of| of.lease).collect();
-    if !leases.is_empty() {
-        Lease::complete_all(conn, &leases).await?;
+    if leases.is_empty() {
+        return Ok(());
+    }
+    let finished = Lease::complete_all(conn, &leases).await?;
+    let mut finished: HashMap<i64, Finished> = finished.into_iter().map(|job| (job.id, job)).collect();
+    for unit in units {
+        unit.finished = unit.lease.and_then(|of| finished.remove(&of.lease.job));
     }
     Ok(())
 }

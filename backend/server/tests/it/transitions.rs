@@ -8,6 +8,7 @@ use futures::future::join_all;
 use sqlx::AssertSqlSafe;
 use std::{
     collections::HashMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 use syndarix::{
@@ -40,7 +41,7 @@ enum Path {
 const PATHS: [Path; 3] = [Path::Alone, Path::Together, Path::Transaction];
 
 struct Bench {
-    app: TestApp,
+    app: Arc<TestApp>,
     project: ProjectId,
 }
 
@@ -49,7 +50,7 @@ impl Bench {
         let app = TestApp::start().await;
         let maria = person(&app, "maria").await;
         let project = project(&app, &maria).await;
-        Self { app, project }
+        Self { app: Arc::new(app), project }
     }
 
     fn store(&self) -> &Store {
@@ -275,6 +276,40 @@ async fn a_row_that_somebody_holds_keeps_only_its_own_unit_waiting() {
     slow.unwrap();
     assert_eq!(bench.version(held).await, 2);
     bench.holds().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_project_whose_log_somebody_holds_keeps_no_other_project_waiting() {
+    let bench = Bench::start().await;
+    let maria = person(&bench.app, "another").await;
+    let beside = Bench { project: project(&bench.app, &maria).await, app: Arc::clone(&bench.app) };
+    let (held, others) = (bench.sprints(4).await, beside.sprints(30).await);
+    let mut holder = bench.store().pool().begin().await.unwrap();
+    sqlx::query("select from project_log where project_id = $1 for update")
+        .bind(bench.project.0)
+        .execute(&mut *holder)
+        .await
+        .unwrap();
+    let slow = join_all(held.iter().map(|sprint| bench.rename(Path::Together, *sprint, "at last")));
+    let rest = async {
+        until_waiting(&bench, 1).await;
+        for _ in 0..3 {
+            let rest = others.iter().map(|sprint| beside.rename(Path::Together, *sprint, "others"));
+            join_all(rest).await.into_iter().for_each(|renamed| renamed.unwrap());
+        }
+        for sprint in &held {
+            assert_eq!(bench.version(*sprint).await, 1, "its log is still held");
+        }
+        holder.rollback().await.unwrap();
+    };
+    let (slow, rest) = futures::join!(slow, tokio::time::timeout(PATIENCE, rest));
+    rest.expect("the other project goes on");
+    slow.into_iter().for_each(|renamed| renamed.unwrap());
+    for sprint in &held {
+        assert_eq!(bench.version(*sprint).await, 2);
+    }
+    bench.holds().await;
+    beside.holds().await;
 }
 
 /// Claims one job by hand.
