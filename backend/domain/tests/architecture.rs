@@ -6,7 +6,11 @@
 #![expect(clippy::unwrap_used, reason = "tests fail loudly")]
 
 use serde_json::Value;
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// What each crate of `backend/` may use of the workspace.
 const MAY_USE: &[(&str, &[&str])] = &[
@@ -99,6 +103,22 @@ fn member(root: &Path, package: &Value) -> Member {
     Member { uses: names(false), mentions: names(true), folder: folder.to_str().unwrap().to_owned(), name }
 }
 
+/// All files below a folder whose names end so.
+fn files(folder: PathBuf, extension: &str) -> Vec<PathBuf> {
+    let (mut found, mut folders) = (Vec::new(), vec![folder]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|its| its == extension) {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
 /// Fails with one line for each member that uses something it may not.
 fn refuse(breaks: impl Fn(&Member, &str) -> bool, reason: &str) {
     let mut found = Vec::new();
@@ -129,23 +149,15 @@ fn the_domain_depends_on_nothing_that_does_io() {
 #[test]
 fn the_domain_reads_no_clock_no_file_and_no_network() {
     let mut found = Vec::new();
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            for (number, line) in (1..).zip(fs::read_to_string(&path).unwrap().lines()) {
-                let code = line.split("//").next().unwrap();
-                found.extend(
-                    IMPURE
-                        .iter()
-                        .filter(|word| code.contains(*word))
-                        .map(|word| format!("{}:{number}: `{word}`", path.display())),
-                );
-            }
+    for path in files(Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "rs") {
+        for (number, line) in (1..).zip(fs::read_to_string(&path).unwrap().lines()) {
+            let code = line.split("//").next().unwrap();
+            found.extend(
+                IMPURE
+                    .iter()
+                    .filter(|word| code.contains(*word))
+                    .map(|word| format!("{}:{number}: `{word}`", path.display())),
+            );
         }
     }
     assert!(
@@ -207,6 +219,64 @@ fn sql_is_spoken_only_where_the_database_lives() {
         |member, used| database(used) && !is_home_of(member, &homes),
         "only jobs, bus, postgres and the server know the database: an MCP server that needs Syndarix's data calls \
          the backend with its scoped token; a library hands its data to the server",
+    );
+}
+
+/// Whether a line, without its comment, sends a NOTIFY: the function, or the statement with the name of a channel after it.
+fn notifies(code: &str) -> bool {
+    let is_name = |next: char| next.is_alphanumeric() || next == '_';
+    let statement = |word: &str| {
+        code.match_indices(word).any(|(at, word)| {
+            let (before, after) = (code[..at].chars().next_back(), code[at + word.len()..].chars().next());
+            // The channel may be quoted, also within a Rust string, or be filled in.
+            before.is_none_or(|last| !is_name(last))
+                && after.is_some_and(|next| is_name(next) || "\"\\{".contains(next))
+        })
+    };
+    code.to_lowercase().contains("pg_notify") || statement("notify ") || statement("NOTIFY ")
+}
+
+#[test]
+fn a_notify_is_known_from_what_only_bears_the_name() {
+    for sends in [
+        "select pg_notify($1, $2)",
+        "notify hints",
+        "\"NOTIFY hints, 'x'\"",
+        "format!(\"notify {channel}\")",
+        "perform PG_NOTIFY('hints', '')",
+    ] {
+        assert!(notifies(sends), "{sends}");
+    }
+    for other in ["Effect::Notify { sentence }", "approvals::notify(uow, project)", "kind = 'people.notify'"]
+    {
+        assert!(!notifies(other), "{other}");
+    }
+}
+
+#[test]
+fn only_the_relay_sends_a_notify() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
+    let (relay, myself) =
+        (root.join("backend/bus/src/relay"), root.join("backend/domain/tests/architecture.rs"));
+    let code = members().into_iter().flat_map(|member| files(root.join(member.folder), "rs"));
+    let texts = code.map(|path| (path, "//"));
+    let texts = texts.chain(files(root.join("migrations"), "sql").into_iter().map(|path| (path, "--")));
+    let (mut found, mut relayed) = (Vec::new(), 0);
+    for (path, comment) in texts.filter(|(path, _)| *path != myself) {
+        let text = fs::read_to_string(&path).unwrap();
+        let lines = (1..).zip(text.lines()).filter(|(_, line)| notifies(line.split(comment).next().unwrap()));
+        if path.starts_with(&relay) {
+            relayed += lines.count();
+        } else {
+            found.extend(lines.map(|(number, line)| format!("{}:{number}: {}", path.display(), line.trim())));
+        }
+    }
+    assert!(relayed > 0, "the relay sends no NOTIFY: this test looks for the wrong words");
+    assert!(
+        found.is_empty(),
+        "a commit with a pending NOTIFY takes a lock on the whole database, and all commits wait for one another: write \
+         what happened as events, and let the relay tell of them after the commit\n  {}",
+        found.join("\n  ")
     );
 }
 
