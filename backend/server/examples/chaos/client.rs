@@ -89,8 +89,22 @@ impl Api {
 
     /// A command under an idempotency key; the status, too, because a conflict is an answer.
     pub(crate) async fn keyed(&self, path: &str, body: &Value, key: &str) -> Result<(u16, Value), Failure> {
+        self.command(path, body, Some(key)).await
+    }
+
+    /// The same, under a key or none.
+    pub(crate) async fn command(
+        &self,
+        path: &str,
+        body: &Value,
+        key: Option<&str>,
+    ) -> Result<(u16, Value), Failure> {
         let request = self.http.post(format!("{}/api/v1{path}", self.address)).bearer_auth(&self.token);
-        let response = request.header("idempotency-key", key).json(body).send().await?;
+        let request = match key {
+            Some(key) => request.header("idempotency-key", key),
+            None => request,
+        };
+        let response = request.json(body).send().await?;
         Ok((response.status().as_u16(), response.json().await?))
     }
 

@@ -1,4 +1,7 @@
-//! SIGKILL while many clients write, each command under a key with which it is repeated until it is answered.
+//! SIGKILL while many clients write: commands under a key, which have a transaction each and are repeated until they are
+//! answered, and then commands without one, which are committed in groups.
+
+mod groups;
 
 use super::{
     Cell,
@@ -6,7 +9,7 @@ use super::{
 };
 use crate::{Failure, client::Api};
 use rand::{Rng, rngs::StdRng};
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 use std::{
     sync::{
@@ -28,7 +31,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(180);
 
 pub(super) const CELL: Cell = Cell {
     name: "killed-in-a-commit",
-    sentence: "every command that was repeated until it was answered took effect once, whatever was killed in its commit",
+    sentence: "every command took effect once and as a whole, whatever was killed in its commit, its own or its group's",
     redis: false,
     play: |site, rng| Box::pin(play(site, rng)),
 };
@@ -43,7 +46,27 @@ struct Load {
     repeated: AtomicU64,
 }
 
+/// A command, and how it is asked for.
+struct Asked<'a> {
+    path: &'a str,
+    body: &'a Value,
+    /// Without one, the command must ask for what may be so already.
+    key: Option<&'a str>,
+    /// The process that gets it first.
+    first: usize,
+}
+
 impl Load {
+    fn on(site: &Site) -> Arc<Self> {
+        Arc::new(Self {
+            doors: Mutex::new(doors(site)),
+            label: site.label.clone(),
+            next: AtomicU64::new(0),
+            over: AtomicBool::new(false),
+            repeated: AtomicU64::new(0),
+        })
+    }
+
     fn door(&self, number: usize) -> Result<Api, Failure> {
         let doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
         doors.get(number % doors.len()).cloned().ok_or_else(|| "no process is known".into())
@@ -53,33 +76,30 @@ impl Load {
         *self.doors.lock().unwrap_or_else(PoisonError::into_inner) = doors;
     }
 
-    /// Repeats a command under its key, at one process and the other, until it is answered.
-    async fn until_answered(
-        &self,
-        path: &str,
-        body: &serde_json::Value,
-        key: &str,
-    ) -> Result<serde_json::Value, Failure> {
-        let begun = Instant::now();
+    /// Repeats a command, at one process and the other, until it is answered.
+    async fn until_answered(&self, asked: &Asked<'_>) -> Result<Value, Failure> {
+        let (begun, what) = (Instant::now(), asked.key.unwrap_or(asked.path));
         for attempt in 0.. {
-            let door = self.door(attempt)?;
-            let why = match door.keyed(&door.path(path), body, key).await {
+            let door = self.door(asked.first + attempt)?;
+            let why = match door.command(&door.path(asked.path), asked.body, asked.key).await {
                 Ok((200..=299, answer)) => return Ok(answer),
                 // The server has not noticed yet that the process is gone which had it in hand.
-                Ok((409, answer)) if answer["code"] == "in_progress" => answer.to_string(),
+                Ok((409, answer)) if answer["code"] == "in_progress" || answer["code"] == "changed" => {
+                    answer.to_string()
+                }
                 Ok((status, answer)) if status < 500 => {
-                    return Err(format!("{key}: {status}: {answer}").into());
+                    return Err(format!("{what}: {status}: {answer}").into());
                 }
                 Ok((status, answer)) => format!("{status}: {answer}"),
                 Err(failure) => failure.to_string(),
             };
             if begun.elapsed() > ANSWER_LIMIT {
-                return Err(format!("{key} is not answered: {why}").into());
+                return Err(format!("{what} is not answered: {why}").into());
             }
             self.repeated.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Ok(serde_json::Value::Null)
+        Ok(Value::Null)
     }
 
     /// Writes a story and cancels it, again and again: two transitions of one stream, under a key each.
@@ -87,25 +107,26 @@ impl Load {
         while !self.over.load(Ordering::Relaxed) {
             let n = self.next.fetch_add(1, Ordering::Relaxed);
             let title = format!("{} command {n}.", self.label);
-            let body = json!({ "title": title });
-            let story = self.until_answered("/stories", &body, &format!("{title} write")).await?;
+            let (body, key) = (json!({ "title": title }), format!("{title} write"));
+            let first = usize::try_from(n)?;
+            let write = Asked { path: "/stories", body: &body, key: Some(&key), first };
+            let story = self.until_answered(&write).await?;
             let path = format!("/stories/{}/cancel", story["id"].as_str().unwrap_or_default());
-            let body = json!({ "reason": "enough" });
-            self.until_answered(&path, &body, &format!("{title} cancel")).await?;
+            let (body, key) = (json!({ "reason": "enough" }), format!("{title} cancel"));
+            self.until_answered(&Asked { path: &path, body: &body, key: Some(&key), first }).await?;
         }
         Ok(())
     }
 }
 
 async fn play(site: &mut Site, rng: &mut StdRng) -> Result<String, Failure> {
-    let load = Arc::new(Load {
-        doors: Mutex::default(),
-        label: site.label.clone(),
-        next: AtomicU64::new(0),
-        over: AtomicBool::new(false),
-        repeated: AtomicU64::new(0),
-    });
-    load.open(doors(site));
+    let alone = under_keys(site, rng).await?;
+    let together = groups::play(site, rng).await?;
+    Ok(format!("{alone}; {together}"))
+}
+
+async fn under_keys(site: &mut Site, rng: &mut StdRng) -> Result<String, Failure> {
+    let load = Load::on(site);
     let mut clients = JoinSet::new();
     for _ in 0..CLIENTS {
         clients.spawn(Arc::clone(&load).client());
