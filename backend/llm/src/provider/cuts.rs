@@ -1,53 +1,79 @@
 //! Streams as providers send them, cut at every byte: what they mean depends on the bytes only.
 
-use super::transport::Decoder;
-use super::{anthropic, openai};
+use super::transport::{Decoder, Framing};
+use super::{anthropic, gemini, ollama, openai};
 use crate::assemble::Assembler;
 use crate::sse::{SseDecoder, SseEvent};
 use crate::types::{Block, Delta, StopReason, Usage};
 
+/// Larger than any event here, in bytes.
+const LIMIT: usize = 1 << 20;
+
 macro_rules! streams {
-    ($($name:literal),* $(,)?) => {
-        [$(($name, include_bytes!(concat!("../../tests/samples/streams/", $name, ".sse")).as_slice())),*]
+    ($($name:literal in $file:literal),* $(,)?) => {
+        [$(($name, include_bytes!(concat!("../../tests/", $file)).as_slice())),*]
     };
 }
 
-const STREAMS: [(&str, &[u8]); 10] = streams![
-    "openai-text",
-    "openai-calls",
-    "openai-reasoning",
-    "openai-refusal",
-    "openai-without-done",
-    "anthropic-text",
-    "anthropic-thinking-calls",
-    "anthropic-pause",
-    "anthropic-refusal",
-    "anthropic-window",
+const STREAMS: [(&str, &[u8]); 13] = streams![
+    "openai-text" in "samples/streams/openai-text.sse",
+    "openai-calls" in "samples/streams/openai-calls.sse",
+    "openai-reasoning" in "samples/streams/openai-reasoning.sse",
+    "openai-refusal" in "samples/streams/openai-refusal.sse",
+    "openai-without-done" in "samples/streams/openai-without-done.sse",
+    "azure-text" in "fixtures/azure_stream.sse",
+    "anthropic-text" in "samples/streams/anthropic-text.sse",
+    "anthropic-thinking-calls" in "samples/streams/anthropic-thinking-calls.sse",
+    "anthropic-pause" in "samples/streams/anthropic-pause.sse",
+    "anthropic-refusal" in "samples/streams/anthropic-refusal.sse",
+    "anthropic-window" in "samples/streams/anthropic-window.sse",
+    "gemini-calls" in "fixtures/gemini_tools.sse",
+    "ollama-calls" in "fixtures/ollama_tools.ndjson",
 ];
 
 fn bytes_of(name: &str) -> &'static [u8] {
     STREAMS.iter().find(|(known, _)| *known == name).unwrap().1
 }
 
-fn events(pieces: &[&[u8]]) -> Vec<SseEvent> {
-    let mut decoder = SseDecoder::new(1 << 20);
+fn decoder(name: &str) -> Box<dyn Decoder> {
+    match name.split('-').next() {
+        Some("openai" | "azure") => Box::new(openai::OpenAiDecoder::default()),
+        Some("anthropic") => Box::new(anthropic::AnthropicDecoder::default()),
+        Some("gemini") => Box::new(gemini::GeminiDecoder::default()),
+        Some("ollama") => Box::new(ollama::OllamaDecoder::default()),
+        _ => unreachable!("nobody reads {name}"),
+    }
+}
+
+fn events(name: &str, pieces: &[&[u8]]) -> Vec<SseEvent> {
+    let mut decoder = match decoder(name).framing() {
+        Framing::ServerSentEvents => SseDecoder::new(LIMIT),
+        Framing::Lines => SseDecoder::of_lines(LIMIT),
+    };
     pieces.iter().flat_map(|piece| decoder.push(piece).unwrap()).collect()
 }
 
 fn deltas(name: &str, events: &[SseEvent]) -> Vec<Delta> {
-    let mut decoder: Box<dyn Decoder> = if name.starts_with("openai") {
-        Box::new(openai::OpenAiDecoder::default())
-    } else {
-        Box::new(anthropic::AnthropicDecoder::default())
-    };
-    let deltas = events.iter().flat_map(|event| decoder.event(event).unwrap()).collect();
+    let mut decoder = decoder(name);
+    let mut deltas: Vec<Delta> = events.iter().flat_map(|event| decoder.event(event).unwrap()).collect();
     assert!(decoder.may_end(), "{name}");
+    if name.starts_with("ollama") {
+        deltas.iter_mut().for_each(without_its_chance);
+    }
     deltas
+}
+
+/// Ollama's calls have no ids: in those that are made up, all but the last number is another one in every reading.
+fn without_its_chance(delta: &mut Delta) {
+    if let Delta::ToolUse { id, .. } = delta {
+        let number = id.rsplit('_').next().unwrap().to_owned();
+        *id = format!("call_{number}");
+    }
 }
 
 fn answer(name: &str) -> (Vec<Block>, StopReason, Usage) {
     let mut answer = Assembler::default();
-    for delta in deltas(name, &events(&[bytes_of(name)])) {
+    for delta in deltas(name, &events(name, &[bytes_of(name)])) {
         answer.push(&delta);
     }
     let usage = answer.usage(99);
@@ -58,11 +84,11 @@ fn answer(name: &str) -> (Vec<Block>, StopReason, Usage) {
 #[test]
 fn a_stream_that_is_cut_in_two_anywhere_has_the_same_events() {
     for (name, bytes) in STREAMS {
-        let whole = events(&[bytes]);
+        let whole = events(name, &[bytes]);
         assert!(whole.len() > 1, "{name}");
         for at in 0..=bytes.len() {
             let (head, tail) = bytes.split_at(at);
-            assert_eq!(events(&[head, tail]), whole, "{name} at byte {at}");
+            assert_eq!(events(name, &[head, tail]), whole, "{name} at byte {at}");
         }
     }
 }
@@ -72,8 +98,8 @@ fn a_stream_of_single_bytes_means_what_the_whole_does() {
     for (name, bytes) in STREAMS {
         for length in [1, 2, 3, 7, 64] {
             let pieces: Vec<&[u8]> = bytes.chunks(length).collect();
-            let cut = deltas(name, &events(&pieces));
-            assert_eq!(cut, deltas(name, &events(&[bytes])), "{name} in pieces of {length}");
+            let cut = deltas(name, &events(name, &pieces));
+            assert_eq!(cut, deltas(name, &events(name, &[bytes])), "{name} in pieces of {length}");
         }
     }
 }
@@ -94,6 +120,37 @@ fn what_the_streams_say_is_understood() {
     let (blocks, stop, usage) = answer("anthropic-thinking-calls");
     assert_eq!((stop, usage.reasoning), (StopReason::ToolUse, 12));
     assert_eq!(blocks[3..], [call("toolu_a", "weather", city()), call("toolu_b", "time", none())]);
+}
+
+#[test]
+fn what_the_streams_of_other_formats_say_is_understood() {
+    let call = |id: &str, name: &str, input| Block::ToolUse { id: id.into(), name: name.into(), input };
+    let calls = |branch: &str, commit: &str| {
+        [
+            call(branch, "git_branch", serde_json::json!({"name": "story/S-7"})),
+            call(commit, "git_commit", serde_json::json!({"message": "m"})),
+        ]
+    };
+    let thought = |text: &str, signature: Option<&str>| Block::Thinking {
+        text: text.into(),
+        signature: signature.map(str::to_owned),
+        model: None,
+    };
+    let said = || Block::text("I will commit.");
+
+    let usage = Usage { input: 110, output: 65, cache_read: 200, ..Usage::default() };
+    assert_eq!(answer("azure-text"), (vec![said()], StopReason::EndTurn, usage));
+
+    let [branch, commit] = calls("call_Il0taoSYJ5Cez7IP_0", "call_Il0taoSYJ5Cez7IP_1");
+    let opening = [thought("Looking for the branch.", None), said(), thought("", Some("CiQB0e2Kb3"))];
+    let blocks: Vec<Block> = opening.into_iter().chain([branch, commit]).collect();
+    let thinking = Usage { reasoning: 24, ..usage };
+    assert_eq!(answer("gemini-calls"), (blocks, StopReason::ToolUse, thinking));
+
+    let [branch, commit] = calls("call_0", "call_1");
+    let blocks = vec![thought("Looking for the branch.", None), said(), branch, commit];
+    let usage = Usage { input: 310, output: 65, ..Usage::default() };
+    assert_eq!(answer("ollama-calls"), (blocks, StopReason::ToolUse, usage));
 }
 
 #[test]

@@ -192,7 +192,7 @@ enum Open {
 
 /// Reads the stream.
 #[derive(Debug)]
-struct GeminiDecoder {
+pub(super) struct GeminiDecoder {
     started: bool,
     open: Open,
     /// The number of the newest block; none before the first.

@@ -137,7 +137,7 @@ struct Function {
 
 /// Reads the stream.
 #[derive(Debug)]
-struct OllamaDecoder {
+pub(super) struct OllamaDecoder {
     started: bool,
     calls: u32,
     unique: u64,

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::transport::Decoder;
-use super::{Deployment, ProviderKind, Wire, anthropic, openai};
+use super::{Deployment, ProviderKind, Wire, anthropic, gemini, ollama, openai};
 use crate::assemble::Assembler;
 use crate::inbound::{self, Encoder, Reply};
 use crate::sse::SseDecoder;
@@ -307,10 +307,20 @@ proptest! {
     #[test]
     fn no_bytes_make_a_decoder_panic(data in "\\PC{0,80}", json in input()) {
         use crate::sse::SseEvent;
-        for data in [data, json.to_string(), json!({"choices": [json]}).to_string()] {
+        let shapes = [
+            json!({"choices": [&json]}),
+            json!({"candidates": [&json], "usageMetadata": &json}),
+            json!({"candidates": [{"content": {"parts": [&json, {"functionCall": &json}]}}]}),
+            json!({"message": &json, "done": true}),
+            json!({"message": {"tool_calls": [{"function": {"name": "f", "arguments": &json}}]}}),
+        ];
+        let written = shapes.iter().map(Value::to_string).chain([data, json.to_string()]);
+        for data in written {
             let event = SseEvent { event: String::new(), data };
             let _either = openai::OpenAiDecoder::default().event(&event);
             let _either = anthropic::AnthropicDecoder::default().event(&event);
+            let _either = gemini::GeminiDecoder::default().event(&event);
+            let _either = ollama::OllamaDecoder::default().event(&event);
         }
     }
 }

@@ -266,7 +266,7 @@ const BROKEN: &str = "200 error event";
 /// The first deployment's fault: then, plain and streamed, who answers, what the client sees, how many attempts, after
 /// which call the first is left alone (two failures open its breaker, one retry is allowed), and whether it was waited for.
 type Expected = (&'static str, &'static str, usize, &'static str, &'static str);
-const TABLE: [(&str, Bad, Expected, Expected); 18] = [
+const TABLE: [(&str, Bad, Expected, Expected); 20] = [
     (
         "429",
         Bad::Status(429, "", ""),
@@ -368,6 +368,18 @@ const TABLE: [(&str, Bad, Expected, Expected); 18] = [
         Bad::Status(404, "", ""),
         ("second", "200", 2, "never", "at once"),
         ("second", WHOLE, 2, "never", "at once"),
+    ),
+    (
+        "413",
+        Bad::Status(413, "", ""),
+        ("second", "200", 2, "never", "at once"),
+        ("second", WHOLE, 2, "never", "at once"),
+    ),
+    (
+        "422",
+        Bad::Status(422, "", ""),
+        ("nobody", "422", 1, "never", "at once"),
+        ("nobody", "422", 1, "never", "at once"),
     ),
     (
         "context too long",

@@ -8,6 +8,7 @@ mod faults;
 mod harness;
 mod hedging;
 mod hooks;
+mod messages;
 mod providers;
 mod responses;
 mod routing;

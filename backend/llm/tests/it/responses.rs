@@ -10,7 +10,7 @@ fn native(more: &Value) -> Native {
     Native::parse(Endpoint::Responses, body.to_string().into()).unwrap()
 }
 
-fn completion(blocks: Vec<Block>, stop: StopReason) -> Completion {
+pub(crate) fn completion(blocks: Vec<Block>, stop: StopReason) -> Completion {
     Completion {
         blocks,
         stop,
@@ -33,7 +33,7 @@ fn completion(blocks: Vec<Block>, stop: StopReason) -> Completion {
     }
 }
 
-fn head() -> Head {
+pub(crate) fn head() -> Head {
     Head {
         deployment: "d".into(),
         model: "claude-x".into(),
@@ -46,7 +46,7 @@ fn head() -> Head {
 }
 
 /// The events of frames; each frame's name is that of its document.
-fn events(frames: &str) -> Vec<Value> {
+pub(crate) fn events(frames: &str) -> Vec<Value> {
     let event = |frame: &str| {
         let (name, data) = frame.split_once('\n').unwrap();
         let data: Value = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();

@@ -27,7 +27,7 @@ fn script(fault: &str) -> String {
     format!("{SOUND}fault = {{ {fault} }}\n")
 }
 
-fn native(endpoint: Endpoint, stream: bool) -> Native {
+pub(crate) fn native(endpoint: Endpoint, stream: bool) -> Native {
     let body = json!({
         "model": "test", "max_tokens": 90, "stream": stream, "messages": [{"role": "user", "content": "go"}],
     });
@@ -51,7 +51,7 @@ fn ask(chain: Vec<Deployment>, native: Native, room: usize) -> Asked {
 }
 
 /// The client's whole stream, and how many pieces came before its end.
-async fn stream(chain: Vec<Deployment>, native: Native) -> (String, Arc<Hooks>) {
+pub(crate) async fn stream(chain: Vec<Deployment>, native: Native) -> (String, Arc<Hooks>) {
     let mut relay = Relay::new(&native, "1".into(), 0);
     let mut asked = ask(chain, native, 8);
     let mut bytes = String::new();

@@ -120,7 +120,7 @@ async fn pieces_are_passed_on_as_they_come_and_not_at_the_end() {
 }
 
 /// A server that answers every request with these bytes, in chunks of `cut` bytes.
-async fn raw(body: &'static str, cut: usize) -> Server {
+pub(crate) async fn raw(body: &'static str, cut: usize) -> Server {
     let answer = move || async move {
         let chunks: Vec<_> =
             body.as_bytes().chunks(cut).map(|c| Ok::<_, Infallible>(Bytes::copy_from_slice(c))).collect();
