@@ -261,10 +261,11 @@ export const usage = (p: string, groupBy: UsageGroup) =>
     queryFn: ({ signal }) => api<T.Usage>(`/projects/${p}/usage`, { signal, query: { group_by: groupBy } }),
   });
 
-export const usageCalls = (p: string) =>
+/** The latest attempts, or those of one call. */
+export const usageCalls = (p: string, callId?: string) =>
   queryOptions({
-    queryKey: [...keys.usage(p), "calls"],
-    queryFn: async ({ signal }) => (await api<T.Page<T.UsageCall>>(`/projects/${p}/usage/calls`, { signal, query: { limit: PAGE_LIMIT } })).items,
+    queryKey: [...keys.usage(p), "calls", callId ?? ""],
+    queryFn: async ({ signal }) => (await api<T.Page<T.UsageCall>>(`/projects/${p}/usage/calls`, { signal, query: { limit: PAGE_LIMIT, call_id: callId } })).items,
   });
 
 /** Calls tell over the stream; that a deployment is asked again, nothing tells. What keys have spent is too much to add up at every call. */

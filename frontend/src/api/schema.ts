@@ -4021,12 +4021,30 @@ export interface components {
                  */
                 attempt: number;
                 /**
+                 * Format: uuid
+                 * @description The call that it is an attempt of; a client has it as `x-syndarix-call-id`.
+                 */
+                call_id: string;
+                /**
                  * Format: int64
                  * @description What it cost, in micro-USD.
                  */
                 cost_micro_usd: number;
+                /** @description The deployment that was asked. */
+                deployment: string;
+                /** @description The cheaper group that it belongs to, since a budget had reached its soft limit. */
+                downgraded_to?: string | null;
+                /** @description Why it failed. */
+                error?: string | null;
+                /** @description Of what kind its failure was: a word as in the health of deployments, or `cancelled`. */
+                error_kind?: string | null;
                 /** @description The provider gave no figures: they were counted here. */
                 estimated: boolean;
+                /**
+                 * Format: int64
+                 * @description From sending to the first content, in milliseconds.
+                 */
+                first_content_ms?: number | null;
                 /** @description The answer was known already: nobody was asked, and it cost nothing. */
                 from_cache: boolean;
                 /**
@@ -4034,6 +4052,8 @@ export interface components {
                  * @description Its id.
                  */
                 id: string;
+                /** @description The virtual key that the call came in with. */
+                key_name?: string | null;
                 /**
                  * Format: int64
                  * @description From sending to the end, in milliseconds.
@@ -4067,6 +4087,8 @@ export interface components {
                  * @description Tokens received.
                  */
                 tokens_out: number;
+                /** @description The price is not known: charged at the dearest rates that are. */
+                unpriced: boolean;
             }[];
             /** @description Where the next page begins; null on the last. */
             next_cursor?: string | null;
@@ -5397,12 +5419,30 @@ export interface components {
              */
             attempt: number;
             /**
+             * Format: uuid
+             * @description The call that it is an attempt of; a client has it as `x-syndarix-call-id`.
+             */
+            call_id: string;
+            /**
              * Format: int64
              * @description What it cost, in micro-USD.
              */
             cost_micro_usd: number;
+            /** @description The deployment that was asked. */
+            deployment: string;
+            /** @description The cheaper group that it belongs to, since a budget had reached its soft limit. */
+            downgraded_to?: string | null;
+            /** @description Why it failed. */
+            error?: string | null;
+            /** @description Of what kind its failure was: a word as in the health of deployments, or `cancelled`. */
+            error_kind?: string | null;
             /** @description The provider gave no figures: they were counted here. */
             estimated: boolean;
+            /**
+             * Format: int64
+             * @description From sending to the first content, in milliseconds.
+             */
+            first_content_ms?: number | null;
             /** @description The answer was known already: nobody was asked, and it cost nothing. */
             from_cache: boolean;
             /**
@@ -5410,6 +5450,8 @@ export interface components {
              * @description Its id.
              */
             id: string;
+            /** @description The virtual key that the call came in with. */
+            key_name?: string | null;
             /**
              * Format: int64
              * @description From sending to the end, in milliseconds.
@@ -5443,6 +5485,8 @@ export interface components {
              * @description Tokens received.
              */
             tokens_out: number;
+            /** @description The price is not known: charged at the dearest rates that are. */
+            unpriced: boolean;
         };
         /** @description One sum. */
         UsageRow: {
@@ -11477,6 +11521,8 @@ export interface operations {
     usage_calls: {
         parameters: {
             query?: {
+                /** @description Of this call only: what the gateway answered with as `x-syndarix-call-id`. */
+                call_id?: string;
                 /** @description At most this many items, 1 to 200; 50 when nothing is said. */
                 limit?: number;
                 /** @description Go on where the last answer's `next_cursor` said. */

@@ -1,6 +1,5 @@
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
-import { clsx } from "clsx";
 import { Download } from "lucide-react";
 import { lazy, Suspense } from "react";
 import { download } from "../api/download";
@@ -9,16 +8,16 @@ import * as queries from "../api/queries";
 import type { UsageGroup } from "../api/queries";
 import type { Budget, BudgetNode, Usage } from "../api/types";
 import { Budgets } from "../costs/Budgets";
+import { Calls } from "../costs/Calls";
 import { NodeAlerts, Tile } from "../costs/parts";
-import { compact, count, dateTime, duration, money, moneyColumn } from "../format";
+import { compact, count, money, moneyColumn } from "../format";
 import { t } from "../i18n/en";
 import { can } from "../shell/project";
 import { Button, buttonClass } from "../ui/button";
 import { BudgetBar } from "../ui/entity";
-import { EmptyState, Loaded } from "../ui/feedback";
+import { Loaded } from "../ui/feedback";
 import { FilterSelect } from "../ui/form";
 import { PageFrame, TableFrame } from "../ui/page";
-import { Badge, Status } from "../ui/status";
 import { useNow } from "../ui/time";
 import { toastError } from "../ui/toast";
 
@@ -112,33 +111,5 @@ function Rows({ usage, by }: { usage: Usage; by: UsageGroup }) {
         </tr>
       ))}
     </TableFrame>
-  );
-}
-
-function Calls({ projectId }: { projectId: string }) {
-  const calls = useQuery(queries.usageCalls(projectId));
-  const right = (label: string) => ({ label, right: true as const });
-  return (
-    <section aria-label={t.costs.calls} className="mt-6">
-      <h2 className="mb-2 text-md font-semibold">{t.costs.calls}</h2>
-      <Loaded query={calls}>
-        {(items) => items.length === 0 ? <div className="card"><EmptyState title={t.costs.noCalls} detail={t.costs.noCallsDetail} /></div> : (
-          <TableFrame label={t.costs.calls} heads={[t.costs.at, t.costs.agent, t.costs.model, right(t.costs.tokensIn), right(t.costs.tokensOut), right(t.costs.latency), right(t.costs.cost), t.costs.outcome]}>
-            {items.map((call) => (
-              <tr key={call.id} className="hover:bg-hover">
-                <td className="px-3 py-1.5 whitespace-nowrap text-soft">{call.run_id ? <Link to="/projects/$projectId/runs/$runId" params={{ projectId, runId: call.run_id }} className="hover:underline">{dateTime(call.at)}</Link> : dateTime(call.at)}</td>
-                <td className="px-3 py-1.5">{call.agent_name ?? "–"}</td>
-                <td className="px-3 py-1.5 font-mono text-xs">{call.provider}/{call.model}{call.attempt > 1 ? ` (${t.story.attempt(call.attempt)})` : ""}</td>
-                <td className="px-3 py-1.5 text-right tabular">{count(call.tokens_in)}</td>
-                <td className="px-3 py-1.5 text-right tabular">{count(call.tokens_out)}</td>
-                <td className="px-3 py-1.5 text-right whitespace-nowrap tabular">{call.latency_ms === null || call.latency_ms === undefined ? "–" : duration(call.latency_ms)}</td>
-                <td className={clsx("px-3 py-1.5 text-right whitespace-nowrap tabular", call.simulated && "text-soft")} title={call.simulated ? t.cost.simulatedHelp : undefined}>{call.simulated ? <>≈ {moneyColumn(call.cost_micro_usd)}<span className="sr-only"> {t.cost.allSimulated}</span></> : moneyColumn(call.cost_micro_usd)}</td>
-                <td className="px-3 py-1.5 whitespace-nowrap"><Status value={call.outcome} />{call.estimated ? <Badge className="ml-1">{t.costs.estimated}</Badge> : null}</td>
-              </tr>
-            ))}
-          </TableFrame>
-        )}
-      </Loaded>
-    </section>
   );
 }

@@ -8,6 +8,7 @@ import * as data from "./data.mjs";
 import { budgetRoutes } from "./budgets.mjs";
 import { ANSWERED, gatewayKeys, gatewayRoutes, health } from "./gateway.mjs";
 import { modelGroups, modelProviders, modelRoutes } from "./models.mjs";
+import { usageCalls } from "./calls.mjs";
 
 const DIST = fileURLToPath(new URL("../../dist/", import.meta.url));
 const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".json": "application/json", ".woff2": "font/woff2" };
@@ -172,7 +173,7 @@ export function startMock({ port = 0, loopSeconds = 1.5, maxPage = 200 } = {}) {
     ["GET", "/projects/:p/events", ({ p, query }) => { const mine = events.filter((event) => event.project_id === p); const after = Number(query.get("after") ?? 0); return page(mine.filter((event) => event.seq > after).slice(0, Number(query.get("limit") ?? 50)), { head: seq }); }],
     ["GET", "/projects/:p/usage", ({ p, query }) => { const project = find(data.projects, p); return { total_micro_usd: project.spent_micro_usd, simulated_micro_usd: project.simulated_micro_usd, tokens_in: 1_840_000, tokens_out: 121_000, rows: usageRows(query.get("group_by") ?? "agent"), budget: project.budget, month: { to_date_micro_usd: Math.round(project.spent_micro_usd * 0.6), simulated_micro_usd: project.simulated_micro_usd, forecast_micro_usd: Math.round(project.spent_micro_usd * 0.9) } }; }],
     ["GET", "/projects/:p/usage/export", () => "at,agent,cost_micro_usd\r\n2026-11-29T10:00:00.000Z,Ada,1200\r\n"],
-    ["GET", "/projects/:p/usage/calls", () => page(data.engineerSteps.filter((step) => step.kind === "model").map((step) => ({ id: step.id, at: step.started_at, run_id: data.runs[1].id, step_id: step.id, agent_name: "Ada", model: "large-2", provider: "scripted", attempt: 1, tokens_in: step.tokens_in, tokens_out: step.tokens_out, cost_micro_usd: step.cost_micro_usd, latency_ms: step.duration_ms, estimated: false, simulated: step.simulated, outcome: "ok" })))],
+    ["GET", "/projects/:p/usage/calls", ({ query }) => page(usageCalls.filter((call) => !query.get("call_id") || call.call_id === query.get("call_id")))],
     ["GET", "/projects/:p/audit", ({ query }) => page(audit.filter((entry) => (!query.get("q") || entry.action.includes(query.get("q"))) && (!query.get("type") || entry.type === query.get("type"))), { chain: { position: audit.length, hash: audit[0].hash, verified_at: data.ago(300_000), sealed: true } })],
     ["POST", "/projects/:p/audit/verify", () => ({ ok: true, entries: audit.length, first_bad: null })],
     ["GET", "/projects/:p/audit/export", () => audit.map((entry) => JSON.stringify(entry)).join("\n")],

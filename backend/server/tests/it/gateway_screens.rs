@@ -312,6 +312,11 @@ async fn when_a_soft_limit_is_reached_a_person_is_told_of_the_cheaper_group_that
     let dear = shown["groups"].as_array().unwrap().iter().find(|one| one["name"] == "dear-group").unwrap();
     assert_eq!((&dear["cheaper"], &dear["routing"]), (&json!("cheap-group"), &json!("order")));
     assert_eq!(dear["chain"], json!([{ "deployment": "dear", "weight": 1 }]));
+    let asked = async |end: &Value| {
+        let path = format!("/usage/calls?call_id={}", end["call_id"].as_str().unwrap());
+        desk.app.get(&below(&desk, &path), &desk.token).await.1["items"][0]["downgraded_to"].clone()
+    };
+    assert_eq!((asked(&before).await, asked(&after).await), (Value::Null, json!("cheap-group")));
 }
 
 #[tokio::test]
@@ -380,6 +385,37 @@ async fn a_person_who_leaves_stops_the_model_and_is_recorded() {
 }
 
 #[tokio::test]
+async fn why_a_call_went_as_it_did_is_found_by_the_id_that_its_client_was_told() {
+    let (desk, _providers) = two().await;
+    let (status, headers, text) = desk.ask(CHAT, &desk.key, &chat("code")).await;
+    assert_eq!(status, StatusCode::OK, "{text}");
+    let call = headers["x-syndarix-call-id"].to_str().unwrap().to_owned();
+    desk.ask(CHAT, &desk.key, &chat("second")).await;
+    let shown = async |query: &str| {
+        let (_, list) = desk.app.get(&below(&desk, &format!("/usage/calls{query}")), &desk.token).await;
+        list["items"].as_array().unwrap_or_else(|| panic!("{list}")).clone()
+    };
+
+    let found = shown(&format!("?call_id={call}")).await;
+
+    assert_eq!((shown("").await.len(), found.len()), (3, 2), "{found:?}");
+    assert!(found.iter().all(|one| one["call_id"] == call && one["key_name"] == "test"), "{found:?}");
+    let attempt = |number: i32| found.iter().find(|one| one["attempt"] == number).unwrap();
+    let (failed, answered) = (attempt(1), attempt(2));
+    assert_eq!((&failed["deployment"], &failed["outcome"]), (&json!("first"), &json!("failed")));
+    assert_eq!(failed["error_kind"], "auth", "{failed}");
+    assert!(failed["error"].as_str().unwrap().contains("no such key"), "{failed}");
+    assert_eq!((&answered["deployment"], &answered["outcome"]), (&json!("second"), &json!("settled")));
+    assert_eq!((&answered["error_kind"], &answered["error"]), (&Value::Null, &Value::Null));
+    assert!(answered["first_content_ms"].is_i64(), "{answered}");
+    assert_eq!((&answered["unpriced"], &answered["downgraded_to"]), (&json!(false), &Value::Null));
+    let other = desk.app.user("otto").await;
+    let elsewhere = desk.app.project(&other).await;
+    let path = format!("/api/v1/projects/{elsewhere}/usage/calls?call_id={call}");
+    assert_eq!(desk.app.get(&path, &other).await.1["items"], json!([]), "it is not a call of theirs");
+}
+
+#[tokio::test]
 async fn what_was_spent_is_exported_as_lines_of_a_span_and_of_one_project() {
     let desk = Desk::scripted(SOUND).await;
     desk.app.post(&below(&desk, "/gateway-keys"), &desk.token, json!({ "name": "=1+1" })).await;
@@ -397,8 +433,12 @@ async fn what_was_spent_is_exported_as_lines_of_a_span_and_of_one_project() {
 
     assert_eq!(all.len(), 2, "{all:?}");
     assert!(all[0].starts_with("at,agent,gateway_key,"), "{all:?}");
+    let last = "sprint_id,step_id,model_group,downgraded_to,first_content_ms";
+    assert!(all[0].ends_with(&format!(",error_kind,{last}")), "{all:?}");
     let cells: Vec<&str> = all[1].split(',').collect();
-    assert_eq!((cells.len(), cells[2], cells[9], cells[10]), (24, "test", "openai", "settled"), "{all:?}");
+    assert_eq!((cells.len(), cells[2], cells[9], cells[10]), (29, "test", "openai", "settled"), "{all:?}");
+    assert_eq!(cells[23..28], ["", "", "", "openai", ""], "no failure, no sprint, no step: {all:?}");
+    assert!(cells[28].parse::<u64>().is_ok(), "{all:?}");
     assert_eq!((cells[11], cells[12], cells[15]), ("70", "20", "0"), "real and simulated are apart: {all:?}");
     assert_eq!(lines("?from=2100-01-01T09:00:00Z").await.len(), 2);
     assert_eq!(lines("?until=2100-01-01T09:00:00Z").await.len(), 1);

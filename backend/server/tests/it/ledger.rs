@@ -44,6 +44,7 @@ pub(crate) fn reservation(app: &App, place: Place, max_output: u32) -> Reservati
             provider: "p".into(),
             model: "m".into(),
             unpriced: false,
+            price_version: "test".into(),
             simulated: false,
             group: "g".into(),
             downgraded_to: None,
@@ -304,6 +305,94 @@ async fn people_are_alerted_once_each_when_a_soft_limit_comes_near_and_is_reache
     assert!(!app.app.ledger.is_soft_reached(&Place::of_project(project)), "it was raised");
 }
 
+/// Makes calls that use all that is set aside for them, and says of how much people had been alerted after each.
+async fn use_up(app: &TestApp, place: Place, outputs: &[u32]) -> Vec<usize> {
+    let mut heard = Vec::new();
+    for output in outputs {
+        let (open, granted) = reserve(&app.app, place, *output).await;
+        assert_eq!(granted, Ok(*output));
+        let mut end = settlement(&app.app, &open, *output);
+        end.outcome.usage.input = open.max_input;
+        assert!(app.app.ledger.settle(end).await.unwrap());
+        heard.push(alerts(app, place.project).await.len());
+    }
+    heard
+}
+
+/// What people were alerted with, oldest first.
+async fn sentences(app: &TestApp, project: ProjectId) -> Vec<String> {
+    sqlx::query_scalar(
+        "select data ->> 'text' from event where project_id = $1 and type = 'cost.alert.v1' order by seq",
+    )
+    .bind(project.0)
+    .fetch_all(app.app.pool())
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn people_are_alerted_once_each_when_the_only_limit_is_a_hard_one_and_comes_near() {
+    let app = TestApp::start().await;
+    let place = Place::of_project(project(&app, Some(1_000)).await);
+    assert_eq!(use_up(&app, place, &[300, 300, 199, 1, 100, 50, 50]).await, [0, 0, 0, 1, 2, 2, 3]);
+    let hard = |percent: i64| ("hard_limit".to_owned(), Some(percent));
+    assert_eq!(alerts(&app, place.project).await, [hard(80), hard(90), hard(100)]);
+    let sentence = "The project has spent $0.000800: 80 % of its hard limit of $0.001000 is reached. Calls beyond it are refused.";
+    assert_eq!(sentences(&app, place.project).await[0], sentence);
+    assert!(reserve(&app.app, place, 1).await.1.is_err(), "which is so");
+
+    // Each call is 10 tokens of a prompt, too.
+    let place = Place::of_project(project(&app, None).await);
+    let limits = Limits { hard_tokens: Some(1_000), ..Limits::default() };
+    set(&app.app, Target::of_project(place.project), limits).await;
+    assert_eq!(use_up(&app, place, &[390, 389, 80, 1, 90]).await, [0, 0, 1, 2, 3]);
+    let sentence = "The project has spent 889 tokens: 80 % of its hard limit of 1000 tokens is reached. Calls beyond it are refused.";
+    assert_eq!(sentences(&app, place.project).await[0], sentence);
+}
+
+#[tokio::test]
+async fn people_are_alerted_of_a_keys_hard_limit_anew_in_each_window() {
+    let app = TestApp::start().await;
+    let (project, key) = (project(&app, None).await, Uuid::now_v7());
+    let place = Place { key: Some(GatewayKeyId(key)), ..Place::of_project(project) };
+    let target = Target { on: Owner::Project(project, Scope::Key, key), period: Period::Day };
+    set(&app.app, target, hard(1_000)).await;
+    assert_eq!(use_up(&app, place, &[400, 400]).await, [0, 1]);
+    assert_eq!(use_up(&app, Place::of_project(project), &[400, 400]).await, [1, 1], "not with that key");
+    app.clock.set(app.app.clock().now() + Span::days(1));
+    assert_eq!(use_up(&app, place, &[400, 400, 100]).await, [1, 2, 3]);
+    let told = sentences(&app, project).await;
+    let sentence = "The key has spent $0.000800 today: 80 % of its hard limit of $0.001000 is reached. Calls beyond it are refused.";
+    assert_eq!((told[0].as_str(), told[1].as_str()), (sentence, sentence));
+    let mails: i64 = sqlx::query_scalar(
+        "select count(distinct payload ->> 'kind') from job where kind = 'people.notify' and project_id = $1",
+    )
+    .bind(project.0)
+    .fetch_one(app.app.pool())
+    .await
+    .unwrap();
+    assert_eq!(mails, 3, "nobody's mail of a day is taken for that of another");
+}
+
+#[tokio::test]
+async fn with_a_soft_limit_people_are_alerted_of_that_one_alone() {
+    let app = TestApp::start().await;
+    let place = Place::of_project(project(&app, None).await);
+    let limits = Limits { soft_micro_usd: Some(500), ..hard(1_000) };
+    set(&app.app, Target::of_project(place.project), limits).await;
+    assert_eq!(use_up(&app, place, &[400, 400, 200]).await, [1, 3, 3]);
+    let soft = |percent: i64| ("soft_limit".to_owned(), Some(percent));
+    assert_eq!(alerts(&app, place.project).await, [soft(80), soft(90), soft(100)]);
+    assert!(!sentences(&app, place.project).await.concat().contains("refused"));
+
+    // Of money, which says nothing of tokens: each call is 10 of a prompt, too.
+    let place = Place::of_project(project(&app, None).await);
+    let limits = Limits { soft_micro_usd: Some(100_000), hard_tokens: Some(1_000), ..Limits::default() };
+    set(&app.app, Target::of_project(place.project), limits).await;
+    assert_eq!(use_up(&app, place, &[390, 390]).await, [0, 1]);
+    assert_eq!(alerts(&app, place.project).await, [("hard_limit".to_owned(), Some(80))]);
+}
+
 #[tokio::test]
 async fn what_a_silent_process_has_reserved_is_ended_and_what_a_living_one_has_is_left() {
     let app = TestApp::start().await;
@@ -317,14 +406,15 @@ async fn what_a_silent_process_has_reserved_is_ended_and_what_a_living_one_has_i
     // Whoever looks has a clock that is ahead.
     app.clock.set(app.app.clock().now() + Span::hours(2));
     app.ring(Uuid::nil(), "costs.reconcile").await;
-    let states: Vec<(Uuid, String, i64, bool)> =
-        sqlx::query_as("select id, state, cost_micro_usd, estimated from usage order by id")
+    let states: Vec<(Uuid, String, i64, bool, String)> =
+        sqlx::query_as("select id, state, cost_micro_usd, estimated, price_version from usage order by id")
             .fetch_all(app.app.pool())
             .await
             .unwrap();
-    let expected =
-        [(lost.id, "interrupted".to_owned(), 700, true), (kept.id, "reserved".to_owned(), 0, false)];
-    assert_eq!(states, expected);
+    let row = |of: &Reservation, state: &str, cost: i64| {
+        (of.id, state.to_owned(), cost, state == "interrupted", "test".to_owned())
+    };
+    assert_eq!(states, [row(&lost, "interrupted", 700), row(&kept, "reserved", 0)]);
     assert!(!dead.settle(settlement(&app.app, &lost, 5)).await.unwrap(), "it comes too late to count twice");
     let total = counted(&app.app, Target::of_project(place.project)).await;
     assert_eq!(total, (700, 700, 710, 710));

@@ -18,6 +18,7 @@ mod budget_upgrade;
 mod budgets;
 mod cli;
 mod desk;
+mod engine_metrics;
 mod events;
 mod fire;
 mod floor;

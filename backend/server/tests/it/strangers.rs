@@ -205,6 +205,7 @@ async fn a_filter_by_an_id_of_another_tenant_finds_nothing() {
                 "story_id" | "conversation_id" => "stories/{story_id}",
                 "agent_id" => "agents/{agent_id}",
                 "run_id" => "runs/{run_id}",
+                "call_id" => "calls/{call_id}",
                 other => panic!("say here what the parameter {other} of {} names", operation.id),
             };
             let path = addressed(&operation.path, &otto, &otto).unwrap();

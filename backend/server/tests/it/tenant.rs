@@ -148,7 +148,10 @@ impl Tenant {
         assert!(status.is_success(), "{path}: {status} {provider}");
         let key = self.make(app, "/gateway-keys", json!({ "name": "For a script" })).await;
         let (_, types) = app.get("/api/v1/agent-types", &self.token).await;
+        let calls = format!("/api/v1/projects/{}/usage/calls", self.project);
+        let (_, calls) = app.get(&calls, &self.token).await;
         self.ids.extend([
+            ("calls/{call_id}", text(&calls["items"][0]["call_id"])),
             ("members/{user_id}", text(&member["user_id"])),
             ("sprints/{sprint_id}", text(&sprint["id"])),
             ("issues/{number}", number.to_string()),

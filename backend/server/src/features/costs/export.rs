@@ -23,7 +23,8 @@ use uuid::Uuid;
 const BATCH: i64 = 2_000;
 const HEADS: &str = "at,agent,gateway_key,story_id,run_id,call_id,attempt,provider,model,deployment,outcome,tokens_in,\
                      tokens_out,tokens_cached,tokens_reasoning,cost_micro_usd,simulated_micro_usd,latency_ms,estimated,\
-                     unpriced,from_cache,tokens_cache_write,tokens_cache_write_1h,error_kind\r\n";
+                     unpriced,from_cache,tokens_cache_write,tokens_cache_write_1h,error_kind,sprint_id,step_id,\
+                     model_group,downgraded_to,first_content_ms\r\n";
 
 /// Of when.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -89,6 +90,11 @@ struct Line {
     tokens_cache_write: i64,
     tokens_cache_write_1h: i64,
     error_kind: Option<String>,
+    sprint_id: Option<Uuid>,
+    step_id: Option<Uuid>,
+    model_group: Option<String>,
+    downgraded_to: Option<String>,
+    first_content_ms: Option<i64>,
 }
 
 /// Page by page: the file may be larger than what fits into memory.
@@ -120,7 +126,8 @@ async fn page(
         "select u.id, u.at, a.name as agent, k.name as gateway_key, u.story_id, u.run_id, u.call_id, u.attempt, u.provider,
                 u.model, u.deployment, u.state, u.tokens_in, u.tokens_out, u.tokens_cached, u.tokens_reasoning,
                 u.cost_micro_usd, u.latency_ms, u.estimated, u.simulated, u.unpriced, u.from_cache, u.tokens_cache_write,
-                u.tokens_cache_write_1h, u.error_kind
+                u.tokens_cache_write_1h, u.error_kind, u.sprint_id, u.step_id, u.model_group, u.downgraded_to,
+                u.first_content_ms
            from usage u
            left join agent a on a.id = u.agent_id and a.project_id = u.project_id
            left join gateway_key k on k.id = u.key_id and k.project_id = u.project_id
@@ -142,6 +149,7 @@ async fn page(
 impl Line {
     fn write(&self, out: &mut String) {
         let id = |id: Option<Uuid>| id.map(|id| id.to_string()).unwrap_or_default();
+        let ms = |ms: Option<i64>| ms.map(|ms| ms.to_string()).unwrap_or_default();
         let (real, simulated) =
             if self.simulated { (0, self.cost_micro_usd) } else { (self.cost_micro_usd, 0) };
         let fields = [
@@ -162,13 +170,18 @@ impl Line {
             self.tokens_reasoning.to_string(),
             real.to_string(),
             simulated.to_string(),
-            self.latency_ms.map(|ms| ms.to_string()).unwrap_or_default(),
+            ms(self.latency_ms),
             self.estimated.to_string(),
             self.unpriced.to_string(),
             self.from_cache.to_string(),
             self.tokens_cache_write.to_string(),
             self.tokens_cache_write_1h.to_string(),
             self.error_kind.clone().unwrap_or_default(),
+            id(self.sprint_id),
+            id(self.step_id),
+            cell(self.model_group.as_deref().unwrap_or_default()),
+            cell(self.downgraded_to.as_deref().unwrap_or_default()),
+            ms(self.first_content_ms),
         ];
         // Writing to a string does not fail.
         let _ = write!(out, "{}\r\n", fields.join(","));

@@ -209,11 +209,26 @@ async fn totals(pool: &PgPool, project: ProjectId, run: Option<Uuid>) -> Result<
     .await?)
 }
 
+/// Which attempts.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Attempts {
+    /// Of this call only: what the gateway answered with as `x-syndarix-call-id`.
+    call_id: Option<Uuid>,
+    /// At most this many items, 1 to 200; 50 when nothing is said.
+    limit: Option<i64>,
+    /// Go on where the last answer's `next_cursor` said.
+    cursor: Option<String>,
+}
+
 /// One attempt of a model call.
 #[derive(Debug, Serialize, ToSchema, FromRow)]
+#[expect(clippy::struct_excessive_bools, reason = "a row, column by column")]
 struct UsageCall {
     /// Its id.
     id: Uuid,
+    /// The call that it is an attempt of; a client has it as `x-syndarix-call-id`.
+    call_id: Uuid,
     /// When it was reserved.
     at: DateTime<Utc>,
     /// The run.
@@ -222,6 +237,12 @@ struct UsageCall {
     step_id: Option<Uuid>,
     /// Who asked.
     agent_name: Option<String>,
+    /// The virtual key that the call came in with.
+    key_name: Option<String>,
+    /// The deployment that was asked.
+    deployment: String,
+    /// The cheaper group that it belongs to, since a budget had reached its soft limit.
+    downgraded_to: Option<String>,
     /// The model that answered, or was asked.
     model: String,
     /// Who serves it.
@@ -236,31 +257,45 @@ struct UsageCall {
     cost_micro_usd: i64,
     /// From sending to the end, in milliseconds.
     latency_ms: Option<i64>,
+    /// From sending to the first content, in milliseconds.
+    first_content_ms: Option<i64>,
     /// The provider gave no figures: they were counted here.
     estimated: bool,
     /// A scripted endpoint answered.
     simulated: bool,
+    /// The price is not known: charged at the dearest rates that are.
+    unpriced: bool,
     /// The answer was known already: nobody was asked, and it cost nothing.
     from_cache: bool,
     /// reserved, settled, failed, interrupted.
     outcome: String,
+    /// Of what kind its failure was: a word as in the health of deployments, or `cancelled`.
+    error_kind: Option<String>,
+    /// Why it failed.
+    error: Option<String>,
 }
 
 #[utoipa::path(get, path = "/projects/{project_id}/usage/calls", operation_id = "usage_calls", tag = "costs",
-    params(("project_id" = Uuid, Path), Page), responses((status = 200, body = List<UsageCall>), (status = 404)))]
+    params(("project_id" = Uuid, Path), Attempts), responses((status = 200, body = List<UsageCall>), (status = 404)))]
 async fn usage_calls(
     State(app): State<App>,
     scope: ProjectScope<View>,
-    ValidQuery(page): ValidQuery<Page>,
+    ValidQuery(which): ValidQuery<Attempts>,
 ) -> Result<Json<List<UsageCall>>, ApiError> {
+    let page = Page { limit: which.limit, cursor: which.cursor };
     let rows: Vec<UsageCall> = sqlx::query_as(
-        "select u.id, u.at, u.run_id, u.step_id, a.name as agent_name, u.model, u.provider, u.attempt, u.tokens_in,
-                u.tokens_out, u.cost_micro_usd, u.latency_ms, u.estimated, u.simulated, u.from_cache,
-                u.state as outcome
-         from usage u left join agent a on a.id = u.agent_id
-         where u.project_id = $1 and (u.attempt > 0 or u.state <> 'reserved') order by u.at desc, u.id desc limit $2 offset $3",
+        "select u.id, u.call_id, u.at, u.run_id, u.step_id, a.name as agent_name, k.name as key_name, u.deployment,
+                u.downgraded_to, u.model, u.provider, u.attempt, u.tokens_in, u.tokens_out, u.cost_micro_usd, u.latency_ms,
+                u.first_content_ms, u.estimated, u.simulated, u.unpriced, u.from_cache, u.state as outcome, u.error_kind,
+                u.error
+           from usage u
+           left join agent a on a.id = u.agent_id and a.project_id = u.project_id
+           left join gateway_key k on k.id = u.key_id and k.project_id = u.project_id
+          where u.project_id = $1 and (u.attempt > 0 or u.state <> 'reserved') and ($2::uuid is null or u.call_id = $2)
+          order by u.at desc, u.id desc limit $3 offset $4",
     )
     .bind(scope.project().0)
+    .bind(which.call_id)
     .bind(page.limit()? + 1)
     .bind(page.offset()?)
     .fetch_all(app.pool())

@@ -169,6 +169,7 @@ impl Recorder {
                 provider: deployment.vendor().to_owned(),
                 model: deployment.model.clone(),
                 unpriced: intent.price.is_unknown(),
+                price_version: self.app.models.gateway.price_version(deployment).to_owned(),
                 simulated,
                 group,
                 downgraded_to,

@@ -214,6 +214,7 @@ impl Window {
         format!("the {}'s", self.node.scope)
     }
 
+    /// The page of a run reads the budget and the amounts from this sentence: `frontend/src/costs/raise.ts`.
     fn refusal(&self, needed: Amount) -> Refusal {
         let Budget { hard, spent, reserved, .. } = self.budget;
         let only_reserved = self.budget.would_fit(needed);

@@ -327,7 +327,7 @@ impl Reservation {
             cost: 0,
             unpriced: attempt.unpriced,
             rates: self.rates,
-            price_version: String::new(),
+            price_version: attempt.price_version.clone(),
             latency_ms: 0,
             first_content_ms: None,
             simulated: attempt.simulated,

@@ -35,6 +35,8 @@ pub struct Attempt {
     pub model: String,
     /// The price is not known.
     pub unpriced: bool,
+    /// Where the price is from.
+    pub price_version: String,
     /// A scripted endpoint answers.
     pub simulated: bool,
     /// What was asked for.
@@ -170,17 +172,18 @@ pub(super) async fn add(
          insert into usage (id, project_id, story_id, run_id, step_id, agent_id, sprint_id, key_id, call_id, attempt, fence,
                             deployment, provider, model, state, unpriced, simulated, model_group, downgraded_to, at,
                             reserved_micro_usd, reserved_tokens, max_output, rate_input, rate_output, rate_cache_read,
-                            rate_cache_write, instance)
+                            rate_cache_write, instance, price_version)
          select id, project_id, story_id, run_id, step_id, agent_id, sprint_id, key_id, call_id, attempt, fence,
                 deployment, provider, model, 'reserved', unpriced, simulated, model_group, downgraded_to, at,
-                reserved_micro_usd, reserved_tokens, max_output, rate_input, rate_output, rate_input, rate_input, $30
+                reserved_micro_usd, reserved_tokens, max_output, rate_input, rate_output, rate_input, rate_input, $30,
+                price_version
            from unnest($8::uuid[], $9::uuid[], $10::uuid[], $11::uuid[], $12::uuid[], $13::uuid[], $14::uuid[], $15::uuid[],
                        $16::uuid[], $17::int[], $18::bigint[], $19::text[], $20::text[], $21::text[], $22::bool[], $23::bool[],
                        $24::text[], $25::text[], $26::timestamptz[], $27::bigint[], $28::bigint[], $29::int[], $31::bigint[],
-                       $32::bigint[])
+                       $32::bigint[], $33::text[])
                 as r (id, project_id, story_id, run_id, step_id, agent_id, sprint_id, key_id, call_id, attempt, fence,
                       deployment, provider, model, unpriced, simulated, model_group, downgraded_to, at,
-                      reserved_micro_usd, reserved_tokens, max_output, rate_input, rate_output)
+                      reserved_micro_usd, reserved_tokens, max_output, rate_input, rate_output, price_version)
          on conflict (id) do nothing returning id"
     );
     // What the worst case is made of: of a call that nobody ends, the row says how its cost comes about.
@@ -189,7 +192,8 @@ pub(super) async fn add(
     let added = bind_reservations(query, granted)
         .bind(instance)
         .bind(rates.iter().map(|rates| rates.input).collect::<Vec<_>>())
-        .bind(rates.iter().map(|rates| rates.output).collect::<Vec<_>>());
+        .bind(rates.iter().map(|rates| rates.output).collect::<Vec<_>>())
+        .bind(granted.iter().map(|(row, ..)| row.attempt.price_version.as_str()).collect::<Vec<_>>());
     Ok(added.try_map(|row: PgRow| row.try_get("id")).fetch_all(conn).await?)
 }
 

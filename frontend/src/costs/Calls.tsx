@@ -1,0 +1,86 @@
+import { useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+import { clsx } from "clsx";
+import { useState } from "react";
+import * as queries from "../api/queries";
+import type { UsageCall } from "../api/types";
+import { count, dateTime, duration, moneyColumn } from "../format";
+import { failureOf } from "../gateway/health";
+import { t } from "../i18n/en";
+import { EmptyState, Loaded } from "../ui/feedback";
+import { SearchInput } from "../ui/form";
+import { TableFrame } from "../ui/page";
+import { Badge, Status } from "../ui/status";
+import { isCallId } from "./calls";
+
+const right = (label: string) => ({ label, right: true as const });
+const HEADS = [t.costs.at, t.costs.agent, t.costs.key, t.costs.model, right(t.costs.tokensIn), right(t.costs.tokensOut), right(t.costs.latency), right(t.costs.cost), t.costs.outcome, t.costs.cause];
+const NUMBER = "px-3 py-1.5 text-right whitespace-nowrap tabular";
+const NOTHING = <span className="text-faint">–</span>;
+
+/** The latest attempts of a project's calls, or those of the one whose id its client was told. */
+export function Calls({ projectId }: { projectId: string }) {
+  const [wanted, setWanted] = useState("");
+  const asked = isCallId(wanted);
+  const calls = useQuery({ ...queries.usageCalls(projectId, asked ? wanted : undefined), enabled: asked || wanted === "" });
+  const none = <div className="card"><EmptyState title={t.costs.noSuchCall} detail={t.costs.noSuchCallDetail} /></div>;
+  return (
+    <section aria-label={t.costs.calls} className="mt-6">
+      <div className="mb-2 flex flex-wrap items-center gap-x-3 gap-y-2">
+        <h2 className="text-md font-semibold">{t.costs.calls}</h2>
+        <div className="ml-auto max-w-full"><SearchInput label={t.costs.callId} value={wanted} onChange={setWanted} className="w-72 max-w-full" /></div>
+      </div>
+      {wanted !== "" && !asked ? none : (
+        <Loaded query={calls}>
+          {(items) => items.length > 0 ? <Table projectId={projectId} items={items} /> : asked ? none : <div className="card"><EmptyState title={t.costs.noCalls} detail={t.costs.noCallsDetail} /></div>}
+        </Loaded>
+      )}
+    </section>
+  );
+}
+
+function Table({ projectId, items }: { projectId: string; items: UsageCall[] }) {
+  return (
+    <TableFrame label={t.costs.calls} wide heads={HEADS}>
+      {items.map((call) => (
+        <tr key={call.id} className="align-top hover:bg-hover" data-call={call.call_id}>
+          <td className="px-3 py-1.5 whitespace-nowrap text-soft">{call.run_id ? <Link to="/projects/$projectId/runs/$runId" params={{ projectId, runId: call.run_id }} className="hover:underline">{dateTime(call.at)}</Link> : dateTime(call.at)}</td>
+          <td className="px-3 py-1.5">{call.agent_name ?? NOTHING}</td>
+          <td className="max-w-40 truncate px-3 py-1.5" title={call.key_name ?? undefined}>{call.key_name ?? NOTHING}</td>
+          <td className="px-3 py-1.5"><span className="block">{call.deployment}</span><span className="block font-mono text-xs text-soft">{call.provider}/{call.model}{call.attempt > 1 ? ` (${t.story.attempt(call.attempt)})` : ""}</span></td>
+          <td className={NUMBER}>{count(call.tokens_in)}</td>
+          <td className={NUMBER}>{count(call.tokens_out)}</td>
+          <Latency call={call} />
+          <td className={clsx(NUMBER, call.simulated && "text-soft")} title={call.simulated ? t.cost.simulatedHelp : undefined}>{call.simulated ? <>≈ {moneyColumn(call.cost_micro_usd)}<span className="sr-only"> {t.cost.allSimulated}</span></> : moneyColumn(call.cost_micro_usd)}</td>
+          <Outcome call={call} />
+          <td className="max-w-80 min-w-40 px-3 py-1.5 text-xs">{call.error ? <span className="line-clamp-3 break-words" title={call.error}>{failureOf(call.error_kind, call.error)}</span> : NOTHING}</td>
+        </tr>
+      ))}
+    </TableFrame>
+  );
+}
+
+function Latency({ call: { latency_ms: all, first_content_ms: first } }: { call: UsageCall }) {
+  const is = (ms: number | null | undefined): ms is number => ms !== null && ms !== undefined;
+  return (
+    <td className={NUMBER}>
+      {is(all) ? duration(all) : NOTHING}
+      {is(first) ? <span className="block text-xs text-soft">{t.costs.firstContent(duration(first))}</span> : null}
+    </td>
+  );
+}
+
+/** How it ended, and what is special about it. */
+function Outcome({ call }: { call: UsageCall }) {
+  return (
+    <td className="px-3 py-1.5">
+      <div className="flex flex-wrap gap-1">
+        <Status value={call.outcome} />
+        {call.from_cache ? <span title={t.costs.fromCacheHelp}><Badge tone="info">{t.costs.fromCache}</Badge></span> : null}
+        {call.downgraded_to ? <span title={t.costs.downgradedHelp}><Badge tone="warn">{t.costs.downgraded(call.downgraded_to)}</Badge></span> : null}
+        {call.unpriced ? <span title={t.gateway.priceUnknownHelp}><Badge tone="warn">{t.costs.unpriced}</Badge></span> : null}
+        {call.estimated ? <span title={t.costs.estimatedHelp}><Badge>{t.costs.estimated}</Badge></span> : null}
+      </div>
+    </td>
+  );
+}

@@ -1,0 +1,67 @@
+import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { cleanup, fireEvent, render, screen, waitFor, within } from "@testing-library/react";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { Calls } from "../src/costs/Calls";
+import { isCallId } from "../src/costs/calls";
+import { usageCalls } from "./mock/calls.mjs";
+
+vi.mock("@tanstack/react-router", () => ({ Link: ({ children, to }: { children: React.ReactNode; to: string }) => <a href={to}>{children}</a> }));
+
+describe("the list of calls", () => {
+  const asked: string[] = [];
+  beforeEach(() => {
+    asked.length = 0;
+    vi.stubGlobal("fetch", vi.fn(async (address: string) => {
+      const query = new URL(String(address), "http://localhost").searchParams;
+      asked.push(query.get("call_id") ?? "all");
+      const call = query.get("call_id");
+      return new Response(JSON.stringify({ items: usageCalls.filter((one) => call === null || one.call_id === call) }));
+    }));
+  });
+  afterEach(() => {
+    cleanup();
+    vi.unstubAllGlobals();
+  });
+  const show = () => render(<QueryClientProvider client={new QueryClient()}><Calls projectId="p-1" /></QueryClientProvider>);
+  const rows = async () => {
+    const table = within(await screen.findByRole("table"));
+    const heads = table.getAllByRole("columnheader").map((head) => head.textContent);
+    return table.getAllByRole("row").slice(1).map((row) => Object.fromEntries(within(row).getAllByRole("cell").map((cell, index) => [heads[index] ?? "", cell.textContent])));
+  };
+
+  it("says with which key a call came, whom it went to, and what it failed of in words", async () => {
+    show();
+    const [second, first] = await rows();
+    expect([first?.Key, first?.Model, first?.Cause]).toEqual(["Nightly report", "large-2scripted/large-2", "Rate limited: 429 Too Many Requests: come back in 30 s"]);
+    expect([second?.Model, second?.Latency, second?.Cause]).toEqual(["smallscripted/small-1 (attempt 2)", "5.2 sfirst token after 640 ms", "–"]);
+    expect((await rows()).at(-1)).toMatchObject({ Agent: "Ada", Key: "–", Cause: "–" });
+  });
+
+  it("marks what was cheaper, known already, or has no price", async () => {
+    show();
+    const outcomes = (await rows()).map((row) => row.Outcome);
+    expect(outcomes.slice(0, 4)).toEqual(["Settledcheaper: small", "Failed", "Settledfrom the cache", "Interruptedprice unknownestimated"]);
+    expect(outcomes.at(-1)).toBe("Settled");
+  });
+
+  it("finds a call by the id that its client was told, and asks for none that cannot be one", async () => {
+    show();
+    await rows();
+    const type = (value: string) => fireEvent.change(screen.getByRole("searchbox"), { target: { value } });
+    const call = usageCalls[0]?.call_id ?? "";
+    type(` ${call} `);
+    await waitFor(async () => expect((await rows()).length).toBe(2));
+    type(call.slice(0, 20));
+    await screen.findByText("No call of this project has this id");
+    type("00000000-0000-0000-0000-000000000000");
+    await waitFor(() => expect(asked).toEqual(["all", call, "00000000-0000-0000-0000-000000000000"]));
+    await screen.findByText("No call of this project has this id");
+  });
+});
+
+describe("an id of a call", () => {
+  it("is a UUID and nothing else", () => {
+    expect(["0192f000-0000-7000-8000-00000000000a", "0192F000-0000-7000-8000-00000000000A"].map(isCallId)).toEqual([true, true]);
+    expect(["", "0192f000", "0192f000-0000-7000-8000-00000000000a?", "x192f000-0000-7000-8000-00000000000a"].map(isCallId)).toEqual([false, false, false, false]);
+  });
+});

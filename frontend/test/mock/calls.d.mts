@@ -1,0 +1,3 @@
+import type { UsageCall } from "../../src/api/types";
+
+export const usageCalls: UsageCall[];
