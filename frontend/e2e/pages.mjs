@@ -2,6 +2,7 @@
 // after a lost answer, a broken chain, an upgrade in an open tab. Needs `npm run build` first.
 import { startMock, LOGIN } from "../test/mock/server.mjs";
 import { launch, settled, until, watchErrors } from "./browser.mjs";
+import { budgetCases } from "./budgets.mjs";
 import { modelCases } from "./models.mjs";
 
 const mock = await startMock();
@@ -404,6 +405,7 @@ const cases = {
     await page.getByRole("img", { name: /^Spend by day/ }).waitFor();
   },
   ...modelCases({ page, mock, go, written, expectingErrors }),
+  ...budgetCases({ page, mock, go, written }),
 };
 
 await signIn(page);

@@ -14,18 +14,20 @@ const RETRY: NonNullable<Run["waiting"]> = {
   job: { id: "7", queue: "agent", polled: true, attempts: 3, attempts_left: 9, next_retry_at: "2026-11-28T12:00:42Z" },
 };
 
+const RUN = { id: "r", agent: { id: "a-1", name: "Ada", role: "engineer" }, story_id: "s" };
+
 describe("why a run waits", () => {
   it("names the reason, whose move it is, the next attempt, and how many are left", () => {
-    render(<WhyWaiting projectId="p" waiting={RETRY} now={NOW} />);
+    render(<WhyWaiting projectId="p" run={RUN} waiting={RETRY} now={NOW} />);
     const section = screen.getByRole("region", { name: "Why it waits" });
     for (const words of ["The provider did not answer", "it tries again by itself", "42 s", "3 were made, 9 left", "Job 7 in agent"]) expect(section.textContent).toContain(words);
     expect(screen.getByRole("link").getAttribute("href")).toBe("/jobs");
   });
 
   it("leads to the question that is open, and names who paused", () => {
-    const { rerender } = render(<WhyWaiting projectId="p" waiting={{ on: "approval", detail: "a human's decision", owner: "approver", approval_id: "a" }} now={NOW} />);
+    const { rerender } = render(<WhyWaiting projectId="p" run={RUN} waiting={{ on: "approval", detail: "a human's decision", owner: "approver", approval_id: "a" }} now={NOW} />);
     expect(screen.getByRole("link").getAttribute("href")).toContain("/approvals/");
-    rerender(<WhyWaiting projectId="p" waiting={{ on: "paused", detail: "its agent is paused", owner: "person", owner_name: "Maria Keller" }} now={NOW} />);
+    rerender(<WhyWaiting projectId="p" run={RUN} waiting={{ on: "paused", detail: "its agent is paused", owner: "person", owner_name: "Maria Keller" }} now={NOW} />);
     expect(screen.getByText("Maria Keller")).toBeTruthy();
   });
 

@@ -18,6 +18,7 @@ export const keys = {
   storyAll: (p: string) => ["project", p, "story"] as const,
   story: (p: string, s: string) => ["project", p, "story", s] as const,
   runs: (p: string) => ["project", p, "runs"] as const,
+  runAll: (p: string) => ["project", p, "run"] as const,
   run: (p: string, r: string) => ["project", p, "run", r] as const,
   delta: (r: string) => ["delta", r] as const,
   agents: (p: string) => ["project", p, "agents"] as const,

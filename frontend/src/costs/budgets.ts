@@ -34,19 +34,23 @@ export interface NodeAlert {
   key: string;
   node: BudgetNode;
   limit: "hard" | "soft";
-  /** As people read it. */
+  unit: "money" | "tokens";
+  /** The limit, and what counts against it, in micro-USD or tokens. */
+  most: number;
+  used: number;
+  /** The limit as people read it. */
   amount: string;
   fraction: number;
 }
 
-/** What budgets have to say now, as the server counts: the hard limits with what is reserved; what stops calls first. */
-export function nodeAlerts(nodes: BudgetNode[]): NodeAlert[] {
+/** What budgets have to say now, as the server counts: the hard limits with what is reserved; what stops calls first. `from` is the share that is told of. */
+export function nodeAlerts(nodes: BudgetNode[], from = BUDGET_ALERT_AT): NodeAlert[] {
   const alerts: NodeAlert[] = [];
   for (const node of nodes) {
-    const look = (limit: "hard" | "soft", unit: string, most: number | null | undefined, used: number, amount: (value: number) => string) => {
+    const look = (limit: "hard" | "soft", unit: "money" | "tokens", most: number | null | undefined, used: number, amount: (value: number) => string) => {
       if (most === null || most === undefined) return;
       const fraction = most === 0 ? 1 : used / most;
-      if (fraction >= BUDGET_ALERT_AT) alerts.push({ key: `${nodeKey(node)} ${limit} ${unit}`, node, limit, amount: amount(most), fraction });
+      if (fraction >= from) alerts.push({ key: `${nodeKey(node)} ${limit} ${unit}`, node, limit, unit, most, used, amount: amount(most), fraction });
     };
     const spent = node.spent_micro_usd + node.simulated_micro_usd;
     look("hard", "money", node.hard_limit_micro_usd, spent + node.reserved_micro_usd, money);
@@ -74,7 +78,7 @@ export const EMPTY_BUDGET: BudgetForm = { scope: "project", target: "", period: 
 
 const MICROS = 1_000_000;
 /** The server refuses more. */
-const MOST = 1_000_000_000_000_000;
+export const MOST = 1_000_000_000_000_000;
 
 export function formOfNode(node: BudgetNode): BudgetForm {
   const text = (value: number | null | undefined, unit = 1) => (value === null || value === undefined ? "" : String(value / unit));

@@ -1,11 +1,11 @@
 import { Link } from "@tanstack/react-router";
 import { clsx } from "clsx";
 import type { BudgetNode } from "../api/types";
-import { percent } from "../format";
 import { t } from "../i18n/en";
 import { buttonClass } from "../ui/button";
 import { Notice } from "../ui/feedback";
-import { isOfProject, nodeAlerts, nodeName } from "./budgets";
+import { isOfProject, nodeAlerts } from "./budgets";
+import { RaiseLimit, alertSentence } from "./RaiseLimit";
 
 /** One figure. */
 export function Tile({ label, children, className }: { label: string; children: React.ReactNode; className?: string }) {
@@ -22,12 +22,14 @@ export function NodeAlerts({ projectId, nodes }: { projectId: string; nodes: Bud
   const more = alerts.length - MOST_ALERTS;
   return (
     <div className="mb-4 flex flex-col gap-2" data-budget-alerts={alerts.length}>
-      {alerts.slice(0, MOST_ALERTS).map(({ key, node, limit, amount, fraction }) => (
-        <Notice key={key} tone={limit === "hard" && fraction >= 1 ? "bad" : "warn"} action={isOfProject(node) ? <Link to="/projects/$projectId/settings" params={{ projectId }} search={{ tab: "budget" }} className={buttonClass("outline")}>{t.inbox.raise}</Link> : null}>
-          <p className="font-medium">{nodeName(node)}, {t.budgets.periods[node.period] ?? node.period}: {t.costs.alert[limit](percent(fraction), amount)}</p>
+      {alerts.slice(0, MOST_ALERTS).map((alert) => {
+        const { key, node, limit, fraction } = alert;
+        return <Notice key={key} tone={limit === "hard" && fraction >= 1 ? "bad" : "warn"} action={isOfProject(node) ? <Link to="/projects/$projectId/settings" params={{ projectId }} search={{ tab: "budget" }} className={buttonClass("outline")}>{t.inbox.raise}</Link> : null}>
+          <p className="font-medium">{alertSentence(alert)}</p>
           <p>{limit === "soft" ? t.costs.alertSoft : fraction >= 1 ? t.costs.alertReached : t.costs.alertHard}</p>
-        </Notice>
-      ))}
+          {limit === "hard" ? <div className="mt-1.5"><RaiseLimit projectId={projectId} alert={alert} /></div> : null}
+        </Notice>;
+      })}
       {more > 0 ? <p className="text-soft">{t.costs.moreAlerts(more)}</p> : null}
     </div>
   );

@@ -81,6 +81,7 @@ export const why = {
     operator: "Whoever runs this installation: start a worker",
     syndarix: "Nobody: it tries again by itself",
   } as Record<string, string>,
+  raiser: "Whoever may raise the limit",
   since: "Since",
   deadline: { asked: "Lapses", provider: "Asked again", retry: "Next attempt" },
   overdue: "due now",

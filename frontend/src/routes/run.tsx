@@ -64,7 +64,7 @@ function RunView({ projectId, run }: { projectId: string; run: RunDetail }) {
   return (
     <div className="page py-5">
       <RunHeader projectId={projectId} run={run} now={now} mayWrite={mayWrite} />
-      {run.waiting ? <div className="mt-3"><WhyWaiting projectId={projectId} waiting={run.waiting} now={now} /></div> : null}
+      {run.waiting ? <div className="mt-3"><WhyWaiting projectId={projectId} run={run} waiting={run.waiting} now={now} /></div> : null}
       {run.reason ? <div className="mt-3"><Notice tone={run.state === "cancelled" ? "warn" : "bad"}>{run.reason}</Notice></div> : null}
       {run.summary ? <section aria-label={t.run.summary} className="card mt-3 p-3.5"><h2 className="mb-1 text-xs font-semibold text-soft">{t.run.summary}</h2><Prose text={run.summary} /></section> : null}
       {over ? null : <LiveText runId={run.id} name={run.agent.name} className="card mt-3 p-3.5" />}

@@ -4,6 +4,7 @@ import { dateTime, duration } from "../format";
 import { t } from "../i18n/en";
 import { Notice } from "../ui/feedback";
 import { Ago } from "../ui/time";
+import { BudgetWait, type WaitingRun } from "./BudgetWait";
 import { waitingSentence } from "./waiting";
 
 type Waiting = NonNullable<Run["waiting"]>;
@@ -11,7 +12,7 @@ type Waiting = NonNullable<Run["waiting"]>;
 const BAD = new Set(["dead_letter"]);
 
 /** Why a run does not go on: the reason, whose move it is, until when, and what is left of its attempts. */
-export function WhyWaiting({ projectId, waiting, now }: { projectId: string; waiting: Waiting; now: number }) {
+export function WhyWaiting({ projectId, run, waiting, now }: { projectId: string; run: WaitingRun; waiting: Waiting; now: number }) {
   const { job, deadline } = waiting;
   const link = waiting.approval_id
     ? <Link to="/projects/$projectId/approvals/$approvalId" params={{ projectId, approvalId: waiting.approval_id }} className="font-medium underline">{t.story.waitingApproval}</Link>
@@ -21,12 +22,13 @@ export function WhyWaiting({ projectId, waiting, now }: { projectId: string; wai
       <Notice tone={BAD.has(waiting.on) ? "bad" : "warn"} action={link}>
         <p className="font-medium">{waitingSentence(waiting)}</p>
         <dl className="mt-1 flex flex-wrap gap-x-5 gap-y-0.5 text-xs">
-          <Fact label={t.why.owner}>{waiting.owner_name ?? t.why.owners[waiting.owner] ?? waiting.owner}</Fact>
+          <Fact label={t.why.owner}>{waiting.on === "budget" ? t.why.raiser : waiting.owner_name ?? t.why.owners[waiting.owner] ?? waiting.owner}</Fact>
           {waiting.since ? <Fact label={t.why.since}><Ago at={waiting.since} /></Fact> : null}
           {deadline ? <Fact label={deadlineLabel(waiting.on)}><time dateTime={deadline} title={dateTime(deadline)}>{until(deadline, now)}</time></Fact> : null}
           {job ? <Fact label={t.why.attempts}>{t.why.left(job.attempts, job.attempts_left)}</Fact> : null}
           {job ? <Fact>{t.why.job(job.id, job.queue)}</Fact> : null}
         </dl>
+        {waiting.on === "budget" ? <BudgetWait key={waiting.since} projectId={projectId} run={run} detail={waiting.detail} /> : null}
       </Notice>
     </section>
   );

@@ -34,10 +34,17 @@ export function budgetRoutes({ Problem, page, emit, missing }) {
     list.splice(place, 1);
     return null;
   };
+  /** The one that every project has is kept with the project. */
+  const set = (p, s, x, t, body) => {
+    if (s !== "project" || t !== "total") return put(below, s, x, t, body);
+    const project = projects.find((one) => one.id === p);
+    project.budget = { ...project.budget, ...body };
+    return null;
+  };
   const changed = (p) => emit("cost.budget_changed", p, `budget/${p}`, {}, "user");
   return [
     ["GET", "/projects/:p/budgets", ({ p }) => page([...above, ...of(p)])],
-    ["PUT", "/projects/:p/budgets/:s/:x/:t", ({ p, s, x, t, body }) => { put(below, s, x, t, body); changed(p); return null; }],
+    ["PUT", "/projects/:p/budgets/:s/:x/:t", ({ p, s, x, t, body }) => { set(p, s, x, t, body); changed(p); return null; }],
     ["DELETE", "/projects/:p/budgets/:s/:x/:t", ({ p, s, x, t }) => { remove(below, s, x, t); changed(p); return null; }],
     ["GET", "/organisations/:o/budgets", () => page([...above, ...projects.flatMap((project) => own(project.id))])],
     ["PUT", "/organisations/:o/budgets/:t", ({ o, t, body }) => put(above, "organisation", o, t, body)],
