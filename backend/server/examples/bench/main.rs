@@ -6,6 +6,7 @@ mod engine;
 mod failover;
 mod figures;
 mod jobs;
+mod leaving;
 mod parked;
 mod process;
 
@@ -42,7 +43,7 @@ struct Arguments {
     /// Only transitions and jobs.
     #[arg(long)]
     engine: bool,
-    /// Only what a failover takes.
+    /// Only what a failover takes, and how soon a provider is let go of when its client has left.
     #[arg(long)]
     failover: bool,
     /// Only what so many parked runs cost, and how soon one of them wakes.
@@ -73,6 +74,7 @@ async fn main() -> Result<(), Failure> {
 
     if arguments.failover {
         failover::past_the_time_out(&mut figures).await?;
+        leaving::upstream_closed(&arguments.binary, &folder.path().join("leaving"), &mut figures).await?;
         return figures.finish();
     }
 
@@ -99,6 +101,7 @@ async fn main() -> Result<(), Failure> {
         return figures.finish();
     }
     failover::past_the_time_out(&mut figures).await?;
+    leaving::upstream_closed(&arguments.binary, &folder.path().join("leaving"), &mut figures).await?;
     process::serve(&arguments.binary, &folder.path().join("serve"), span, &mut figures).await?;
     figures.finish()
 }

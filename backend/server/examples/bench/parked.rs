@@ -58,7 +58,7 @@ pub(crate) async fn runs(
 ) -> Result<(), Failure> {
     process::open_to_others(dir)?;
     let model = Model::start(binary, dir)?;
-    let home = Home { model: Some(&model), ..Home::of(dir) };
+    let home = Home { models: Some(model.groups()), ..Home::of(dir) };
     process::stop(process::start(binary, home).await?)?;
     let server = process::start(binary, home).await?;
     started(&server, 0, figures)?;

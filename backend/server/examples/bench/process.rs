@@ -82,17 +82,9 @@ pub(crate) struct Model {
 
 impl Model {
     pub(crate) fn start(binary: &Path, dir: &Path) -> Result<Self, Failure> {
-        let (listen, scenario, groups) =
-            (free_address()?, dir.join("scenario.toml"), dir.join("models.toml"));
+        let (listen, scenario) = (free_address()?, dir.join("scenario.toml"));
         std::fs::write(&scenario, SCENARIO)?;
-        let led = ["high-reasoning", "fast-response", "cost-optimized", "code"].map(|name| {
-            format!(
-                "[[group]]\nname = \"{name}\"\n\n[[group.chain]]\nname = \"scripted\"\nprovider = \"scripted\"\n\
-                 base_url = \"http://{listen}/v1\"\nmodel = \"scripted-{name}\"\ncontext_window = 200000\nmax_output = 8192\n\
-                 endpoint_access = \"private_network\"\n\n"
-            )
-        });
-        std::fs::write(&groups, led.concat())?;
+        let groups = lead_groups(dir, &listen)?;
         let child = Command::new(binary)
             .args(["scripted-model", "--listen", &listen, "--scenario"])
             .arg(scenario)
@@ -102,6 +94,11 @@ impl Model {
             .spawn()?;
         Ok(Self { child, groups })
     }
+
+    /// The file that leads to it.
+    pub(crate) fn groups(&self) -> &Path {
+        &self.groups
+    }
 }
 
 impl Drop for Model {
@@ -109,6 +106,20 @@ impl Drop for Model {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Writes the file that leads every group to a model at this address.
+pub(crate) fn lead_groups(dir: &Path, address: &str) -> Result<PathBuf, Failure> {
+    let groups = dir.join("models.toml");
+    let led = ["high-reasoning", "fast-response", "cost-optimized", "code"].map(|name| {
+        format!(
+            "[[group]]\nname = \"{name}\"\n\n[[group.chain]]\nname = \"scripted\"\nprovider = \"scripted\"\n\
+             base_url = \"http://{address}/v1\"\nmodel = \"scripted-{name}\"\ncontext_window = 200000\nmax_output = 8192\n\
+             endpoint_access = \"private_network\"\n\n"
+        )
+    });
+    std::fs::write(&groups, led.concat())?;
+    Ok(groups)
 }
 
 fn free_address() -> Result<String, Failure> {
@@ -121,12 +132,13 @@ pub(crate) struct Home<'a> {
     pub(crate) data_dir: &'a Path,
     /// A database of somebody else's, instead of its own.
     pub(crate) database: Option<&'a str>,
-    pub(crate) model: Option<&'a Model>,
+    /// The file of the model groups, where models are asked.
+    pub(crate) models: Option<&'a Path>,
 }
 
 impl<'a> Home<'a> {
     pub(crate) fn of(data_dir: &'a Path) -> Self {
-        Self { data_dir, database: None, model: None }
+        Self { data_dir, database: None, models: None }
     }
 }
 
@@ -138,7 +150,7 @@ pub(crate) async fn start(binary: &Path, home: Home<'_>) -> Result<Server, Failu
     let child = Command::new(binary)
         .args(["serve", "--listen", &listen, "--data-dir"])
         .arg(home.data_dir)
-        .envs(home.model.map(|model| ("SYNDARIX_MODELS", &model.groups)))
+        .envs(home.models.map(|models| ("SYNDARIX_MODELS", models)))
         .envs(home.database.map(|url| ("DATABASE_URL", url)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -21,6 +21,10 @@ use tower::ServiceExt;
 
 /// The most connections, where the system would open any number of files: each may hold a request of some size.
 const MOST: u64 = 16_384;
+/// Fields that the head of a request may have, and its bytes, the request line included: browsers and SDKs send some twenty, in
+/// a few KiB. Whoever sends more gets a 431.
+const HEAD_FIELDS: usize = 100;
+const HEAD_BYTES: usize = 64 << 10;
 /// Connections that are told that there are too many, at the same time. Further ones are closed without a word.
 const TOLD: usize = 64;
 /// What they are told, and how long that may take.
@@ -70,6 +74,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, ending
         (Sockets(listener), TaskTracker::new(), GracefulShutdown::new());
     let mut builder = Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits.head_within);
+    builder.max_headers(HEAD_FIELDS).max_header_size(HEAD_BYTES);
     let (room, told) = (Arc::new(Semaphore::new(limits.connections)), Arc::new(Semaphore::new(TOLD)));
     loop {
         let (socket, address) = tokio::select! {
@@ -145,6 +150,41 @@ mod tests {
         let ((), (answer, told)) = tokio::join!(served, clients);
         assert!(answer.ends_with("here"), "{answer}");
         assert!(!String::from_utf8_lossy(&told).contains("here"), "its request never came");
+    }
+
+    #[tokio::test]
+    async fn a_request_of_too_many_or_too_long_fields_is_refused_and_a_smaller_one_is_answered() {
+        const BEGIN: &str = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n";
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, ending) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let router = Router::new().route("/", get(|| async { "here" }));
+        let limits = Limits { head_within: Duration::from_secs(75), connections: 10 };
+        let served = serve(listener, router, limits, ending.clone());
+        let answer_to = async |head: String| {
+            let (mut client, mut answer) = (TcpStream::connect(address).await.unwrap(), String::new());
+            client.write_all(head.as_bytes()).await.unwrap();
+            client.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        // Two fields are there already.
+        let of_fields = |count: usize| format!("{BEGIN}{}\r\n", "x-field: y\r\n".repeat(count - 2));
+        // Without its end: what is read is refused before more of it comes.
+        let of_bytes = |count: usize| {
+            let begin = format!("{BEGIN}x-long: ");
+            format!("{begin}{}", "y".repeat(count - begin.len()))
+        };
+        let clients = async {
+            for head in [of_fields(HEAD_FIELDS), of_bytes(HEAD_BYTES - 4) + "\r\n\r\n"] {
+                let answer = answer_to(head).await;
+                assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("here"), "{answer}");
+            }
+            for head in [of_fields(HEAD_FIELDS + 1), of_bytes(HEAD_BYTES)] {
+                let answer = answer_to(head).await;
+                assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+            }
+            ending.cancel();
+        };
+        tokio::join!(served, clients);
     }
 
     #[tokio::test]
