@@ -2433,7 +2433,7 @@ export interface components {
         GatewayKey: {
             /**
              * Format: uuid
-             * @description The agent in whose name calls are recorded.
+             * @description The agent in whose name calls are recorded; once it is terminated, the key is good for nothing.
              */
             agent_id?: string | null;
             /** Format: date-time */
@@ -2493,7 +2493,7 @@ export interface components {
             tokens_per_minute?: number | null;
             /**
              * Format: uuid
-             * @description The person in whose name calls are recorded.
+             * @description The person whom the key is for; once they have left the project, it is good for nothing. Calls name the key only.
              */
             user_id?: string | null;
         };
@@ -2771,7 +2771,7 @@ export interface components {
         KeySettings: {
             /**
              * Format: uuid
-             * @description The agent in whose name calls are recorded.
+             * @description The agent in whose name calls are recorded; once it is terminated, the key is good for nothing.
              */
             agent_id?: string | null;
             /**
@@ -2800,7 +2800,7 @@ export interface components {
             tokens_per_minute?: number | null;
             /**
              * Format: uuid
-             * @description The person in whose name calls are recorded.
+             * @description The person whom the key is for; once they have left the project, it is good for nothing. Calls name the key only.
              */
             user_id?: string | null;
         };
@@ -3241,7 +3241,7 @@ export interface components {
             items: {
                 /**
                  * Format: uuid
-                 * @description The agent in whose name calls are recorded.
+                 * @description The agent in whose name calls are recorded; once it is terminated, the key is good for nothing.
                  */
                 agent_id?: string | null;
                 /** Format: date-time */
@@ -3301,7 +3301,7 @@ export interface components {
                 tokens_per_minute?: number | null;
                 /**
                  * Format: uuid
-                 * @description The person in whose name calls are recorded.
+                 * @description The person whom the key is for; once they have left the project, it is good for nothing. Calls name the key only.
                  */
                 user_id?: string | null;
             }[];

@@ -25,6 +25,8 @@ const SETTLED: Duration = Duration::from_secs(20);
 const WOKEN: u32 = 20;
 /// Nothing that is waited for takes longer.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Nor does sealing the events of all copies.
+const SEALED: Duration = Duration::from_secs(1_800);
 /// Copies of one statement.
 const BATCH: u32 = 20_000;
 /// Stands for the first eight digits of each id that a copy has for itself.
@@ -84,11 +86,12 @@ pub(crate) async fn runs(
     let server = process::start(binary, home).await?;
     let there = u32::try_from(there)?;
     started(&server, there, figures)?;
+    sealed(dir).await?;
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let gib = bytes as f64 / f64::from(1 << 30);
     figures.add("parked runs, database", (gib, "GiB"), None, &settings(there))?;
     idle(&server, dir, there, figures).await?;
-    woken(&user.at(&server.address), dir, &parked, there, figures).await?;
+    woken(&user.at(&server.address).await?, dir, &parked, there, figures).await?;
     process::stop(server)
 }
 
@@ -100,6 +103,20 @@ fn started(server: &Server, parked: u32, figures: &mut Figures) -> Result<(), Fa
     figures.add("parked runs, start-up", (server.took.as_secs_f64(), "s"), None, &settings(parked))?;
     let memory = process::resident_mib(server.child.id())?;
     figures.add("parked runs, memory of serve", (memory, "MiB"), None, &settings(parked))
+}
+
+/// Waits until the audit chain has all events of the copies: nobody has so many at once, and sealing them is not idling.
+async fn sealed(dir: &Path) -> Result<(), Failure> {
+    let mut conn = connect(dir).await?;
+    let behind = "select coalesce(sum(l.head - h.event_seq), 0)::bigint from project_log l join audit_head h on h.chain = l.project_id";
+    let begun = Instant::now();
+    while sqlx::query_scalar::<_, i64>(behind).fetch_one(&mut conn).await? > 0 {
+        if begun.elapsed() > SEALED {
+            return Err("the events of the copies are not sealed in time".into());
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    Ok(conn.close().await?)
 }
 
 /// The share of one core that `serve` and all processes of its PostgreSQL take while nobody asks for anything.

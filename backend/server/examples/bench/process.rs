@@ -20,6 +20,9 @@ const CLIENTS: usize = 16;
 const AGENTS: u32 = 200;
 /// More than that and the default team.
 const AGENT_LIMIT: u32 = 1_000;
+/// Who calls.
+const EMAIL: &str = "bench@example.org";
+const PASSWORD: &str = "a long enough passphrase";
 /// `serve` must answer within this long.
 const START_LIMIT: Duration = Duration::from_secs(90);
 
@@ -203,8 +206,13 @@ impl User {
     }
 
     /// The same person at another process.
-    pub(crate) fn at(&self, address: &str) -> Self {
-        Self { address: address.to_owned(), ..self.clone() }
+    /// The same person at another process, signed in anew: what lies between may have taken longer than a token lasts.
+    pub(crate) async fn at(&self, address: &str) -> Result<Self, Failure> {
+        let mut user = Self { address: address.to_owned(), ..self.clone() };
+        let session =
+            user.send("/api/v1/auth/login", Some(json!({ "email": EMAIL, "password": PASSWORD }))).await?;
+        session["access_token"].as_str().ok_or("no token")?.clone_into(&mut user.token);
+        Ok(user)
     }
 
     pub(crate) async fn repository_is_ready(&self) -> Result<(), Failure> {
@@ -234,8 +242,7 @@ impl User {
 pub(crate) async fn register(address: &str) -> Result<User, Failure> {
     let http = Client::builder().timeout(Duration::from_secs(10)).build()?;
     let mut user = User { http, address: address.into(), token: String::new(), project: String::new() };
-    let body =
-        json!({ "email": "bench@example.org", "name": "Bench", "password": "a long enough passphrase" });
+    let body = json!({ "email": EMAIL, "name": "Bench", "password": PASSWORD });
     let session = user.send("/api/v1/auth/register", Some(body)).await?;
     user.token = session["access_token"].as_str().ok_or("no token")?.to_owned();
     let me = user.send("/api/v1/me", None).await?;
