@@ -304,7 +304,9 @@ async fn a_project_whose_log_somebody_holds_keeps_no_other_project_waiting() {
     };
     let (slow, rest) = futures::join!(slow, tokio::time::timeout(PATIENCE, rest));
     rest.expect("the other project goes on");
-    slow.into_iter().for_each(|renamed| renamed.unwrap());
+    for renamed in slow {
+        renamed.unwrap();
+    }
     for sprint in &held {
         assert_eq!(bench.version(*sprint).await, 2);
     }
