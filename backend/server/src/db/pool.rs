@@ -35,17 +35,21 @@ pub fn connect(options: PgConnectOptions, max_connections: u32) -> PgPool {
 /// session of the server has plans and caches of its own: with as few sessions as there are askers they stay warm, which a
 /// lone transition feels as a fifth of its time.
 pub(crate) fn apart(from: &PgPool, connections: u32) -> PgPool {
-    // The same statements over and over, all of them by index: a plan is made once, and holds also where it was made while
-    // a table was empty.
-    let plans = [("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off")];
-    pool(from.connect_options().as_ref().clone().options(plans), connections)
+    pool(warm(from), connections)
 }
 
-/// The same for what is written for many at once: nobody else's lock keeps it for long.
+/// The same for what is written for many at once: nobody else's lock keeps it for long. Under a name of its own, so that who
+/// looks at the server's sessions sees which of them are these.
 pub(super) fn apart_for_many(from: &PgPool, connections: u32) -> PgPool {
-    let apart = apart(from, connections);
-    let options = apart.connect_options().as_ref().clone().options([("lock_timeout", LOCK_TIMEOUT)]);
+    let options = warm(from).options([("lock_timeout", LOCK_TIMEOUT)]).application_name("syndarix groups");
     pool(options, connections)
+}
+
+/// The same statements over and over, all of them by index: a plan is made once, and holds also where it was made while a
+/// table was empty.
+fn warm(from: &PgPool) -> PgConnectOptions {
+    let plans = [("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off")];
+    from.connect_options().as_ref().clone().options(plans)
 }
 
 fn pool(options: PgConnectOptions, max_connections: u32) -> PgPool {

@@ -131,7 +131,7 @@ impl Killable {
         self.serve.wait().unwrap();
         // What the killed process sent is not carried out after its end either.
         let end = "select pg_terminate_backend(pid) from pg_stat_activity
-            where datname = current_database() and application_name = 'syndarix'";
+            where datname = current_database() and application_name in ('syndarix', 'syndarix groups')";
         sqlx::raw_sql(end).execute(&self.pool).await.unwrap();
         sqlx::raw_sql("truncate held_tool").execute(&mut self.holder).await.unwrap();
         sqlx::query("select pg_advisory_unlock($1)").bind(HELD).execute(&mut self.holder).await.unwrap();

@@ -35,6 +35,7 @@ mod issues;
 mod killed;
 mod knowledge;
 mod ledger;
+mod ledger_alerts;
 mod ledger_away;
 mod ledger_relaxed;
 mod main_job;

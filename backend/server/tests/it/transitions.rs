@@ -106,6 +106,17 @@ impl Bench {
         .await
     }
 
+    /// Keeps everybody else of the project from committing events.
+    async fn hold_log(&self) -> sqlx::Transaction<'static, sqlx::Postgres> {
+        let mut holder = self.store().pool().begin().await.unwrap();
+        sqlx::query("select from project_log where project_id = $1 for update")
+            .bind(self.project.0)
+            .execute(&mut *holder)
+            .await
+            .unwrap();
+        holder
+    }
+
     async fn version(&self, sprint: SprintId) -> i64 {
         self.store().read::<Sprint>(self.project, sprint).await.unwrap().version
     }
@@ -284,12 +295,7 @@ async fn a_project_whose_log_somebody_holds_keeps_no_other_project_waiting() {
     let maria = person(&bench.app, "another").await;
     let beside = Bench { project: project(&bench.app, &maria).await, app: Arc::clone(&bench.app) };
     let (held, others) = (bench.sprints(4).await, beside.sprints(30).await);
-    let mut holder = bench.store().pool().begin().await.unwrap();
-    sqlx::query("select from project_log where project_id = $1 for update")
-        .bind(bench.project.0)
-        .execute(&mut *holder)
-        .await
-        .unwrap();
+    let holder = bench.hold_log().await;
     let slow = join_all(held.iter().map(|sprint| bench.rename(Path::Together, *sprint, "at last")));
     let rest = async {
         until_waiting(&bench, 1).await;
@@ -331,12 +337,7 @@ async fn count(bench: &Bench, sql: &'static str) -> i64 {
 /// Commits these in one group: both writers are kept busy until all of them wait.
 async fn commit_in_one_group(bench: &Bench, units: Vec<Uow>) -> Vec<Result<(), Error>> {
     let busy = bench.sprints(2).await;
-    let mut holder = bench.store().pool().begin().await.unwrap();
-    sqlx::query("select from project_log where project_id = $1 for update")
-        .bind(bench.project.0)
-        .execute(&mut *holder)
-        .await
-        .unwrap();
+    let holder = bench.hold_log().await;
     let first = bench.rename(Path::Together, busy[0], "busy");
     let second = async {
         until_waiting(bench, 1).await;

@@ -22,7 +22,7 @@ async fn play(site: &mut Site, rng: &mut StdRng) -> Result<String, Failure> {
     for _ in 0..TIMES {
         tokio::time::sleep(Duration::from_millis(rng.random_range(10..200))).await;
         let some = "select count(pg_terminate_backend(pid)) from pg_stat_activity
-                     where datname = current_database() and application_name = 'syndarix'
+                     where datname = current_database() and application_name in ('syndarix', 'syndarix groups')
                        and (hashint8(pid + $1) & 3) = 0";
         let now: i64 = sqlx::query_scalar(some).bind(rng.random::<i64>() >> 8).fetch_one(&mut conn).await?;
         ended += now;

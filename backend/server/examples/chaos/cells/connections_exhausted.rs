@@ -25,7 +25,7 @@ async fn play(site: &mut Site, rng: &mut StdRng) -> Result<String, Failure> {
     // Whatever of ours ends is taken by a bystander before it can be opened again.
     for _ in 0..4 {
         let half = "select count(pg_terminate_backend(pid)) from pg_stat_activity
-                     where datname = current_database() and application_name = 'syndarix' and (pid & 1) = 0";
+                     where datname = current_database() and application_name in ('syndarix', 'syndarix groups') and (pid & 1) = 0";
         let _ended: i64 = sqlx::query_scalar(half).fetch_one(&mut conn).await?;
         bystanders.extend(take_all(site).await?);
         tokio::time::sleep(held / 4).await;

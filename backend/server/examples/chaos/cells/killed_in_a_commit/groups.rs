@@ -135,11 +135,11 @@ async fn strike(site: &mut Site, index: usize, after: Option<Duration>) -> Resul
     Ok(open)
 }
 
-/// Waits until both processes have all their groups open. Nobody but the groups writes heads now, so that what waits in the
-/// statement that does is one.
+/// Waits until both processes have all their groups open. They have sessions of their own, so that whoever waits by itself, as
+/// all do after a second, is not taken for one.
 async fn until_open(conn: &mut PgConnection) -> Result<bool, Failure> {
     let waiting = "select count(*) from pg_stat_activity
-                    where datname = current_database() and application_name = 'syndarix'
+                    where datname = current_database() and application_name = 'syndarix groups'
                       and wait_event_type = 'Lock' and query like 'with want_%'";
     let begun = Instant::now();
     while begun.elapsed() < OPEN_LIMIT {
