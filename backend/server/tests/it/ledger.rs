@@ -1,9 +1,6 @@
 //! The books of model calls: a tree of budgets, many calls at once, crashes in between.
 
-use crate::{
-    budgets::{alerts, project},
-    support::TestApp,
-};
+use crate::{budgets::project, support::TestApp};
 use chrono::Duration as Span;
 use std::{sync::Arc, time::Duration};
 use syndarix::{
