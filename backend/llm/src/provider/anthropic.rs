@@ -86,7 +86,7 @@ struct Whole {
 }
 
 /// The meaning of an answer that is not streamed.
-fn whole(body: &[u8]) -> Result<Vec<Delta>, ProviderError> {
+pub(super) fn whole(body: &[u8]) -> Result<Vec<Delta>, ProviderError> {
     let answer: Whole = serde_json::from_slice(body)
         .map_err(|error| ProviderError::malformed(format!("the answer is not as it should be: {error}")))?;
     let mut decoder = AnthropicDecoder::default();

@@ -15,20 +15,26 @@ macro_rules! streams {
     };
 }
 
-const STREAMS: [(&str, &[u8]); 13] = streams![
+const STREAMS: [(&str, &[u8]); 19] = streams![
     "openai-text" in "samples/streams/openai-text.sse",
     "openai-calls" in "samples/streams/openai-calls.sse",
     "openai-reasoning" in "samples/streams/openai-reasoning.sse",
     "openai-refusal" in "samples/streams/openai-refusal.sse",
     "openai-without-done" in "samples/streams/openai-without-done.sse",
     "azure-text" in "fixtures/azure_stream.sse",
+    "azure-asynchronous" in "fixtures/azure_asynchronous.sse",
+    "azure-filtered" in "fixtures/azure_filtered.sse",
     "anthropic-text" in "samples/streams/anthropic-text.sse",
     "anthropic-thinking-calls" in "samples/streams/anthropic-thinking-calls.sse",
     "anthropic-pause" in "samples/streams/anthropic-pause.sse",
     "anthropic-refusal" in "samples/streams/anthropic-refusal.sse",
     "anthropic-window" in "samples/streams/anthropic-window.sse",
     "gemini-calls" in "fixtures/gemini_tools.sse",
+    "gemini-call-id" in "fixtures/gemini_call_id.sse",
+    "gemini-max-tokens" in "fixtures/gemini_max_tokens.sse",
+    "gemini-safety" in "fixtures/gemini_safety.sse",
     "ollama-calls" in "fixtures/ollama_tools.ndjson",
+    "ollama-length" in "fixtures/ollama_length.ndjson",
 ];
 
 fn bytes_of(name: &str) -> &'static [u8] {
@@ -151,6 +157,37 @@ fn what_the_streams_of_other_formats_say_is_understood() {
     let blocks = vec![thought("Looking for the branch.", None), said(), branch, commit];
     let usage = Usage { input: 310, output: 65, ..Usage::default() };
     assert_eq!(answer("ollama-calls"), (blocks, StopReason::ToolUse, usage));
+}
+
+#[test]
+fn a_call_of_geminis_keeps_its_id_and_every_kind_of_its_tokens_is_counted_once() {
+    let thought = Block::Thinking { text: String::new(), signature: Some("CiQB0e2Kb3".into()), model: None };
+    let input = serde_json::json!({"name": "story/S-7"});
+    let call = Block::ToolUse { id: "call-7".into(), name: "git_branch".into(), input };
+    let usage = Usage { input: 117, output: 41, cache_read: 200, reasoning: 24, ..Usage::default() };
+    assert_eq!(answer("gemini-call-id"), (vec![thought, call], StopReason::ToolUse, usage));
+}
+
+#[test]
+fn an_answer_that_was_cut_or_kept_back_is_counted_and_says_what_there_is_of_it() {
+    let said = || vec![Block::text("I will commit.")];
+    let thought = Block::Thinking { text: "Looking for the branch.".into(), signature: None, model: None };
+    let usage = Usage { input: 12, output: 28, reasoning: 28, ..Usage::default() };
+    assert_eq!(answer("gemini-max-tokens"), (vec![thought], StopReason::MaxTokens, usage));
+    let usage = Usage { input: 12, output: 5, ..Usage::default() };
+    assert_eq!(answer("gemini-safety"), (said(), StopReason::Refusal, usage));
+    let usage = Usage { input: 12, output: 4, ..Usage::default() };
+    assert_eq!(answer("ollama-length"), (said(), StopReason::MaxTokens, usage));
+}
+
+#[test]
+fn what_azures_filter_remarks_beside_the_answer_is_no_part_of_it() {
+    for (name, stop) in [("azure-asynchronous", StopReason::EndTurn), ("azure-filtered", StopReason::Refusal)]
+    {
+        let (blocks, stopped, usage) = answer(name);
+        assert_eq!((blocks, stopped), (vec![Block::text("I will commit.")], stop), "{name}");
+        assert!(usage.estimated && usage.input == 99, "{name} counts nothing: {usage:?}");
+    }
 }
 
 #[test]

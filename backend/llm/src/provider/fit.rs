@@ -3,7 +3,8 @@
 //!
 //! Invariants: a thinking budget is at least what Anthropic takes and at most half of the answer's limit; nobody thinks
 //! before a tool that must be called; a tool's result is never sent back to a model that has to show a signature for
-//! the thoughts before it and has none; a model of OpenAI's that calls tools only without thinking is told not to think.
+//! the thoughts before it and has none; a model of OpenAI's that calls tools only without thinking is told not to think;
+//! no model is told not to think that cannot be told.
 
 use super::{Deployment, Format, ProviderKind};
 use crate::types::{Block, ChatRequest, Effort, Options, Reasoning, Role, ToolChoice};
@@ -102,10 +103,19 @@ impl Fitted {
     }
 }
 
-/// A model that takes a temperature is none that reasons, and refuses the word.
+/// A model that takes a temperature is none that reasons, and refuses the word. Those that cannot but think know the words
+/// in the middle only.
 fn openai(deployment: &Deployment, wish: Reasoning) -> Option<Thought> {
     if deployment.accepts_temperature {
         return None;
+    }
+    if cannot_but_think(deployment) {
+        let effort = match wish {
+            Reasoning::Off => return None,
+            Reasoning::Effort(effort) => effort,
+            Reasoning::Budget(tokens) => Effort::of_budget(tokens),
+        };
+        return Some(Thought::Effort(effort.clamp(Effort::Low, Effort::XHigh)));
     }
     Some(match wish {
         Reasoning::Off => Thought::Off,
@@ -119,6 +129,21 @@ fn openai(deployment: &Deployment, wish: Reasoning) -> Option<Thought> {
 fn calls_only_without_thinking(deployment: &Deployment) -> bool {
     let is_newer = gpt(&deployment.model).is_some_and(|version| version >= (5, 4));
     deployment.provider == ProviderKind::OpenAi && !deployment.accepts_temperature && is_newer
+}
+
+/// Whether this model of OpenAI's refuses `none`: the largest since 6 and those of the middle since 6.1, as its list of models
+/// has it (<https://developers.openai.com/api/docs/models>).
+fn cannot_but_think(deployment: &Deployment) -> bool {
+    let is_family = |family: &str| deployment.model.contains(family);
+    let is_since = |version: (u32, u32)| gpt(&deployment.model).is_some_and(|own| own >= version);
+    deployment.provider == ProviderKind::OpenAi
+        && ((is_family("-astra") && is_since((6, 0))) || (is_family("-sol") && is_since((6, 1))))
+}
+
+/// Whether the model takes tools over the API that it is asked at. One that calls them only without thinking, and cannot be
+/// told not to think, refuses them whatever is said: OpenAI serves these over `/v1/responses`.
+pub(crate) fn takes_tools(deployment: &Deployment) -> bool {
+    !(calls_only_without_thinking(deployment) && cannot_but_think(deployment))
 }
 
 /// Up to its second generation Gemini takes a number of tokens, since then a word; only the small ones of the second can
@@ -279,6 +304,7 @@ mod tests {
             ("ft:gpt-5.5:acme", Some((5, 5))),
             ("gpt-5-2025-08-07", Some((5, 0))),
             ("gpt-6", Some((6, 0))),
+            ("gpt-6.2-astra", Some((6, 2))),
             ("gpt-4o-2024-08-06", None),
             ("gpt-oss-120b", None),
             ("o4-mini", None),
@@ -320,5 +346,32 @@ mod tests {
         }
         assert_eq!(fitted("gpt-5-mini", own, &tools, Some(low)), thinks, "an older one does both");
         assert_eq!(fitted("gpt-5.5", ProviderKind::OpenAiCompatible, &tools, Some(low)), thinks);
+
+        for model in ["gpt-6-astra", "gpt-6.1-sol", "gpt-6.2-astra", "gpt-6.2-sol"] {
+            let alone = |wish| fitted(model, own, &[], Some(wish));
+            assert_eq!(alone(Reasoning::Off), (None, vec![Lost::Reasoning]), "{model} has no word for it");
+            assert_eq!(alone(low), thinks, "{model}");
+            let most = (Some(Thought::Effort(Effort::XHigh)), Vec::new());
+            assert_eq!(alone(Reasoning::Effort(Effort::Max)), most, "{model}");
+            assert_eq!(alone(Reasoning::Effort(Effort::Minimal)), thinks, "{model}");
+        }
+    }
+
+    #[test]
+    fn a_model_that_must_not_think_to_call_tools_and_cannot_but_think_takes_none() {
+        let takes = |model: &str, kind: ProviderKind| {
+            let deployment =
+                Deployment { model: model.into(), accepts_temperature: false, ..deployment(kind) };
+            takes_tools(&deployment)
+        };
+        for model in ["gpt-6-astra", "gpt-6.1-sol", "gpt-6.2-astra", "gpt-6.2-sol"] {
+            assert!(!takes(model, ProviderKind::OpenAi), "{model}");
+            assert!(takes(model, ProviderKind::OpenAiCompatible), "{model} of somebody else's");
+        }
+        for model in
+            ["gpt-4.1", "gpt-5-mini", "gpt-5.5", "gpt-5.6-sol", "gpt-6-sol", "gpt-6-luna", "gpt-6.1-terra"]
+        {
+            assert!(takes(model, ProviderKind::OpenAi), "{model}");
+        }
     }
 }

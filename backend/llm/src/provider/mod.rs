@@ -13,6 +13,7 @@ pub(crate) mod fit;
 mod gemini;
 mod ollama;
 pub(crate) mod openai;
+mod read;
 #[cfg(test)]
 mod round_trip;
 mod transport;
@@ -399,9 +400,10 @@ pub trait Provider: Send + Sync {
 /// What of a request a provider cannot be told, beyond what its translation from the client's format left out.
 ///
 /// Errors: it cannot be asked this at all.
-pub(crate) fn unsaid(kind: ProviderKind, request: &ChatRequest) -> Result<Vec<String>, WireError> {
-    match kind.format() {
-        Format::OpenAi | Format::Anthropic => Ok(Vec::new()),
+pub(crate) fn unsaid(deployment: &Deployment, request: &ChatRequest) -> Result<Vec<String>, WireError> {
+    match deployment.provider.format() {
+        Format::OpenAi => openai::unsaid(deployment, request),
+        Format::Anthropic => Ok(Vec::new()),
         Format::Gemini => gemini::unsaid(request),
         Format::Ollama => ollama::unsaid(request),
         Format::Voyage => Err(WireError("this provider makes embeddings only".into())),
@@ -414,7 +416,7 @@ pub(crate) fn encode(
     request: &ChatRequest,
     max_output: u32,
 ) -> Result<Value, WireError> {
-    unsaid(deployment.provider, request)?;
+    unsaid(deployment, request)?;
     Ok(match deployment.provider.format() {
         Format::OpenAi => openai::encode(deployment, request, max_output),
         Format::Anthropic => anthropic::encode(deployment, request, max_output),

@@ -19,7 +19,7 @@ use crate::gateway::Grant;
 use crate::sse::SseEvent;
 use crate::types::{Delta, StopReason, Usage};
 
-pub(crate) use encode::encode;
+pub(crate) use encode::{encode, unsaid};
 
 /// Put before the text of a failed tool result.
 pub(crate) const TOOL_ERROR_MARK: &str = "[tool error] ";
@@ -83,7 +83,7 @@ impl Provider for OpenAi {
 
 /// The meaning of an answer that is not streamed: one chunk that holds everything. An answer with embeddings has its
 /// usage only.
-fn whole(body: &[u8]) -> Result<Vec<Delta>, ProviderError> {
+pub(super) fn whole(body: &[u8]) -> Result<Vec<Delta>, ProviderError> {
     let text = std::str::from_utf8(body).map_err(|error| ProviderError::malformed(error.to_string()))?;
     let mut decoder = OpenAiDecoder::default();
     let mut deltas = decoder.chunk(text)?;

@@ -51,6 +51,7 @@ const LINES: &str = "application/x-ndjson";
 const JSON: &str = "application/json";
 const GEMINI: &str = include_str!("../fixtures/gemini_tools.sse");
 const OLLAMA: &str = include_str!("../fixtures/ollama_tools.ndjson");
+const OLLAMA_ERROR: &str = include_str!("../fixtures/ollama_error.ndjson");
 const AZURE: &str = include_str!("../fixtures/azure_stream.sse");
 const VOYAGE: &str = include_str!("../fixtures/voyage_embeddings.json");
 const GEMINI_EMBED: &str = include_str!("../fixtures/gemini_embed.json");
@@ -188,11 +189,10 @@ async fn ollama_is_asked_and_understood_in_its_own_format() {
 #[tokio::test]
 async fn an_error_of_ollama_is_one_wherever_it_comes() {
     let cut = "{\"model\":\"m\",\"message\":{\"content\":\"a\"},\"done\":false}\n";
-    let failed = "{\"model\":\"m\",\"message\":{\"content\":\"a\"},\"done\":false}\n{\"error\":\"an error was encountered while running the model\"}\n";
     for (status, kind, body, expected) in [
         (404, JSON, "{\"error\":\"model 'm' not found\"}", ErrorKind::NotFound),
         (200, LINES, cut, ErrorKind::Connection),
-        (200, LINES, failed, ErrorKind::ServerError),
+        (200, LINES, OLLAMA_ERROR, ErrorKind::ServerError),
         (200, LINES, "nonsense\n", ErrorKind::Malformed),
     ] {
         let (server, _) = recorded(status, kind, body).await;

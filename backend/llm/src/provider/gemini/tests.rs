@@ -91,6 +91,19 @@ fn a_result_names_the_tool_of_its_call() {
 }
 
 #[test]
+fn a_prompt_that_is_kept_back_is_refused_and_its_tokens_are_counted() {
+    let stream = include_str!("../../../tests/fixtures/gemini_blocked.sse");
+    let data = stream.trim_end().strip_prefix("data: ").unwrap();
+    let event = SseEvent { event: String::new(), data: data.to_owned() };
+    let mut decoder = GeminiDecoder::default();
+    let deltas = decoder.event(&event).unwrap();
+    let usage = Usage { input: 12, ..Usage::default() };
+    let expected = [Delta::Usage { usage }, Delta::Finished { stop: StopReason::Refusal }];
+    assert_eq!(deltas[1..], expected);
+    assert!(decoder.may_end());
+}
+
+#[test]
 fn what_the_filter_keeps_back_is_a_refusal_and_a_call_that_is_none_is_asked_for_again() {
     let stop = |chunk: Value| {
         let event = SseEvent { event: String::new(), data: chunk.to_string() };

@@ -109,14 +109,11 @@ fn retry_delay(body: &[u8]) -> Option<u64> {
     u64::try_from(Duration::try_from_secs_f64(seconds).ok()?.as_millis()).ok()
 }
 
-/// Message and code of an error object.
+/// Message and code of an error object. Voyage calls its message the detail.
 pub(crate) fn error_words(error: &Value) -> (String, String) {
     let text = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let message = match (error.as_str(), text("message")) {
-        (Some(plain), _) => plain.to_owned(),
-        (None, message) if message.is_empty() => error.to_string(),
-        (None, message) => message,
-    };
+    let said = || ["message", "detail"].into_iter().map(text).find(|said| !said.is_empty());
+    let message = error.as_str().map(str::to_owned).or_else(said).unwrap_or_else(|| error.to_string());
     (message, format!("{} {}", text("code"), text("type")))
 }
 
@@ -199,5 +196,14 @@ mod tests {
         for nonsense in ["soon", "-3", "NaN", "inf", ""] {
             assert_eq!(wait("retry-after", nonsense), None, "{nonsense}");
         }
+    }
+
+    #[test]
+    fn the_words_of_an_error_are_found_where_its_provider_puts_them() {
+        let voyage = include_bytes!("../../../tests/fixtures/voyage_error.json");
+        assert_eq!(words_of(voyage).0, "Provided API key is invalid.");
+        assert_eq!(words_of(br#"{"error": {"message": "m", "detail": "d"}}"#).0, "m");
+        assert_eq!(words_of(br#"{"error": "plain"}"#).0, "plain");
+        assert_eq!(words_of(br#"{"detail": [{"msg": "m"}]}"#).0, r#"{"detail":[{"msg":"m"}]}"#);
     }
 }
