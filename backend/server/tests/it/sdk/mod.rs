@@ -2,9 +2,11 @@
 //! and over one of the other.
 //!
 //! The providers are written by hand from their documentation, and not by the code that is tested. What the SDKs do is in
-//! `tests/sdk/`; their versions are pinned there, and `.ci/sdks` installs them beside the target folder.
+//! `tests/sdk/`, a program for each language; which scenarios each of them must pass is in `tests/sdk/scenarios.json`. Their
+//! versions are pinned there, and `.ci/sdks` installs them beside the target folder.
 
 mod answers;
+mod list;
 mod upstream;
 
 use crate::gateway::{self, Desk, serve};
@@ -20,9 +22,9 @@ use syndarix_llm::{Deployment, ModelGroup, ProviderKind, Rates};
 use tokio::{net::TcpListener, process::Command, task::JoinSet};
 
 /// How long one language's scenarios may take on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_secs(180);
 
-/// Streams that each language leaves in the middle: three kinds over two models.
+/// Streams that each language leaves in the middle: three ways to ask over two models.
 const LEFT: usize = 6;
 
 /// A model that reasons, at prices at which no key without a budget can afford anything.
@@ -73,7 +75,7 @@ impl Counter {
             .count()
     }
 
-    /// Runs a language's scenarios to their end, and fails with what they printed.
+    /// Runs a language's scenarios to their end, and fails with what they printed, or with what it leaves out.
     async fn run(&self, language: &str, program: &str, script: &str, modules_variable: &str) {
         let modules = installed(language).await;
         let (_, poor) = self.desk.make(json!({"name": "poor", "hard_limit_micro_usd": 0})).await;
@@ -98,6 +100,12 @@ impl Counter {
         let printed = String::from_utf8_lossy(&output.stdout);
         let complaint = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && printed.ends_with("all done\n"), "{printed}\n{complaint}");
+        let list::Difference { left_out, unlisted } = list::difference(&printed);
+        assert!(left_out.is_empty(), "{language} leaves out of tests/sdk/scenarios.json: {left_out:#?}");
+        assert!(
+            unlisted.is_empty(),
+            "tests/sdk/scenarios.json must name what {language} does: {unlisted:#?}"
+        );
     }
 
     async fn wait_until_all_that_left_are_recorded(&self) {
@@ -124,13 +132,13 @@ async fn installed(language: &str) -> String {
 #[tokio::test]
 async fn the_python_sdks_work_with_a_base_url_and_a_key() {
     let counter = Counter::open().await;
-    counter.run("python", "python3", "scenarios.py", "PYTHONPATH").await;
+    counter.run("python", "python3", "python/run.py", "PYTHONPATH").await;
     counter.wait_until_all_that_left_are_recorded().await;
 }
 
 #[tokio::test]
 async fn the_node_sdks_work_with_a_base_url_and_a_key() {
     let counter = Counter::open().await;
-    counter.run("node", "node", "scenarios.cjs", "NODE_PATH").await;
+    counter.run("node", "node", "node/run.cjs", "NODE_PATH").await;
     counter.wait_until_all_that_left_are_recorded().await;
 }

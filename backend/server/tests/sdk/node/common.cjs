@@ -1,0 +1,72 @@
+// What the scenarios share: the SDKs' clients, what is asked and how it is judged; see ../python/common.py.
+'use strict';
+
+const assert = require('node:assert/strict');
+const OpenAI = require('openai');
+const Anthropic = require('@anthropic-ai/sdk');
+
+const HELLO = 'Hello from upstream.';
+const INLINE = 'data:image/png;base64,iVBORw0KGgo=';
+const LINKED = 'https://example.com/p.png';
+const SCHEMA = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'], additionalProperties: false };
+const ANSWER = { type: 'object', properties: { answer: { type: 'integer' } }, required: ['answer'], additionalProperties: false };
+
+const ai = new OpenAI();
+const claude = new Anthropic();
+
+const ask = (tag) => [{ role: 'user', content: `#[${tag}] please` }];
+
+const cities = (calls) => calls.map((call) => JSON.parse(call).city);
+
+// What is made of so many results.
+const sunny = (count) => Array.from({ length: count }, (_, i) => `sunny ${i}`).join(' and ');
+
+// Only Anthropic signs what it thought, and so only its model gets it back.
+const remembered = (model) => (model === 'claude' ? 'remembered' : 'forgotten');
+
+async function collect(stream) {
+  const all = [];
+  for await (const one of stream) all.push(one);
+  return all;
+}
+
+async function fails(kind, status, call) {
+  const error = await call().then(
+    () => assert.fail(`no ${kind.name}`),
+    (error) => error,
+  );
+  assert.ok(error instanceof kind, String(error));
+  assert.equal(error.status, status);
+  return error;
+}
+
+// Asks with a client whose requests are counted: the SDKs do not say how often they tried again.
+async function retries(Client, call) {
+  let requests = 0;
+  const counted = (...request) => {
+    requests += 1;
+    return fetch(...request);
+  };
+  const answer = await call(new Client({ fetch: counted }));
+  return [answer, requests - 1];
+}
+
+module.exports = {
+  ANSWER,
+  Anthropic,
+  HELLO,
+  INLINE,
+  LINKED,
+  OpenAI,
+  SCHEMA,
+  ai,
+  ask,
+  assert,
+  cities,
+  claude,
+  collect,
+  fails,
+  remembered,
+  retries,
+  sunny,
+};

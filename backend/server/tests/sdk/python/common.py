@@ -1,0 +1,62 @@
+"""What the scenarios share: the SDKs' clients, what is asked, how it is judged, and which scenarios there are.
+
+The environment gives a base URL and a key, as any program would be given; what the providers do is asked for by a word in
+brackets.
+"""
+
+import json
+
+import anthropic
+import openai
+import pydantic
+
+MODELS = ("gpt", "claude")
+HELLO = "Hello from upstream."
+INLINE = "data:image/png;base64,iVBORw0KGgo="
+LINKED = "https://example.com/p.png"
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": False}
+
+ai = openai.OpenAI()
+claude = anthropic.Anthropic()
+SCENARIOS = {}
+
+
+class Answer(pydantic.BaseModel):
+    answer: int
+
+
+def scenario(function):
+    """Its name is one of those that `scenarios.json` says."""
+    SCENARIOS[function.__name__] = function
+    return function
+
+
+def ask(tag):
+    return [{"role": "user", "content": f"#[{tag}] please"}]
+
+
+def expect(actual, expected):
+    assert actual == expected, f"{actual!r} and not {expected!r}"
+
+
+def cities(arguments):
+    return [json.loads(text)["city"] for text in arguments]
+
+
+def sunny(count):
+    """What is made of so many results."""
+    return " and ".join(f"sunny {i}" for i in range(count))
+
+
+def remembered(model):
+    """Only Anthropic signs what it thought, and so only its model gets it back."""
+    return "remembered" if model == "claude" else "forgotten"
+
+
+def fails(kind, status, call):
+    try:
+        call()
+    except kind as error:
+        expect(error.status_code, status)
+        return error
+    raise AssertionError(f"no {kind.__name__}")
