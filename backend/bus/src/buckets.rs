@@ -4,7 +4,10 @@
 //! in it; without Redis there is no answer, at once, and whoever asks goes by what they know themselves; nothing stays in
 //! Redis longer than it means something. Time is that of Redis.
 
-use redis::{AsyncConnectionConfig, Client, RedisError, Script, aio::MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, Client, FromRedisValue, RedisError, Script, ScriptInvocation,
+    aio::MultiplexedConnection,
+};
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -42,8 +45,27 @@ for i = 1, #ARGV, 4 do
     ends = math.max(ends, (size - left[at]) * 60000 / size)
     left[at] = tostring(left[at])
 end
-redis.call('PEXPIRE', KEYS[1], math.ceil(ends) + 1000)
+-- Others of this owner may fill up for longer.
+redis.call('PEXPIRE', KEYS[1], math.max(math.ceil(ends) + 1000, redis.call('PTTL', KEYS[1])))
 return {taken, left}
+";
+
+/// For one bucket: its name, what is in it when it is full, and what is taken or, below nothing, given back. One that has got
+/// another size meanwhile is left as it is; one that is not there is full.
+const CORRECT: &str = "
+local size, time = tonumber(ARGV[2]), redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local was = redis.call('HMGET', KEYS[1], ARGV[1], ARGV[1] .. ':at', ARGV[1] .. ':size')
+local left = size
+if was[1] then
+    if tonumber(was[3]) ~= size then return 0 end
+    left = math.min(size, tonumber(was[1]) + math.max(0, now - tonumber(was[2])) * size / 60000)
+end
+left = math.min(size, left - tonumber(ARGV[3]))
+redis.call('HSET', KEYS[1], ARGV[1], tostring(left), ARGV[1] .. ':at', now, ARGV[1] .. ':size', size)
+local ends = math.ceil((size - left) * 60000 / size) + 1000
+redis.call('PEXPIRE', KEYS[1], math.max(ends, redis.call('PTTL', KEYS[1])))
+return 1
 ";
 
 /// What is asked of one bucket.
@@ -56,6 +78,17 @@ pub struct Take {
     /// What must be in it.
     pub least: f64,
     /// What is taken out, also if it is not all there.
+    pub amount: f64,
+}
+
+/// What was taken too little of one bucket, or too much.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Correction {
+    /// Which of those that belong together.
+    pub bucket: &'static str,
+    /// What was in it when it was full.
+    pub size: u32,
+    /// What is taken beside, also if it is not all there; less than nothing: given back, up to what it holds.
     pub amount: f64,
 }
 
@@ -77,7 +110,8 @@ pub struct Buckets {
 #[derive(Debug)]
 struct Shared {
     kind: &'static str,
-    script: Script,
+    take: Script,
+    correct: Script,
     redis: Mutex<Option<MultiplexedConnection>>,
     lost: Notify,
 }
@@ -85,20 +119,38 @@ struct Shared {
 impl Buckets {
     /// Buckets of this kind. Nothing is shared until they are [carried](Self::run).
     pub fn new(kind: &'static str) -> Self {
-        let (script, redis) = (Script::new(TAKE), Mutex::default());
-        Self { shared: Arc::new(Shared { kind, script, redis, lost: Notify::new() }) }
+        let (take, correct) = (Script::new(TAKE), Script::new(CORRECT));
+        let (redis, lost) = (Mutex::default(), Notify::new());
+        Self { shared: Arc::new(Shared { kind, take, correct, redis, lost }) }
     }
 
     /// Takes out of the buckets of an owner. None: Redis is not there, or does not answer in time; it may have taken.
     pub async fn take(&self, owner: &str, takes: &[Take]) -> Option<Taken> {
-        let mut redis = self.connection()?;
-        let mut call = self.shared.script.key(format!("syndarix_{}:{owner}", self.shared.kind));
+        let mut call = self.shared.take.key(self.key(owner));
         for take in takes {
             call.arg(take.bucket).arg(take.size).arg(take.least).arg(take.amount);
         }
+        taken(self.ask(&call).await?)
+    }
+
+    /// Corrects what was taken of a bucket of an owner, once it is known. None: Redis is not there, or does not answer in
+    /// time; what was taken flows back within a minute.
+    pub async fn correct(&self, owner: &str, correction: Correction) -> Option<()> {
+        let Correction { bucket, size, amount } = correction;
+        let mut call = self.shared.correct.key(self.key(owner));
+        call.arg(bucket).arg(size).arg(amount);
+        self.ask::<i64>(&call).await.map(|_corrected| ())
+    }
+
+    fn key(&self, owner: &str) -> String {
+        format!("syndarix_{}:{owner}", self.shared.kind)
+    }
+
+    async fn ask<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Option<T> {
+        let mut redis = self.connection()?;
         let answer = tokio::time::timeout(PATIENCE, call.invoke_async(&mut redis)).await;
         let error = match answer {
-            Ok(Ok(answer)) => return taken(answer),
+            Ok(Ok(answer)) => return Some(answer),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer in time".to_owned(),
         };

@@ -21,7 +21,7 @@ mod socket;
 mod subscription;
 mod watch;
 
-pub use buckets::{Buckets, Take, Taken};
+pub use buckets::{Buckets, Correction, Take, Taken};
 pub use channel::{Committed, Ephemeral};
 pub use cursor::{BadCursor, Cursor};
 pub use hub::{Health, Hub};

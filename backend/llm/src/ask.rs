@@ -74,6 +74,11 @@ impl<'a> Ask<'a> {
         }
     }
 
+    /// Whether its caller says how long the answer may be.
+    pub fn is_limited(self) -> bool {
+        !matches!(self, Self::Native(native) if native.max_output.is_none())
+    }
+
     /// How many answers are asked for in one.
     pub fn choices(self, deployment: &Deployment) -> u32 {
         self.native(deployment.provider.wire()).map_or(1, Native::choices)
@@ -116,7 +121,7 @@ impl<'a> Ask<'a> {
     pub fn dropped(self, deployment: &Deployment) -> Result<Vec<String>, WireError> {
         let kind = deployment.provider;
         let native = match self {
-            Self::Neutral(request) => return provider::unsaid(kind, request).map(|_| Vec::new()),
+            Self::Neutral(request) => return provider::unsaid(deployment, request).map(|_| Vec::new()),
             Self::Native(native) => native,
         };
         let mut lost: Vec<String> = if native.is_for(kind.wire()).is_some() {

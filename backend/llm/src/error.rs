@@ -221,6 +221,17 @@ pub enum Skipped {
     },
 }
 
+impl Skipped {
+    /// A word for it that stays the same, for what is stored and for programs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::CoolingDown { .. } => "cooling_down",
+            Self::WindowTooSmall { .. } => "window_too_small",
+            Self::Untranslatable { .. } => "untranslatable",
+        }
+    }
+}
+
 /// What one deployment contributed to a failed call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]

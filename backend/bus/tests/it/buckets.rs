@@ -2,7 +2,7 @@
 
 use crate::harness::{Redis, until};
 use futures::future::join_all;
-use syndarix_bus::{Buckets, Take, Taken};
+use syndarix_bus::{Buckets, Correction, Take, Taken};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -60,4 +60,41 @@ async fn without_redis_there_is_no_answer_and_when_it_is_back_there_is() {
     redis.restart().await;
     until(|| buckets.are_shared()).await;
     assert!(buckets.take("a", &one(1)).await.unwrap().is_taken, "it has forgotten everything");
+}
+
+#[tokio::test]
+async fn what_was_taken_is_corrected_up_to_what_the_bucket_holds_and_never_in_one_of_another_size() {
+    let redis = Redis::start().await;
+    let (buckets, _task) = process(&redis);
+    until(|| buckets.are_shared()).await;
+    let take = |least, amount| [Take { bucket: "tokens", size: 600, least, amount }];
+    let correct = async |size, amount| {
+        buckets.correct("a", Correction { bucket: "tokens", size, amount }).await.unwrap();
+        buckets.take("a", &take(f64::MIN, 0.0)).await.unwrap().left[0]
+    };
+    assert!(buckets.take("a", &take(600.0, 600.0)).await.unwrap().is_taken);
+    assert!(!buckets.take("a", &take(400.0, 400.0)).await.unwrap().is_taken);
+    // Ten a second flow in.
+    let given_back = correct(600, -400.0).await;
+    assert!((400.0..500.0).contains(&given_back), "{given_back}");
+    let used_beside = correct(600, 900.0).await;
+    assert!((-500.0..-300.0).contains(&used_beside), "{used_beside}");
+    let full = correct(600, -9_000.0).await;
+    assert!((full - 600.0).abs() < 0.1, "{full}");
+    let untouched = correct(900, 500.0).await;
+    assert!((untouched - 600.0).abs() < 0.1, "{untouched}");
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_soon_full_does_not_take_the_others_of_its_owner_with_it() {
+    let redis = Redis::start().await;
+    let (buckets, _task) = process(&redis);
+    until(|| buckets.are_shared()).await;
+    buckets.take("a", &one(1)).await.unwrap();
+    buckets.take("a", &[Take { bucket: "tokens", size: 1_000_000, least: 1.0, amount: 1.0 }]).await.unwrap();
+    buckets.correct("a", Correction { bucket: "tokens", size: 1_000_000, amount: 1.0 }).await.unwrap();
+    let mut connection =
+        redis::Client::open(redis.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let kept: i64 = redis::cmd("PTTL").arg("syndarix_test:a").query_async(&mut connection).await.unwrap();
+    assert!(kept > 20_000, "the calls need a minute to fill up: {kept} ms");
 }

@@ -13,7 +13,7 @@ use super::Native;
 use crate::inbound::WireError;
 
 /// Fields that choose how a request is processed, and the choices that cost no more than usual. Inference in one country
-/// only costs a tenth more.
+/// only costs a tenth more (<https://docs.aws.amazon.com/claude-platform/latest/userguide/data-residency.html>).
 const STANDARD: &[(&str, &[&str])] = &[
     ("service_tier", &["auto", "default", "flex", "standard_only"]),
     ("speed", &["standard"]),
@@ -158,6 +158,8 @@ mod tests {
             r#""service_tier": 1"#,
             r#""speed": "fast""#,
             r#""inference_geo": "us""#,
+            r#""inference_geo": "not-a-place-of-today""#,
+            r#""inference_geo": "global", "inference_geo": "us""#,
             r#""inference\u005fgeo": "us""#,
         ] {
             let said = parsed(dear).unwrap_err();
@@ -168,6 +170,7 @@ mod tests {
             r#""service_tier": null"#,
             r#""speed": "standard""#,
             r#""inference_geo": "global""#,
+            r#""inference_geo": null"#,
         ] {
             parsed(usual).unwrap();
         }

@@ -295,7 +295,7 @@ impl Native {
         // What only Anthropic has a word for, nobody else has.
         let wire = deployment.provider.wire().unwrap_or(Wire::OpenAi);
         let names = translated.dropped_for(wire).chain(wishes).chain(trial).map(str::to_owned);
-        Ok(names.chain(provider::unsaid(deployment.provider, &translated.request)?).collect())
+        Ok(names.chain(provider::unsaid(deployment, &translated.request)?).collect())
     }
 
     /// A wish as the client's format names it.

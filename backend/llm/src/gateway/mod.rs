@@ -103,8 +103,8 @@ pub trait AttemptHooks: Send + Sync {
     /// Sees the pieces of the answer as they come. Waiting here slows the stream down.
     async fn delta(&self, _delta: &Delta) {}
 
-    /// Sees how the whole call ended, before whoever waits for it does.
-    fn ended(&self, _result: Result<&Completion, &CallError>) {}
+    /// Sees how the whole call ended, before whoever waits for it does: they wait for this, too.
+    async fn ended(&self, _result: Result<&Completion, &CallError>) {}
 }
 
 /// How stubbornly to try.
@@ -189,7 +189,7 @@ impl Gateway {
         cancel: &CancellationToken,
     ) -> Result<Completion, CallError> {
         let result = self.call(group, (Ask::Neutral(request), None), hooks, cancel).await;
-        hooks.ended(result.as_ref());
+        hooks.ended(result.as_ref()).await;
         result
     }
 
@@ -236,7 +236,7 @@ impl Gateway {
                 call.await
             }
         };
-        hooks.ended(result.as_ref());
+        hooks.ended(result.as_ref()).await;
         // Nobody is left to be told when this fails.
         let _gone = out.send(Event::End(Box::new(result))).await;
     }
@@ -252,6 +252,16 @@ impl Gateway {
     /// Where a deployment's price comes from, to be recorded with usage: the table's version, or `deployment`.
     pub fn price_version(&self, deployment: &Deployment) -> &str {
         if deployment.prices.is_some() { "deployment" } else { &self.prices.version }
+    }
+
+    /// Whom a call of this group may ask first, as things stand now: those that are left alone only where all of them are.
+    /// Asking this picks nobody.
+    pub fn first<'a>(&self, group: &'a ModelGroup) -> Vec<&'a Deployment> {
+        let now = tokio::time::Instant::now();
+        let most = if group.routing == Routing::Order { 1 } else { usize::MAX };
+        let is_healthy = |one: &&Deployment| !self.breaker.is_open(one.circuit(), now);
+        let healthy: Vec<_> = group.chain.iter().filter(is_healthy).take(most).collect();
+        if healthy.is_empty() { group.chain.iter().take(most).collect() } else { healthy }
     }
 
     /// How a deployment stands in this process, for whoever wants to see it.

@@ -287,14 +287,18 @@ mod tests {
 
     #[test]
     fn a_long_prompt_is_charged_at_the_step_that_it_crosses() {
-        let input = |model, tokens| {
-            let provider = if model == "gpt-5.5" { "openai" } else { "anthropic" };
+        let input = |model: &str, tokens| {
+            let provider = if model.starts_with("gpt") { "openai" } else { "anthropic" };
             table().price(provider, model, tokens).rates().input
         };
         assert_eq!([input("gpt-5.5", 272_000), input("gpt-5.5", 272_001)], [5_000_000, 10_000_000]);
+        let pro = "gpt-5.4-pro-2026-03-05";
+        assert_eq!([input(pro, 272_000), input(pro, 272_001)], [30_000_000, 60_000_000]);
         let sonnet = "claude-sonnet-4-5-20250929";
         assert_eq!([input(sonnet, 200_000), input(sonnet, 200_001)], [3_000_000, 6_000_000]);
         assert_eq!(input("claude-sonnet-4-6", 500_000), 3_000_000, "a longer name has its own steps");
+        let fables = ["claude-fable-5", "claude-fable-5-1", "claude-fable-5-2"].map(|model| input(model, 10));
+        assert_eq!(fables, [10_000_000, 10_000_000, 8_000_000]);
     }
 
     #[test]

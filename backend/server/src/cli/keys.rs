@@ -21,8 +21,8 @@ pub(super) enum Key {
         #[arg(long)]
         project: String,
     },
-    /// Gives a key another secret and prints it; the one before is good for nothing from then on.
-    Rotate(One),
+    /// Gives a key another secret and prints it; the one before is good for nothing from then on, but for an overlap.
+    Rotate(Rotate),
     /// Revokes a key for good.
     Revoke(One),
 }
@@ -34,6 +34,15 @@ pub(super) struct One {
     /// The project's name or id.
     #[arg(long)]
     project: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Rotate {
+    #[command(flatten)]
+    one: One,
+    /// For how long the secret before is good beside the new one; at most 604800, which is seven days.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    overlap: u32,
 }
 
 #[derive(Debug, Args)]
@@ -82,6 +91,8 @@ const LIST: [output::Column; 6] = [
     ("ID", "id"),
 ];
 const MADE: [output::Column; 3] = [("id", "key.id"), ("name", "key.name"), ("key", "secret")];
+const ROTATED: [output::Column; 4] =
+    [MADE[0], MADE[1], MADE[2], ("secret before is good until", "key.previous_until")];
 
 impl Key {
     pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
@@ -95,9 +106,10 @@ impl Key {
                     let path = format!("{}/gateway-keys", path_of(local, &create.project).await?);
                     show(global, &MADE, &local.post(&path, &create.body()).await?);
                 }
-                Self::Rotate(one) => {
+                Self::Rotate(Rotate { one, overlap }) => {
                     let path = format!("{}/rotate", one.path(local).await?);
-                    show(global, &MADE, &local.post(&path, &json!({})).await?);
+                    let body = json!({ "overlap_seconds": overlap });
+                    show(global, &ROTATED, &local.post(&path, &body).await?);
                 }
                 Self::Revoke(one) => {
                     local.delete(&one.path(local).await?).await?;

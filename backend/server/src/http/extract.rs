@@ -3,8 +3,8 @@
 use super::ApiError;
 use crate::{features::auth, state::App};
 use axum::{
-    body::Bytes,
-    extract::{FromRequest, FromRequestParts, Query, Request},
+    body::{Bytes, HttpBody},
+    extract::{FromRequest, FromRequestParts, OptionalFromRequest, Query, Request},
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -115,6 +115,18 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for ValidJson<T> {
             status => ApiError::new(status, "bad_json", error.body_text()),
         })?;
         body(&bytes).map(Self)
+    }
+}
+
+/// Where a body may be left out.
+impl<T: DeserializeOwned, S: Send + Sync> OptionalFromRequest<S> for ValidJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Option<Self>, ApiError> {
+        if request.body().is_end_stream() {
+            return Ok(None);
+        }
+        <Self as FromRequest<S>>::from_request(request, state).await.map(Some)
     }
 }
 

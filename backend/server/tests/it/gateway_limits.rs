@@ -2,7 +2,7 @@
 
 use crate::{
     fire::until,
-    gateway::{Desk, SOUND, chat},
+    gateway::{Desk, SOUND, chat, held},
     streams::Redis,
 };
 use axum::{
@@ -11,6 +11,7 @@ use axum::{
     http::{Request, StatusCode},
 };
 use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
 use syndarix::{features::gateway::share_limits, http, state::App};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
@@ -26,7 +27,11 @@ struct Pair {
 
 impl Pair {
     async fn start() -> Self {
-        let (desk, redis) = (Desk::scripted(SOUND).await, Redis::start());
+        Self::before(Desk::scripted(SOUND).await).await
+    }
+
+    async fn before(desk: Desk) -> Self {
+        let redis = Redis::start();
         let (carriers, ending) = (TaskTracker::new(), CancellationToken::new());
         let other = desk.app.another().await;
         let apps: [&App; 2] = [&desk.app.app, &other];
@@ -81,12 +86,41 @@ async fn processes_together_let_through_what_a_key_may_take_in_a_minute_whatever
         assert_eq!(pair.ask(process, &fresh).await, StatusCode::TOO_MANY_REQUESTS);
     }
 
-    let (_, few) = pair.desk.make(json!({ "name": "few", "tokens_per_minute": 80 })).await;
+    let (_, few) = pair.desk.make(json!({ "name": "few", "tokens_per_minute": 190 })).await;
     assert_eq!(pair.ask(0, &few).await, StatusCode::OK);
-    until("the other process knows of the tokens", async || {
-        (pair.ask(1, &few).await == StatusCode::TOO_MANY_REQUESTS).then_some(())
-    })
-    .await;
+    assert_eq!(pair.ask(1, &few).await, StatusCode::TOO_MANY_REQUESTS);
+    pair.end().await;
+}
+
+#[tokio::test]
+async fn calls_at_once_in_two_processes_do_not_pass_the_tokens_of_a_minute_together() {
+    let (provider, may_answer, asked) = held();
+    let pair = Pair::before(Desk::over(provider).await).await;
+    let (_, key) = pair.desk.make(json!({ "name": "few", "tokens_per_minute": 400 })).await;
+    let meanwhile = async {
+        until("both are at the provider", async || (asked.load(Ordering::SeqCst) == 2).then_some(())).await;
+        let refused = [pair.ask(0, &key).await, pair.ask(1, &key).await];
+        may_answer.add_permits(3);
+        refused
+    };
+
+    let (here, there, refused) = tokio::join!(pair.ask(0, &key), pair.ask(1, &key), meanwhile);
+
+    assert_eq!([here, there], [StatusCode::OK; 2]);
+    assert_eq!(refused, [StatusCode::TOO_MANY_REQUESTS; 2]);
+    assert_eq!(pair.ask(1, &key).await, StatusCode::OK, "what neither of them used is back at once");
+    pair.end().await;
+}
+
+#[tokio::test]
+async fn tokens_are_set_aside_by_each_process_for_itself_while_redis_is_away() {
+    let mut pair = Pair::start().await;
+    let (_, key) = pair.desk.make(json!({ "name": "few", "tokens_per_minute": 190 })).await;
+    assert_eq!(pair.ask(0, &key).await, StatusCode::OK);
+    assert_eq!(pair.ask(1, &key).await, StatusCode::TOO_MANY_REQUESTS);
+    pair.redis.kill();
+    assert_eq!(pair.ask(1, &key).await, StatusCode::OK, "it has used none itself");
+    assert_eq!(pair.ask(0, &key).await, StatusCode::TOO_MANY_REQUESTS, "it has counted its own all along");
     pair.end().await;
 }
 

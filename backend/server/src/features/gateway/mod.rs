@@ -18,7 +18,7 @@ mod providers;
 
 use crate::{
     db::{Error, Uow},
-    features::llm::{self, Purpose, Screen},
+    features::llm::{self, Purpose, Screen, SetAside},
     state::App,
 };
 pub use providers::{RotateError, Rotation, rotate as rotate_master_key};
@@ -85,6 +85,11 @@ impl Front {
         self.limits.get().is_some_and(Buckets::are_shared)
     }
 
+    /// Lets something be written beside a call, which does not wait for it; a stop does.
+    pub fn beside(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.calls.spawn(work);
+    }
+
     /// Ends what is still streamed, and waits until every call is recorded.
     pub async fn close(&self) {
         self.ending.cancel();
@@ -105,15 +110,15 @@ pub fn share_limits(app: &App, url: String, tracker: &TaskTracker, cancel: Cance
 /// What is asked, and by whom it may be answered.
 type Question = (Arc<ModelGroup>, Arc<Native>);
 
-/// Lets a call run beside whoever waits for it: it is recorded whether or not anybody reads its events. `used` is told the
-/// tokens of all its attempts.
+/// Lets a call run beside whoever waits for it: it is recorded whether or not anybody reads its events. `tokens` is told
+/// what all its attempts used, and kept until it is over.
 fn run(
     app: &App,
     purpose: Purpose,
     question: Question,
-    used: impl FnOnce(u32) + Send + 'static,
+    tokens: impl SetAside + 'static,
 ) -> mpsc::Receiver<Event> {
-    let (call, events) = call(app, purpose, question, used);
+    let (call, events) = call(app, purpose, question, tokens);
     app.gateway.calls.spawn(call);
     events
 }
@@ -124,9 +129,9 @@ fn attend(
     app: &App,
     purpose: Purpose,
     question: Question,
-    used: impl FnOnce(u32) + Send + 'static,
+    tokens: impl SetAside + 'static,
 ) -> (Attended, mpsc::Receiver<Event>) {
-    let (call, events) = call(app, purpose, question, used);
+    let (call, events) = call(app, purpose, question, tokens);
     // A stop waits for it as for those that run by themselves.
     let under_way = app.gateway.calls.token();
     let call = async move {
@@ -140,14 +145,13 @@ fn call(
     app: &App,
     purpose: Purpose,
     (group, native): Question,
-    used: impl FnOnce(u32) + Send + 'static,
+    tokens: impl SetAside + 'static,
 ) -> (impl Future<Output = ()> + Send + 'static, mpsc::Receiver<Event>) {
     let (out, events) = mpsc::channel(AHEAD);
     let app = app.clone();
     let call = async move {
-        match llm::answer(&app, purpose, (&group, &native), out).await {
-            Ok(tokens) => used(tokens),
-            Err(error) => tracing::error!(%error, "a gateway call could not begin"),
+        if let Err(error) = llm::answer(&app, purpose, (&group, &native), (tokens, out)).await {
+            tracing::error!(%error, "a gateway call could not begin");
         }
     };
     (call, events)

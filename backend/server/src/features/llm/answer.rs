@@ -17,14 +17,27 @@ use syndarix_llm::{
 };
 use tokio::sync::mpsc;
 
+/// The tokens of a minute that were set aside for a call. What is dropped before anything is sent was not used.
+#[async_trait]
+pub trait SetAside: Send + Sync {
+    /// An attempt goes to its provider: from now on tokens may be used, whether or not anybody hears how many.
+    fn sent(&self) {}
+
+    /// The call is over, and whoever waits for its answer is told after this: so many tokens did all its attempts use.
+    async fn used(&self, _tokens: u32) {}
+}
+
+/// Nothing is set aside.
+impl SetAside for () {}
+
 /// Asks the group's deployments in order and tells the reader; reserves, records and settles every attempt, also when
-/// the reader goes away, so that this must be let run to its end. Gives back the tokens that all attempts used.
+/// the reader goes away, so that this must be let run to its end.
 pub async fn answer(
     app: &App,
     purpose: Purpose,
     (group, native): (&ModelGroup, &Native),
-    out: mpsc::Sender<Event>,
-) -> Result<u32, Error> {
+    (tokens, out): (impl SetAside, mpsc::Sender<Event>),
+) -> Result<(), Error> {
     let groups = app.gateway.groups_of(app, purpose.project).await?;
     // Before anything else sees it: what a project wants hidden is in no span either.
     let clean = screen::native(app, &purpose, native).await?;
@@ -32,21 +45,26 @@ pub async fn answer(
     let asked = (Request::of_client(&group.name, native), Ask::Native(native));
     let recorder = Recorder::new(app, purpose, asked, cheaper_than(&groups, group)).await?;
     let cheaper = recorder.known_to_yield();
-    let counting = Counting { recorder, used: AtomicU32::new(0) };
+    let counting = Counting { recorder, tokens, used: AtomicU32::new(0) };
     app.models.gateway.answer(cheaper.as_deref().unwrap_or(group), native, &counting, out).await;
-    Ok(counting.used.into_inner())
+    Ok(())
 }
 
 /// Counts the tokens beside recording them.
-struct Counting {
+struct Counting<T> {
     recorder: Recorder,
+    tokens: T,
     used: AtomicU32,
 }
 
 #[async_trait]
-impl AttemptHooks for Counting {
+impl<T: SetAside> AttemptHooks for Counting<T> {
     async fn before(&self, intent: &AttemptIntent<'_>) -> Result<Grant, Refused> {
-        self.recorder.before(intent).await
+        let leave = self.recorder.before(intent).await;
+        if leave.is_ok() {
+            self.tokens.sent();
+        }
+        leave
     }
 
     fn instead(&self, refused: &Refused) -> Option<Arc<ModelGroup>> {
@@ -62,7 +80,9 @@ impl AttemptHooks for Counting {
     async fn delta(&self, delta: &Delta) {
         self.recorder.delta(delta).await;
     }
-    fn ended(&self, result: Result<&Completion, &CallError>) {
-        self.recorder.ended(result);
+
+    async fn ended(&self, result: Result<&Completion, &CallError>) {
+        self.recorder.ended(result).await;
+        self.tokens.used(self.used.load(Ordering::Acquire)).await;
     }
 }

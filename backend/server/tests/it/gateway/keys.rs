@@ -41,6 +41,109 @@ async fn a_key_is_shown_once_and_good_until_it_is_rotated_or_revoked() {
     assert_eq!(status, StatusCode::NOT_FOUND, "what is revoked stays so");
 }
 
+/// Rotates a key; its new secret.
+async fn rotated(desk: &Desk, id: &str, overlap: Value) -> String {
+    let path = desk.path(&format!("/{id}/rotate"));
+    let (status, made) = desk.app.post(&path, &desk.token, overlap).await;
+    assert_eq!(status, StatusCode::OK, "{made}");
+    made["secret"].as_str().unwrap().to_owned()
+}
+
+/// What is said to each of these keys, once what was known of them has run out.
+async fn said_to(desk: &Desk, keys: [&str; 2]) -> [StatusCode; 2] {
+    [said_later(desk, keys[0]).await.0, said_later(desk, keys[1]).await.0]
+}
+
+const BOTH: [StatusCode; 2] = [StatusCode::OK; 2];
+const NEW_ONE: [StatusCode; 2] = [StatusCode::UNAUTHORIZED, StatusCode::OK];
+const NEITHER: [StatusCode; 2] = [StatusCode::UNAUTHORIZED; 2];
+
+#[tokio::test]
+async fn the_secret_before_is_good_beside_the_new_one_until_the_database_says_that_the_overlap_is_over() {
+    let desk = Desk::scripted(SOUND).await;
+    let (id, old) = desk.make(json!({ "name": "a script" })).await;
+    let fresh = rotated(&desk, &id, json!({ "overlap_seconds": 3_600 })).await;
+    assert_eq!(said_to(&desk, [&old, &fresh]).await, BOTH);
+    let (_, listed) = desk.app.get(&desk.path(""), &desk.token).await;
+    let shown = listed["items"].as_array().unwrap().iter().find(|one| one["id"] == *id).unwrap();
+    assert!(
+        shown["previous_until"].is_string() && fresh.starts_with(shown["prefix"].as_str().unwrap()),
+        "{shown}"
+    );
+    let told: Value = sqlx::query_scalar(
+        "select data from event where type = 'gateway_key.changed.v1' and data ->> 'change' = 'rotated'",
+    )
+    .fetch_one(desk.app.app.pool())
+    .await
+    .unwrap();
+    assert_eq!(
+        (&told["overlap_seconds"], &told["previous_until"]),
+        (&json!(3_600), &shown["previous_until"])
+    );
+
+    desk.app.clock.set(desk.app.clock.now() + chrono::TimeDelta::days(30));
+    assert_eq!(said_to(&desk, [&old, &fresh]).await, BOTH, "this machine's clock says nothing of it");
+
+    sqlx::query("update gateway_key set previous_until = now() where previous_until is not null")
+        .execute(desk.app.app.pool())
+        .await
+        .unwrap();
+    assert_eq!(said_to(&desk, [&old, &fresh]).await, NEW_ONE);
+}
+
+#[tokio::test]
+async fn both_secrets_of_an_overlap_count_against_the_same_limits_and_budget() {
+    let desk = Desk::scripted(SOUND).await;
+    let limits = json!({ "name": "slow", "requests_per_minute": 2, "hard_limit_micro_usd": 9_000_000 });
+    let (id, old) = desk.make(limits).await;
+    let fresh = rotated(&desk, &id, json!({ "overlap_seconds": 60 })).await;
+    let ask = async |key: &str| desk.ask(PATHS[0], key, &chat("openai")).await.0;
+    assert_eq!([ask(&old).await, ask(&fresh).await], BOTH);
+    assert_eq!([ask(&old).await, ask(&fresh).await], [StatusCode::TOO_MANY_REQUESTS; 2]);
+    let (_, listed) = desk.app.get(&desk.path(""), &desk.token).await;
+    let usage = desk.usage().await;
+    assert!(usage.len() == 2 && usage.iter().all(|row| row.0 == id.parse::<Uuid>().ok()), "{usage:?}");
+    assert!(spent(&listed, &id)[1] > 0, "{listed}");
+}
+
+#[tokio::test]
+async fn a_key_has_two_secrets_at_the_most_and_revoking_it_ends_both() {
+    let desk = Desk::scripted(SOUND).await;
+    let (id, first) = desk.make(json!({ "name": "a script" })).await;
+    let overlap = json!({ "overlap_seconds": 604_800 });
+    let second = rotated(&desk, &id, overlap.clone()).await;
+    let third = rotated(&desk, &id, overlap.clone()).await;
+    assert_eq!(said_later(&desk, &first).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(said_to(&desk, [&second, &third]).await, BOTH);
+
+    let fourth = rotated(&desk, &id, json!({})).await;
+    assert_eq!(said_to(&desk, [&second, &third]).await, NEITHER, "without an overlap both end at once");
+    let fifth = rotated(&desk, &id, overlap).await;
+    assert_eq!(said_to(&desk, [&fourth, &fifth]).await, BOTH);
+    let path = desk.path(&format!("/{id}"));
+    let (status, _) = desk.app.send(Method::DELETE, &path, Some(&desk.token), None).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    let ask = async |key: &str| desk.ask(PATHS[0], key, &chat("openai")).await.0;
+    assert_eq!([ask(&fourth).await, ask(&fifth).await], NEITHER);
+}
+
+#[tokio::test]
+async fn an_overlap_is_not_longer_than_seven_days_and_none_where_nothing_is_said() {
+    let desk = Desk::scripted(SOUND).await;
+    let (id, old) = desk.make(json!({ "name": "a script" })).await;
+    let path = desk.path(&format!("/{id}/rotate"));
+    for overlap in [-1, 604_801] {
+        let body = json!({ "overlap_seconds": overlap });
+        let (status, problem) = desk.app.post(&path, &desk.token, body).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
+        assert_eq!(problem["errors"][0]["field"], "overlap_seconds", "{problem}");
+    }
+    assert_eq!(said_later(&desk, &old).await.0, StatusCode::OK, "what is refused changes nothing");
+    let (status, made) = desk.app.send(Method::POST, &path, Some(&desk.token), None).await;
+    assert_eq!((status, &made["key"]["previous_until"]), (StatusCode::OK, &Value::Null), "{made}");
+    assert_eq!(said_to(&desk, [&old, made["secret"].as_str().unwrap()]).await, NEW_ONE);
+}
+
 #[tokio::test]
 async fn another_process_knows_of_a_revoked_key_within_seconds() {
     let desk = Desk::scripted(SOUND).await;

@@ -3,8 +3,10 @@
 mod keys;
 mod limits;
 mod streams;
+mod tokens;
 
 pub(crate) use streams::{unending, until};
+pub(crate) use tokens::held;
 
 use crate::support::TestApp;
 use axum::{

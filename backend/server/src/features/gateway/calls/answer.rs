@@ -6,16 +6,17 @@ use super::{
     cache::{self, Cached, Heard, Known},
     door, looked_up,
     refusal::Refusal,
-    stream,
+    stream, tokens,
     turns::Turn,
 };
 use crate::{
     features::{
-        gateway,
-        llm::{self, Purpose},
+        gateway::{self, keys::Held},
+        llm::{self, Purpose, SetAside},
     },
     state::App,
 };
+use async_trait::async_trait;
 use axum::{
     body::{Body, Bytes},
     extract::Request,
@@ -67,14 +68,22 @@ impl Call {
     fn question(&self) -> gateway::Question {
         (Arc::clone(&self.group), Arc::clone(&self.native))
     }
+}
 
-    /// What is done when all its attempts are: their tokens count, and its place and its turn are another's.
-    fn ended(&self, app: &App, held: (Place, Turn)) -> impl FnOnce(u32) + Send + 'static {
-        let (asker, app) = (self.asker.clone(), app.clone());
-        move |tokens| {
-            asker.used(&app, tokens);
-            drop(held);
-        }
+/// What a call holds until all its attempts are over: tokens of the minute, its place and its turn.
+struct Holds {
+    tokens: Held,
+    _places: (Place, Turn),
+}
+
+#[async_trait]
+impl SetAside for Holds {
+    fn sent(&self) {
+        self.tokens.sent();
+    }
+
+    async fn used(&self, tokens: u32) {
+        self.tokens.used(tokens).await;
     }
 }
 
@@ -109,11 +118,12 @@ async fn handle(
     if let Cached::Hit(known) = &cached {
         return again(app, &call, known).await;
     }
+    let holds = Holds { tokens: tokens::set_aside(app, &call, headers).await?, _places: (place, turn) };
     let answered = if call.is_streamed() {
-        let events = gateway::run(app, call.purpose(), call.question(), call.ended(app, (place, turn)));
+        let events = gateway::run(app, call.purpose(), call.question(), holds);
         stream::respond(app, &call.native, call.id, Heard::new(events, cached)).await
     } else {
-        whole(app, &call, cached, (place, turn)).await
+        whole(app, &call, cached, holds).await
     };
     answered.map_err(Refusal::from)
 }
@@ -164,9 +174,8 @@ async fn again(app: &App, call: &Call, known: &Known) -> Result<Response, Refusa
 }
 
 /// An answer that is not streamed.
-async fn whole(app: &App, call: &Call, cached: Cached, places: (Place, Turn)) -> Result<Response, Fault> {
-    let (mut attended, events) =
-        gateway::attend(app, call.purpose(), call.question(), call.ended(app, places));
+async fn whole(app: &App, call: &Call, cached: Cached, holds: Holds) -> Result<Response, Fault> {
+    let (mut attended, events) = gateway::attend(app, call.purpose(), call.question(), holds);
     let mut events = Heard::new(events, cached);
     let (mut head, mut written, mut goes_on) = (None, None, true);
     let result = loop {

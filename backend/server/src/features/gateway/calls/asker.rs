@@ -3,7 +3,7 @@
 use crate::{
     db::Error,
     features::{
-        gateway::keys::{Exceeded, Key, Quota, lifetime},
+        gateway::keys::{Exceeded, Held, Key, Quota, Share, lifetime},
         llm::Purpose,
     },
     http::CallerKind,
@@ -92,7 +92,7 @@ impl Asker {
         }
     }
 
-    /// Counts a call against the limits of a minute, where there are any.
+    /// Counts a request against the limits of a minute, where there are any.
     pub(super) async fn count(&self, app: &App) -> (Quota, Result<(), Exceeded>) {
         match self {
             Self::Key(key) => key.meter.admit(app.gateway.limits.get(), key.id.0).await,
@@ -100,12 +100,20 @@ impl Asker {
         }
     }
 
-    /// Counts what a call used.
-    pub(super) fn used(&self, app: &App, tokens: u32) {
-        let Self::Key(key) = self else { return };
-        let (Some(take), Some(shared)) = (key.meter.used(tokens), app.gateway.limits.get()) else { return };
-        let (owner, shared) = (key.id.0.to_string(), shared.clone());
-        app.gateway.calls.spawn(async move { shared.take(&owner, &[take]).await });
+    /// The most tokens that it may take in a minute; none: there is no limit.
+    pub(super) fn tokens_per_minute(&self) -> Option<u32> {
+        match self {
+            Self::Key(key) => key.meter.tokens_per_minute(),
+            Self::Agent(_) => None,
+        }
+    }
+
+    /// Sets so many tokens of this minute aside for a call.
+    pub(super) async fn set_aside(&self, app: &App, tokens: u32) -> (Quota, Result<Held, Exceeded>) {
+        let Self::Key(key) = self else { return (Quota::default(), Ok(Held::default())) };
+        let (buckets, tasks) = (app.gateway.limits.get().cloned(), app.gateway.calls.clone());
+        let share = buckets.map(|buckets| Share { buckets, owner: key.id.0, tasks });
+        key.meter.set_aside(tokens, share).await
     }
 
     /// What a call is booked on. A step's call has the step's id, so that attempts are counted within it.

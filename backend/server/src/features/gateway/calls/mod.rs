@@ -11,6 +11,7 @@ mod door;
 mod models;
 mod refusal;
 mod stream;
+mod tokens;
 mod turns;
 
 use super::LOOK_WITHIN;

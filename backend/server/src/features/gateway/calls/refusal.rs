@@ -64,10 +64,14 @@ impl IntoResponse for Refusal {
 
 /// Too many in a minute.
 pub(super) fn exceeded(exceeded: &Exceeded) -> Fault {
-    let Exceeded { what, limit, wait } = exceeded;
+    let Exceeded { what, limit, needed, wait } = exceeded;
     let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-    let message =
-        format!("this key may take {limit} {what} in a minute: try again in {} s", wait.as_secs_f64().ceil());
+    let too_few = match needed {
+        0 | 1 => String::new(),
+        _ => format!(", and fewer than the {needed} that this call may take are left"),
+    };
+    let seconds = wait.as_secs_f64().ceil();
+    let message = format!("this key may take {limit} {what} in a minute{too_few}: try again in {seconds} s");
     Fault::new(429, "rate_limit_exceeded", message).after(Some(milliseconds))
 }
 

@@ -120,8 +120,9 @@ impl Keyring {
 
     async fn read(&self, app: &App, hash: Hash) -> Result<Option<Arc<Key>>, Error> {
         // Before the read: what is revoked meanwhile is not remembered for longer.
-        let until = Instant::now() + TTL;
+        let begun = Instant::now();
         let found = queries::by_hash(app.pool(), hash).await?.filter(|found| found.revoked_at.is_none());
+        let until = begun + found.as_ref().and_then(|found| found.seconds_left).map_or(TTL, no_longer_than);
         let mut keys = self.lock();
         if keys.len() >= MAX_CACHED {
             // What is not there goes first: whoever guesses must not make everybody's next call slower.
@@ -184,7 +185,24 @@ impl Keyring {
     }
 }
 
+/// How long a process relies on a secret that is good for so many seconds more.
+fn no_longer_than(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default().min(TTL)
+}
+
 /// A project's setting as a time.
 pub(in crate::features::gateway) fn lifetime(seconds: Option<i32>) -> Option<Duration> {
     seconds.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_that_ends_soon_is_relied_upon_until_then_only() {
+        assert_eq!(no_longer_than(0.5), Duration::from_millis(500));
+        assert_eq!(no_longer_than(-1.0), Duration::ZERO);
+        assert_eq!(no_longer_than(604_800.0), TTL);
+    }
 }

@@ -15,7 +15,7 @@ use crate::{
     state::App,
 };
 use axum::{Json, extract::State, http::StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use syndarix_domain::ids::ProjectId;
 use uuid::Uuid;
 
@@ -34,7 +34,7 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<MadeKey>), ApiError> {
     body.check(&app, scope.project()).await?;
     let secret = Secret::make();
-    let mut uow = app.store.begin(Author::of(scope.actor())).await?;
+    let mut uow = app.store.begin(Author::of(scope.actor()));
     let new = New { id: uow.new_id(), prefix: secret.prefix(), hash: secret.hash(), at: uow.now() };
     limit(&mut uow, scope.project(), new.id, &body).await?;
     let key = queries::insert(uow.conn().await?, scope.project(), new, &body).await?;
@@ -59,7 +59,19 @@ pub(super) async fn limit(
 }
 
 /// What happened to a key, in the audit and for whoever watches; never the key itself.
-pub(super) fn record(uow: &mut Uow, project: ProjectId, key: Uuid, (what, action): (&str, String)) {
+pub(super) fn record(uow: &mut Uow, project: ProjectId, key: Uuid, said: (&str, String)) {
+    record_with(uow, project, (key, json!({ "key_id": key })), said);
+}
+
+/// The same, with more to say of it.
+pub(super) fn record_with(
+    uow: &mut Uow,
+    project: ProjectId,
+    (key, data): (Uuid, Value),
+    (what, action): (&str, String),
+) {
+    let mut told = data.clone();
+    told["change"] = json!(what);
     let entry = Entry {
         id: uow.new_id(),
         project: Some(project),
@@ -68,15 +80,9 @@ pub(super) fn record(uow: &mut Uow, project: ProjectId, key: Uuid, (what, action
         severity: Severity::Critical,
         actor: uow.actor(),
         action,
-        data: json!({ "key_id": key }),
+        data,
         at: uow.now(),
     };
     uow.audit(entry);
-    uow.announce(
-        project,
-        "gateway_key",
-        key,
-        "gateway_key.changed.v1",
-        json!({ "key_id": key, "change": what }),
-    );
+    uow.announce(project, "gateway_key", key, "gateway_key.changed.v1", told);
 }

@@ -3,7 +3,11 @@
 //! Where processes share their buckets over Redis, those decide. What a process lets through it counts in its own as well,
 //! and goes by these while Redis is away: then a key gets up to its limit at each of them. A bound on load, where the bound
 //! on money is exact.
+//!
+//! Tokens are set aside before a call and corrected when it is over, so that calls at the same time do not pass the limit
+//! together.
 
+use super::held::{Held, Share};
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -12,7 +16,7 @@ use syndarix_bus::{Buckets, Take};
 use uuid::Uuid;
 
 const MINUTE: Duration = Duration::from_secs(60);
-const TOKENS: &str = "tokens";
+pub(super) const TOKENS: &str = "tokens";
 const REQUESTS: &str = "requests";
 /// Less than is ever in a bucket: it is taken from in any case.
 const WHATEVER: f64 = f64::MIN;
@@ -25,12 +29,12 @@ pub(in crate::features::gateway) struct Meter {
 }
 
 #[derive(Debug, Clone)]
-struct Bucket {
-    limit: u32,
+pub(super) struct Bucket {
+    pub(super) limit: u32,
     level: Arc<Mutex<Level>>,
 }
 
-/// What is left, which may be less than nothing: what an answer used is known when it is there.
+/// What is left, which may be less than nothing: an answer may use more than was set aside.
 #[derive(Debug)]
 struct Level {
     left: f64,
@@ -59,6 +63,8 @@ pub(in crate::features::gateway) struct Exceeded {
     /// `requests` or `tokens`.
     pub(in crate::features::gateway) what: &'static str,
     pub(in crate::features::gateway) limit: u32,
+    /// What must be left of it.
+    pub(in crate::features::gateway) needed: u32,
     /// After how long there is room again.
     pub(in crate::features::gateway) wait: Duration,
 }
@@ -109,8 +115,13 @@ impl Meter {
         [&self.requests, &self.tokens].into_iter().flatten().all(|bucket| bucket.left(now).reset.is_zero())
     }
 
-    /// Lets a call through and counts it, in the shared buckets of this owner if there are any. Of tokens, one must be left:
-    /// how many a call takes is seen afterwards.
+    /// The most tokens in a minute; none: there is no limit.
+    pub(in crate::features::gateway) fn tokens_per_minute(&self) -> Option<u32> {
+        self.tokens.as_ref().map(|tokens| tokens.limit)
+    }
+
+    /// Lets a request through and counts it, in the shared buckets of this owner if there are any. Of tokens, one must be
+    /// left: how many a call may take is known once it is read.
     pub(in crate::features::gateway) async fn admit(
         &self,
         shared: Option<&Buckets>,
@@ -148,7 +159,7 @@ impl Meter {
             }
             if !answer.is_taken && *left < take.least && refused.is_none() {
                 let wait = time_to_fill(take.least - left, take.size);
-                refused = Some(Exceeded { what: take.bucket, limit: take.size, wait });
+                refused = Some(Exceeded { what: take.bucket, limit: take.size, needed: 1, wait });
             }
         }
         if let (true, Some(requests)) = (answer.is_taken, &self.requests) {
@@ -167,12 +178,36 @@ impl Meter {
         Ok(())
     }
 
-    /// Counts what a call used; what shared buckets are to be told of it.
-    pub(in crate::features::gateway) fn used(&self, tokens: u32) -> Option<Take> {
-        let bucket = self.tokens.as_ref()?;
-        // Whatever is left: it has been used.
-        let _counted = bucket.take(Instant::now(), WHATEVER, f64::from(tokens));
-        Some(Take { bucket: TOKENS, size: bucket.limit, least: WHATEVER, amount: f64::from(tokens) })
+    /// Sets so many tokens aside for a call, together with other processes where that is possible. More than the limit are
+    /// never there.
+    pub(in crate::features::gateway) async fn set_aside(
+        &self,
+        tokens: u32,
+        share: Option<Share>,
+    ) -> (Quota, Result<Held, Exceeded>) {
+        let Some(bucket) = &self.tokens else { return (Quota::default(), Ok(Held::default())) };
+        let (limit, amount) = (bucket.limit, f64::from(tokens));
+        let together = match &share {
+            Some(share) => share.take(limit, tokens).await,
+            None => None,
+        };
+        let now = Instant::now();
+        let (left, is_taken) = if let Some((left, is_taken)) = together {
+            if is_taken {
+                bucket.correct(now, amount);
+            }
+            (left, is_taken)
+        } else {
+            let taken = bucket.take(now, amount, amount);
+            (bucket.filled(now), taken.is_ok())
+        };
+        let quota = Quota { tokens: Some(Left::of(limit, left)), ..Quota::default() };
+        if !is_taken {
+            let wait = time_to_fill(amount - left, limit);
+            return (quota, Err(Exceeded { what: TOKENS, limit, needed: tokens, wait }));
+        }
+        let of_them_together = together.map_or(0, |_| tokens);
+        (quota, Ok(Held::new(bucket.clone(), (tokens, of_them_together), share)))
     }
 
     fn quota(&self, now: Instant) -> Quota {
@@ -204,13 +239,22 @@ impl Bucket {
         Ok(())
     }
 
+    /// Takes more, whatever is left; less than nothing: gives back, up to what it holds.
+    pub(super) fn correct(&self, now: Instant, amount: f64) {
+        let _taken = self.take(now, WHATEVER, amount);
+    }
+
+    fn filled(&self, now: Instant) -> f64 {
+        self.correct(now, 0.0);
+        self.level.lock().unwrap_or_else(PoisonError::into_inner).left
+    }
+
     fn left(&self, now: Instant) -> Left {
-        let _filled = self.take(now, WHATEVER, 0.0);
-        Left::of(self.limit, self.level.lock().unwrap_or_else(PoisonError::into_inner).left)
+        Left::of(self.limit, self.filled(now))
     }
 
     fn exceeded(&self, what: &'static str, wait: Duration) -> Exceeded {
-        Exceeded { what, limit: self.limit, wait }
+        Exceeded { what, limit: self.limit, needed: 1, wait }
     }
 }
 
@@ -232,11 +276,11 @@ mod tests {
         assert!(meter.try_admit(now + Duration::from_secs(22)).is_err());
     }
 
-    #[test]
-    fn tokens_are_counted_when_they_are_known_and_make_the_next_call_wait() {
+    #[tokio::test]
+    async fn more_tokens_than_were_set_aside_make_the_next_call_wait() {
         let meter = Meter::new(None, Some(600));
         assert_eq!(meter.admit_alone().1, Ok(()));
-        meter.used(1_200);
+        meter.set_aside(100, None).await.1.unwrap().used(1_200).await;
         let (quota, refused) = meter.admit_alone();
         let refused = refused.unwrap_err();
         assert!((59..=61).contains(&refused.wait.as_secs()), "{:?}", refused.wait);

@@ -2,6 +2,7 @@
 
 mod cache;
 mod create;
+mod held;
 mod list;
 mod meter;
 mod queries;
@@ -13,6 +14,7 @@ mod settings;
 mod view;
 
 pub(super) use cache::{Key, Keyring, lifetime};
+pub(super) use held::{Held, Share};
 pub(super) use meter::{Exceeded, Left, Quota};
 pub(super) use secret::is_key;
 

@@ -20,7 +20,8 @@ const SHOWN: &str = ", latest as (
           from usage u where u.state = 'reserved' and u.project_id = (select project_id from k limit 1)
          group by u.key_id)
     select k.id, k.name, k.prefix, k.agent_id, k.user_id, k.models, k.requests_per_minute,
-        k.tokens_per_minute, limits.hard_limit_micro_usd, k.expires_at, k.revoked_at, k.last_used_at, k.created_at, spend.*
+        k.tokens_per_minute, limits.hard_limit_micro_usd, k.expires_at, k.revoked_at, k.last_used_at, k.created_at,
+        case when k.previous_until > now() then k.previous_until end as previous_until, spend.*
     from k
      left join (budget limits join budget_window counted on counted.budget_id = limits.id)
             on limits.scope = 'key' and limits.scope_id = k.id and limits.period = 'total'
@@ -136,16 +137,20 @@ pub(super) async fn replace(
         .await
 }
 
-/// Gives a key that is not revoked another secret.
+/// Gives a key that is not revoked another secret. The one before stays good for so many seconds, and one before that no
+/// longer: a key has two secrets at the most.
 pub(super) async fn rotate(
     conn: &mut PgConnection,
     project: ProjectId,
     id: Uuid,
-    (prefix, hash): (&str, Hash),
+    (prefix, hash, overlap): (&str, Hash, i32),
 ) -> Result<Option<KeyView>> {
     let sql = format!(
         "with k as (
-            update gateway_key set prefix = $3, hash = $4
+            update gateway_key set prefix = $3, hash = $4,
+                   previous_hash = case when $5::integer > 0 then hash end,
+                   previous_until = case when $5::integer > 0
+                                         then clock_timestamp() + make_interval(secs => $5::integer) end
              where project_id = $1 and id = $2 and revoked_at is null returning *) {SHOWN}"
     );
     sqlx::query_as(sqlx::AssertSqlSafe(sql))
@@ -153,11 +158,12 @@ pub(super) async fn rotate(
         .bind(id)
         .bind(prefix)
         .bind(hash)
+        .bind(overlap)
         .fetch_optional(conn)
         .await
 }
 
-/// Ends a key; `None`: there is none. One that was revoked before stays as it is.
+/// Ends a key with all its secrets; `None`: there is none. One that was revoked before stays as it is.
 pub(super) async fn revoke(
     conn: &mut PgConnection,
     project: ProjectId,
@@ -165,7 +171,7 @@ pub(super) async fn revoke(
     at: Timestamp,
 ) -> Result<Option<String>> {
     sqlx::query_scalar(
-        "update gateway_key set revoked_at = coalesce(revoked_at, $3)
+        "update gateway_key set revoked_at = coalesce(revoked_at, $3), previous_hash = null, previous_until = null
          where project_id = $1 and id = $2 returning name",
     )
     .bind(project.0)
@@ -211,15 +217,18 @@ pub(super) struct Found {
     pub(super) expires_at: Option<Timestamp>,
     pub(super) revoked_at: Option<Timestamp>,
     pub(super) gateway_cache_seconds: Option<i32>,
+    /// For how long the secret that was sent is good, if it is the one before: by the database's clock.
+    pub(super) seconds_left: Option<f64>,
 }
 
 /// The key with this hash, of whatever project: who holds the secret holds the key, for as long as whom it is for is there.
 pub(super) async fn by_hash(pool: &PgPool, hash: Hash) -> Result<Option<Found>> {
     let sql = format!(
         "select k.id, k.project_id, k.agent_id, k.models, k.requests_per_minute, k.tokens_per_minute, k.expires_at,
-                k.revoked_at, p.gateway_cache_seconds
+                k.revoked_at, p.gateway_cache_seconds,
+                case when k.hash <> $1 then extract(epoch from k.previous_until - now())::float8 end as seconds_left
          from gateway_key k join project p on p.id = k.project_id
-         where k.hash = $1 and {AGENT_STAYS} and {PERSON_STAYS}"
+         where (k.hash = $1 or (k.previous_hash = $1 and k.previous_until > now())) and {AGENT_STAYS} and {PERSON_STAYS}"
     );
     sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(hash).fetch_optional(pool).await
 }

@@ -38,7 +38,7 @@ pub(super) async fn replace(
         return Err(ApiError::not_found("gateway key"));
     }
     body.check(&app, scope.project()).await?;
-    let mut uow = app.store.begin(Author::of(scope.actor())).await?;
+    let mut uow = app.store.begin(Author::of(scope.actor()));
     limit(&mut uow, scope.project(), id, &body).await?;
     let key = queries::replace(uow.conn().await?, scope.project(), id, &body)
         .await?

@@ -12,7 +12,8 @@ use axum::{
 };
 use uuid::Uuid;
 
-/// Revoke a key for good. It stays in the list, since what was spent with it names it.
+/// Revoke a key for good, with the secret before where it is good as well. It stays in the list, since what was spent with
+/// it names it.
 #[utoipa::path(delete, path = "/projects/{project_id}/gateway-keys/{key_id}", operation_id = "revoke_gateway_key",
     tag = "gateway",
     params(
@@ -26,7 +27,7 @@ pub(super) async fn revoke(
     Path(path): Path<(Uuid, Uuid)>,
 ) -> Result<StatusCode, ApiError> {
     let id = path.1;
-    let mut uow = app.store.begin(Author::of(scope.actor())).await?;
+    let mut uow = app.store.begin(Author::of(scope.actor()));
     let now = uow.now();
     let name = queries::revoke(uow.conn().await?, scope.project(), id, now)
         .await?

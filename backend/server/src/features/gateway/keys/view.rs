@@ -39,6 +39,9 @@ pub(super) struct KeyView {
     /// Since when it is good for nothing.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(super) revoked_at: Option<Timestamp>,
+    /// Until when the secret before is good as well, since it was rotated with an overlap; null: there is none.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(super) previous_until: Option<Timestamp>,
     /// When it was last used, to the minute.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(super) last_used_at: Option<Timestamp>,

@@ -36,13 +36,13 @@ pub(super) async fn ask(
     let call = CallId(app.store.new_id());
     record(&app, &scope, call, &body.model).await?;
     let purpose = Purpose::of_project(scope.project(), call);
-    let events = gateway::run(&app, purpose, (group, Arc::new(native)), |_tokens| ());
+    let events = gateway::run(&app, purpose, (group, Arc::new(native)), ());
     Ok(stream::respond(&app, purpose, events))
 }
 
 /// Usage rows say what was spent, and not by whom: this does.
 async fn record(app: &App, scope: &ProjectScope<Edit>, call: CallId, model: &str) -> Result<(), ApiError> {
-    let mut uow = app.store.begin(Author::of(scope.actor())).await?;
+    let mut uow = app.store.begin(Author::of(scope.actor()));
     let entry = Entry {
         id: uow.new_id(),
         project: Some(scope.project()),
