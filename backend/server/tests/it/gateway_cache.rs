@@ -131,6 +131,33 @@ async fn the_same_question_is_answered_once_in_every_format_and_as_a_stream_and_
 }
 
 #[tokio::test]
+async fn whoever_watches_hears_of_an_answer_that_was_known_as_of_any_other_and_that_it_cost_nothing() {
+    let desk = with_cache(SOUND).await;
+    ask(&desk, CHAT, &chat("openai")).await;
+    kept(&desk, 1).await;
+    let (_, headers, _) = desk.ask(CHAT, &desk.key, &chat("openai")).await;
+    assert_eq!(said(&headers), "hit");
+
+    let path = format!("/api/v1/projects/{}/events?limit=500", desk.project);
+    let (_, log) = desk.app.get(&path, &desk.token).await;
+
+    let costs: Vec<&Value> =
+        log["items"].as_array().unwrap().iter().filter(|event| event["type"] == "cost.recorded").collect();
+    assert_eq!(costs.len(), 2, "{log}");
+    let call = headers["x-syndarix-call-id"].to_str().unwrap();
+    let (asked, known) = (&costs[0]["data"], &costs[1]["data"]);
+    assert_eq!(costs[1]["subject"], format!("usage/{call}"));
+    assert!(asked["cost_micro_usd"].as_i64().unwrap() > 0, "{asked}");
+    for figure in ["cost_micro_usd", "tokens_in", "tokens_out"] {
+        assert_eq!(known[figure], 0, "{figure}: {known}");
+    }
+    assert_eq!((&known["model"], &known["from_cache"]), (&asked["model"], &json!(true)));
+    for field in asked.as_object().unwrap().keys() {
+        assert!(known.get(field).is_some(), "{field}: whoever reads one reads the other: {known}");
+    }
+}
+
+#[tokio::test]
 async fn a_budget_of_nothing_serves_what_is_known_and_a_limit_of_the_minute_refuses_it() {
     let desk = with_cache(SOUND).await;
     ask(&desk, CHAT, &chat("openai")).await;

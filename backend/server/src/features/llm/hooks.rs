@@ -2,7 +2,7 @@
 
 use super::{
     call::{Purpose, Request},
-    ledger::{Attempt, Failed, Outcome, Place, Refusal, Reservation, Settlement},
+    ledger::{Attempt, Failed, Outcome, PassedOver, Place, Refusal, Reservation, Settlement},
     meters::{self, Ended},
     spans::{self, CallSpan},
 };
@@ -236,6 +236,18 @@ impl Recorder {
         }
     }
 
+    /// Whom the call passed over is written down beside it: nearly always nobody.
+    fn note_passed_over(&self, result: Result<&Completion, &CallError>) {
+        let causes = match result {
+            Ok(completion) => &completion.before[..],
+            Err(error) => error.causes(),
+        };
+        let of = (self.purpose.project, self.purpose.call);
+        let Some(call) = PassedOver::of(of, causes, self.app.clock().now()) else { return };
+        let app = self.app.clone();
+        self.app.gateway.beside(async move { app.ledger.passed_over(call).await });
+    }
+
     /// An endpoint behind a real provider's name says that it is scripted: from here on its cost is no real money,
     /// also if nobody hears the end of its answer.
     async fn note_simulated(&self) {
@@ -343,7 +355,7 @@ impl AttemptHooks for Recorder {
             _ => {}
         }
     }
-    fn ended(&self, result: Result<&Completion, &CallError>) {
+    async fn ended(&self, result: Result<&Completion, &CallError>) {
         let (attempts, upstream) = self.with(|under_way| (under_way.attempts, under_way.upstream));
         self.app.models.meters.called(&Ended {
             dialect: self.request.dialect,
@@ -356,5 +368,6 @@ impl AttemptHooks for Recorder {
         if let Some(span) = &self.span {
             span.ended(&self.request(), attempts, result);
         }
+        self.note_passed_over(result);
     }
 }

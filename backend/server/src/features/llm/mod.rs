@@ -16,13 +16,13 @@ mod money;
 mod screen;
 mod spans;
 
-pub use answer::answer;
+pub use answer::{SetAside, answer};
 pub use breakers::spawn_breakers;
 pub use call::{Failure, Purpose, complete, room};
 pub use known::record_known;
 pub use ledger::{
-    Attempt, Failed, Ledger, Lost, Node, Outcome, Place, Refusal, Reservation, Settlement, beat, give_back,
-    lock_books, spawn_beat,
+    Attempt, Failed, Ledger, Lost, Node, Outcome, PassedOver, Place, Refusal, Reservation, Settlement, beat,
+    give_back, lock_books, spawn_beat,
 };
 pub use meters::show_breakers;
 pub use money::{affordable, used};

@@ -106,7 +106,7 @@ impl Debts {
     }
 
     async fn give_back(&self, settlement: &Settlement) -> Result<(), Error> {
-        let mut uow = self.shared.store.begin(Author::system()).await?;
+        let mut uow = self.shared.store.begin(Author::system());
         post::give_back(&mut uow, settlement.project, post::Lost::One(settlement.id)).await?;
         uow.commit().await?;
         Ok(())

@@ -182,7 +182,7 @@ impl Leases {
 
     async fn forfeit(&self, draw: &Draw) -> Result<(), Error> {
         let Some(held) = &draw.lease else { return Ok(()) };
-        let mut uow = self.shared.store.begin(Author::system()).await?;
+        let mut uow = self.shared.store.begin(Author::system());
         post::give_back(&mut uow, draw.place.project, post::Lost::One(held.id)).await?;
         uow.commit().await?;
         Ok(())

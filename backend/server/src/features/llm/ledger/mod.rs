@@ -19,6 +19,7 @@ mod place;
 mod pool;
 mod post;
 mod rows;
+mod skips;
 
 pub use book::lock as lock_books;
 pub(super) use book::{Book, Counted};
@@ -26,6 +27,7 @@ pub use holder::{beat, spawn_beat};
 pub use place::{Node, Place};
 pub use post::{Lost, give_back};
 pub use rows::{Attempt, Failed, Outcome};
+pub use skips::PassedOver;
 
 use crate::{
     config::Durability,
@@ -37,6 +39,7 @@ use futures::future::BoxFuture;
 use leases::Leases;
 use lines::Lines;
 use outputs::Outputs;
+use skips::Skips;
 use std::{sync::Arc, time::Duration};
 use syndarix_domain::{Timestamp, actor::Actor, budget::Amount, ids::ProjectId};
 use syndarix_llm::{Rates, Usage};
@@ -139,6 +142,7 @@ pub struct Ledger {
     debts: Debts,
     /// Where durability is relaxed.
     leases: Option<Arc<Leases>>,
+    skips: Skips,
     shared: Arc<Shared>,
 }
 
@@ -156,6 +160,7 @@ struct Shared {
 impl Ledger {
     /// The books of this process.
     pub fn new(store: Store, instance: Uuid, durability: Durability) -> Self {
+        let skips = Skips::new(store.pool().clone());
         let shared = Arc::new(Shared {
             store,
             instance,
@@ -167,7 +172,7 @@ impl Ledger {
         let debts = Debts::new(Arc::clone(&lines), Arc::clone(&shared));
         let leases = (durability == Durability::Relaxed)
             .then(|| Leases::new(Arc::clone(&lines), Arc::clone(&shared), debts.clone()));
-        Self { lines, debts, leases, shared }
+        Self { lines, debts, leases, skips, shared }
     }
 
     /// Sets aside what the attempt may cost and records it. The answer limit that is granted may be lower than the one that
@@ -242,6 +247,11 @@ impl Ledger {
         if granted_here.is_none() {
             self.debts.owe(settlement);
         }
+    }
+
+    /// Records whom a call passed over. No money hangs on it, so that nobody need wait.
+    pub async fn passed_over(&self, call: PassedOver) {
+        self.skips.record(call).await;
     }
 
     /// Waits until nothing is owed to the books.

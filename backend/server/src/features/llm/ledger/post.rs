@@ -36,7 +36,7 @@ pub(super) async fn post(
     // Once, however often it is said.
     let mut known = HashSet::new();
     settlements.retain(|settlement| known.insert(settlement.id));
-    let mut uow = shared.store.begin(Author::system()).await?;
+    let mut uow = shared.store.begin(Author::system());
     if settlements.iter().any(|settlement| settlement.unsure) {
         book::lock(uow.conn().await?, project).await?;
     }

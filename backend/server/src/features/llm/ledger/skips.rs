@@ -1,0 +1,110 @@
+//! Deployments that calls passed over: written beside the books, those of many calls in one statement.
+//!
+//! Invariants: of a call that passed nobody over nothing is written; no answer waits for what is. No money hangs on it: what
+//! cannot be written is lost, and the log says so.
+
+use crate::db::{
+    combine::{Combine, Combiner, Limits},
+    storable,
+};
+use sqlx::PgPool;
+use std::time::Duration;
+use syndarix_domain::{
+    Timestamp,
+    ids::{CallId, ProjectId},
+};
+use syndarix_llm::Cause;
+use uuid::Uuid;
+
+/// One at a time: while a deployment is left alone, every call passes it over, and all who come meanwhile go together.
+const WRITES: Limits = Limits { workers: 1, batch: 256, patience: Duration::from_secs(35) };
+/// The longest reason that is kept, in characters: it may repeat what was asked.
+const MAX_REASON: usize = 500;
+
+/// Whom one call passed over.
+#[derive(Debug)]
+pub struct PassedOver {
+    project: ProjectId,
+    call: CallId,
+    at: Timestamp,
+    skipped: Vec<Skip>,
+}
+
+#[derive(Debug)]
+struct Skip {
+    deployment: String,
+    kind: &'static str,
+    reason: String,
+}
+
+impl PassedOver {
+    /// Of a call with these causes; `None`: it passed nobody over.
+    pub fn of((project, call): (ProjectId, CallId), causes: &[Cause], at: Timestamp) -> Option<Self> {
+        let mut skipped: Vec<Skip> = Vec::new();
+        for cause in causes {
+            let Cause::Skipped { deployment, reason } = cause else { continue };
+            let kind = reason.name();
+            // One statement writes a row once.
+            if skipped.iter().any(|one| one.deployment == *deployment && one.kind == kind) {
+                continue;
+            }
+            let reason: String = reason.to_string().chars().take(MAX_REASON).collect();
+            skipped.push(Skip { deployment: deployment.clone(), kind, reason: storable(reason) });
+        }
+        (!skipped.is_empty()).then_some(Self { project, call, at, skipped })
+    }
+}
+
+impl Combine for PassedOver {
+    type Answer = ();
+
+    /// A step that asks again goes with the next statement.
+    fn alone_on(&self) -> Vec<Uuid> {
+        vec![self.call.0]
+    }
+}
+
+/// What records them.
+pub(super) struct Skips {
+    calls: Combiner<PassedOver>,
+}
+
+impl Skips {
+    pub(super) fn new(pool: PgPool) -> Self {
+        let calls = Combiner::new(WRITES, move |calls: Vec<PassedOver>| {
+            let pool = pool.clone();
+            Box::pin(async move {
+                if let Err(error) = write(&pool, &calls).await {
+                    tracing::warn!(%error, calls = calls.len(), "cannot record whom calls passed over");
+                }
+                calls.iter().map(|_| ()).collect::<Vec<()>>()
+            })
+        });
+        Self { calls }
+    }
+
+    pub(super) async fn record(&self, call: PassedOver) {
+        // Nobody has to know what became of it.
+        let _written = self.calls.ask(call).await;
+    }
+}
+
+async fn write(pool: &PgPool, calls: &[PassedOver]) -> sqlx::Result<()> {
+    let rows: Vec<(&PassedOver, &Skip)> =
+        calls.iter().flat_map(|call| call.skipped.iter().map(move |skip| (call, skip))).collect();
+    sqlx::query(
+        "insert into usage_skip (project_id, call_id, deployment, kind, reason, at)
+         select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
+         on conflict (project_id, call_id, deployment, kind) do update
+            set reason = excluded.reason, at = excluded.at, times = usage_skip.times + 1",
+    )
+    .bind(rows.iter().map(|(call, _)| call.project.0).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(call, _)| call.call.0).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, skip)| skip.deployment.as_str()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, skip)| skip.kind).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, skip)| skip.reason.as_str()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(call, _)| call.at).collect::<Vec<_>>())
+    .execute(pool)
+    .await?;
+    Ok(())
+}
