@@ -37,7 +37,7 @@ pub(crate) async fn person(app: &TestApp, name: &str) -> Person {
 
 pub(crate) async fn project(app: &TestApp, viewer: &Person) -> ProjectId {
     let (organisation, project) = (OrganisationId(app.app.store.new_id()), ProjectId(app.app.store.new_id()));
-    let mut uow = app.app.store.begin(Author::system()).await.unwrap();
+    let mut uow = app.app.store.begin(Author::system());
     sqlx::query("insert into organisation (id, name, created_at) values ($1, 'Acme', now())")
         .bind(organisation.0)
         .execute(uow.conn().await.unwrap())
@@ -74,7 +74,7 @@ fn announce(uow: &mut Uow, project: ProjectId, n: i64) {
 }
 
 pub(crate) async fn happen(app: &TestApp, project: ProjectId, count: i64) {
-    let mut uow = app.app.store.begin(Author::system()).await.unwrap();
+    let mut uow = app.app.store.begin(Author::system());
     for n in 0..count {
         announce(&mut uow, project, n);
     }
@@ -348,4 +348,24 @@ async fn a_silent_stream_is_kept_open_by_comments() {
     }
 
     assert!(!seen.contains("data:"), "nothing happened: {seen}");
+}
+
+#[tokio::test]
+async fn who_follows_a_project_hears_that_a_budget_of_its_organisation_was_set_or_taken_away() {
+    let app = TestApp::start().await;
+    let maria = app.user("maria").await;
+    let project = app.project(&maria).await;
+    let (_, organisations) = app.get("/api/v1/organisations", &maria).await;
+    let organisation = &organisations["items"][0]["id"];
+    let path = format!("/api/v1/organisations/{}/budgets/month", organisation.as_str().unwrap());
+    let mut client = follow(&app, "/api/v1/events/stream", &maria, None).await;
+    for (method, body) in [(Method::PUT, Some(json!({ "hard_limit_micro_usd": 5 }))), (Method::DELETE, None)]
+    {
+        let (status, answer) = app.send(method, &path, Some(&maria), body).await;
+        assert_eq!(status, StatusCode::NO_CONTENT, "{answer}");
+        let told = client.next().await;
+        assert_eq!((told.event.as_str(), &told.id), ("organisation.budget_changed", &None));
+        assert_eq!(told.data["project_id"], project);
+        assert_eq!(told.data["data"], json!({ "organisation_id": organisation, "period": "month" }));
+    }
 }

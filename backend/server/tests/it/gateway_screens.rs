@@ -433,10 +433,10 @@ async fn what_was_spent_is_exported_as_lines_of_a_span_and_of_one_project() {
 
     assert_eq!(all.len(), 2, "{all:?}");
     assert!(all[0].starts_with("at,agent,gateway_key,"), "{all:?}");
-    let last = "sprint_id,step_id,model_group,downgraded_to,first_content_ms";
+    let last = "sprint_id,step_id,model_group,downgraded_to,first_content_ms,gateway_key_id";
     assert!(all[0].ends_with(&format!(",error_kind,{last}")), "{all:?}");
     let cells: Vec<&str> = all[1].split(',').collect();
-    assert_eq!((cells.len(), cells[2], cells[9], cells[10]), (29, "test", "openai", "settled"), "{all:?}");
+    assert_eq!((cells.len(), cells[2], cells[9], cells[10]), (30, "test", "openai", "settled"), "{all:?}");
     assert_eq!(cells[23..28], ["", "", "", "openai", ""], "no failure, no sprint, no step: {all:?}");
     assert!(cells[28].parse::<u64>().is_ok(), "{all:?}");
     assert_eq!((cells[11], cells[12], cells[15]), ("70", "20", "0"), "real and simulated are apart: {all:?}");

@@ -89,7 +89,7 @@ pub async fn set(app: &App, author: Author, project: ProjectId, limits: &SetBudg
     check("soft_limit_micro_usd", limits.soft_limit_micro_usd)?;
     let target = Target::of_project(project);
     retry_conflicts(|| async {
-        let mut uow = app.store.begin(author).await?;
+        let mut uow = app.store.begin(author);
         let before = tree::limits(&mut uow, target).await?;
         let new = Limits {
             hard_micro_usd: limits.hard_limit_micro_usd,

@@ -5,12 +5,16 @@
 //! money; raising a limit, and a new period, wake what waits for it.
 
 mod budget;
+mod call;
 mod export;
 mod nodes;
+mod organisation;
+mod outlook;
 mod reconcile;
 mod rollup;
 mod tree;
 mod usage;
+mod view;
 mod wake;
 
 pub use budget::{BudgetView, SetBudget, of_project, set};
@@ -27,7 +31,9 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(budget::routes())
         .merge(nodes::routes())
         .merge(usage::routes())
+        .routes(routes!(call::usage_call))
         .routes(routes!(export::export_usage))
+        .routes(routes!(organisation::organisation_usage))
 }
 
 /// The jobs of this feature.

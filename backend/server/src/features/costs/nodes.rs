@@ -3,6 +3,7 @@
 use super::{
     budget::check,
     tree::{self, Limits, Owner, Target},
+    view::{BudgetNode, nodes},
 };
 use crate::{
     db::{Author, Error, audit, retry_conflicts},
@@ -17,9 +18,8 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sqlx::{FromRow, PgPool};
+use sqlx::PgPool;
 use syndarix_domain::{
-    Timestamp,
     budget::{Period, Scope},
     ids::{OrganisationId, ProjectId},
 };
@@ -27,50 +27,15 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
+/// The most projects whose followers are told of a change at once, the newest: one stream follows no more.
+const FOLLOWED: i64 = 400;
+
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list_budgets))
         .routes(routes!(put_budget, delete_budget))
         .routes(routes!(list_organisation_budgets))
         .routes(routes!(put_organisation_budget, delete_organisation_budget))
-}
-
-/// A budget on a node of the tree, in the window of this moment.
-#[derive(Debug, Serialize, ToSchema, FromRow)]
-struct BudgetNode {
-    /// organisation, project, sprint, agent, run or key.
-    scope: String,
-    /// Which one.
-    scope_id: Uuid,
-    /// What people call it; null for a run.
-    name: Option<String>,
-    /// total, day, week or month; a day, a week and a month begin at midnight, UTC.
-    period: String,
-    /// Model calls stop here.
-    hard_limit_micro_usd: Option<i64>,
-    /// People are told at 80, 90 and 100 % of this; from there on a cheaper model group is asked where one is named.
-    soft_limit_micro_usd: Option<i64>,
-    /// Model calls stop at so many tokens of prompts and answers.
-    hard_limit_tokens: Option<i64>,
-    /// The same for tokens.
-    soft_limit_tokens: Option<i64>,
-    /// Since when it is counted.
-    #[schema(value_type = String, format = DateTime)]
-    starts_at: Timestamp,
-    /// When it begins anew; null: never.
-    #[sqlx(skip)]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    ends_at: Option<Timestamp>,
-    /// Real money spent.
-    spent_micro_usd: i64,
-    /// Worst cost of the calls under way.
-    reserved_micro_usd: i64,
-    /// What the scripted endpoint would have cost. Counts against the limit, never as real money.
-    simulated_micro_usd: i64,
-    /// Tokens of prompts and answers.
-    spent_tokens: i64,
-    /// The most that calls under way may still use.
-    reserved_tokens: i64,
 }
 
 /// Limits of a node. At least one; what is left out or null is no limit.
@@ -153,7 +118,7 @@ async fn put_budget(
     let (node, target) = target(app.pool(), project, &path).await?;
     let author = Author::of(scope.actor());
     retry_conflicts(|| async {
-        let mut uow = app.store.begin(author).await?;
+        let mut uow = app.store.begin(author);
         tree::set(&mut uow, target, limits).await?;
         let data = body.data(node, path.2, target.period);
         uow.announce(project, "budget", project, "cost.budget_changed.v1", data);
@@ -182,7 +147,7 @@ async fn delete_budget(
     }
     let author = Author::of(scope.actor());
     retry_conflicts(|| async {
-        let mut uow = app.store.begin(author).await?;
+        let mut uow = app.store.begin(author);
         if !tree::remove(&mut uow, target).await? {
             return Err(Error::NotFound("budget"));
         }
@@ -252,10 +217,11 @@ async fn put_organisation_budget(
 ) -> Result<StatusCode, ApiError> {
     require_manager(app.pool(), organisation, caller.user()?).await?;
     let (limits, period) = (body.limits()?, period_of(&period)?);
+    let followers = Followers::of(app.pool(), organisation).await?;
     let (author, target) =
         (Author::of(caller.actor()), Target { on: Owner::Organisation(organisation), period });
     retry_conflicts(|| async {
-        let mut uow = app.store.begin(author).await?;
+        let mut uow = app.store.begin(author);
         tree::set(&mut uow, target, limits).await?;
         let data = body.data(Scope::Organisation, organisation.0, period);
         let entry = entry(&uow, "organisation.budget_changed", "set a budget of the organisation", data);
@@ -263,6 +229,7 @@ async fn put_organisation_budget(
         uow.commit().await.map(|_events| ())
     })
     .await?;
+    followers.tell(&app, period);
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -278,10 +245,11 @@ async fn delete_organisation_budget(
 ) -> Result<StatusCode, ApiError> {
     require_manager(app.pool(), organisation, caller.user()?).await?;
     let period = period_of(&period)?;
+    let followers = Followers::of(app.pool(), organisation).await?;
     let (author, target) =
         (Author::of(caller.actor()), Target { on: Owner::Organisation(organisation), period });
     retry_conflicts(|| async {
-        let mut uow = app.store.begin(author).await?;
+        let mut uow = app.store.begin(author);
         if !tree::remove(&mut uow, target).await? {
             return Err(Error::NotFound("budget"));
         }
@@ -292,6 +260,7 @@ async fn delete_organisation_budget(
         uow.commit().await.map(|_events| ())
     })
     .await?;
+    followers.tell(&app, period);
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -309,47 +278,29 @@ fn entry(uow: &crate::db::Uow, event_type: &str, action: &str, data: Value) -> a
     }
 }
 
-/// A page of budgets with what counts in them now. `belongs` is written here, never sent.
-async fn nodes(app: &App, belongs: &str, id: Uuid, page: &Page) -> Result<List<BudgetNode>, ApiError> {
-    let rows: Vec<BudgetNode> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
-        "select b.scope, b.scope_id, b.period, b.hard_limit_micro_usd, b.soft_limit_micro_usd, b.hard_limit_tokens,
-                b.soft_limit_tokens,
-                case b.scope when 'organisation' then (select o.name from organisation o where o.id = b.scope_id)
-                             when 'project' then (select p.name from project p where p.id = b.scope_id)
-                             when 'sprint' then (select s.state ->> 'name' from sprint s where s.id = b.scope_id)
-                             when 'agent' then (select a.name from agent a where a.id = b.scope_id)
-                             when 'key' then (select k.name from gateway_key k where k.id = b.scope_id) end as name,
-                coalesce(w.starts_at, 'epoch') as starts_at, coalesce(w.spent_micro_usd, 0) as spent_micro_usd,
-                coalesce(w.reserved_micro_usd, 0) as reserved_micro_usd,
-                coalesce(w.simulated_micro_usd, 0) as simulated_micro_usd,
-                coalesce(w.spent_tokens, 0) as spent_tokens, coalesce(w.reserved_tokens, 0) as reserved_tokens
-           from budget b
-           left join lateral (select * from budget_window w where w.budget_id = b.id order by w.starts_at desc limit 1) w
-                on true
-          where {belongs}
-          order by array_position(array['organisation', 'project', 'sprint', 'agent', 'run', 'key'], b.scope), b.scope_id, b.period
-          limit $2 offset $3"
-    )))
-    .bind(id)
-    .bind(page.limit()? + 1)
-    .bind(page.offset()?)
-    .fetch_all(app.pool())
-    .await?;
-    let now = app.clock().now();
-    let rows = rows.into_iter().map(|row| row.at(now)).collect();
-    List::page(rows, page)
+/// Whoever follows a project of an organisation, whose budgets are shown with the project's.
+struct Followers {
+    organisation: OrganisationId,
+    projects: Vec<Uuid>,
 }
 
-impl BudgetNode {
-    /// As it counts at this moment: a window that is over counts no more.
-    fn at(self, now: Timestamp) -> Self {
-        let Some(period) = Period::named(&self.period) else { return self };
-        let (starts_at, ends_at) = period.window(now);
-        let ends_at = (period != Period::Total).then_some(ends_at);
-        if self.starts_at >= starts_at {
-            return Self { ends_at, ..self };
+impl Followers {
+    /// Looked up before the change: once it is made, nothing may fail any more.
+    async fn of(pool: &PgPool, organisation: OrganisationId) -> Result<Self, Error> {
+        let projects =
+            sqlx::query_scalar("select id from project where organisation_id = $1 order by id desc limit $2")
+                .bind(organisation.0)
+                .bind(FOLLOWED)
+                .fetch_all(pool)
+                .await?;
+        Ok(Self { organisation, projects })
+    }
+
+    /// Has their pages load the budgets anew. It is told and not kept: the change itself is in the organisation's audit.
+    fn tell(&self, app: &App, period: Period) {
+        let data = json!({ "organisation_id": self.organisation, "period": period.name() });
+        for project in &self.projects {
+            app.hub.ephemeral(ProjectId(*project), "organisation.budget_changed", &data);
         }
-        let none = Self { spent_micro_usd: 0, reserved_micro_usd: 0, simulated_micro_usd: 0, ..self };
-        Self { starts_at, ends_at, spent_tokens: 0, reserved_tokens: 0, ..none }
     }
 }

@@ -71,7 +71,7 @@ impl Reconcile {
         .fetch_all(self.app.pool())
         .await?;
         for (project, usage) in abandoned {
-            let mut uow = self.app.store.begin(Author::system()).await?;
+            let mut uow = self.app.store.begin(Author::system());
             llm::give_back(&mut uow, ProjectId(project), Lost::One(usage)).await?;
             uow.commit().await?;
             tracing::warn!(%project, %usage, "ended an abandoned reservation at its worst case");

@@ -1,16 +1,19 @@
 //! What was spent: summed up, and call by call.
 
-use super::budget::{BudgetView, of_project};
+use super::{
+    budget::{BudgetView, of_project},
+    outlook::{self, MonthOutlook, Spender},
+};
 use crate::{
     db::Error,
     http::{ApiError, List, Page, ProjectScope, ValidQuery, View},
     state::App,
 };
 use axum::{Json, extract::State};
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgPool};
-use syndarix_domain::{budget::Period, forecast, ids::ProjectId, money::MicroUsd};
+use syndarix_domain::ids::ProjectId;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
@@ -88,18 +91,6 @@ struct UsageSummary {
     budget: BudgetView,
 }
 
-/// A month's spend, in micro-USD; by UTC days.
-#[derive(Debug, Serialize, ToSchema)]
-#[expect(clippy::struct_field_names, reason = "the API's names say their unit")]
-struct MonthOutlook {
-    /// Real money spent in it.
-    to_date_micro_usd: i64,
-    /// What the scripted endpoint would have cost in it.
-    simulated_micro_usd: i64,
-    /// Where the month's real spend ends if it goes on as in the last seven days.
-    forecast_micro_usd: i64,
-}
-
 /// One sum.
 #[derive(Debug, Serialize, ToSchema, FromRow)]
 struct UsageRow {
@@ -154,34 +145,9 @@ async fn usage_summary(
         tokens_in: all.2,
         tokens_out: all.3,
         budget: of_project(app.pool(), scope.project()).await?,
-        month: month(&app, scope.project()).await?,
+        month: outlook::month(&app, Spender::Project(scope.project())).await?,
         rows,
     }))
-}
-
-/// The present month, from what was spent day by day in it and shortly before.
-async fn month(app: &App, project: ProjectId) -> Result<MonthOutlook, Error> {
-    let now = app.clock().now();
-    let days: Vec<(NaiveDate, i64, i64)> = sqlx::query_as(
-        "select (at at time zone 'utc')::date,
-                coalesce(sum(cost_micro_usd) filter (where not simulated), 0)::bigint,
-                coalesce(sum(cost_micro_usd) filter (where simulated), 0)::bigint
-           from usage_sum where project_id = $1 and at >= $2 group by 1",
-    )
-    .bind(project.0)
-    .bind(forecast::since(now))
-    .fetch_all(app.pool())
-    .await?;
-    let real: Vec<(NaiveDate, MicroUsd)> =
-        days.iter().map(|(day, real, _)| (*day, MicroUsd(*real))).collect();
-    let (first, _) = Period::Month.window(now);
-    let simulated = days.iter().filter(|(day, ..)| *day >= first.date_naive()).map(|(.., sum)| sum).sum();
-    let outlook = forecast::month(&real, now);
-    Ok(MonthOutlook {
-        to_date_micro_usd: outlook.to_date.0,
-        simulated_micro_usd: simulated,
-        forecast_micro_usd: outlook.forecast.0,
-    })
 }
 
 /// A run of another project is none.
@@ -224,7 +190,7 @@ struct Attempts {
 /// One attempt of a model call.
 #[derive(Debug, Serialize, ToSchema, FromRow)]
 #[expect(clippy::struct_excessive_bools, reason = "a row, column by column")]
-struct UsageCall {
+pub(super) struct UsageCall {
     /// Its id.
     id: Uuid,
     /// The call that it is an attempt of; a client has it as `x-syndarix-call-id`.
@@ -273,7 +239,21 @@ struct UsageCall {
     error_kind: Option<String>,
     /// Why it failed.
     error: Option<String>,
+    /// How many deployments its call passed over; the call itself says which, and why.
+    skipped: i64,
 }
+
+/// Attempts of a project, `$1`. What only holds money for calls to come is none.
+pub(super) const ATTEMPTS: &str = "
+select u.id, u.call_id, u.at, u.run_id, u.step_id, a.name as agent_name, k.name as key_name, u.deployment, u.downgraded_to,
+       u.model, u.provider, u.attempt, u.tokens_in, u.tokens_out, u.cost_micro_usd, u.latency_ms, u.first_content_ms,
+       u.estimated, u.simulated, u.unpriced, u.from_cache, u.state as outcome, u.error_kind, u.error,
+       (select count(distinct s.deployment) from usage_skip s
+         where s.project_id = u.project_id and s.call_id = u.call_id) as skipped
+  from usage u
+  left join agent a on a.id = u.agent_id and a.project_id = u.project_id
+  left join gateway_key k on k.id = u.key_id and k.project_id = u.project_id
+ where u.project_id = $1 and (u.attempt > 0 or u.state <> 'reserved')";
 
 #[utoipa::path(get, path = "/projects/{project_id}/usage/calls", operation_id = "usage_calls", tag = "costs",
     params(("project_id" = Uuid, Path), Attempts), responses((status = 200, body = List<UsageCall>), (status = 404)))]
@@ -283,17 +263,9 @@ async fn usage_calls(
     ValidQuery(which): ValidQuery<Attempts>,
 ) -> Result<Json<List<UsageCall>>, ApiError> {
     let page = Page { limit: which.limit, cursor: which.cursor };
-    let rows: Vec<UsageCall> = sqlx::query_as(
-        "select u.id, u.call_id, u.at, u.run_id, u.step_id, a.name as agent_name, k.name as key_name, u.deployment,
-                u.downgraded_to, u.model, u.provider, u.attempt, u.tokens_in, u.tokens_out, u.cost_micro_usd, u.latency_ms,
-                u.first_content_ms, u.estimated, u.simulated, u.unpriced, u.from_cache, u.state as outcome, u.error_kind,
-                u.error
-           from usage u
-           left join agent a on a.id = u.agent_id and a.project_id = u.project_id
-           left join gateway_key k on k.id = u.key_id and k.project_id = u.project_id
-          where u.project_id = $1 and (u.attempt > 0 or u.state <> 'reserved') and ($2::uuid is null or u.call_id = $2)
-          order by u.at desc, u.id desc limit $3 offset $4",
-    )
+    let rows: Vec<UsageCall> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+        "{ATTEMPTS} and ($2::uuid is null or u.call_id = $2) order by u.at desc, u.id desc limit $3 offset $4"
+    )))
     .bind(scope.project().0)
     .bind(which.call_id)
     .bind(page.limit()? + 1)

@@ -78,7 +78,7 @@ pub(super) async fn with_the_day(app: &App, now: Timestamp) -> Result<(), Error>
 async fn all(app: &App, waiting: Vec<(Uuid, Uuid)>) -> Result<(), Error> {
     for (project, run) in waiting {
         retry_conflicts(|| async {
-            let mut uow = app.store.begin(Author::system()).await?;
+            let mut uow = app.store.begin(Author::system());
             uow.tell::<Run>(ProjectId(project), RunId(run), &Command::Wake).await?;
             uow.commit().await.map(|_events| ())
         })
