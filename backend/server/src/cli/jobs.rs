@@ -1,7 +1,10 @@
 //! `job`: what an operator sees and settles, of the whole installation.
 
 use super::{Failure, Global, history::History, local::Local, output, work::list};
-use crate::{features::operations, http::ApiError};
+use crate::{
+    features::operations::{self, Cancellation},
+    http::ApiError,
+};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -29,15 +32,30 @@ pub(super) enum Job {
     Running(Which),
     /// Lists dead letters, newest first.
     Dead(Which),
+    /// Cancels live jobs: one that waits is gone, one that runs is told to stop; the run that it goes on with ends.
+    Cancel {
+        /// Their ids.
+        #[arg(value_name = "ID", required = true)]
+        jobs: Vec<i64>,
+        /// Why: kept on record.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
     /// Puts dead letters back into their queues.
-    Redrive(Letters),
+    Redrive {
+        #[command(flatten)]
+        letters: Letters,
+        /// Why: kept on record.
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        reason: String,
+    },
     /// Gives dead letters up for good; their history stays.
     Purge {
         #[command(flatten)]
         letters: Letters,
         /// Why: kept in the history and on record.
-        #[arg(long, value_name = "TEXT")]
-        because: Option<String>,
+        #[arg(long, value_name = "TEXT", alias = "because")]
+        reason: String,
     },
     /// Lists the events of one story, run, sprint, approval or pull request, or shows it as it was.
     History(History),
@@ -222,17 +240,23 @@ impl Job {
                 let jobs = syndarix_jobs::list_dead(&mut conn, &which.filter()).await?;
                 list(global, &DEAD, &json!({ "items": jobs }));
             }
-            Self::Redrive(letters) => {
-                let ids = letters.ids(&mut conn).await?;
-                settle(global, &ids, ("redriven", "is in its queue again"), async |job| {
-                    operations::redrive_any(&local.app, job).await
+            Self::Cancel { jobs, reason } => {
+                settle(global, &jobs, async |job| {
+                    operations::cancel_any(&local.app, job, &reason).await.map(cancelled)
                 })
                 .await?;
             }
-            Self::Purge { letters, because } => {
+            Self::Redrive { letters, reason } => {
                 let ids = letters.ids(&mut conn).await?;
-                settle(global, &ids, ("purged", "is given up for good"), async |job| {
-                    operations::purge_any(&local.app, job, because.as_deref()).await
+                settle(global, &ids, async |job| {
+                    operations::redrive_any(&local.app, job, &reason).await.map(|()| REDRIVEN)
+                })
+                .await?;
+            }
+            Self::Purge { letters, reason } => {
+                let ids = letters.ids(&mut conn).await?;
+                settle(global, &ids, async |job| {
+                    operations::purge_any(&local.app, job, &reason).await.map(|()| PURGED)
                 })
                 .await?;
             }
@@ -252,17 +276,31 @@ fn unpolled(queues: &Value) -> Option<String> {
     })
 }
 
+/// What became of a job: in a word, and as the end of a sentence.
+type Settled = (&'static str, &'static str);
+
+const REDRIVEN: Settled = ("redriven", "is in its queue again");
+const PURGED: Settled = ("purged", "is given up for good");
+
+fn cancelled(outcome: Cancellation) -> Settled {
+    match outcome {
+        Cancellation::Cancelled => ("cancelled", "is cancelled"),
+        Cancellation::Requested => {
+            ("requested", "runs, and is told to stop with the next heartbeat of its worker")
+        }
+    }
+}
+
 /// Settles one after the other: each has its own entry on record, and one that is refused keeps none of the others.
 async fn settle(
     global: &Global,
     ids: &[i64],
-    (outcome, sentence): (&str, &str),
-    act: impl AsyncFn(i64) -> Result<(), ApiError>,
+    act: impl AsyncFn(i64) -> Result<Settled, ApiError>,
 ) -> Result<(), Failure> {
     let (mut done, mut left) = (Vec::new(), Vec::new());
     for id in ids {
         match act(*id).await {
-            Ok(()) => {
+            Ok((outcome, sentence)) => {
                 done.push(json!({ "id": id, "outcome": outcome }));
                 if !global.json {
                     output::line(&format!("job {id} {sentence}"));
@@ -284,7 +322,9 @@ async fn settle(
 
 fn refused(job: i64, error: ApiError) -> Failure {
     match error.code() {
-        "not_found" => Failure::new(format!("there is no dead letter {job}; see `syndarix job dead`")),
+        "not_found" => Failure::new(format!(
+            "there is no such job {job}; see `syndarix job list` for live ones and `syndarix job dead` for dead letters"
+        )),
         "job_duplicate" => Failure::new(format!("job {job}: a job that does the same is alive")),
         _ => error.into(),
     }

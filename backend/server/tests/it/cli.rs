@@ -359,8 +359,10 @@ async fn an_operator_settles_dead_letters_and_it_is_on_record() {
                        (9, 'git', 'test.work', '{}', 2, 3, 3, 0, 1, 'broken', '[]', now())";
     sqlx::raw_sql(dead).execute(&pool).await.unwrap();
 
-    assert_eq!(place.json(&["job", "redrive", "8"])["outcome"], "redriven");
-    assert_eq!(place.json(&["job", "purge", "9"])["outcome"], "purged");
+    let said = refused(&place.run(&["job", "purge", "9", "--reason", " "]));
+    assert!(said.contains("say why"), "{said}");
+    assert_eq!(place.json(&["job", "redrive", "8", "--reason", "mended"])["outcome"], "redriven");
+    assert_eq!(place.json(&["job", "purge", "9", "--reason", "nobody needs it"])["outcome"], "purged");
 
     assert_eq!(place.json(&["job", "dead"])["items"], serde_json::json!([]));
     let more = "insert into job_dead (id, queue, kind, payload, priority, max_attempts, attempt, rescues, fence, reason, errors, created_at)
@@ -377,7 +379,7 @@ async fn an_operator_settles_dead_letters_and_it_is_on_record() {
     assert!(String::from_utf8_lossy(&said.stderr).contains("no worker is polling: git"), "{said:?}");
     assert_eq!(place.json(&["jobs", "workers"])["items"], serde_json::json!([]));
     assert_eq!(place.json(&["jobs", "running"])["items"], serde_json::json!([]));
-    let purged = place.json(&["jobs", "purge", "--all", "--queue", "git"]);
+    let purged = place.json(&["jobs", "purge", "--all", "--queue", "git", "--reason", "an old test"]);
     assert_eq!(purged["items"].as_array().unwrap().len(), 2);
     let recorded: Vec<String> =
         sqlx::query_scalar("select type from audit_entry order by ordinal").fetch_all(&pool).await.unwrap();

@@ -112,7 +112,7 @@ async fn the_system_says_what_it_consists_of() {
 }
 
 /// Puts a job of this project into the dead letters.
-async fn bury(app: &TestApp, project: Option<ProjectId>, unique_key: Option<&str>) -> i64 {
+pub(crate) async fn bury(app: &TestApp, project: Option<ProjectId>, unique_key: Option<&str>) -> i64 {
     sqlx::query_scalar(
         "insert into job_dead (id, queue, project_id, kind, payload, priority, unique_key, attempt, max_attempts, rescues,
                                fence, reason, errors, created_at)
@@ -126,7 +126,7 @@ async fn bury(app: &TestApp, project: Option<ProjectId>, unique_key: Option<&str
     .unwrap()
 }
 
-async fn make_owner(app: &TestApp, person: &crate::events::Person, project: ProjectId) {
+pub(crate) async fn make_owner(app: &TestApp, person: &crate::events::Person, project: ProjectId) {
     sqlx::query(
         "insert into membership (organisation_id, user_id, role, created_at)
          select organisation_id, $1, 'owner', now() from project where id = $2",
@@ -208,14 +208,16 @@ async fn only_an_owner_of_the_organisation_settles_a_dead_letter_and_it_is_on_re
     }
     make_owner(&app, &maria, project).await;
     for missing in [nobodys.to_string(), "999999".into(), "x".into()] {
-        let (status, _) = app.post(&format!("/api/v1/jobs/{missing}/purge"), &maria.token, json!({})).await;
+        let body = json!({ "reason": "nobody needs it" });
+        let (status, _) = app.post(&format!("/api/v1/jobs/{missing}/purge"), &maria.token, body).await;
         assert_eq!(status, StatusCode::NOT_FOUND, "{missing}");
     }
     let (status, _) = app.post(&format!("/api/v1/jobs/{first}/redrive"), &maria.token, json!({})).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
     let (status, _) = app.post(&format!("/api/v1/jobs/{first}/redrive"), &maria.token, json!({})).await;
     assert_eq!(status, StatusCode::NOT_FOUND, "it is alive again");
-    let (status, _) = app.post(&format!("/api/v1/jobs/{second}/purge"), &maria.token, json!({})).await;
+    let body = json!({ "reason": "nobody needs it" });
+    let (status, _) = app.post(&format!("/api/v1/jobs/{second}/purge"), &maria.token, body).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
     let (_, ready) = app.get("/api/v1/jobs?state=ready", &maria.token).await;
     assert_eq!(ids(&ready), [first.to_string()]);

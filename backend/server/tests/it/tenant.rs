@@ -234,7 +234,9 @@ impl Tenant {
         let id = |place: &str| self.id(place);
         Some(match operation {
             "ask_playground" => json!({ "model": "base", "prompt": "Hello", "max_tokens": 10 }),
-            "block_story" | "cancel_run" | "cancel_sprint" | "cancel_story" => json!({ "reason": "So" }),
+            "block_story" | "cancel_job" | "cancel_run" | "cancel_sprint" | "cancel_story" | "purge_job" => {
+                json!({ "reason": "So" })
+            }
             "change_project" | "change_sprint" => json!({ "name": "Taken over" }),
             "comment_on_issue" | "comment_on_pull_request" => json!({ "body": "I was here" }),
             "complete_sprint" => json!({ "carry_over_to": self.next_sprint }),
@@ -266,7 +268,7 @@ impl Tenant {
             "put_document" => json!({ "content": "Overwritten" }),
             "put_member" | "put_organisation_member" => json!({ "email": stranger, "role": "admin" }),
             "replace_policy" => self.policy.clone(),
-            "retry_repository" | "retry_run" | "rotate_gateway_key" => json!({}),
+            "redrive_job" | "retry_repository" | "retry_run" | "rotate_gateway_key" => json!({}),
             "set_budget" | "put_budget" | "put_organisation_budget" => json!({ "hard_limit_micro_usd": 1 }),
             "spawn_agent" => json!({ "agent_type_id": id("agent-types/{agent_type_id}") }),
             "store_document" => json!({ "path": "notes/new.md", "content": "Theirs" }),

@@ -85,8 +85,12 @@ pub(super) struct JobView {
     run_id: Option<Uuid>,
     /// The failed attempts of a dead one, oldest first; the last 20 at most.
     errors: Vec<FailedAttempt>,
+    /// It runs and was told to stop.
+    cancel_requested: bool,
     /// It is dead, and the caller may run it again or give it up for good.
     may_settle: bool,
+    /// It is alive and not told to stop yet, and the caller may cancel it.
+    may_cancel: bool,
 }
 
 /// A failed attempt.
@@ -126,7 +130,9 @@ impl From<JobRow> for JobView {
             died_at: None,
             worker_id: job.owner,
             errors: Vec::new(),
+            cancel_requested: job.cancel_requested,
             may_settle: false,
+            may_cancel: false,
         }
     }
 }
@@ -153,7 +159,9 @@ impl From<DeadJob> for JobView {
             died_at: Some(job.died_at),
             worker_id: None,
             errors: job.errors.into_iter().map(failed).collect(),
+            cancel_requested: false,
             may_settle: false,
+            may_cancel: false,
         }
     }
 }
@@ -245,7 +253,9 @@ pub(super) async fn list_jobs(
     let (mut items, more) = page(&app, filter, wanted.state, usize::from(limit)).await?;
     let own = administers(app.pool(), user).await?;
     for job in &mut items {
-        job.may_settle = job.state == Stage::Dead && job.project_id.is_some_and(|of| own.contains(&of));
+        let is_own = job.project_id.is_some_and(|of| own.contains(&of));
+        job.may_settle = is_own && job.state == Stage::Dead;
+        job.may_cancel = is_own && job.state != Stage::Dead && !job.cancel_requested;
     }
     let next_cursor = items.last().filter(|_| more).map(|job| job.id.clone());
     let mut conn = app.pool().acquire().await.map_err(Error::from)?;

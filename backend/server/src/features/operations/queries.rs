@@ -1,5 +1,6 @@
 //! Whose jobs somebody may see, and whose they may act on.
 
+use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgConnection, PgPool};
 use std::collections::HashMap;
 use syndarix_domain::ids::UserId;
@@ -102,6 +103,44 @@ pub(super) async fn administered(
     )
     .bind(job)
     .bind(user.0)
+    .fetch_optional(pool)
+    .await
+}
+
+/// A job, wherever it is.
+#[derive(Debug, FromRow)]
+pub(super) struct Found {
+    pub(super) project_id: Option<Uuid>,
+    pub(super) queue: String,
+    pub(super) kind: String,
+    /// The run that it names.
+    pub(super) run: Option<String>,
+    /// live, dead; or how it ended: done, cancelled, purged.
+    pub(super) state: String,
+    pub(super) ended_at: Option<DateTime<Utc>>,
+}
+
+/// A job of these projects; `None` is for the operator: of any, or of none. Of those that ended the last day's are known:
+/// the history has no index by id, as each would cost every job a write, and only its last days are read for this.
+pub(super) async fn found(
+    pool: &PgPool,
+    job: i64,
+    projects: Option<&[Uuid]>,
+) -> Result<Option<Found>, sqlx::Error> {
+    sqlx::query_as(
+        "select project_id, queue, kind, payload ->> 'run' as run, 'live' as state, null::timestamptz as ended_at
+           from job where id = $1 and ($2::uuid[] is null or project_id = any($2))
+         union all
+         select project_id, queue, kind, null, 'dead', died_at
+           from job_dead where id = $1 and ($2::uuid[] is null or project_id = any($2))
+         union all
+         select project_id, queue, kind, null, outcome, ended_at
+           from job_done
+          where id = $1 and ended_at > now() - interval '1 day' and ($2::uuid[] is null or project_id = any($2))
+         limit 1",
+    )
+    .bind(job)
+    .bind(projects)
     .fetch_optional(pool)
     .await
 }
