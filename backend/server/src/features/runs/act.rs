@@ -131,7 +131,7 @@ async fn begin(turn: &Turn, planned: &[Planned], rows: &[StepRow]) -> Result<Vec
         return Ok(Vec::new());
     }
     retry_conflicts(|| async {
-        let mut uow = turn.app.store.begin(turn.author()).await?;
+        let mut uow = turn.app.store.begin(turn.author());
         let mut begun = Vec::new();
         for planned in planned {
             begun.push(begin_one(turn, &mut uow, planned, rows).await?);
@@ -293,7 +293,7 @@ async fn record(
     asks_models: bool,
 ) -> Result<(), Error> {
     retry_conflicts(|| async {
-        let mut uow = turn.app.store.begin(turn.author()).await?;
+        let mut uow = turn.app.store.begin(turn.author());
         if asks_models {
             // What it cost counts for the run as its own thinking does.
             think::charge(&turn.run, &mut uow, step, ended.clone()).await?;

@@ -62,7 +62,7 @@ impl Turn {
     /// Gives the run a command that ends this turn.
     pub(super) async fn end_with(&self, command: &Command) -> Result<Outcome, Error> {
         retry_conflicts(|| async {
-            let mut uow = self.app.store.begin(self.author()).await?;
+            let mut uow = self.app.store.begin(self.author());
             uow.tell::<Run>(self.project, self.run.id, command).await?;
             uow.complete_job();
             uow.commit().await
@@ -128,7 +128,7 @@ impl Advance {
         let (project, Payload { run }): (ProjectId, Payload) = job::read(job)?;
         let command = Command::Fail { reason };
         retry_conflicts(|| async {
-            let mut uow = self.app.store.begin(Author::system().within(lease)).await?;
+            let mut uow = self.app.store.begin(Author::system().within(lease));
             uow.tell::<Run>(project, run, &command).await?;
             uow.complete_job();
             uow.commit().await
@@ -156,7 +156,7 @@ pub(super) fn agent_terminated() -> Command {
 /// whoever resumes it finds the run parked, or the run finds it resumed.
 async fn held_up(turn: &Turn) -> Result<bool, Error> {
     retry_conflicts(|| async {
-        let mut uow = turn.app.store.begin(turn.author()).await?;
+        let mut uow = turn.app.store.begin(turn.author());
         let found: Option<(String, Option<uuid::Uuid>)> =
             sqlx::query_as("select status, status_by from agent where id = $1 and project_id = $2 for share")
                 .bind(turn.run.agent.0)
@@ -216,7 +216,7 @@ impl Wake {
         }
         let due = until.is_some();
         retry_conflicts(|| async {
-            let mut uow = self.app.store.begin(Author::system().within(lease)).await?;
+            let mut uow = self.app.store.begin(Author::system().within(lease));
             if due {
                 uow.tell::<Run>(project, run, &Command::Wake).await?;
             }

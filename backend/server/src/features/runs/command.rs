@@ -63,7 +63,7 @@ pub async fn cancel(
     run: RunId,
     reason: &str,
 ) -> Result<(), ApiError> {
-    let mut uow = app.store.begin(author).await?;
+    let mut uow = app.store.begin(author);
     let state: Run = uow.load(project, run).await?;
     match state.phase {
         Phase::Cancelled { .. } => return Ok(()),
@@ -79,6 +79,26 @@ pub async fn cancel(
     uow.execute::<Run>(project, run, &Command::Cancel { reason }).await?;
     uow.commit().await?;
     Ok(())
+}
+
+/// Jobs of this kind go on with the run that their payload names.
+pub fn is_advanced_by(kind: &str) -> bool {
+    [advance::KIND, advance::WAKE].contains(&kind)
+}
+
+/// A job that would go on with a run is cancelled, and the run with it. False: the run was over before.
+pub async fn cancel_with_job(
+    uow: &mut Uow,
+    project: ProjectId,
+    run: RunId,
+    reason: &str,
+) -> Result<bool, Error> {
+    let state: Run = uow.load(project, run).await?;
+    if state.phase.is_terminal() {
+        return Ok(false);
+    }
+    uow.execute::<Run>(project, run, &Command::Cancel { reason: reason.to_owned() }).await?;
+    Ok(true)
 }
 
 /// From where.
@@ -113,7 +133,7 @@ async fn retry_run(
 
 /// Has the stage of a run that did not succeed worked again.
 pub async fn retry(app: &App, author: Author, project: ProjectId, run: RunId) -> Result<(), ApiError> {
-    let mut uow = app.store.begin(author).await?;
+    let mut uow = app.store.begin(author);
     let state: Run = uow.load(project, run).await?;
     let refuse = |why: &str| Err(ApiError::conflict("not_retryable", why));
     match state.phase {

@@ -252,7 +252,7 @@ async fn offer(
     rows: &[StepRow],
     result: &RunResult,
 ) -> Result<Option<String>, Error> {
-    let mut uow = turn.app.store.begin(turn.author()).await?;
+    let mut uow = turn.app.store.begin(turn.author());
     let step = begin(turn, &mut uow, call, input, rows).await?;
     let gate = gate(turn, &mut uow, result).await?;
     let command = Command::Complete { call: call.id.clone(), result: result.clone(), gate };
@@ -333,7 +333,7 @@ fn arguments(result: &RunResult, story: &Story) -> Value {
 async fn ask_human(turn: &Turn, call: &Call, input: &Value) -> Result<bool, Error> {
     let question = input.get("question").and_then(Value::as_str).unwrap_or_default().to_owned();
     retry_conflicts(|| async {
-        let mut uow = turn.app.store.begin(turn.author()).await?;
+        let mut uow = turn.app.store.begin(turn.author());
         let approval = ApprovalId(uow.new_id());
         let asked = approvals::Question {
             subject: Subject::Run { run: turn.run.id },
@@ -361,7 +361,7 @@ async fn ask_human(turn: &Turn, call: &Call, input: &Value) -> Result<bool, Erro
 
 async fn send(turn: &Turn, call: &Call, input: &Value, rows: &[StepRow]) -> Result<(), Error> {
     retry_conflicts(|| async {
-        let mut uow = turn.app.store.begin(turn.author()).await?;
+        let mut uow = turn.app.store.begin(turn.author());
         let step = begin(turn, &mut uow, call, input, rows).await?;
         let role = input.get("role").and_then(Value::as_str);
         let text = input.get("text").and_then(Value::as_str).unwrap_or_default();
@@ -382,7 +382,7 @@ async fn refuse(
     sentence: &str,
 ) -> Result<(), Error> {
     retry_conflicts(|| async {
-        let mut uow = turn.app.store.begin(turn.author()).await?;
+        let mut uow = turn.app.store.begin(turn.author());
         let step = begin(turn, &mut uow, call, input, rows).await?;
         end(turn, &mut uow, call, step, &said(sentence, true)).await?;
         uow.commit().await

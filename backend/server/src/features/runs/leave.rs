@@ -52,7 +52,7 @@ fn deletes(tool: &ToolInfo) -> bool {
 }
 
 async fn ask_leave(turn: &Turn, call: &Call, tool: &ToolInfo, input: &Value) -> Result<bool, Error> {
-    let mut uow = turn.app.store.begin(turn.author()).await?;
+    let mut uow = turn.app.store.begin(turn.author());
     let action = if deletes(tool) { Action::DataDelete } else { Action::ToolWrite };
     let verdict = approvals::verdict(&mut uow, turn.project, action, None).await?;
     let Verdict::Ask { category, rule } = verdict else { return Ok(false) };
@@ -95,7 +95,7 @@ pub(super) struct Doubtful {
 /// Records that nobody knows, asks a human, and parks the run until the answer or the question's deadline.
 pub(super) async fn ask_about(turn: &Turn, doubtful: &Doubtful) -> Result<(), Error> {
     let Doubtful { call, step, what, why } = doubtful;
-    let mut uow = turn.app.store.begin(turn.author()).await?;
+    let mut uow = turn.app.store.begin(turn.author());
     steps::doubt(&mut uow, turn.project, *step, why).await?;
     let (tool, arguments) = match what {
         Some((tool, input)) => {

@@ -29,11 +29,13 @@ mod waiting;
 mod worktree;
 
 pub use answer::{answer, edited, edited_outcome};
-pub use command::{CancelRun, RetryRun, cancel, end_with_agent, resume, retry};
+pub use command::{
+    CancelRun, RetryRun, cancel, cancel_with_job, end_with_agent, is_advanced_by, resume, retry,
+};
 pub use read::{detail, view};
 pub use reconcile::schedule;
 pub use views::{RunAgent, RunDetail, RunView, StepView, TestRunView, TimelineItem};
-pub use waiting::{Waiting, WaitingJob};
+pub use waiting::{COLUMNS as WAITING, Circumstances, Waiting, WaitingJob, held_up, joins, waiting};
 
 use crate::state::App;
 use syndarix_jobs::Registry;

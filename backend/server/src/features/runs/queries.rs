@@ -44,7 +44,8 @@ const THEN: &str =
 
 /// What every question about runs reads; `$1` is the project.
 fn reading(runs: &str) -> String {
-    format!("{RUN}, {} from {runs} {USAGE} {} where r.project_id = $1", waiting::COLUMNS, waiting::JOINS)
+    let (columns, job) = (waiting::COLUMNS, waiting::joins_of_run());
+    format!("{RUN}, {columns} from {runs} {USAGE} {job} where r.project_id = $1")
 }
 
 /// Which runs.

@@ -107,7 +107,7 @@ impl Reconcile {
 
     async fn move_on(&self, stranded: &Stranded) -> Result<(), Error> {
         let (project, run) = (ProjectId(stranded.project_id), RunId(stranded.id));
-        let mut uow = self.app.store.begin(Author::system()).await?;
+        let mut uow = self.app.store.begin(Author::system());
         let version: i64 = sqlx::query_scalar("select version from run where id = $1 for no key update")
             .bind(run.0)
             .fetch_one(uow.conn().await?)

@@ -82,7 +82,7 @@ async fn begin(
     (unread, rows): (&[Uuid], &[StepRow]),
 ) -> Result<Option<(u32, StepId)>, Error> {
     retry_conflicts(|| async {
-        let mut uow = turn.app.store.begin(turn.author()).await?;
+        let mut uow = turn.app.store.begin(turn.author());
         let begun = match &turn.run.phase {
             Phase::Thinking { step: Some(number) } => take_over(turn, &mut uow, *number, rows).await?,
             _ => None,
@@ -180,7 +180,7 @@ async fn finish(turn: &Turn, number: u32, step: StepId, completion: Completion) 
     let ended = Ended { status: "done", result: completion::stored(completion), ..Ended::default() };
     let calls = completion::calls(completion);
     retry_conflicts(|| async {
-        let mut uow = turn.app.store.begin(turn.author()).await?;
+        let mut uow = turn.app.store.begin(turn.author());
         let usage = llm::used(uow.conn().await?, turn.project, step).await?;
         let ended = Ended { simulated: completion.simulated, ..priced(ended.clone(), usage) };
         steps::end(&mut uow, turn.project, step, &ended).await?;
@@ -244,7 +244,7 @@ async fn fail(
     };
     let ended = Ended { status: "failed", error: Some(reason), ..Ended::default() };
     retry_conflicts(|| async {
-        let mut uow = turn.app.store.begin(turn.author()).await?;
+        let mut uow = turn.app.store.begin(turn.author());
         let mut command = command.clone();
         let now = uow.now();
         if let Some((place, amount)) = needed

@@ -1,4 +1,4 @@
-//! Why a run does not go on at this moment: whose move it is, until when, and what its job is at.
+//! Why a run, or the stage of a story, does not go on at this moment: whose move it is, until when, and what its job is at.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -10,23 +10,25 @@ use uuid::Uuid;
 /// A job that is ready for longer than this waits for a worker; before, it is just being handed over.
 const HANDED_OVER_SECONDS: f64 = 5.0;
 
-/// Why a run does not go on.
+/// Why a run, or the stage of a story, does not go on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Waiting {
-    /// approval, human, rate_limit, budget, paused of a parked run; retry, queue, dead_letter where its job waits.
+    /// approval, unknown_outcome (of a tool call), human, rate_limit, budget, paused of a parked run; retry, queue,
+    /// worker_lost, turn, dead_letter where its job waits; start, agent, blocked of a story that nobody works on.
     pub on: String,
     /// In a sentence.
     pub detail: String,
     /// The open question.
     pub approval_id: Option<Uuid>,
-    /// Whose move it is: approver (of the project), admin (of the organisation), person (who paused it), provider (of
-    /// the model), worker (any that polls the queue), operator (no worker does), syndarix (tries again by itself).
+    /// Whose move it is: approver or member (of the project), admin (of the organisation), person (who paused it),
+    /// provider (of the model), worker (any that polls the queue), operator (no worker does), syndarix (goes on by itself).
     pub owner: String,
     /// That person's name.
     pub owner_name: Option<String>,
     /// Since when.
     pub since: Option<DateTime<Utc>>,
-    /// When the wait is over by itself: the question lapses, the provider is asked again, the next attempt begins.
+    /// When something happens by itself: the question lapses, the provider is asked again, the next attempt begins, a
+    /// budget begins anew, people are reminded.
     pub deadline: Option<DateTime<Utc>>,
     /// The job that would go on with it.
     pub job: Option<WaitingJob>,
@@ -54,7 +56,7 @@ pub struct WaitingJob {
 /// What the database says of a run's job, of its open question and of who paused it.
 #[derive(Debug, Clone, Default, FromRow)]
 #[sqlx(default)]
-pub(super) struct Circumstances {
+pub struct Circumstances {
     job_id: Option<i64>,
     job_state: Option<String>,
     job_queue: Option<String>,
@@ -66,33 +68,57 @@ pub(super) struct Circumstances {
     job_error: Option<String>,
     asked_until: Option<DateTime<Utc>>,
     paused_by: Option<String>,
+    /// The tool whose call a human is asked about, as nobody knows whether it took effect.
+    doubtful: Option<String>,
+    /// When a budget above the run begins anew, where one does.
+    budget_anew: Option<DateTime<Utc>>,
 }
 
-/// The columns of [`Circumstances`] for a run `r`, from [`JOINS`].
-pub(super) const COLUMNS: &str = "
+/// The columns of [`Circumstances`] for a run `r`, from [`joins`].
+pub const COLUMNS: &str = "
     j.id as job_id, j.state as job_state, j.queue as job_queue, j.attempts as job_attempts,
     j.max_attempts as job_max_attempts, j.at as job_at, j.waited_seconds as job_waited_seconds, j.error as job_error,
     exists (select from worker w where w.last_seen > now() - interval '30 seconds'
                                    and (w.queues is null or j.queue = any(w.queues))) as job_polled,
     (select (a.state #>> '{request,expires_at}')::timestamptz from approval a
       where a.project_id = r.project_id and a.id = (r.state #>> '{phase,wait,approval}')::uuid) as asked_until,
-    (select p.name from app_user p where p.id = (r.state #>> '{phase,wait,by}')::uuid) as paused_by";
+    (select p.name from app_user p where p.id = (r.state #>> '{phase,wait,by}')::uuid) as paused_by,
+    (select s.name from step s where r.phase = 'waiting' and s.project_id = r.project_id and s.run_id = r.id
+                                 and s.status = 'unknown' and s.ended_at is null order by s.number limit 1) as doubtful,
+    (select (date_trunc('day', now() at time zone 'UTC') + interval '1 day') at time zone 'UTC' from project p
+      where r.phase = 'waiting' and r.state #>> '{phase,wait,on}' = 'budget' and p.id = r.project_id
+        and exists (select from budget b where b.period <> 'total'
+                       and (b.project_id = p.id or (b.scope = 'organisation' and b.scope_id = p.organisation_id))))
+        as budget_anew";
 
-/// The job of a run that is not over: a live one before one that was given up.
-pub(super) const JOINS: &str = "
-    left join lateral (
-        (select id, queue, attempt - rescues as attempts, max_attempts, run_at as at, last_error as error,
-                extract(epoch from now() - run_at)::float8 as waited_seconds,
-                case when owner is not null then 'running' when run_at > now() then 'delayed' else 'ready' end as state
-           from job where concurrency_key = 'run:' || r.id order by owner is null, run_at, id limit 1)
-        union all
-        (select id, queue, attempt - rescues, max_attempts, died_at, reason, null, 'dead'
-           from job_dead where concurrency_key = 'run:' || r.id order by id desc limit 1)
-        limit 1
-    ) j on r.phase in ('started', 'thinking', 'acting', 'waiting')";
+/// The job with the concurrency key `key`: a live one before one that was given up, one that runs before one that waits.
+/// `which` says more about jobs of the key where they are of several things, and `when` whether one is looked for.
+pub fn joins(key: &str, which: &str, when: &str) -> String {
+    format!(
+        "left join lateral (
+            (select job.id, job.queue, job.attempt - job.rescues as attempts, job.max_attempts, job.last_error as error,
+                    case when job.lease_until < now() then job.lease_until else job.run_at end as at,
+                    extract(epoch from now() - job.run_at)::float8 as waited_seconds,
+                    case when job.lease_until < now() then 'lost' when job.owner is not null then 'running'
+                         when job.run_at > now() then 'delayed'
+                         when exists (select from job o where o.concurrency_key = job.concurrency_key and o.owner is not null)
+                         then 'behind' else 'ready' end as state
+               from job where job.concurrency_key = {key} and {which} order by job.owner is null, job.run_at, job.id limit 1)
+            union all
+            (select job.id, job.queue, job.attempt - job.rescues, job.max_attempts, job.reason, job.died_at, null, 'dead'
+               from job_dead job where job.concurrency_key = {key} and {which} order by job.id desc limit 1)
+            limit 1
+        ) j on {when}"
+    )
+}
+
+/// The job of a run `r` that is not over.
+pub(super) fn joins_of_run() -> String {
+    joins("'run:' || r.id", "true", "r.phase in ('started', 'thinking', 'acting', 'waiting')")
+}
 
 /// Why a run in this phase does not go on; `None` when it does, or is over.
-pub(super) fn waiting(phase: &Phase, around: &Circumstances) -> Option<Waiting> {
+pub fn waiting(phase: &Phase, around: &Circumstances) -> Option<Waiting> {
     match phase {
         Phase::Waiting { wait, since, .. } => Some(parked(wait, *since, around)),
         phase if phase.is_terminal() => None,
@@ -109,13 +135,22 @@ fn parked(wait: &Wait, since: DateTime<Utc>, around: &Circumstances) -> Waiting 
         ..base(on, "approver", detail.to_owned())
     };
     match wait {
-        Wait::Approval { approval } => asked("approval", "a human's decision", approval.0),
+        Wait::Approval { approval } => match &around.doubtful {
+            Some(tool) => {
+                let detail =
+                    format!("a human's word on {tool}: it is not known whether the call took effect");
+                asked("unknown_outcome", &detail, approval.0)
+            }
+            None => asked("approval", "a human's decision", approval.0),
+        },
         Wait::Human { approval } => asked("human", "a human's answer", approval.0),
         Wait::RateLimit { until, detail } => {
             let detail = format!("{detail}; tried again at {}", until.format("%H:%M:%S UTC"));
             Waiting { deadline: Some(*until), ..base("rate_limit", "provider", detail) }
         }
-        Wait::Budget { detail } => base("budget", "admin", detail.clone()),
+        Wait::Budget { detail } => {
+            Waiting { deadline: around.budget_anew, ..base("budget", "admin", detail.clone()) }
+        }
         Wait::Paused { .. } => {
             let owner_name = around.paused_by.clone();
             Waiting { owner_name, ..base("paused", "person", "its agent is paused".into()) }
@@ -123,8 +158,8 @@ fn parked(wait: &Wait, since: DateTime<Utc>, around: &Circumstances) -> Waiting 
     }
 }
 
-/// A run that should be going on, and whose job does not let it.
-fn held_up(around: &Circumstances) -> Option<Waiting> {
+/// What should be going on, and whose job does not let it.
+pub fn held_up(around: &Circumstances) -> Option<Waiting> {
     let job = around.job()?;
     let base = |on, owner, detail| Waiting::new(on, owner, detail, Some(job.clone()));
     let said = |otherwise: &str| around.job_error.clone().unwrap_or_else(|| otherwise.to_owned());
@@ -136,6 +171,15 @@ fn held_up(around: &Circumstances) -> Option<Waiting> {
         "dead" => {
             let given_up = base("dead_letter", "admin", said("its job was given up"));
             Some(Waiting { since: around.job_at, ..given_up })
+        }
+        "lost" => {
+            let owner = if job.polled { "worker" } else { "operator" };
+            let detail = "its worker was lost; another one takes its job over".to_owned();
+            Some(Waiting { since: around.job_at, ..base("worker_lost", owner, detail) })
+        }
+        "behind" => {
+            let detail = "another of its kind goes first: only one runs at a time".to_owned();
+            Some(Waiting { since: around.job_at, ..base("turn", "syndarix", detail) })
         }
         "ready" if !job.polled => {
             let detail = format!("no worker is polling the queue {}", job.queue);
@@ -150,7 +194,8 @@ fn held_up(around: &Circumstances) -> Option<Waiting> {
 }
 
 impl Waiting {
-    fn new(on: &str, owner: &str, detail: String, job: Option<WaitingJob>) -> Self {
+    /// A wait without a moment.
+    pub fn new(on: &str, owner: &str, detail: String, job: Option<WaitingJob>) -> Self {
         let (on, owner) = (on.into(), owner.into());
         Self { on, owner, detail, approval_id: None, owner_name: None, since: None, deadline: None, job }
     }
@@ -211,6 +256,31 @@ mod tests {
         assert_eq!(why(&Circumstances::default()), None);
         let over = Phase::Failed { reason: "no".into(), at: DateTime::UNIX_EPOCH };
         assert_eq!(waiting(&over, &job("dead")), None);
+    }
+
+    #[test]
+    fn a_job_whose_worker_is_lost_and_one_whose_key_is_taken_say_so() {
+        assert_eq!(why(&job("lost")), Some(("worker_lost".into(), "worker".into())));
+        let unpolled = Circumstances { job_polled: Some(false), ..job("lost") };
+        assert_eq!(why(&unpolled), Some(("worker_lost".into(), "operator".into())));
+        assert_eq!(why(&job("behind")), Some(("turn".into(), "syndarix".into())));
+    }
+
+    #[test]
+    fn a_run_that_is_parked_says_what_it_is_about_and_when_it_is_looked_at_again() {
+        let parked = |wait| Phase::Waiting {
+            wait,
+            resume: syndarix_domain::run::Resume::Think,
+            since: DateTime::UNIX_EPOCH,
+        };
+        let approval = syndarix_domain::ids::ApprovalId(Uuid::nil());
+        let doubt = Circumstances { doubtful: Some("send_mail".into()), ..Circumstances::default() };
+        let asked = waiting(&parked(Wait::Approval { approval }), &doubt).unwrap();
+        assert_eq!((asked.on.as_str(), asked.owner.as_str()), ("unknown_outcome", "approver"));
+        assert!(asked.detail.contains("send_mail"), "{}", asked.detail);
+        let anew = Circumstances { budget_anew: Some(DateTime::UNIX_EPOCH), ..Circumstances::default() };
+        let broke = waiting(&parked(Wait::Budget { detail: "the day's".into() }), &anew).unwrap();
+        assert_eq!(broke.deadline, Some(DateTime::UNIX_EPOCH));
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl Merge {
             Err(error) => return Ok(Outcome::Retry { after: None, reason: error.to_string() }),
         };
         retry_conflicts(|| async {
-            let mut uow = self.app.store.begin(Author::system().within(lease)).await?;
+            let mut uow = self.app.store.begin(Author::system().within(lease));
             uow.tell::<PullRequest>(project, pull_request, &command).await?;
             if let Command::FinishMerge { commit } = &command {
                 knowledge::index_soon(&mut uow, project, commit).await?;
@@ -94,7 +94,7 @@ impl Merge {
         lease: Lease,
     ) -> Result<Option<PullRequest>, Error> {
         retry_conflicts(|| async {
-            let mut uow = self.app.store.begin(Author::system().within(lease)).await?;
+            let mut uow = self.app.store.begin(Author::system().within(lease));
             let begun = uow.ask::<PullRequest>(project, id, &Command::BeginMerge).await?;
             uow.commit().await?;
             Ok(begun.ok())

@@ -19,6 +19,7 @@ mod stage;
 mod stories;
 mod timers;
 mod views;
+mod waits;
 
 pub use diff::{DiffView, FileView, diff};
 pub use history::history;

@@ -93,7 +93,7 @@ async fn open(
         return Err(ApiError::invalid("head_branch", format!("`{branch}` has no commit of its own yet")));
     }
     retry_conflicts(|| async {
-        let mut uow = app.store.begin(author).await?;
+        let mut uow = app.store.begin(author);
         let id = PullRequestId(uow.new_id());
         let number = queries::next_number(&mut uow, project, "pull_request").await?;
         let new = New {
@@ -283,7 +283,7 @@ async fn comment(
         return Err(ApiError::invalid("body", format!("has at most {MAX_BODY} characters")));
     }
     retry_conflicts(|| async {
-        let mut uow = app.store.begin(author).await?;
+        let mut uow = app.store.begin(author);
         let comment = Comment {
             author: author.actor,
             body: body.body.clone(),

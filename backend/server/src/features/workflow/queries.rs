@@ -1,6 +1,6 @@
 //! The SQL of stories, sprints and pull requests.
 
-use super::views::StoryRow;
+use super::{views::StoryRow, waits};
 use crate::{
     db::{Error, Loaded, Uow},
     features::approvals::APPROVERS,
@@ -31,9 +31,10 @@ const JOINS: &str = "
 
 /// Stories as they are now. Who decides is named where it is one person.
 fn now() -> String {
+    let (waits, job) = (waits::columns(), waits::joins());
     format!(
-        "select {COLUMNS}, d.approver
-         from (select *, 'infinity'::timestamptz as until from story where project_id = $1) s {JOINS}
+        "select {COLUMNS}, {waits}, d.approver
+         from (select *, 'infinity'::timestamptz as until from story where project_id = $1) s {JOINS} {job}
          left join lateral (select case when count(*) = 1 then min(name) end as approver from ({APPROVERS}) one) d
            on s.phase not in ('done', 'cancelled')"
     )

@@ -114,7 +114,7 @@ impl Reconcile {
 
     async fn move_on(&self, stranded: &Stranded) -> Result<(), Error> {
         let merged = self.merged_in_git(stranded).await?;
-        let mut uow = self.app.store.begin(Author::system()).await?;
+        let mut uow = self.app.store.begin(Author::system());
         let version: i64 = sqlx::query_scalar("select version from story where id = $1 for no key update")
             .bind(stranded.id)
             .fetch_one(uow.conn().await?)

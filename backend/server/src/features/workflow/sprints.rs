@@ -128,7 +128,7 @@ pub async fn plan(
     body: &CreateSprint,
 ) -> Result<SprintId, ApiError> {
     retry_conflicts(|| async {
-        let mut uow = app.store.begin(author).await?;
+        let mut uow = app.store.begin(author);
         let id = SprintId(uow.new_id());
         let new = New {
             id,
@@ -201,7 +201,7 @@ async fn change(
     (project, sprint): (ProjectId, Uuid),
     body: &ChangeSprint,
 ) -> Result<(), ApiError> {
-    let mut uow = app.store.begin(author).await?;
+    let mut uow = app.store.begin(author);
     let now: Sprint = uow.load(project, sprint).await?;
     let text = |new: &Option<String>, old: String| new.as_ref().map_or(old, |new| new.trim().to_owned());
     let command = Command::Edit {
@@ -236,7 +236,7 @@ async fn start_sprint(
 /// Starts a sprint, or asks a human first where the policy says so.
 pub async fn start(app: &App, author: Author, project: ProjectId, sprint: Uuid) -> Result<(), ApiError> {
     retry_conflicts(|| async {
-        let mut uow = app.store.begin(author).await?;
+        let mut uow = app.store.begin(author);
         let stories = queries::lock_stories_of_sprint(&mut uow, project, sprint).await?;
         let gate = gate(&mut uow, project, (sprint, &stories), false).await?;
         let stories = u32::try_from(stories.len()).unwrap_or(u32::MAX);
@@ -289,7 +289,7 @@ async fn complete(
     (project, sprint): (ProjectId, Uuid),
     to: Option<Uuid>,
 ) -> Result<(), ApiError> {
-    let mut uow = app.store.begin(author).await?;
+    let mut uow = app.store.begin(author);
     if let Some(target) = to {
         if target == sprint {
             return Err(ApiError::invalid("carry_over_to", "is this sprint itself"));
@@ -338,7 +338,7 @@ async fn command(
 ) -> Result<Json<SprintView>, ApiError> {
     let work = || {
         retry_conflicts(|| async {
-            let mut uow = app.store.begin(author).await?;
+            let mut uow = app.store.begin(author);
             uow.execute::<Sprint>(project, sprint, command).await?;
             uow.commit().await?;
             Ok(())

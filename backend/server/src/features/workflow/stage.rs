@@ -66,7 +66,7 @@ impl WorkStage {
 
     /// True when the job is done: the run has begun, or is not wanted any more.
     async fn assign(&self, project: ProjectId, payload: &Payload, lease: Lease) -> Result<bool, Error> {
-        let mut uow = self.app.store.begin(Author::system().within(lease)).await?;
+        let mut uow = self.app.store.begin(Author::system().within(lease));
         let story = uow.load::<Story>(project, payload.story).await?;
         let wanted = matches!(
             &story.phase,

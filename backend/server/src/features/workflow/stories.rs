@@ -87,7 +87,7 @@ pub async fn write(
         return Err(ApiError::invalid("description", format!("has at most {MAX_DESCRIPTION} characters")));
     }
     retry_conflicts(|| async {
-        let mut uow = app.store.begin(author).await?;
+        let mut uow = app.store.begin(author);
         let id = StoryId(uow.new_id());
         let number = queries::next_number(&mut uow, project, "story").await?;
         let new = New {
@@ -199,7 +199,7 @@ async fn give(
     command: &Command,
 ) -> Result<(), ApiError> {
     retry_conflicts(|| async {
-        let mut uow = app.store.begin(author).await?;
+        let mut uow = app.store.begin(author);
         uow.execute::<Story>(project, story, command).await?;
         uow.commit().await?;
         Ok(())

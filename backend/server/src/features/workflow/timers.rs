@@ -45,7 +45,7 @@ pub(super) fn jobs(app: &App, registry: Registry) -> Registry {
 async fn pass_deadline(app: &App, job: &Job, lease: Lease) -> Result<Outcome, Error> {
     let (project, Deadline { story, stage, since }) = job::read(job)?;
     retry_conflicts(|| async {
-        let mut uow = app.store.begin(Author::system().within(lease)).await?;
+        let mut uow = app.store.begin(Author::system().within(lease));
         uow.tell::<Story>(project, story, &story::Command::PassDeadline { stage, since }).await?;
         uow.complete_job();
         uow.commit().await
@@ -57,7 +57,7 @@ async fn pass_deadline(app: &App, job: &Job, lease: Lease) -> Result<Outcome, Er
 async fn end_time(app: &App, job: &Job, lease: Lease) -> Result<Outcome, Error> {
     let (project, TimeUp { sprint }): (ProjectId, TimeUp) = job::read(job)?;
     retry_conflicts(|| async {
-        let mut uow = app.store.begin(Author::system().within(lease)).await?;
+        let mut uow = app.store.begin(Author::system().within(lease));
         uow.tell::<Sprint>(project, sprint, &sprint::Command::TimeUp).await?;
         uow.complete_job();
         uow.commit().await

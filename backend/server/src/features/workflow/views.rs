@@ -1,5 +1,7 @@
 //! Stories and pull requests as the API shows them.
 
+use super::waits;
+use crate::features::runs::{Circumstances, Waiting};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -48,6 +50,8 @@ pub struct StoryView {
     pub version: i64,
     /// One sentence: what it waits for.
     pub waiting_for: String,
+    /// Why it does not go on at this moment, whose move it is, and until when.
+    pub waiting: Option<Waiting>,
     /// Who works on it.
     pub owner: Owner,
     /// The current run.
@@ -100,11 +104,19 @@ pub(super) struct StoryRow {
     pub(super) simulated: i64,
     /// Who decides, where it is one person.
     pub(super) approver: Option<String>,
+    /// Agents of the project, and how many it may have; none of a story as it was.
+    #[sqlx(default)]
+    pub(super) agents: Option<i64>,
+    #[sqlx(default)]
+    pub(super) agent_limit: Option<i64>,
+    /// The job that would go on with it.
+    #[sqlx(flatten)]
+    pub(super) around: Circumstances,
 }
 
 impl From<StoryRow> for StoryView {
     fn from(row: StoryRow) -> Self {
-        let waiting_for = waiting_for(&row);
+        let (waiting_for, waiting) = (waiting_for(&row), waits::waiting(&row));
         let Json(story) = row.state;
         let (stage, work) = match &story.phase {
             Phase::Working { stage, work, .. } => (Some(stage), Some(work)),
@@ -152,6 +164,7 @@ impl From<StoryRow> for StoryView {
             cost_micro_usd: row.cost,
             simulated_micro_usd: row.simulated,
             waiting_for,
+            waiting,
             owner,
             run_id,
             approval_id,
@@ -168,7 +181,7 @@ fn merge_commit(phase: &Phase, stage: Option<&Stage>) -> Option<String> {
     }
 }
 
-fn deadline(phase: &Phase) -> Option<Timestamp> {
+pub(super) fn deadline(phase: &Phase) -> Option<Timestamp> {
     match phase {
         Phase::Working { work: Work::Idle, .. } => None,
         Phase::Working { stage, since, .. } => Some(*since + stage.name().deadline()),

@@ -1,0 +1,82 @@
+//! Why a story does not go on at this moment: whose move it is, and until when. While a run works on it, that is what
+//! its run waits for.
+
+use super::views::{StoryRow, deadline};
+use crate::features::runs::{self, Waiting};
+use syndarix_domain::{
+    Timestamp,
+    stage::StageName,
+    story::{Phase, Story, Work},
+};
+
+/// Which job would go on with a story `s`, by its concurrency key: that of its stage, of its run, or of its merge.
+const KEY: &str = "case s.state #>> '{phase,work,name}' when 'queued' then 'story:' || s.id
+                        when 'merging' then 'merge:' || s.project_id else 'run:' || r.id end";
+/// All merges of a project have one key.
+const ITS_OWN: &str = "(s.state #>> '{phase,work,name}' is distinct from 'merging'
+                        or job.payload ->> 'pull_request' = s.state #>> '{change,pull_request}')";
+const AT_WORK: &str = "s.phase not in ('done', 'blocked', 'cancelled')";
+
+/// What [`waiting`] needs beside the state, for a story `s` with its run `r`.
+pub(super) fn columns() -> String {
+    format!(
+        "{}, case when s.state #>> '{{phase,work,name}}' = 'queued' then
+                (select count(*) from agent where project_id = s.project_id and status <> 'terminated') end as agents,
+         (select agent_limit::bigint from project where id = s.project_id) as agent_limit",
+        runs::WAITING
+    )
+}
+
+/// Where that stands.
+pub(super) fn joins() -> String {
+    runs::joins(KEY, ITS_OWN, AT_WORK)
+}
+
+/// `None` for a story that is over, and while somebody works on it.
+pub(super) fn waiting(row: &StoryRow) -> Option<Waiting> {
+    let story = &row.state.0;
+    match &story.phase {
+        Phase::Working { stage, work, since } => match work {
+            Work::Idle => Some(of("start", "member", "somebody has to start it".into(), *since)),
+            Work::Queued { since } => queued(row, stage.name(), *since),
+            Work::Running { .. } | Work::Asking { .. } => {
+                let run = row.run.as_ref()?;
+                runs::waiting(&run.0.phase, &row.around)
+            }
+            Work::Merging { .. } => reminded(story, runs::held_up(&row.around)),
+        },
+        Phase::Blocked { reason, at, .. } => Some(of("blocked", "member", reason.clone(), *at)),
+        Phase::Done { .. } | Phase::Cancelled { .. } => None,
+    }
+}
+
+/// The stage's job looks for an agent every few seconds: what is in its way is said, not that it looks again.
+fn queued(row: &StoryRow, stage: StageName, since: Timestamp) -> Option<Waiting> {
+    let Some(held_up) = runs::held_up(&row.around) else {
+        let looked_for = of("agent", "syndarix", "an agent is looked for".into(), since);
+        return reminded(&row.state.0, Some(looked_for));
+    };
+    let looks_for_agent = held_up.on == "retry" && held_up.job.as_ref().is_some_and(|job| job.attempts == 0);
+    if !looks_for_agent {
+        return reminded(&row.state.0, Some(held_up));
+    }
+    let stage = stage.name();
+    let detail = match (row.agents, row.agent_limit) {
+        (Some(agents), Some(limit)) if agents >= limit => format!(
+            "every agent that could work on {stage} is busy, and the project has all {limit} agents that it may have"
+        ),
+        _ => format!("no agent is free to work on {stage}, and no active agent type can make another one"),
+    };
+    let waiting = Waiting { job: held_up.job, ..of("agent", "admin", detail, since) };
+    reminded(&row.state.0, Some(waiting))
+}
+
+fn of(on: &str, owner: &str, detail: String, since: Timestamp) -> Waiting {
+    Waiting { since: Some(since), ..Waiting::new(on, owner, detail, None) }
+}
+
+/// Where nothing else happens by itself before, somebody is reminded of the stage at its deadline.
+fn reminded(story: &Story, waiting: Option<Waiting>) -> Option<Waiting> {
+    let waiting = waiting?;
+    Some(Waiting { deadline: waiting.deadline.or_else(|| deadline(&story.phase)), ..waiting })
+}
