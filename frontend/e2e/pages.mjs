@@ -244,7 +244,7 @@ const cases = {
     await go(`/projects/${p}/runs/${retry.id}`);
     const waits = page.getByRole("region", { name: "Why it waits" });
     await waits.getByText("3 were made, 9 left").waitFor();
-    await waits.getByText("Nobody: it tries again by itself").waitFor();
+    await waits.getByText("Nobody: it goes on by itself").waitFor();
     await page.getByRole("tab", { name: "History" }).click();
     await page.getByRole("button", { name: /run\.model_call_finished/ }).click();
     const state = page.getByRole("region", { name: "State at version 3" });

@@ -9,7 +9,7 @@ import { EMPTY_BUDGET, formOfNode, hasLimit, limitsOf, nodeAlerts, nodeName, tok
 vi.mock("@tanstack/react-router", () => ({ Link: ({ children, to, ...rest }: { children: React.ReactNode; to: string; "aria-label"?: string }) => <a href={to} aria-label={rest["aria-label"]}>{children}</a> }));
 
 const node = (extra: Partial<BudgetNode>): BudgetNode => ({
-  scope: "project", scope_id: "p-1", name: "Ledger", period: "total", hard_limit_micro_usd: null, soft_limit_micro_usd: null, hard_limit_tokens: null, soft_limit_tokens: null, starts_at: "1970-01-01T00:00:00Z", ends_at: null,
+  above: [], scope: "project", scope_id: "p-1", name: "Ledger", period: "total", hard_limit_micro_usd: null, soft_limit_micro_usd: null, hard_limit_tokens: null, soft_limit_tokens: null, starts_at: "1970-01-01T00:00:00Z", ends_at: null,
   spent_micro_usd: 0, reserved_micro_usd: 0, simulated_micro_usd: 0, spent_tokens: 0, reserved_tokens: 0, ...extra,
 });
 
@@ -78,16 +78,16 @@ describe("the list of budgets", () => {
 
   it("shows what is used of money and of tokens, and a reader nothing to press", async () => {
     show(false);
-    expect((await screen.findByText("Ada")).closest("tr")?.textContent).toContain("1M of 2M tokens (50%)");
-    expect(screen.getByText("Acme").closest("tr")?.textContent).toContain("$30.00 of $100.00 (30%)");
+    expect((await screen.findByText("Ada")).closest("[data-node]")?.textContent).toContain("1M of 2M tokens (50%)");
+    expect(screen.getByText("Acme").closest("[data-node]")?.textContent).toContain("$30.00 of $100.00 (30%)");
     expect(screen.queryByRole("button")).toBeNull();
   });
 
   it("leaves the organisation's to who manages it, and the project's own to its settings", async () => {
     show(true);
-    const row = async (name: string) => within((await screen.findByText(name)).closest("tr") as HTMLElement);
+    const row = async (name: string) => within((await screen.findByText(name)).closest("[data-node]") as HTMLElement);
     expect((await row("Acme")).queryByRole("button")).toBeNull();
-    expect((await row("Ledger")).getByRole("link", { name: "Edit: Project Ledger" }).getAttribute("href")).toContain("/settings");
+    expect((await row("Ledger")).getByRole("link", { name: "Edit: Project Ledger, all time" }).getAttribute("href")).toContain("/settings");
     expect((await row("Ada")).getAllByRole("button").length).toBe(2);
   });
 
@@ -102,7 +102,7 @@ describe("the list of budgets", () => {
     fireEvent.change(screen.getByLabelText("Which one"), { target: { value: "a-2" } });
     fireEvent.click(screen.getByText("Save"));
     await waitFor(() => expect(sent).toEqual([{ method: "PUT", path: "/projects/p-1/budgets/agent/a-2/month", body: { hard_limit_micro_usd: 3_000_000, soft_limit_micro_usd: null, hard_limit_tokens: null, soft_limit_tokens: null } }]));
-    fireEvent.click(screen.getByRole("button", { name: "Remove: Agent Ada" }));
+    fireEvent.click(screen.getByRole("button", { name: "Remove: Agent Ada, each day" }));
     expect(sent.length).toBe(1);
     fireEvent.click(screen.getAllByText("Remove").at(-1) as HTMLElement);
     await waitFor(() => expect(sent.at(-1)).toEqual({ method: "DELETE", path: "/projects/p-1/budgets/agent/a-1/day", body: null }));

@@ -3,16 +3,28 @@ import { cleanup, fireEvent, render, screen, waitFor, within } from "@testing-li
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Calls } from "../src/costs/Calls";
 import { isCallId } from "../src/costs/calls";
-import { usageCalls } from "./mock/calls.mjs";
+import { callWay, usageCalls } from "./mock/calls.mjs";
 
 vi.mock("@tanstack/react-router", () => ({ Link: ({ children, to }: { children: React.ReactNode; to: string }) => <a href={to}>{children}</a> }));
 
+/** A call for which every deployment was left alone. */
+const ASKED_NOBODY = "0192f000-0000-7000-8000-0000000000aa";
+
 describe("the list of calls", () => {
   const asked: string[] = [];
+  const ways: string[] = [];
   beforeEach(() => {
     asked.length = 0;
+    ways.length = 0;
     vi.stubGlobal("fetch", vi.fn(async (address: string) => {
-      const query = new URL(String(address), "http://localhost").searchParams;
+      const { pathname, searchParams: query } = new URL(String(address), "http://localhost");
+      const of = /usage\/calls\/(.+)$/.exec(pathname)?.[1];
+      if (of === ASKED_NOBODY) return new Response(JSON.stringify({ call_id: of, attempts: [], skipped: [{ deployment: "large-2", kind: "cooling_down", reason: "cooling down for another 8000 ms", times: 1, at: "2026-11-29T10:00:00Z" }] }));
+      if (of) {
+        ways.push(of);
+        const way = callWay(of);
+        return way ? new Response(JSON.stringify(way)) : new Response(JSON.stringify({ status: 404, detail: "there is none" }), { status: 404 });
+      }
       asked.push(query.get("call_id") ?? "all");
       const call = query.get("call_id");
       return new Response(JSON.stringify({ items: usageCalls.filter((one) => call === null || one.call_id === call) }));
@@ -42,6 +54,33 @@ describe("the list of calls", () => {
     const outcomes = (await rows()).map((row) => row.Outcome);
     expect(outcomes.slice(0, 4)).toEqual(["Settledcheaper: small", "Failed", "Settledfrom the cache", "Interruptedprice unknownestimated"]);
     expect(outcomes.at(-1)).toBe("Settled");
+  });
+
+  it("opens a call to the way that it took, by keyboard too, and asks for none that nobody opens", async () => {
+    show();
+    await rows();
+    const row = document.querySelector(`[data-call="${usageCalls[4]?.call_id ?? ""}"]`) as HTMLElement;
+    expect(row.textContent).toContain("1 passed over");
+    expect(ways).toEqual([]);
+    const button = within(row).getByRole("button", { name: /^The way of the call to small/ });
+    expect([button.tagName, button.getAttribute("aria-expanded")]).toEqual(["BUTTON", "false"]);
+    fireEvent.click(button);
+    const way = await screen.findByRole("region", { name: "The way it took" });
+    expect(document.getElementById(button.getAttribute("aria-controls") ?? "")?.contains(way)).toBe(true);
+    expect([...way.querySelectorAll("[data-attempt]")].map((one) => one.getAttribute("data-attempt"))).toEqual(["settled", "skipped"]);
+    expect(way.textContent).toMatch(/large-2passed over––cooling down for another 8000 ms3 times, the last time at /);
+    expect(ways).toEqual([usageCalls[4]?.call_id]);
+    fireEvent.click(button);
+    expect(screen.queryByRole("region", { name: "The way it took" })).toBeNull();
+  });
+
+  it("finds a call for which nobody was asked, with everyone that it passed over", async () => {
+    show();
+    await rows();
+    fireEvent.change(screen.getByRole("searchbox"), { target: { value: ASKED_NOBODY } });
+    const way = await screen.findByRole("region", { name: "The way it took" });
+    expect(way.textContent).toContain("cooling down for another 8000 ms");
+    expect(way.textContent).not.toContain("last time at");
   });
 
   it("finds a call by the id that its client was told, and asks for none that cannot be one", async () => {

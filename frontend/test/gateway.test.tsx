@@ -5,7 +5,7 @@ import { effectsOf } from "../src/api/live";
 import type { GatewayKey, Project } from "../src/api/types";
 import { NOTHING, heard, readAnswer, tokenLimit } from "../src/gateway/answer";
 import { aloneFor, causesIn, errorRate, errorTone, failureOf } from "../src/gateway/health";
-import { EMPTY_FORM, environment, formOf, keyState, localTime, settingsOf } from "../src/gateway/keys";
+import { EMPTY_FORM, environment, formOf, keyState, localTime, previousUntil, settingsOf } from "../src/gateway/keys";
 import { Keys } from "../src/gateway/Keys";
 import { Models } from "../src/gateway/Models";
 import { Playground } from "../src/gateway/Playground";
@@ -24,6 +24,11 @@ describe("a key", () => {
     expect(keyState({ expires_at: "2026-11-29T12:00:00Z" }, NOW)).toBe("ended");
     expect(keyState({ expires_at: "2026-11-29T12:00:01Z" }, NOW)).toBe("active");
     expect(keyState({ revoked_at: "2026-11-29T11:00:00Z", expires_at: "2026-11-28T12:00:00Z" }, NOW)).toBe("revoked");
+  });
+  it("has a secret before until its overlap is over", () => {
+    expect(previousUntil({}, NOW)).toBeNull();
+    expect(previousUntil({ previous_until: "2026-11-29T12:00:00Z" }, NOW)).toBeNull();
+    expect(previousUntil({ previous_until: "2026-11-29T12:00:01Z" }, NOW)).toBe("2026-11-29T12:00:01Z");
   });
   it("that is written with nothing but a name has no limits", () => {
     expect(settingsOf({ ...EMPTY_FORM, name: " Report " }, NOW)).toEqual({ settings: { name: "Report", models: null, requests_per_minute: null, tokens_per_minute: null, hard_limit_micro_usd: null, expires_at: null, agent_id: null, user_id: null } });
@@ -159,6 +164,31 @@ describe("the pages of the gateway", () => {
     expect(kept).not.toContain("sk-sdx-the-secret");
     fireEvent.click(screen.getByText("I have stored it"));
     await waitFor(() => expect(screen.queryByText("sk-sdx-the-secret")).toBeNull());
+  });
+
+  it("rotate a key at once unless an overlap is chosen, and show which key has two secrets", async () => {
+    const [, editor] = gatewayKeys as [GatewayKey, GatewayKey];
+    const rotations = () => sent.filter((one) => one.path.endsWith("/rotate")).map((one) => one.body);
+    const begin = async (key: GatewayKey) => {
+      fireEvent.keyDown(await screen.findByRole("button", { name: `Actions: ${key.name}` }), { key: "Enter" });
+      fireEvent.click(await screen.findByRole("menuitem", { name: "Rotate" }));
+      return within(await screen.findByRole("dialog"));
+    };
+    for (const key of [KEY, editor]) answers[`POST /gateway-keys/${key.id}/rotate`] = { key, secret: "sk-sdx-the-next" };
+    keysPage();
+    await screen.findByText(editor.name);
+    expect([...document.querySelectorAll("[data-previous]")].map((one) => one.closest("[data-key]")?.getAttribute("data-key"))).toEqual([editor.id]);
+
+    let dialog = await begin(KEY);
+    expect(dialog.queryByText(/two at the most/)).toBeNull();
+    fireEvent.click(dialog.getByRole("button", { name: "Rotate" }));
+    fireEvent.click(await screen.findByText("I have stored it"));
+    dialog = await begin(editor);
+    expect(dialog.getByText(/two at the most/)).toBeTruthy();
+    fireEvent.change(dialog.getByLabelText("The secret in use"), { target: { value: "86400" } });
+    fireEvent.click(dialog.getByRole("button", { name: "Rotate" }));
+    await screen.findByText("sk-sdx-the-next");
+    expect(rotations()).toEqual([{ overlap_seconds: 0 }, { overlap_seconds: 86_400 }]);
   });
 
   it("send no key that has no name", async () => {

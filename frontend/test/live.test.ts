@@ -44,8 +44,17 @@ describe("what an event refreshes", () => {
     for (const type of ["story.done", "approval.requested", "agent.spawned", "cost.recorded", "project.updated"]) expect(refreshed(type)).toContainEqual(keys.projects());
     expect(refreshed("project.updated")).toEqual(expect.arrayContaining([keys.policy(P), keys.members(P)]));
     expect(refreshed("cost.budget_changed")).toContainEqual(keys.budget(P));
+    expect(refreshed("cost.recorded")).toContainEqual(keys.organisationCosts());
     expect(refreshed("story.done")).toContainEqual(keys.audit(P));
     expect(refreshed("run.tool_call_finished")).not.toContainEqual(keys.audit(P));
+  });
+
+  it("a changed budget of the organisation refreshes all that shows it, and is no activity of the project", () => {
+    const effects = effectsOf(event("organisation.budget_changed", { data: { organisation_id: "o1", period: "month" } }));
+    expect(effects.invalidate).toEqual([keys.organisationCosts(), keys.budget(P)]);
+    expect([keys.organisationBudgets("o1")[0], keys.organisationUsage("o1")[0]]).toEqual([...keys.organisationCosts(), ...keys.organisationCosts()]);
+    expect(keys.budgets(P).slice(0, 3)).toEqual(keys.budget(P));
+    expect(effects.activity).toBe(false);
   });
 
   it("an unknown event is activity and nothing else", () => {

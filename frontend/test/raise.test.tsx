@@ -10,7 +10,7 @@ import { WhyWaiting } from "../src/run/WhyWaiting";
 vi.mock("@tanstack/react-router", () => ({ Link: ({ children, to }: { children: React.ReactNode; to: string }) => <a href={to}>{children}</a> }));
 
 const node = (extra: Partial<BudgetNode>): BudgetNode => ({
-  scope: "project", scope_id: "p-1", name: "Ledger", period: "total", hard_limit_micro_usd: null, soft_limit_micro_usd: null, hard_limit_tokens: null, soft_limit_tokens: null, starts_at: "1970-01-01T00:00:00Z", ends_at: null,
+  above: [], scope: "project", scope_id: "p-1", name: "Ledger", period: "total", hard_limit_micro_usd: null, soft_limit_micro_usd: null, hard_limit_tokens: null, soft_limit_tokens: null, starts_at: "1970-01-01T00:00:00Z", ends_at: null,
   spent_micro_usd: 0, reserved_micro_usd: 0, simulated_micro_usd: 0, spent_tokens: 0, reserved_tokens: 0, ...extra,
 });
 const USED_UP = node({ hard_limit_micro_usd: 10_000_000, soft_limit_micro_usd: 8_000_000, hard_limit_tokens: 5_000_000, spent_micro_usd: 9_990_000 });

@@ -233,8 +233,8 @@ export const createGatewayKey = (p: string, body: T.GatewayKeySettings) =>
 export const replaceGatewayKey = (p: string, id: string, body: T.GatewayKeySettings) =>
   api<T.GatewayKey>(`/projects/${p}/gateway-keys/${id}`, { method: "PUT", json: body });
 
-export const rotateGatewayKey = (p: string, id: string) =>
-  api<T.MadeKey>(`/projects/${p}/gateway-keys/${id}/rotate`, { method: "POST", json: {} });
+export const rotateGatewayKey = (p: string, id: string, body: T.RotateGatewayKey) =>
+  api<T.MadeKey>(`/projects/${p}/gateway-keys/${id}/rotate`, { method: "POST", json: body });
 
 export const revokeGatewayKey = (p: string, id: string) =>
   api<void>(`/projects/${p}/gateway-keys/${id}`, { method: "DELETE" });
@@ -260,6 +260,10 @@ export const removeModelGroup = (o: string, name: string) => api<void>(`/organis
 export const askPlayground = (p: string, body: T.Question, signal: AbortSignal) =>
   request(`/projects/${p}/gateway/playground`, { method: "POST", json: body, signal, stream: true, headers: { Accept: "text/event-stream" } });
 
-export const redriveJob = (id: string, key: string) => api<void>(`/jobs/${id}/redrive`, { method: "POST", json: {}, idempotencyKey: key });
+export const redriveJob = (id: string, reason: string, key: string) =>
+  api<void>(`/jobs/${id}/redrive`, { method: "POST", json: reason === "" ? {} : { reason }, idempotencyKey: key });
 
-export const purgeJob = (id: string, key: string) => api<void>(`/jobs/${id}/purge`, { method: "POST", json: {}, idempotencyKey: key });
+export const purgeJob = (id: string, reason: string, key: string) => api<void>(`/jobs/${id}/purge`, { method: "POST", json: { reason }, idempotencyKey: key });
+
+export const cancelJob = (id: string, reason: string, key: string) =>
+  api<T.CancelledJob>(`/jobs/${id}/cancel`, { method: "POST", json: { reason }, idempotencyKey: key });

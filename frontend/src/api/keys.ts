@@ -12,7 +12,10 @@ export const keys = {
   modelProviders: (o: string) => ["organisation", o, "model-providers"] as const,
   modelGroups: (o: string) => ["organisation", o, "model-groups"] as const,
   modelDeployments: (o: string) => ["organisation", o, "model-deployments"] as const,
-  organisationBudgets: (o: string) => ["organisation", o, "budgets"] as const,
+  /** Of every organisation: an event names its project only. */
+  organisationCosts: () => ["organisation-costs"] as const,
+  organisationBudgets: (o: string) => ["organisation-costs", o, "budgets"] as const,
+  organisationUsage: (o: string) => ["organisation-costs", o, "usage"] as const,
   sprints: (p: string) => ["project", p, "sprints"] as const,
   stories: (p: string) => ["project", p, "stories"] as const,
   storyAll: (p: string) => ["project", p, "story"] as const,

@@ -87,8 +87,11 @@ export function effectsOf(event: EventEnvelope): Effects {
   } else if (family === "sprint") {
     invalidate.push(keys.sprints(p), keys.stories(p));
   } else if (family === "cost") {
-    invalidate.push(keys.usage(p), keys.budget(p), keys.gateway(p));
+    invalidate.push(keys.usage(p), keys.budget(p), keys.gateway(p), keys.organisationCosts());
     counts();
+  } else if (event.type === "organisation.budget_changed") {
+    // It is told and not kept, so that it is no activity of the project.
+    return { invalidate: [keys.organisationCosts(), keys.budget(p)], activity: false, delta: null, said: null };
   } else if (family === "gateway_key") {
     invalidate.push(keys.gatewayKeys(p));
   } else if (family === "project" || family === "repository") {

@@ -67,16 +67,22 @@ export const budgets = (p: string) =>
   queryOptions({
     queryKey: keys.budgets(p),
     queryFn: ({ signal }) => api<T.Page<T.BudgetNode>>(`/projects/${p}/budgets`, { signal, query: { limit: LIST_MAX } }),
+    refetchInterval: SAFETY_POLL_MS,
   });
 
-/** The budgets of an organisation itself, for who manages it. */
+/** The budgets of an organisation and of its projects, for who manages it. */
 export const organisationBudgets = (o: string) =>
   queryOptions({
     queryKey: keys.organisationBudgets(o),
-    queryFn: async ({ signal }) => {
-      const page = await api<T.Page<T.BudgetNode>>(`/organisations/${o}/budgets`, { signal, query: { limit: LIST_MAX } });
-      return { ...page, items: page.items.filter((node) => node.scope === "organisation") };
-    },
+    queryFn: ({ signal }) => api<T.Page<T.BudgetNode>>(`/organisations/${o}/budgets`, { signal, query: { limit: LIST_MAX } }),
+    refetchInterval: SAFETY_POLL_MS,
+  });
+
+/** What all projects of an organisation have spent, for who manages it. */
+export const organisationUsage = (o: string) =>
+  queryOptions({
+    queryKey: keys.organisationUsage(o),
+    queryFn: ({ signal }) => api<T.OrganisationUsage>(`/organisations/${o}/usage`, { signal }),
     refetchInterval: SAFETY_POLL_MS,
   });
 
@@ -253,7 +259,7 @@ export const events = (p: string) =>
     staleTime: Number.POSITIVE_INFINITY,
   });
 
-export type UsageGroup = "agent" | "model" | "day" | "story";
+export type UsageGroup = "agent" | "model" | "day" | "story" | "key";
 
 export const usage = (p: string, groupBy: UsageGroup) =>
   queryOptions({
@@ -266,6 +272,13 @@ export const usageCalls = (p: string, callId?: string) =>
   queryOptions({
     queryKey: [...keys.usage(p), "calls", callId ?? ""],
     queryFn: async ({ signal }) => (await api<T.Page<T.UsageCall>>(`/projects/${p}/usage/calls`, { signal, query: { limit: PAGE_LIMIT, call_id: callId } })).items,
+  });
+
+/** The way that one call took; null when nothing is recorded of it. */
+export const usageCall = (p: string, callId: string) =>
+  queryOptions({
+    queryKey: [...keys.usage(p), "call", callId],
+    queryFn: ({ signal }) => apiOrNull<T.CallWay>(`/projects/${p}/usage/calls/${callId}`, { signal }),
   });
 
 /** Calls tell over the stream; that a deployment is asked again, nothing tells. What keys have spent is too much to add up at every call. */

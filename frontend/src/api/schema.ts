@@ -186,6 +186,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/jobs/{id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Cancel a job that waits or runs. For owners and admins of its project's organisation. */
+        post: operations["cancel_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/jobs/{id}/purge": {
         parameters: {
             query?: never;
@@ -474,6 +491,23 @@ export interface paths {
          *     others. For owners and admins.
          */
         put: operations["replace_model_provider_key"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/organisations/{organisation_id}/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What all projects of an organisation have spent, and where their month ends. For owners and admins. */
+        get: operations["organisation_usage"];
+        put?: never;
         post?: never;
         delete?: never;
         options?: never;
@@ -813,7 +847,10 @@ export interface paths {
         /** Set what a key may do. What is left out has no limit any more. */
         put: operations["replace_gateway_key"];
         post?: never;
-        /** Revoke a key for good. It stays in the list, since what was spent with it names it. */
+        /**
+         * Revoke a key for good, with the secret before where it is good as well. It stays in the list, since what was spent with
+         *     it names it.
+         */
         delete: operations["revoke_gateway_key"];
         options?: never;
         head?: never;
@@ -829,7 +866,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Give a key another secret; the one before is good for nothing from now on. */
+        /**
+         * Give a key another secret. Both secrets of an overlap count against the same limits and budget; a secret that is older
+         *     than these two is good for nothing from now on.
+         */
         post: operations["rotate_gateway_key"];
         delete?: never;
         options?: never;
@@ -1542,6 +1582,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project_id}/usage/calls/{call_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The way that a call took: its attempts, and whom it passed over. Where a step of a run asked a model, the call has the
+         *     step's id.
+         */
+        get: operations["usage_call"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project_id}/usage/export": {
         parameters: {
             query?: never;
@@ -1913,6 +1973,8 @@ export interface components {
         };
         /** @description A budget on a node of the tree, in the window of this moment. */
         BudgetNode: {
+            /** @description What it is in, from the organisation down. An agent is in the sprint that it works in at this moment. */
+            above: components["schemas"]["BudgetPlace"][];
             /**
              * Format: date-time
              * @description When it begins anew; null: never.
@@ -1980,10 +2042,70 @@ export interface components {
              */
             starts_at: string;
         };
+        /** @description A node above a budget's, with or without a budget of its own. */
+        BudgetPlace: {
+            /** @description What people call it. */
+            name?: string | null;
+            /** @description organisation, project, sprint or agent. */
+            scope: string;
+            /**
+             * Format: uuid
+             * @description Which one.
+             */
+            scope_id: string;
+        };
+        /** @description A deployment that a call passed over. */
+        CallSkip: {
+            /**
+             * Format: date-time
+             * @description When, the last time.
+             */
+            at: string;
+            /** @description Its name. */
+            deployment: string;
+            /** @description cooling_down, window_too_small, untranslatable. */
+            kind: string;
+            /** @description For people, as it was the last time. */
+            reason: string;
+            /**
+             * Format: int32
+             * @description How often: a run asks again within one call while nobody answers.
+             */
+            times: number;
+        };
+        /** @description The way that a call took. */
+        CallWay: {
+            /** @description Its attempts in order, at most the last 200. */
+            attempts: components["schemas"]["UsageCall"][];
+            /**
+             * Format: uuid
+             * @description Its id.
+             */
+            call_id: string;
+            /** @description Deployments that it passed over, and why. */
+            skipped: components["schemas"]["CallSkip"][];
+        };
+        /** @description Why a job is cancelled. */
+        CancelJob: {
+            /** @description In a sentence; on record, and shown with the run that ends with it. */
+            reason: string;
+        };
         /** @description Why a run is stopped. */
         CancelRun: {
             /** @description In a sentence; shown with the run and its story. */
             reason?: string;
+        };
+        /** @description A job that was cancelled. */
+        CancelledJob: {
+            /** @description Its id. */
+            id: string;
+            /** @description What that did. */
+            outcome: components["schemas"]["JobCancellation"];
+            /**
+             * Format: uuid
+             * @description The run that ended with it.
+             */
+            run_id?: string | null;
         };
         /** @description The present password and the next. */
         ChangePassword: {
@@ -2462,6 +2584,11 @@ export interface components {
             /** @description How the key begins. */
             prefix: string;
             /**
+             * Format: date-time
+             * @description Until when the secret before is good as well, since it was rotated with an overlap; null: there is none.
+             */
+            previous_until?: string | null;
+            /**
              * Format: int32
              * @description Calls in a minute; null: no limit.
              */
@@ -2701,6 +2828,8 @@ export interface components {
              * @description Attempts that were begun.
              */
             attempts: number;
+            /** @description It runs and was told to stop. */
+            cancel_requested: boolean;
             /**
              * Format: date-time
              * @description When it was enqueued.
@@ -2724,6 +2853,8 @@ export interface components {
              * @description Attempts before it is given up.
              */
             max_attempts: number;
+            /** @description It is alive and not told to stop yet, and the caller may cancel it. */
+            may_cancel: boolean;
             /** @description It is dead, and the caller may run it again or give it up for good. */
             may_settle: boolean;
             /**
@@ -2751,6 +2882,11 @@ export interface components {
              */
             worker_id?: string | null;
         };
+        /**
+         * @description What a cancellation did.
+         * @enum {string}
+         */
+        JobCancellation: "cancelled" | "requested";
         /**
          * @description Where a job stands.
          * @enum {string}
@@ -3165,6 +3301,8 @@ export interface components {
         List_BudgetNode: {
             /** @description The items. */
             items: {
+                /** @description What it is in, from the organisation down. An agent is in the sprint that it works in at this moment. */
+                above: components["schemas"]["BudgetPlace"][];
                 /**
                  * Format: date-time
                  * @description When it begins anew; null: never.
@@ -3269,6 +3407,11 @@ export interface components {
                 name: string;
                 /** @description How the key begins. */
                 prefix: string;
+                /**
+                 * Format: date-time
+                 * @description Until when the secret before is good as well, since it was rotated with an overlap; null: there is none.
+                 */
+                previous_until?: string | null;
                 /**
                  * Format: int32
                  * @description Calls in a minute; null: no limit.
@@ -3943,6 +4086,7 @@ export interface components {
                  * @description The version of its last event.
                  */
                 version: number;
+                waiting?: components["schemas"]["Waiting"] | null;
                 /** @description One sentence: what it waits for. */
                 waiting_for: string;
             }[];
@@ -4072,6 +4216,11 @@ export interface components {
                 run_id?: string | null;
                 /** @description A scripted endpoint answered. */
                 simulated: boolean;
+                /**
+                 * Format: int64
+                 * @description How many deployments its call passed over; the call itself says which, and why.
+                 */
+                skipped: number;
                 /**
                  * Format: uuid
                  * @description The step.
@@ -4433,6 +4582,31 @@ export interface components {
              */
             updated_at?: string | null;
         };
+        /** @description What all projects of an organisation have spent, in micro-USD. */
+        OrganisationUsage: {
+            /** @description The month as it stands and as it goes on. */
+            month: components["schemas"]["MonthOutlook"];
+            /**
+             * Format: int64
+             * @description What the scripted endpoint would have cost.
+             */
+            simulated_micro_usd: number;
+            /**
+             * Format: int64
+             * @description Tokens sent.
+             */
+            tokens_in: number;
+            /**
+             * Format: int64
+             * @description Tokens received.
+             */
+            tokens_out: number;
+            /**
+             * Format: int64
+             * @description Real money.
+             */
+            total_micro_usd: number;
+        };
         /** @description Who works on a story. */
         Owner: {
             /**
@@ -4761,6 +4935,11 @@ export interface components {
              */
             version: number;
         };
+        /** @description Why a dead letter is given up for good. */
+        PurgeJob: {
+            /** @description In a sentence; in the job's history and on record. */
+            reason: string;
+        };
         /** @description Limits of a node. At least one; what is left out or null is no limit. */
         PutBudget: {
             /**
@@ -4845,6 +5024,11 @@ export interface components {
         };
         /** @description Whom a message is for. */
         Recipient: components["schemas"]["Author"] | string;
+        /** @description Why a dead letter is run again. */
+        RedriveJob: {
+            /** @description In a sentence, such as what was mended; on record with it. */
+            reason?: string;
+        };
         /** @description Which device. */
         Refresh: {
             /** @description The refresh token; when nothing is said, the one in the cookie. */
@@ -4890,6 +5074,14 @@ export interface components {
              * @description Not possible: a stage is worked again from its beginning, by a new run.
              */
             from_step?: number | null;
+        };
+        /** @description How a key is rotated. */
+        RotateGatewayKey: {
+            /**
+             * Format: int32
+             * @description For how long the secret before is good beside the new one, in seconds, at most seven days; 0 when left out.
+             */
+            overlap_seconds?: number;
         };
         /** @description One action of a new matrix. */
         RowBody: {
@@ -5310,6 +5502,7 @@ export interface components {
              * @description The version of its last event.
              */
             version: number;
+            waiting?: components["schemas"]["Waiting"] | null;
             /** @description One sentence: what it waits for. */
             waiting_for: string;
         };
@@ -5471,6 +5664,11 @@ export interface components {
             /** @description A scripted endpoint answered. */
             simulated: boolean;
             /**
+             * Format: int64
+             * @description How many deployments its call passed over; the call itself says which, and why.
+             */
+            skipped: number;
+            /**
              * Format: uuid
              * @description The step.
              */
@@ -5584,7 +5782,7 @@ export interface components {
              */
             unsealed: number;
         };
-        /** @description Why a run does not go on. */
+        /** @description Why a run, or the stage of a story, does not go on. */
         Waiting: {
             /**
              * Format: uuid
@@ -5593,17 +5791,21 @@ export interface components {
             approval_id?: string | null;
             /**
              * Format: date-time
-             * @description When the wait is over by itself: the question lapses, the provider is asked again, the next attempt begins.
+             * @description When something happens by itself: the question lapses, the provider is asked again, the next attempt begins, a
+             *     budget begins anew, people are reminded.
              */
             deadline?: string | null;
             /** @description In a sentence. */
             detail: string;
             job?: components["schemas"]["WaitingJob"] | null;
-            /** @description approval, human, rate_limit, budget, paused of a parked run; retry, queue, dead_letter where its job waits. */
+            /**
+             * @description approval, unknown_outcome (of a tool call), human, rate_limit, budget, paused of a parked run; retry, queue,
+             *     worker_lost, turn, dead_letter where its job waits; start, agent, blocked of a story that nobody works on.
+             */
             on: string;
             /**
-             * @description Whose move it is: approver (of the project), admin (of the organisation), person (who paused it), provider (of
-             *     the model), worker (any that polls the queue), operator (no worker does), syndarix (tries again by itself).
+             * @description Whose move it is: approver or member (of the project), admin (of the organisation), person (who paused it),
+             *     provider (of the model), worker (any that polls the queue), operator (no worker does), syndarix (goes on by itself).
              */
             owner: string;
             /** @description That person's name. */
@@ -6267,6 +6469,68 @@ export interface operations {
             };
         };
     };
+    cancel_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CancelJob"];
+            };
+        };
+        responses: {
+            /** @description It is gone, or told to stop */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CancelledJob"];
+                };
+            };
+            /** @description No such job, or not the caller's to cancel */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `job_ended`: it is over already; `job_dead`: it was given up */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No reason is given, or it is too long */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     purge_job: {
         parameters: {
             query?: never;
@@ -6276,9 +6540,13 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PurgeJob"];
+            };
+        };
         responses: {
-            /** @description It is gone; its history stays */
+            /** @description It is gone; its history stays, with the reason */
             204: {
                 headers: {
                     [name: string]: unknown;
@@ -6287,6 +6555,15 @@ export interface operations {
             };
             /** @description No such dead letter, or not the caller's to settle */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No reason is given, or it is too long */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6314,7 +6591,11 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RedriveJob"];
+            };
+        };
         responses: {
             /** @description It is ready again */
             204: {
@@ -6334,6 +6615,15 @@ export interface operations {
             };
             /** @description A job that does the same is alive */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The reason is too long */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7487,6 +7777,52 @@ export interface operations {
             };
             /** @description `no_master_key`: this process cannot encrypt it */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    organisation_usage: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                organisation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OrganisationUsage"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8874,7 +9210,11 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RotateGatewayKey"];
+            };
+        };
         responses: {
             /** @description The new key; it is not shown again */
             200: {
@@ -8887,6 +9227,15 @@ export interface operations {
             };
             /** @description No such key, or revoked */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description An overlap that is too long */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -11544,6 +11893,47 @@ export interface operations {
                     "application/json": components["schemas"]["List_UsageCall"];
                 };
             };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    usage_call: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project_id: string;
+                /** @description What the gateway answered with as `x-syndarix-call-id`, or a step's id */
+                call_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CallWay"];
+                };
+            };
+            /** @description Nothing is recorded of such a call here */
             404: {
                 headers: {
                     [name: string]: unknown;

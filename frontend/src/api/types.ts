@@ -126,7 +126,10 @@ export interface EventEnvelope extends Partial<Pick<Schema["Event"], "id" | "sub
 
 export type UsageRow = Schema["UsageRow"];
 export type Usage = Schema["UsageSummary"];
+export type MonthOutlook = Schema["MonthOutlook"];
+export type OrganisationUsage = Schema["OrganisationUsage"];
 export type UsageCall = Schema["UsageCall"];
+export type CallWay = Schema["CallWay"];
 
 export type GatewayHealth = Narrow<Schema["GatewayHealth"], { deployments: GatewayDeployment[] }>;
 export type GatewayGroup = Schema["GatewayGroup"];
@@ -141,6 +144,7 @@ export type ModelGroupSettings = Schema["GroupSettings"];
 export type GatewayKey = Schema["GatewayKey"];
 export type GatewayKeySettings = Schema["KeySettings"];
 export type MadeKey = Schema["MadeKey"];
+export type RotateGatewayKey = Schema["RotateGatewayKey"];
 export type Question = Schema["PlaygroundQuestion"];
 export type AnswerEnd = Schema["PlaygroundEnd"];
 export type AnswerAttempt = Schema["PlaygroundAttempt"];
@@ -162,6 +166,8 @@ export type Queue = Schema["Queue"];
 export type Worker = Schema["Worker"];
 export type Job = Narrow<Schema["Job"], { state: "ready" | "running" | "scheduled" | "dead" }>;
 /** A page of jobs, with the queues and the workers of that moment. */
+export type CancelledJob = Schema["CancelledJob"];
+
 export type Jobs = Narrow<Schema["Jobs"], { items: Job[] }>;
 
 export interface ProblemBody {

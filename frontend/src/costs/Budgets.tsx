@@ -4,17 +4,13 @@ import { Plus, Wallet } from "lucide-react";
 import { useState } from "react";
 import { deleteBudget, putBudgetOn, useCommand, type BudgetPath } from "../api/actions";
 import type { BudgetNode, Page, PutBudget } from "../api/types";
-import { money, percent, shortTime } from "../format";
 import { t } from "../i18n/en";
 import { Button, buttonClass } from "../ui/button";
 import { Dialog } from "../ui/dialog";
-import { BudgetBar, Cost, UsedBar } from "../ui/entity";
 import { EmptyState, Loaded } from "../ui/feedback";
-import { TableFrame } from "../ui/page";
-import { Badge } from "../ui/status";
-import { useNow } from "../ui/time";
 import { BudgetForm } from "./BudgetForm";
-import { EMPTY_BUDGET, formOfNode, hasLimit, isOfProject, nodeKey, nodeName, tokensUsed } from "./budgets";
+import { EMPTY_BUDGET, formOfNode, hasLimit, isOfProject, nodeKey, nodeName } from "./budgets";
+import { BudgetTree } from "./BudgetTree";
 
 interface Props {
   /** Whose budgets they are: what is in a project, or an organisation. */
@@ -43,12 +39,12 @@ export function Budgets({ owner, title, query, refresh, mayEdit }: Props) {
       <div className="mb-2 flex items-center gap-2"><h2 className="text-md font-semibold">{title}</h2><div className="ml-auto">{add}</div></div>
       <Loaded query={query}>
         {({ items, next_cursor: more }) => {
-          const shown = items.filter((node) => hasLimit(node) || isOfProject(node));
+          // A project's own is edited here, so that it is shown without a limit as well; among many projects it would be noise.
+          const shown = items.filter((node) => hasLimit(node) || (projectId !== null && isOfProject(node)));
           return shown.length === 0 ? <div className="card"><EmptyState icon={<Wallet size={28} aria-hidden="true" />} title={t.budgets.none} detail={t.budgets.noneDetail} action={add} /></div> : (
             <>
-              <TableFrame label={title} heads={[t.budgets.on, t.budgets.period, t.budgets.used, ...(mayEdit ? [t.common.actions] : [])]}>
-                {shown.map((node) => <Row key={nodeKey(node)} node={node} actions={mayEdit} changes={mayChange(node) ? { edit: () => open(node), remove: () => setRemoving(node), projectId } : null} />)}
-              </TableFrame>
+              <BudgetTree label={title} nodes={shown} actions={(node) => <Actions node={node} projectId={projectId} changes={mayChange(node) ? { edit: () => open(node), remove: () => setRemoving(node) } : null} />} />
+              {shown.some((node) => node.scope === "agent") ? <p className="mt-1.5 text-xs text-soft">{t.budgets.place}</p> : null}
               {more ? <p className="mt-1.5 text-xs text-soft">{t.budgets.more(shown.length)}</p> : null}
             </>
           );
@@ -74,38 +70,13 @@ export function Budgets({ owner, title, query, refresh, mayEdit }: Props) {
 interface Changes {
   edit: () => void;
   remove: () => void;
-  projectId: string | null;
 }
 
-function Row({ node, actions, changes }: { node: BudgetNode; actions: boolean; changes: Changes | null }) {
-  const now = useNow();
-  const name = nodeName(node);
-  return (
-    <tr className="align-top hover:bg-hover" data-budget={nodeKey(node)}>
-      <th scope="row" className="px-3 py-2 text-left font-normal"><Badge className="mr-1.5">{t.budgets.scopes[node.scope] ?? node.scope}</Badge><span className="font-medium">{node.name ?? node.scope_id.slice(-6)}</span></th>
-      <td className="px-3 py-2 whitespace-nowrap">{t.budgets.periods[node.period] ?? node.period}{node.ends_at ? <span className="block text-xs text-soft">{t.budgets.anew(shortTime(node.ends_at, new Date(now)))}</span> : null}</td>
-      <td className="min-w-52 px-3 py-2"><Used node={node} label={`${name}: ${t.budgets.used}`} /></td>
-      {actions ? (
-        <td className="px-3 py-2">
-          {changes === null ? null : isOfProject(node) && changes.projectId !== null
-            ? <Link to="/projects/$projectId/settings" params={{ projectId: changes.projectId }} search={{ tab: "budget" }} aria-label={`${t.common.edit}: ${name}`} className={buttonClass("outline")}>{t.common.edit}</Link>
-            : <div className="flex gap-1"><Button aria-label={`${t.common.edit}: ${name}`} onClick={changes.edit}>{t.common.edit}</Button><Button tone="ghost" aria-label={`${t.common.remove}: ${name}`} onClick={changes.remove}>{t.common.remove}</Button></div>}
-        </td>
-      ) : null}
-    </tr>
-  );
-}
-
-/** What is used of each limit that there is. */
-function Used({ node, label }: { node: BudgetNode; label: string }) {
-  const { hard_limit_micro_usd: hard, soft_limit_micro_usd: soft, hard_limit_tokens: hardTokens, soft_limit_tokens: softTokens } = node;
-  const isSet = (limit: number | null | undefined): limit is number => limit !== null && limit !== undefined;
-  const tokens = isSet(hardTokens) ? tokensUsed(node, hardTokens) : null;
-  return (
-    <div className="flex flex-col gap-2">
-      {isSet(hard) ? <BudgetBar budget={node} label={label} /> : <p><Cost real={node.spent_micro_usd} simulated={node.simulated_micro_usd} /> <span className="text-xs text-soft">{t.cost.noLimit}</span></p>}
-      {tokens ? <UsedBar label={`${label} (${t.costs.tokens})`} fraction={tokens.fraction} text={`${tokens.text} (${percent(tokens.fraction)})`} /> : null}
-      {isSet(soft) || isSet(softTokens) ? <p className="text-xs text-soft">{t.budgets.softAt([isSet(soft) ? money(soft) : "", isSet(softTokens) ? t.budgets.tokensOf(softTokens) : ""].filter(Boolean))}</p> : null}
-    </div>
-  );
+function Actions({ node, projectId, changes }: { node: BudgetNode; projectId: string | null; changes: Changes | null }) {
+  const name = `${nodeName(node)}, ${t.budgets.periods[node.period] ?? node.period}`;
+  // Among an organisation's a project is looked at, and changed where it is at home.
+  if (projectId === null && node.scope === "project") return <Link to="/projects/$projectId/costs" params={{ projectId: node.scope_id }} aria-label={`${t.budgets.seeCosts}: ${nodeName(node)}`} className={buttonClass("ghost")}>{t.budgets.seeCosts}</Link>;
+  if (changes === null) return null;
+  if (projectId !== null && isOfProject(node)) return <Link to="/projects/$projectId/settings" params={{ projectId }} search={{ tab: "budget" }} aria-label={`${t.common.edit}: ${name}`} className={buttonClass("outline")}>{t.common.edit}</Link>;
+  return <div className="flex gap-1"><Button aria-label={`${t.common.edit}: ${name}`} onClick={changes.edit}>{t.common.edit}</Button><Button tone="ghost" aria-label={`${t.common.remove}: ${name}`} onClick={changes.remove}>{t.common.remove}</Button></div>;
 }

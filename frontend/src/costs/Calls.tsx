@@ -1,11 +1,13 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { clsx } from "clsx";
-import { useState } from "react";
+import { ChevronRight } from "lucide-react";
+import { Fragment, useId, useState } from "react";
 import * as queries from "../api/queries";
 import type { UsageCall } from "../api/types";
 import { count, dateTime, duration, moneyColumn } from "../format";
 import { failureOf } from "../gateway/health";
+import { CallWay } from "../gateway/Way";
 import { t } from "../i18n/en";
 import { EmptyState, Loaded } from "../ui/feedback";
 import { SearchInput } from "../ui/form";
@@ -32,7 +34,7 @@ export function Calls({ projectId }: { projectId: string }) {
       </div>
       {wanted !== "" && !asked ? none : (
         <Loaded query={calls}>
-          {(items) => items.length > 0 ? <Table projectId={projectId} items={items} /> : asked ? none : <div className="card"><EmptyState title={t.costs.noCalls} detail={t.costs.noCallsDetail} /></div>}
+          {(items) => items.length > 0 ? <Table projectId={projectId} items={items} /> : asked ? <CallWay projectId={projectId} callId={wanted} none={none} /> : <div className="card"><EmptyState title={t.costs.noCalls} detail={t.costs.noCallsDetail} /></div>}
         </Loaded>
       )}
     </section>
@@ -42,21 +44,42 @@ export function Calls({ projectId }: { projectId: string }) {
 function Table({ projectId, items }: { projectId: string; items: UsageCall[] }) {
   return (
     <TableFrame label={t.costs.calls} wide heads={HEADS}>
-      {items.map((call) => (
-        <tr key={call.id} className="align-top hover:bg-hover" data-call={call.call_id}>
-          <td className="px-3 py-1.5 whitespace-nowrap text-soft">{call.run_id ? <Link to="/projects/$projectId/runs/$runId" params={{ projectId, runId: call.run_id }} className="hover:underline">{dateTime(call.at)}</Link> : dateTime(call.at)}</td>
-          <td className="px-3 py-1.5">{call.agent_name ?? NOTHING}</td>
-          <td className="max-w-40 truncate px-3 py-1.5" title={call.key_name ?? undefined}>{call.key_name ?? NOTHING}</td>
-          <td className="px-3 py-1.5"><span className="block">{call.deployment}</span><span className="block font-mono text-xs text-soft">{call.provider}/{call.model}{call.attempt > 1 ? ` (${t.story.attempt(call.attempt)})` : ""}</span></td>
-          <td className={NUMBER}>{count(call.tokens_in)}</td>
-          <td className={NUMBER}>{count(call.tokens_out)}</td>
-          <Latency call={call} />
-          <td className={clsx(NUMBER, call.simulated && "text-soft")} title={call.simulated ? t.cost.simulatedHelp : undefined}>{call.simulated ? <>≈ {moneyColumn(call.cost_micro_usd)}<span className="sr-only"> {t.cost.allSimulated}</span></> : moneyColumn(call.cost_micro_usd)}</td>
-          <Outcome call={call} />
-          <td className="max-w-80 min-w-40 px-3 py-1.5 text-xs">{call.error ? <span className="line-clamp-3 break-words" title={call.error}>{failureOf(call.error_kind, call.error)}</span> : NOTHING}</td>
-        </tr>
-      ))}
+      {items.map((call) => <Row key={call.id} projectId={projectId} call={call} />)}
     </TableFrame>
+  );
+}
+
+/** An attempt; opened, it shows the way of the whole call. */
+function Row({ projectId, call }: { projectId: string; call: UsageCall }) {
+  const [open, setOpen] = useState(false);
+  const details = useId();
+  const at = dateTime(call.at);
+  return (
+    <Fragment>
+      <tr className="align-top hover:bg-hover" data-call={call.call_id}>
+        <td className="px-3 py-1.5 whitespace-nowrap text-soft">
+          <button type="button" aria-expanded={open} aria-controls={open ? details : undefined} aria-label={t.costs.showWay(call.deployment, at)} onClick={() => setOpen(!open)} className="mr-1 -ml-1.5 inline-flex size-6 items-center justify-center rounded align-middle text-faint hover:bg-raised hover:text-ink">
+            <ChevronRight size={13} aria-hidden="true" className={clsx("transition-transform", open && "rotate-90")} />
+          </button>
+          {call.run_id ? <Link to="/projects/$projectId/runs/$runId" params={{ projectId, runId: call.run_id }} className="hover:underline">{at}</Link> : at}
+        </td>
+        <td className="px-3 py-1.5">{call.agent_name ?? NOTHING}</td>
+        <td className="max-w-40 truncate px-3 py-1.5" title={call.key_name ?? undefined}>{call.key_name ?? NOTHING}</td>
+        <td className="px-3 py-1.5"><span className="block">{call.deployment}</span><span className="block font-mono text-xs text-soft">{call.provider}/{call.model}{call.attempt > 1 ? ` (${t.story.attempt(call.attempt)})` : ""}</span></td>
+        <td className={NUMBER}>{count(call.tokens_in)}</td>
+        <td className={NUMBER}>{count(call.tokens_out)}</td>
+        <Latency call={call} />
+        <td className={clsx(NUMBER, call.simulated && "text-soft")} title={call.simulated ? t.cost.simulatedHelp : undefined}>{call.simulated ? <>≈ {moneyColumn(call.cost_micro_usd)}<span className="sr-only"> {t.cost.allSimulated}</span></> : moneyColumn(call.cost_micro_usd)}</td>
+        <Outcome call={call} />
+        <td className="max-w-80 min-w-40 px-3 py-1.5 text-xs">{call.error ? <span className="line-clamp-3 break-words" title={call.error}>{failureOf(call.error_kind, call.error)}</span> : NOTHING}</td>
+      </tr>
+      {open ? (
+        <tr id={details} data-call-details={call.call_id}>
+          {/* On a narrow screen the list scrolls sideways: what is opened stays in sight, and scrolls by itself. */}
+          <td colSpan={HEADS.length} className="bg-raised p-0"><div className="sticky left-0 max-w-[min(100%,calc(100vw-3rem))] px-3 py-2 whitespace-normal"><CallWay projectId={projectId} callId={call.call_id} /></div></td>
+        </tr>
+      ) : null}
+    </Fragment>
   );
 }
 
@@ -78,6 +101,7 @@ function Outcome({ call }: { call: UsageCall }) {
         <Status value={call.outcome} />
         {call.from_cache ? <span title={t.costs.fromCacheHelp}><Badge tone="info">{t.costs.fromCache}</Badge></span> : null}
         {call.downgraded_to ? <span title={t.costs.downgradedHelp}><Badge tone="warn">{t.costs.downgraded(call.downgraded_to)}</Badge></span> : null}
+        {call.skipped > 0 ? <span title={t.costs.passedOverHelp}><Badge tone="warn">{t.costs.passedOver(call.skipped)}</Badge></span> : null}
         {call.unpriced ? <span title={t.gateway.priceUnknownHelp}><Badge tone="warn">{t.costs.unpriced}</Badge></span> : null}
         {call.estimated ? <span title={t.costs.estimatedHelp}><Badge>{t.costs.estimated}</Badge></span> : null}
       </div>

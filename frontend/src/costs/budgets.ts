@@ -16,7 +16,7 @@ export function nodeKey(node: Pick<BudgetNode, "scope" | "scope_id" | "period">)
   return `${node.scope} ${node.scope_id} ${node.period}`;
 }
 
-export function nodeName(node: BudgetNode): string {
+export function nodeName(node: Pick<BudgetNode, "scope" | "scope_id" | "name">): string {
   return `${t.budgets.scopes[node.scope] ?? node.scope} ${node.name ?? node.scope_id.slice(-6)}`;
 }
 

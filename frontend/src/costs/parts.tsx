@@ -8,7 +8,7 @@ import { isOfProject, nodeAlerts } from "./budgets";
 import { RaiseLimit, alertSentence } from "./RaiseLimit";
 
 /** One figure. */
-export function Tile({ label, children, className }: { label: string; children: React.ReactNode; className?: string }) {
+export function Tile({ label, children, className }: { label: string; children: React.ReactNode; className?: string | undefined }) {
   return <div className={clsx("card p-4", className)}><h2 className="mb-1 text-xs text-soft">{label}</h2>{children}</div>;
 }
 

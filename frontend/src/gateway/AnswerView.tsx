@@ -1,16 +1,16 @@
 import { clsx } from "clsx";
 import { CircleAlert } from "lucide-react";
 import type { AnswerEnd, AnswerHead } from "../api/types";
-import { count, duration } from "../format";
+import { count } from "../format";
 import { t } from "../i18n/en";
 import { Disclosure } from "../ui/disclosure";
 import { Cost, Simulated } from "../ui/entity";
 import { Notice } from "../ui/feedback";
-import { TableFrame } from "../ui/page";
-import { Badge, Status } from "../ui/status";
+import { Badge } from "../ui/status";
 import type { Answer } from "./answer";
-import { causesIn, failureOf } from "./health";
+import { causesIn } from "./health";
 import type { Phase } from "./useAnswer";
+import { WayTable } from "./Way";
 
 /** An answer, while it is made and when it is whole. */
 export function AnswerView({ phase, answer: { head, text, thinking, end } }: { phase: Phase; answer: Answer }) {
@@ -56,12 +56,8 @@ function Refused({ error, partial }: { error: NonNullable<AnswerEnd["error"]>; p
   );
 }
 
-const NUMBER = "px-3 py-2 text-right whitespace-nowrap tabular";
-
 /** Every attempt with its cause and its time, and what it all cost. */
 function Way({ end, head }: { end: AnswerEnd; head: AnswerHead | null }) {
-  const right = (label: string) => ({ label, right: true as const });
-  const time = (ms: number | null | undefined) => (ms === null || ms === undefined ? "–" : duration(ms));
   const estimated = end.attempts.some((attempt) => attempt.estimated);
   const unpriced = end.attempts.some((attempt) => attempt.unpriced);
   return (
@@ -74,25 +70,7 @@ function Way({ end, head }: { end: AnswerEnd; head: AnswerHead | null }) {
         {unpriced ? <span title={t.gateway.priceUnknownHelp}><Badge tone="warn">{t.gateway.price}: {t.gateway.priceUnknown}</Badge></span> : null}
       </div>
       {end.downgraded_to ? <div className="mb-2"><Notice tone="info">{t.playground.downgraded(end.downgraded_to)}</Notice></div> : null}
-      {end.attempts.length + end.skipped.length > 0 ? (
-        <TableFrame label={t.playground.way} heads={[right(t.playground.attempt), t.gateway.deployment, t.playground.outcome, right(t.gateway.firstToken), right(t.playground.time), t.playground.cause]}>
-          {end.attempts.map((attempt) => (
-            <tr key={attempt.attempt} className="align-top" data-attempt={attempt.outcome}>
-              <td className={NUMBER}>{attempt.attempt}</td>
-              <th scope="row" className="px-3 py-2 text-left font-normal"><span className="block font-medium">{attempt.deployment}</span><span className="block font-mono text-xs break-words text-soft">{attempt.provider}/{attempt.model}</span></th>
-              <td className="px-3 py-2">{attempt.outcome === "settled" ? <Badge tone="ok">{t.playground.answered}</Badge> : <Status value={attempt.outcome} />}</td>
-              <td className={NUMBER}>{time(attempt.first_content_ms)}</td>
-              <td className={NUMBER}>{time(attempt.latency_ms)}</td>
-              <td className="max-w-80 min-w-32 px-3 py-2 text-xs break-words">{attempt.error ? failureOf(attempt.error_kind, attempt.error) : <span className="text-faint">–</span>}</td>
-            </tr>
-          ))}
-          {end.skipped.map((one) => (
-            <tr key={`skipped ${one.deployment}`} className="align-top text-soft" data-attempt="skipped">
-              <td className={NUMBER}>–</td><th scope="row" className="px-3 py-2 text-left font-medium">{one.deployment}</th><td className="px-3 py-2"><Badge>{t.playground.skipped}</Badge></td><td className={NUMBER}>–</td><td className={NUMBER}>–</td><td className="max-w-80 min-w-32 px-3 py-2 text-xs break-words">{one.reason}</td>
-            </tr>
-          ))}
-        </TableFrame>
-      ) : null}
+      {end.attempts.length + end.skipped.length > 0 ? <WayTable attempts={end.attempts} skipped={end.skipped} /> : null}
     </section>
   );
 }

@@ -13,13 +13,14 @@ import { Button } from "../ui/button";
 import { Dialog } from "../ui/dialog";
 import { Disclosure } from "../ui/disclosure";
 import { BudgetBar, Cost } from "../ui/entity";
-import { EmptyState, Loaded } from "../ui/feedback";
+import { EmptyState, Loaded, Notice } from "../ui/feedback";
+import { SelectField } from "../ui/form";
 import { Menu } from "../ui/menu";
 import { TableFrame } from "../ui/page";
 import { Badge } from "../ui/status";
 import { Ago, useNow } from "../ui/time";
 import { KeyForm } from "./KeyForm";
-import { EMPTY_FORM, formOf, keyState } from "./keys";
+import { EMPTY_FORM, OVERLAPS, formOf, keyState, previousUntil } from "./keys";
 import { Secret } from "./Secret";
 
 type Asked = { what: "edit" | "rotate" | "revoke"; key: GatewayKey };
@@ -57,7 +58,7 @@ export function Keys({ project, writing, onWriting }: Props) {
       </Loaded>
       <Create projectId={project.id} open={writing && admin} onClose={() => onWriting(false)} onMade={setMade} />
       <Edit project={project} asked={asked} onClose={() => setAsked(null)} />
-      <Confirm project={project} asked={asked} onClose={() => setAsked(null)} onMade={setMade} />
+      <Confirm project={project} asked={asked} now={now} onClose={() => setAsked(null)} onMade={setMade} />
       <Secret made={made} onClose={() => setMade(null)} />
     </div>
   );
@@ -70,11 +71,12 @@ function KeyTable({ items, now, onAsk }: { items: GatewayKey[]; now: number; onA
 
 function KeyRow({ item, now, onAsk }: { item: GatewayKey; now: number; onAsk: ((asked: Asked) => void) | null }) {
   const state = keyState(item, now);
+  const previous = previousUntil(item, now);
   const number = (value: number | null | undefined) => (value === null || value === undefined ? null : count(value));
   const ask = (what: Asked["what"]) => () => onAsk?.({ what, key: item });
   return (
     <tr className={clsx("align-top hover:bg-hover", state !== "active" && "text-soft")} data-key={item.id} data-key-state={state}>
-      <th scope="row" className="max-w-60 px-3 py-2 text-left font-normal"><span className="block truncate font-medium">{item.name}</span><code className="font-mono text-xs text-soft">{item.prefix}…</code></th>
+      <th scope="row" className="max-w-60 px-3 py-2 text-left font-normal"><span className="block truncate font-medium">{item.name}</span><code className="font-mono text-xs text-soft">{item.prefix}…</code>{previous ? <span className="block text-xs text-soft" data-previous>{t.gatewayKeys.previousUntil(shortTime(previous, new Date(now)))}</span> : null}</th>
       <td className="max-w-52 px-3 py-2">{item.models ? <span className="flex flex-wrap gap-1">{item.models.map((model) => <Badge key={model} className="max-w-full"><span className="truncate font-mono">{model}</span></Badge>)}</span> : <span className="text-soft">{t.gatewayKeys.allModels}</span>}</td>
       <td className="px-3 py-2 text-soft">{t.gatewayKeys.perMinute(number(item.requests_per_minute), number(item.tokens_per_minute))}</td>
       <td className="min-w-44 px-3 py-2">{item.hard_limit_micro_usd === null || item.hard_limit_micro_usd === undefined ? <><Cost real={item.spent_micro_usd} simulated={item.simulated_micro_usd} /><span className="block text-xs text-soft">{t.gatewayKeys.noBudget}</span></> : <BudgetBar label={`${t.gatewayKeys.budget}: ${item.name}`} budget={{ ...item, hard_limit_micro_usd: item.hard_limit_micro_usd }} />}</td>
@@ -135,18 +137,31 @@ function Edit({ project, asked, onClose }: { project: Project; asked: Asked | nu
 }
 
 /** Rotating and revoking end what others use: both are asked once more. */
-function Confirm({ project, asked, onClose, onMade }: { project: Project; asked: Asked | null; onClose: () => void; onMade: (made: MadeKey) => void }) {
+function Confirm({ project, asked, now, onClose, onMade }: { project: Project; asked: Asked | null; now: number; onClose: () => void; onMade: (made: MadeKey) => void }) {
+  const [overlap, setOverlap] = useState(0);
+  const close = () => {
+    setOverlap(0);
+    onClose();
+  };
   const refresh = () => [keys.gatewayKeys(project.id)];
-  const rotate = useCommand<GatewayKey, void>({ send: async (key) => onMade(await rotateGatewayKey(project.id, key.id)), refresh, onSuccess: onClose });
-  const revoke = useCommand<GatewayKey, void>({ send: (key) => revokeGatewayKey(project.id, key.id), refresh, done: (key) => t.gatewayKeys.revoked(key.name), onSuccess: onClose });
+  const rotate = useCommand<GatewayKey, void>({ send: async (key) => onMade(await rotateGatewayKey(project.id, key.id, { overlap_seconds: overlap })), refresh, onSuccess: close });
+  const revoke = useCommand<GatewayKey, void>({ send: (key) => revokeGatewayKey(project.id, key.id), refresh, done: (key) => t.gatewayKeys.revoked(key.name), onSuccess: close });
   const [what, key] = asked && asked.what !== "edit" ? [asked.what, asked.key] : [null, null];
   const [title, help, label] = what === "rotate" ? [t.gatewayKeys.rotateAsk, t.gatewayKeys.rotateHelp, t.gatewayKeys.rotate] : [t.gatewayKeys.revokeAsk, t.gatewayKeys.revokeHelp, t.gatewayKeys.revoke];
   const command = what === "rotate" ? rotate : revoke;
   return (
-    <Dialog open={key !== null} onClose={onClose} title={key ? title(key.name) : ""}>
+    <Dialog open={key !== null} onClose={close} title={key ? title(key.name) : ""}>
       <p>{help}</p>
+      {key && what === "rotate" ? (
+        <div className="mt-3 flex flex-col gap-3">
+          <SelectField label={t.gatewayKeys.overlap} help={overlap > 0 ? t.gatewayKeys.overlapHelp : undefined} value={overlap} onChange={(event) => setOverlap(Number(event.target.value))}>
+            {OVERLAPS.map((seconds) => <option key={seconds} value={seconds}>{t.gatewayKeys.overlaps[seconds]}</option>)}
+          </SelectField>
+          {previousUntil(key, now) ? <Notice tone="warn">{t.gatewayKeys.rotateAgain}</Notice> : null}
+        </div>
+      ) : null}
       <div className="mt-4 flex justify-end gap-2">
-        <Button size="md" tone="ghost" data-autofocus onClick={onClose}>{t.common.cancel}</Button>
+        <Button size="md" tone="ghost" data-autofocus onClick={close}>{t.common.cancel}</Button>
         <Button size="md" tone="danger" busy={command.isPending} onClick={() => { if (key) command.mutate(key); }}>{label}</Button>
       </div>
     </Dialog>

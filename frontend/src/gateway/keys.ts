@@ -11,6 +11,14 @@ export function keyState(key: Pick<GatewayKey, "revoked_at" | "expires_at">, now
   return key.expires_at && Date.parse(key.expires_at) <= now ? "ended" : "active";
 }
 
+/** Until when the secret before is good as well, while it is. */
+export function previousUntil(key: Pick<GatewayKey, "previous_until">, now: number): string | null {
+  return key.previous_until && Date.parse(key.previous_until) > now ? key.previous_until : null;
+}
+
+/** For how long the secret in use may be good beside the new one, in seconds: the first is what happens unless it is said. */
+export const OVERLAPS = [0, 3_600, 86_400, 604_800];
+
 /** A form as it is typed. */
 export interface KeyForm {
   name: string;

@@ -45,6 +45,11 @@ export const jobs = {
   failedAt: (n: number) => `Attempt ${n}`,
   redrive: "Run again",
   purge: "Purge",
+  cancel: "Cancel job",
+  cancelling: "Told to stop",
+  action: "Action",
+  reason: "Reason",
+  reasonHelp: "Stays on record.",
   select: (kind: string, id: string) => `Select ${kind}, job ${id}`,
   selected: (n: number) => `${n} selected`,
   selectAll: (n: number) => `Select all ${n}`,
@@ -52,38 +57,46 @@ export const jobs = {
   ask: {
     redrive: (n: number) => `Run ${plural(n, "dead letter", "dead letters")} again?`,
     purge: (n: number) => `Purge ${plural(n, "dead letter", "dead letters")}?`,
+    cancel: (n: number) => `Cancel ${plural(n, "job", "jobs")}?`,
   },
   help: {
     redrive: "It gets all its attempts again. What made it fail should be mended first.",
     purge: "It will never run. Its end and this decision stay on record.",
+    cancel: "Its worker is told to stop it, and aborts it if it does not. The run that it goes on with ends.",
   },
   progress: (done: number, all: number) => `${done} of ${all} settled`,
   settled: {
     redrive: (n: number) => `${plural(n, "job is", "jobs are")} in the queue again`,
     purge: (n: number) => `${plural(n, "dead letter", "dead letters")} purged`,
+    cancel: (n: number) => `${plural(n, "job", "jobs")} cancelled`,
   },
-  refused: (n: number) => `${plural(n, "dead letter was", "dead letters were")} left as they are`,
+  refused: {
+    redrive: (n: number) => `${plural(n, "dead letter was", "dead letters were")} left as they are`,
+    purge: (n: number) => `${plural(n, "dead letter was", "dead letters were")} left as they are`,
+    cancel: (n: number) => `${plural(n, "job was", "jobs were")} not cancelled`,
+  },
   mayNot: "Owners and admins of the organisation run it again or purge it.",
   keys: { redrive: "Run the dead letter again", purge: "Purge the dead letter", many: "Run the selected ones again" },
   keysLine: [["J K", "move"], ["↵", "open"], ["X", "select"], ["R", "run again"], ["P", "purge"], ["⇧R", "run selected again"]] as const,
 };
 
-/** Why a run does not go on. */
+/** Why a run, or a story, does not go on. */
 export const why = {
   title: "Why it waits",
   owner: "Whose move",
   owners: {
     approver: "Somebody who may decide in this project",
+    member: "Somebody who may write in this project",
     admin: "An owner or admin of the organisation",
     person: "Whoever paused the agent",
     provider: "The model's provider",
     worker: "The next free worker",
     operator: "Whoever runs this installation: start a worker",
-    syndarix: "Nobody: it tries again by itself",
+    syndarix: "Nobody: it goes on by itself",
   } as Record<string, string>,
   raiser: "Whoever may raise the limit",
   since: "Since",
-  deadline: { asked: "Lapses", provider: "Asked again", retry: "Next attempt" },
+  deadline: { asked: "Lapses", provider: "Asked again", retry: "Next attempt", budget: "Begins anew", reminded: "People are reminded" },
   overdue: "due now",
   attempts: "Attempts",
   left: (n: number, left: number) => `${plural(n, "was made", "were made")}, ${left} left`,

@@ -70,7 +70,7 @@ function Listed({ title, none, icon, sources, count, tools, children }: { title:
 const ROW = "flex flex-wrap items-center gap-x-3 gap-y-1 border-b border-line px-4 py-2.5 last:border-b-0";
 
 function AlertRow({ alert }: { alert: Alert }) {
-  const redrive = useCommand<string>({ send: redriveJob, refresh: () => [keys.jobs()], done: t.common.saved });
+  const redrive = useCommand<string>({ send: (id, key) => redriveJob(id, "", key), refresh: () => [keys.jobs()], done: t.common.saved });
   if (alert.kind === "budget") {
     return (
       <li className={ROW}>

@@ -7,18 +7,13 @@ import { t } from "../i18n/en";
 import { moved, toggled } from "../inbox/selection";
 import { useShortcuts } from "../keyboard";
 import { Button, Kbd } from "../ui/button";
-import { Dialog } from "../ui/dialog";
 import { Disclosure } from "../ui/disclosure";
 import { EmptyState } from "../ui/feedback";
 import { Badge } from "../ui/status";
 import { Ago } from "../ui/time";
+import { Confirm, type Asking } from "./Confirm";
 import { RunLink, projectName } from "./tables";
 import { useSettle, type Settlement } from "./settle";
-
-interface Asking {
-  what: Settlement;
-  jobs: Job[];
-}
 
 /** The focus goes to a letter, or to the page when the last one is gone. */
 function focusLetter(id: string | null): void {
@@ -85,23 +80,8 @@ export function DeadLetters({ letters, projects }: { letters: Job[]; projects: P
       <p className="hidden flex-wrap items-center gap-x-4 gap-y-1 border-t border-line px-4 py-1.5 text-xs text-faint md:flex" aria-hidden="true">
         {t.jobs.keysLine.map(([keyName, what]) => <span key={keyName} className="inline-flex items-center gap-1.5"><Kbd keys={keyName} />{what}</span>)}
       </p>
-      <Confirm asking={asking} onClose={close} onConfirm={({ what, jobs }) => { setAsking(null); void settling.run(what, jobs); }} />
+      <Confirm asking={asking} onClose={close} onConfirm={({ what, jobs }, reason) => { setAsking(null); void settling.run(what, jobs, reason); }} />
     </div>
-  );
-}
-
-function Confirm({ asking, onClose, onConfirm }: { asking: Asking | null; onClose: () => void; onConfirm: (asking: Asking) => void }) {
-  if (!asking) return null;
-  const { what, jobs } = asking;
-  return (
-    <Dialog open onClose={onClose} title={t.jobs.ask[what](jobs.length)}>
-      <p>{t.jobs.help[what]}</p>
-      <ul className="mt-2 max-h-40 overflow-y-auto font-mono text-xs text-soft">{jobs.map((job) => <li key={job.id}>{job.queue} · {job.kind} · {job.id}</li>)}</ul>
-      <div className="mt-4 flex justify-end gap-2">
-        <Button size="md" tone="ghost" data-autofocus={what === "purge" ? true : undefined} onClick={onClose}>{t.common.cancel}</Button>
-        <Button size="md" tone={what === "purge" ? "danger" : "primary"} data-autofocus={what === "redrive" ? true : undefined} onClick={() => onConfirm(asking)}>{t.jobs[what]}</Button>
-      </div>
-    </Dialog>
   );
 }
 

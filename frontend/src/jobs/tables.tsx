@@ -1,13 +1,17 @@
 import { Link } from "@tanstack/react-router";
 import { clsx } from "clsx";
-import { Cog, ServerOff } from "lucide-react";
+import { Cog, ServerOff, Square } from "lucide-react";
+import { useState } from "react";
 import type { Job, Project, Queue, Worker } from "../api/types";
 import { count, duration } from "../format";
 import { t } from "../i18n/en";
+import { Button } from "../ui/button";
 import { EmptyState } from "../ui/feedback";
 import { TableFrame } from "../ui/page";
 import { Badge, Dot } from "../ui/status";
 import { Ago } from "../ui/time";
+import { Confirm, type Asking } from "./Confirm";
+import { useSettle } from "./settle";
 
 const CELL = "px-3 py-2 whitespace-nowrap";
 const NUMBER = "px-3 py-2 text-right tabular";
@@ -52,21 +56,30 @@ export function Workers({ workers }: { workers: Worker[] }) {
 }
 
 export function Running({ jobs, workers, projects }: { jobs: Job[]; workers: Worker[]; projects: Project[] }) {
+  const [asking, setAsking] = useState<Asking | null>(null);
+  const settling = useSettle(() => undefined);
   if (jobs.length === 0) return <div className="card"><EmptyState icon={<Cog size={28} aria-hidden="true" />} title={t.jobs.noneRunning} detail={t.jobs.noneRunningDetail} /></div>;
   const names = new Map(workers.map((worker) => [worker.id, worker.name]));
   return (
-    <TableFrame label={t.jobs.tabs.running} wide heads={[t.jobs.kind, t.jobs.queue, t.jobs.project, t.jobs.worker, t.jobs.attempt, t.jobs.enqueued]}>
-      {jobs.map((job) => (
-        <tr key={job.id} className="hover:bg-hover" data-job={job.id}>
-          <th scope="row" className={clsx(CELL, "font-mono text-xs font-normal")}><RunLink job={job}>{job.kind}</RunLink></th>
-          <td className={CELL}><Badge>{job.queue}</Badge></td>
-          <td className={CELL}>{projectName(projects, job) ?? "–"}</td>
-          <td className={CELL}>{names.get(job.worker_id ?? "") ?? "–"}</td>
-          <td className={clsx(CELL, "tabular", job.attempts > 1 && "text-warn")}>{t.jobs.attempts(job.attempts, job.max_attempts)}</td>
-          <td className={clsx(CELL, "text-soft")}><Ago at={job.created_at} /></td>
-        </tr>
-      ))}
-    </TableFrame>
+    <>
+      <TableFrame label={t.jobs.tabs.running} wide heads={[t.jobs.kind, t.jobs.queue, t.jobs.project, t.jobs.worker, t.jobs.attempt, t.jobs.enqueued, t.jobs.action]}>
+        {jobs.map((job) => (
+          <tr key={job.id} className="hover:bg-hover" data-job={job.id}>
+            <th scope="row" className={clsx(CELL, "font-mono text-xs font-normal")}><RunLink job={job}>{job.kind}</RunLink></th>
+            <td className={CELL}><Badge>{job.queue}</Badge></td>
+            <td className={CELL}>{projectName(projects, job) ?? "–"}</td>
+            <td className={CELL}>{names.get(job.worker_id ?? "") ?? "–"}</td>
+            <td className={clsx(CELL, "tabular", job.attempts > 1 && "text-warn")}>{t.jobs.attempts(job.attempts, job.max_attempts)}</td>
+            <td className={clsx(CELL, "text-soft")}><Ago at={job.created_at} /></td>
+            <td className={CELL}>
+              {job.cancel_requested ? <Badge tone="warn">{t.jobs.cancelling}</Badge> : null}
+              {job.may_cancel ? <Button tone="ghost" disabled={settling.progress !== null} aria-label={`${t.jobs.cancel}: ${job.kind}, ${job.id}`} onClick={() => setAsking({ what: "cancel", jobs: [job] })}><Square size={13} aria-hidden="true" />{t.jobs.cancel}</Button> : null}
+            </td>
+          </tr>
+        ))}
+      </TableFrame>
+      <Confirm asking={asking} onClose={() => setAsking(null)} onConfirm={({ what, jobs: chosen }, reason) => { setAsking(null); void settling.run(what, chosen, reason); }} />
+    </>
   );
 }
 

@@ -6,6 +6,7 @@ import * as queries from "../api/queries";
 import type { Membership, Project } from "../api/types";
 import { budgetAlerts, overall } from "../costs/alerts";
 import { Budgets } from "../costs/Budgets";
+import { MonthTile, monthlyOf } from "../costs/MonthTile";
 import { Tile } from "../costs/parts";
 import { money, moneyColumn } from "../format";
 import { t } from "../i18n/en";
@@ -34,7 +35,16 @@ export function AllCostsPage() {
 
 function OfOrganisation({ organisation }: { organisation: Membership }) {
   const nodes = useQuery(queries.organisationBudgets(organisation.id));
-  return <Budgets owner={{ organisation: organisation.id }} title={t.budgets.ofOrganisation(organisation.name)} query={nodes} mayEdit refresh={[keys.organisationBudgets(organisation.id), ["project"]]} />;
+  const usage = useQuery(queries.organisationUsage(organisation.id));
+  const month = t.costs.monthOf(organisation.name);
+  return (
+    <>
+      <section aria-label={month} className="mt-6" data-organisation-month={organisation.id}>
+        <Loaded query={usage} skeleton={<div className="skeleton h-24" />}>{(data) => <MonthTile label={month} month={data.month} monthly={monthlyOf(nodes.data?.items, "organisation")} />}</Loaded>
+      </section>
+      <Budgets owner={{ organisation: organisation.id }} title={t.budgets.ofOrganisation(organisation.name)} query={nodes} mayEdit refresh={[keys.organisationBudgets(organisation.id), ["project"]]} />
+    </>
+  );
 }
 
 function Overall({ projects }: { projects: Project[] }) {

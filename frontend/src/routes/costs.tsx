@@ -6,9 +6,10 @@ import { download } from "../api/download";
 import { keys } from "../api/keys";
 import * as queries from "../api/queries";
 import type { UsageGroup } from "../api/queries";
-import type { Budget, BudgetNode, Usage } from "../api/types";
+import type { BudgetNode, Usage } from "../api/types";
 import { Budgets } from "../costs/Budgets";
 import { Calls } from "../costs/Calls";
+import { MonthTile, monthlyOf } from "../costs/MonthTile";
 import { NodeAlerts, Tile } from "../costs/parts";
 import { compact, count, money, moneyColumn } from "../format";
 import { t } from "../i18n/en";
@@ -22,7 +23,7 @@ import { useNow } from "../ui/time";
 import { toastError } from "../ui/toast";
 
 const UsageChart = lazy(() => import("../costs/UsageChart"));
-const GROUPS: UsageGroup[] = ["day", "agent", "model", "story"];
+const GROUPS: UsageGroup[] = ["day", "agent", "model", "story", "key"];
 
 export function CostsPage() {
   const { projectId } = useParams({ from: "/app/projects/$projectId/costs" });
@@ -39,7 +40,7 @@ export function CostsPage() {
         {(data) => (
           <>
             <NodeAlerts projectId={projectId} nodes={nodes.data?.items ?? []} />
-            <CostsHeader usage={data} monthly={nodes.data?.items.find((node) => node.scope === "project" && node.period === "month")} />
+            <CostsHeader usage={data} monthly={monthlyOf(nodes.data?.items, "project")} />
             <section aria-label={t.costs.chart} className="mt-6">
               <div className="mb-2 flex items-center gap-2">
                 <h2 className="text-md font-semibold">{by === "day" ? t.costs.chartDays : t.costs.chart}</h2>
@@ -70,27 +71,17 @@ function Tools({ projectId }: { projectId: string }) {
 }
 
 function CostsHeader({ usage, monthly }: { usage: Usage; monthly: BudgetNode | undefined }) {
-  const { month } = usage;
   return (
     <section aria-label={t.costs.title} className="grid grid-cols-2 gap-3 lg:grid-cols-[1.6fr_1fr_1fr_1fr]" data-costs-header>
-      <Tile label={t.costs.month} className="max-lg:col-span-2">
-        <p className="text-lg font-semibold tabular">{money(month.to_date_micro_usd)}</p>
-        <Month budget={monthly?.hard_limit_micro_usd ? monthly : usage.budget} month={month} />
+      <MonthTile label={t.costs.month} month={usage.month} monthly={monthly} className="max-lg:col-span-2" />
+      <Tile label={t.costs.real}>
+        <p className="text-lg font-semibold tabular">{money(usage.total_micro_usd)}</p>
+        <p className="mt-1 text-xs text-soft">{t.costs.sinceStart}</p>
+        {usage.budget.hard_limit_micro_usd === null || usage.budget.hard_limit_micro_usd === undefined ? null : <div className="mt-2"><BudgetBar budget={usage.budget} label={t.costs.allTime} /></div>}
       </Tile>
-      <Tile label={t.costs.real}><p className="text-lg font-semibold tabular">{money(usage.total_micro_usd)}</p><p className="mt-1 text-xs text-soft">{t.costs.sinceStart}</p></Tile>
       <Tile label={t.costs.simulated} className="border-dashed"><p className="text-lg font-semibold text-soft tabular">{usage.simulated_micro_usd > 0 ? "≈ " : ""}{money(usage.simulated_micro_usd)}</p><p className="mt-1 text-xs text-soft">{t.costs.simulatedNote}</p></Tile>
       <Tile label={t.costs.tokens} className="max-lg:col-span-2"><p className="text-lg font-semibold tabular">{compact(usage.tokens_in + usage.tokens_out)}</p><p className="mt-1 text-xs text-soft tabular">{t.story.tokens(compact(usage.tokens_in), compact(usage.tokens_out))}</p></Tile>
     </section>
-  );
-}
-
-/** How far the budget of the month reaches, or the one for all time where there is none: what is used of it, and where it is used by the end of the month. */
-function Month({ budget, month }: { budget: Budget; month: Usage["month"] }) {
-  return (
-    <div className="mt-2">
-      <BudgetBar budget={budget} label={t.costs.budget} forecastMicroUsd={month.forecast_micro_usd - month.to_date_micro_usd} />
-      {month.forecast_micro_usd > 0 ? <p className="mt-0.5 text-xs text-soft">{t.costs.forecast(money(month.forecast_micro_usd))}</p> : null}
-    </div>
   );
 }
 

@@ -8,6 +8,7 @@ import { keys } from "../api/keys";
 import * as queries from "../api/queries";
 import type { Run, RunDetail, Step } from "../api/types";
 import { compact, count, dateTime, duration, money } from "../format";
+import { CallWay } from "../gateway/Way";
 import { t } from "../i18n/en";
 import { useShortcuts } from "../keyboard";
 import { LiveText } from "../run/LiveText";
@@ -56,7 +57,7 @@ function RunView({ projectId, run }: { projectId: string; run: RunDetail }) {
       <h2 className="mb-2 flex items-center gap-3 text-md font-semibold">{t.run.waterfall}<span className="text-xs font-normal text-soft tabular">{duration(totalMs)}</span></h2>
       {bars.length === 0 ? <div className="card"><EmptyState title={t.run.noSteps} /></div> : (
         <ol className="card overflow-hidden">
-          {bars.map((bar) => <StepBar key={bar.step.id} bar={bar} open={bar.step.id === selected?.id} onToggle={() => (bar.step.id === selected?.id ? void navigate({ search: {}, replace: true }) : select(bar.step))} retry={mayWrite && OVER.has(run.state) && run.state !== "succeeded" ? <RetryFrom projectId={projectId} run={run} step={bar.step} /> : null} />)}
+          {bars.map((bar) => <StepBar key={bar.step.id} projectId={projectId} bar={bar} open={bar.step.id === selected?.id} onToggle={() => (bar.step.id === selected?.id ? void navigate({ search: {}, replace: true }) : select(bar.step))} retry={mayWrite && OVER.has(run.state) && run.state !== "succeeded" ? <RetryFrom projectId={projectId} run={run} step={bar.step} /> : null} />)}
         </ol>
       )}
     </section>
@@ -137,7 +138,7 @@ function Fact({ label, limit, children }: { label: string; limit?: string | null
 
 const BAR: Record<string, string> = { failed: "bg-bad", unknown: "bg-warn", interrupted: "bg-warn", started: "bg-info live-dot" };
 
-function StepBar({ bar, open, onToggle, retry }: { bar: Bar; open: boolean; onToggle: () => void; retry: React.ReactNode }) {
+function StepBar({ projectId, bar, open, onToggle, retry }: { projectId: string; bar: Bar; open: boolean; onToggle: () => void; retry: React.ReactNode }) {
   const { step } = bar;
   const saying = step.error ?? sayingOf(step);
   return (
@@ -152,7 +153,8 @@ function StepBar({ bar, open, onToggle, retry }: { bar: Bar; open: boolean; onTo
         {step.status === "done" ? null : <Status value={step.status} />}
         <StepNumbers step={step} />
       </button>
-      {open ? <StepBody step={step} actions={retry} /> : null}
+      {/* A model call is known by its step's id. */}
+      {open ? <StepBody step={step} actions={retry}>{step.kind === "model" ? <div className="min-w-0"><CallWay projectId={projectId} callId={step.id} /></div> : null}</StepBody> : null}
     </li>
   );
 }

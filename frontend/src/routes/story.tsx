@@ -12,6 +12,8 @@ import { StoryCommandDialog, type Asking } from "../board/dialogs";
 import { queueAlerts } from "../inbox/alerts";
 import { percent, shortHash } from "../format";
 import { t } from "../i18n/en";
+import { WaitFacts } from "../run/WhyWaiting";
+import { waitingSentence } from "../run/waiting";
 import { Missing } from "../shell/fallbacks";
 import { can } from "../shell/project";
 import { Conversation } from "../story/Conversation";
@@ -28,7 +30,7 @@ import { Prose } from "../ui/prose";
 import { Badge, Status } from "../ui/status";
 import { useMedia } from "../ui/media";
 import { Tabs } from "../ui/tabs";
-import { Deadline } from "../ui/time";
+import { Deadline, useNow } from "../ui/time";
 
 const TABS = ["timeline", "conversation", "changes", "tests", "history"] as const;
 type TabKey = (typeof TABS)[number];
@@ -105,6 +107,7 @@ function StoryHeader({ story, mayWrite, mayDecide }: { story: Story; mayWrite: b
 
 /** One sentence on what the story waits for; warm, with its button, where that is a person. */
 function Waiting({ story, mayDecide }: { story: Story; mayDecide: boolean }) {
+  const now = useNow();
   const asks = needsPerson(story);
   const text = waitingText(story);
   if (!text && !asks) return null;
@@ -116,6 +119,7 @@ function Waiting({ story, mayDecide }: { story: Story; mayDecide: boolean }) {
         <Icon size={16} aria-hidden="true" className={clsx("mt-0.5 shrink-0", done ? "text-ok" : asks ? "" : "text-faint")} />
         <span className="min-w-0 break-words">{asks ? <strong className="font-semibold">{mayDecide ? t.board.needsYou : t.board.needsPerson}. </strong> : null}<span className="inline-block first-letter:uppercase">{text}</span></span>
       </p>
+      {story.waiting ? <div data-why={story.waiting.on} className="order-last basis-full text-soft">{story.waiting.on === "agent" ? <p className="text-xs">{waitingSentence(story.waiting)}</p> : null}<WaitFacts waiting={story.waiting} now={now} /></div> : null}
       {story.approval_id ? (
         <Link to="/projects/$projectId/approvals/$approvalId" params={{ projectId: story.project_id, approvalId: story.approval_id }} className={buttonClass("primary")}>{t.story.waitingApproval}</Link>
       ) : null}

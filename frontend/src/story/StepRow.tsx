@@ -58,7 +58,8 @@ export function StepNumbers({ step }: { step: Step }) {
   );
 }
 
-export function StepBody({ step, actions }: { step: Step; actions?: ReactNode }) {
+/** What went in and what came out; `children` is what else there is to see of it. */
+export function StepBody({ step, actions, children }: { step: Step; actions?: ReactNode; children?: ReactNode }) {
   const problem = t.run.status[step.status];
   return (
     <div className="flex flex-col gap-2.5 px-3 pt-1 pb-3 sm:pl-8">
@@ -68,6 +69,7 @@ export function StepBody({ step, actions }: { step: Step; actions?: ReactNode })
         {step.input === undefined || step.input === null ? null : <div className="min-w-0"><h4 className="mb-1 text-xs font-medium text-soft">{t.story.input}</h4><Json value={step.input} label={t.story.input} /></div>}
         {step.output === undefined || step.output === null ? null : <div className="min-w-0"><h4 className="mb-1 text-xs font-medium text-soft">{t.story.output}</h4><Json value={step.output} label={t.story.output} /></div>}
       </div>
+      {children}
       {actions ? <div className="flex flex-wrap items-center gap-2">{actions}</div> : null}
     </div>
   );

@@ -1,5 +1,6 @@
 import { clsx } from "clsx";
 import { Bot, Cog, User } from "lucide-react";
+import type { ReactNode } from "react";
 import type { Actor, Budget } from "../api/types";
 import { money, percent } from "../format";
 import { t } from "../i18n/en";
@@ -55,7 +56,17 @@ export function budgetFraction(budget: Budget | null | undefined): number | null
 
 const SEGMENT = { ok: "bg-ok-fill", warn: "bg-(--c-warn-fill)", bad: "bg-bad-fill" } as const;
 
-/** Real spend is solid and simulated spend hatched: both count against the limit, neither is mixed. */
+/** A bar that ends at the hard limit, with a mark at the soft one, where that comes first. */
+function Bar({ label, fraction, soft, children }: { label: string; fraction: number; soft: number | undefined; children: ReactNode }) {
+  return (
+    <div className="relative">
+      <div role="progressbar" aria-label={label} aria-valuemin={0} aria-valuemax={100} aria-valuenow={Math.min(100, Math.round(fraction * 100))} className="flex h-1.5 overflow-hidden rounded-full bg-line">{children}</div>
+      {soft !== undefined && soft < 1 ? <span aria-hidden="true" data-soft-mark className="absolute -top-0.5 h-2.5 w-0.5 bg-ink" style={{ left: `${soft * 100}%` }} /> : null}
+    </div>
+  );
+}
+
+/** Real spend is solid, reserved money pale, and simulated spend hatched: all count against the limit, none is mixed. */
 export function BudgetBar({ budget, label, forecastMicroUsd = 0 }: { budget: Budget | null | undefined; label: string; forecastMicroUsd?: number }) {
   const fraction = budgetFraction(budget);
   const limit = budget?.hard_limit_micro_usd;
@@ -63,12 +74,13 @@ export function BudgetBar({ budget, label, forecastMicroUsd = 0 }: { budget: Bud
   const width = (part: number) => ({ width: `${limit === 0 ? 0 : Math.min(100, (part / limit) * 100)}%` });
   return (
     <div>
-      <div role="progressbar" aria-label={label} aria-valuemin={0} aria-valuemax={100} aria-valuenow={Math.min(100, Math.round(fraction * 100))} className="flex h-1.5 overflow-hidden rounded-full bg-line">
-        <span className={SEGMENT[budgetTone(fraction)]} style={width(budget.spent_micro_usd + budget.reserved_micro_usd)} />
+      <Bar label={label} fraction={fraction} soft={limit > 0 && budget.soft_limit_micro_usd ? budget.soft_limit_micro_usd / limit : undefined}>
+        <span className={SEGMENT[budgetTone(fraction)]} style={width(budget.spent_micro_usd)} />
+        <span className={clsx(SEGMENT[budgetTone(fraction)], "opacity-50")} style={width(budget.reserved_micro_usd)} data-reserved={budget.reserved_micro_usd > 0 || undefined} />
         <span className="hatched" style={width(budget.simulated_micro_usd)} />
         {/* What is going to be spent, not what is. */}
         <span className="bg-accent/25" style={width(forecastMicroUsd)} />
-      </div>
+      </Bar>
       <p className="mt-1.5 text-xs text-soft tabular">
         <span className="font-medium text-ink">{budget.spent_micro_usd === 0 && budget.simulated_micro_usd > 0 ? `≈ ${money(budget.simulated_micro_usd)}` : money(budget.spent_micro_usd)}</span> {t.cost.ofLimit(money(limit), percent(fraction))}
         {budget.simulated_micro_usd > 0 ? <span title={t.cost.simulatedHelp}>, {budget.spent_micro_usd === 0 ? t.cost.allSimulated : t.cost.simulated(money(budget.simulated_micro_usd))}</span> : null}
@@ -78,13 +90,15 @@ export function BudgetBar({ budget, label, forecastMicroUsd = 0 }: { budget: Bud
   );
 }
 
-/** How much of a limit is used up, where the limit is no money. */
-export function UsedBar({ fraction, label, text }: { fraction: number; label: string; text: string }) {
+/** How much of a limit is used up, where the limit is no money. `reserved` is a part of what is used. */
+export function UsedBar({ fraction, label, text, reserved = 0, soft }: { fraction: number; label: string; text: string; reserved?: number; soft?: number | undefined }) {
+  const width = (part: number) => ({ width: `${Math.max(0, Math.min(100, part * 100))}%` });
   return (
     <div>
-      <div role="progressbar" aria-label={label} aria-valuemin={0} aria-valuemax={100} aria-valuenow={Math.min(100, Math.round(fraction * 100))} className="flex h-1.5 overflow-hidden rounded-full bg-line">
-        <span className={SEGMENT[budgetTone(fraction)]} style={{ width: `${Math.min(100, fraction * 100)}%` }} />
-      </div>
+      <Bar label={label} fraction={fraction} soft={soft}>
+        <span className={SEGMENT[budgetTone(fraction)]} style={width(fraction - reserved)} />
+        <span className={clsx(SEGMENT[budgetTone(fraction)], "opacity-50")} style={width(reserved)} data-reserved={reserved > 0 || undefined} />
+      </Bar>
       <p className="mt-1.5 text-xs text-soft tabular">{text}</p>
     </div>
   );

@@ -17,6 +17,15 @@ const below = [
 export const above = [node("organisation", organisation.id, organisation.name, "month", { hard_limit_micro_usd: 100_000_000, soft_limit_micro_usd: 60_000_000, spent_micro_usd: 30_380_000, simulated_micro_usd: 4_055_000 })];
 
 export function budgetRoutes({ Problem, page, emit, missing }) {
+  const place = (scope, { id, name }) => ({ scope, scope_id: id, name });
+  /** What a node is in. The first agent works in the sprint. */
+  const placed = (p) => (one) => {
+    if (one.scope === "organisation") return { ...one, above: [] };
+    const project = projects.find((other) => other.id === (p ?? one.scope_id));
+    const inSprint = one.scope === "agent" && one.scope_id === agents[0].id;
+    const above = [place("organisation", organisation), ...(one.scope === "project" ? [] : [place("project", project)]), ...(inSprint ? [place("sprint", sprint)] : [])];
+    return { ...one, above };
+  };
   const own = (p) => { const { budget, name } = projects.find((project) => project.id === p) ?? {}; return budget ? [node("project", p, name, "total", budget)] : []; };
   const of = (p) => [...own(p), ...(p === projects[0].id ? below : [])];
   const at = (list, scope, id, period) => list.findIndex((one) => one.scope === scope && one.scope_id === id && one.period === period);
@@ -43,10 +52,11 @@ export function budgetRoutes({ Problem, page, emit, missing }) {
   };
   const changed = (p) => emit("cost.budget_changed", p, `budget/${p}`, {}, "user");
   return [
-    ["GET", "/projects/:p/budgets", ({ p }) => page([...above, ...of(p)])],
+    ["GET", "/projects/:p/budgets", ({ p }) => page([...above, ...of(p)].map(placed(p)))],
     ["PUT", "/projects/:p/budgets/:s/:x/:t", ({ p, s, x, t, body }) => { set(p, s, x, t, body); changed(p); return null; }],
     ["DELETE", "/projects/:p/budgets/:s/:x/:t", ({ p, s, x, t }) => { remove(below, s, x, t); changed(p); return null; }],
-    ["GET", "/organisations/:o/budgets", () => page([...above, ...projects.flatMap((project) => own(project.id))])],
+    ["GET", "/organisations/:o/budgets", () => page([...above, ...projects.flatMap((project) => own(project.id))].map(placed(null)))],
+    ["GET", "/organisations/:o/usage", () => ({ total_micro_usd: 40_300_000, simulated_micro_usd: 4_055_000, tokens_in: 2_400_000, tokens_out: 160_000, month: { to_date_micro_usd: 30_380_000, simulated_micro_usd: 4_055_000, forecast_micro_usd: 44_200_000 } })],
     ["PUT", "/organisations/:o/budgets/:t", ({ o, t, body }) => put(above, "organisation", o, t, body)],
     ["DELETE", "/organisations/:o/budgets/:t", ({ o, t }) => remove(above, "organisation", o, t)],
   ];

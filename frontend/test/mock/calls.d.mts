@@ -1,3 +1,4 @@
-import type { UsageCall } from "../../src/api/types";
+import type { CallWay, UsageCall } from "../../src/api/types";
 
 export const usageCalls: UsageCall[];
+export function callWay(call: string): CallWay | null;

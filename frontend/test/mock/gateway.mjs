@@ -26,11 +26,11 @@ export const health = {
 
 const key = (name, prefix, extra = {}) => ({
   id: id(14), name, prefix, agent_id: null, user_id: null, models: null, requests_per_minute: null, tokens_per_minute: null, hard_limit_micro_usd: null, spent_micro_usd: 0, simulated_micro_usd: 0, reserved_micro_usd: 0,
-  expires_at: null, revoked_at: null, last_used_at: null, created_at: ago(3 * 24 * 60 * MINUTE), ...extra,
+  expires_at: null, revoked_at: null, previous_until: null, last_used_at: null, created_at: ago(3 * 24 * 60 * MINUTE), ...extra,
 });
 export const gatewayKeys = [
   key("Nightly report", "sk-sdx-4kd9", { models: ["code", "fast-response"], requests_per_minute: 60, tokens_per_minute: 200_000, hard_limit_micro_usd: 25_000_000, spent_micro_usd: 21_340_000, reserved_micro_usd: 120_000, last_used_at: ago(4 * MINUTE), expires_at: ahead(20 * 24 * 60 * MINUTE) }),
-  key("Maria's editor", "sk-sdx-9fw2", { user_id: maria.id, spent_micro_usd: 3_120_000, last_used_at: ago(26 * 60 * MINUTE) }),
+  key("Maria's editor", "sk-sdx-9fw2", { previous_until: ahead(5 * 60 * MINUTE), user_id: maria.id, spent_micro_usd: 3_120_000, last_used_at: ago(26 * 60 * MINUTE) }),
   key("Trial of the script", "sk-sdx-77aa", { agent_id: agents[0].id, models: ["small"], hard_limit_micro_usd: 1_000_000, simulated_micro_usd: 412_000 }),
   key("Last year's importer", "sk-sdx-0c3e", { spent_micro_usd: 880_000, expires_at: ago(40 * MINUTE), last_used_at: ago(41 * MINUTE) }),
   key("Lost on a train", "sk-sdx-b81d", { revoked_at: ago(90 * MINUTE), spent_micro_usd: 12_000 }),
@@ -60,8 +60,8 @@ export function gatewayRoutes({ Problem, find, page, emit, missing }) {
       return { key: item, secret: whole };
     }],
     ["PUT", "/projects/:p/gateway-keys/:x", ({ p, x, body }) => { const item = Object.assign(good(x), body); changed(p, item, "replaced"); return item; }],
-    ["POST", "/projects/:p/gateway-keys/:x/rotate", ({ p, x }) => { const whole = secret(); const item = Object.assign(good(x), { prefix: whole.slice(0, 11) }); changed(p, item, "rotated"); return { key: item, secret: whole }; }],
-    ["DELETE", "/projects/:p/gateway-keys/:x", ({ p, x }) => { const item = find(gatewayKeys, x); item.revoked_at ??= new Date().toISOString(); changed(p, item, "revoked"); return null; }],
+    ["POST", "/projects/:p/gateway-keys/:x/rotate", ({ p, x, body }) => { const whole = secret(); const overlap = body?.overlap_seconds ?? 0; const item = Object.assign(good(x), { prefix: whole.slice(0, 11), previous_until: overlap > 0 ? ahead(overlap * 1_000) : null }); changed(p, item, "rotated"); return { key: item, secret: whole }; }],
+    ["DELETE", "/projects/:p/gateway-keys/:x", ({ p, x }) => { const item = find(gatewayKeys, x); item.revoked_at ??= new Date().toISOString(); item.previous_until = null; changed(p, item, "revoked"); return null; }],
     ["POST", "/projects/:p/gateway/playground", ({ body, res }) => play(body, res, { invalid, known })],
   ];
 }

@@ -8,7 +8,7 @@ import * as data from "./data.mjs";
 import { budgetRoutes } from "./budgets.mjs";
 import { ANSWERED, gatewayKeys, gatewayRoutes, health } from "./gateway.mjs";
 import { modelGroups, modelProviders, modelRoutes } from "./models.mjs";
-import { usageCalls } from "./calls.mjs";
+import { callWay, usageCalls } from "./calls.mjs";
 
 const DIST = fileURLToPath(new URL("../../dist/", import.meta.url));
 const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".json": "application/json", ".woff2": "font/woff2" };
@@ -119,6 +119,7 @@ export function startMock({ port = 0, loopSeconds = 1.5, maxPage = 200 } = {}) {
     model: [["large-2", "balanced/large-2", 9_800_000, 2_015_000], ["small-1", "cheap/small-1", 2_680_000, 1_200_000]],
     day: Array.from({ length: 14 }, (_, index) => [data.ago((13 - index) * data.DAY).slice(0, 10), data.ago((13 - index) * data.DAY).slice(0, 10), 400_000 + ((index * 7919) % 11) * 120_000, ((index * 31) % 5) * 90_000]),
     story: data.stories.map((story) => [story.id, `#${story.number} ${story.title}`, story.cost_micro_usd, story.simulated_micro_usd]),
+    key: [["", "no key", 8_420_000, 3_215_000], ...gatewayKeys.map((key) => [key.id, key.name, key.spent_micro_usd, key.simulated_micro_usd])],
   })[by].map(([key, label, cost, simulated]) => ({ key, label, cost_micro_usd: cost, simulated_micro_usd: simulated, tokens_in: Math.round(cost / 4), tokens_out: Math.round(cost / 60), calls: 3 + Math.round(cost / 90_000) }));
 
   const routes = [
@@ -174,6 +175,7 @@ export function startMock({ port = 0, loopSeconds = 1.5, maxPage = 200 } = {}) {
     ["GET", "/projects/:p/usage", ({ p, query }) => { const project = find(data.projects, p); return { total_micro_usd: project.spent_micro_usd, simulated_micro_usd: project.simulated_micro_usd, tokens_in: 1_840_000, tokens_out: 121_000, rows: usageRows(query.get("group_by") ?? "agent"), budget: project.budget, month: { to_date_micro_usd: Math.round(project.spent_micro_usd * 0.6), simulated_micro_usd: project.simulated_micro_usd, forecast_micro_usd: Math.round(project.spent_micro_usd * 0.9) } }; }],
     ["GET", "/projects/:p/usage/export", () => "at,agent,cost_micro_usd\r\n2026-11-29T10:00:00.000Z,Ada,1200\r\n"],
     ["GET", "/projects/:p/usage/calls", ({ query }) => page(usageCalls.filter((call) => !query.get("call_id") || call.call_id === query.get("call_id")))],
+    ["GET", "/projects/:p/usage/calls/:x", ({ x }) => callWay(x) ?? (() => { throw missing(); })()],
     ["GET", "/projects/:p/audit", ({ query }) => page(audit.filter((entry) => (!query.get("q") || entry.action.includes(query.get("q"))) && (!query.get("type") || entry.type === query.get("type"))), { chain: { position: audit.length, hash: audit[0].hash, verified_at: data.ago(300_000), sealed: true } })],
     ["POST", "/projects/:p/audit/verify", () => ({ ok: true, entries: audit.length, first_bad: null })],
     ["GET", "/projects/:p/audit/export", () => audit.map((entry) => JSON.stringify(entry)).join("\n")],
