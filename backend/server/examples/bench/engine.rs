@@ -134,7 +134,7 @@ async fn rename(
         let (name, goal) = (format!("Sprint {}", samples.len()), "To be measured".to_owned());
         let edit = sprint::Command::Edit { name, goal, starts_on: None, ends_on: None };
         retry_conflicts(|| async {
-            let mut uow = store.begin(Author::system()).await?;
+            let mut uow = store.begin(Author::system());
             uow.execute::<Sprint>(project, id, &edit).await?;
             uow.commit().await
         })
@@ -157,7 +157,7 @@ async fn move_about(
         let begun = Instant::now();
         sprint = if sprint.is_none() { Some(own) } else { None };
         retry_conflicts(|| async {
-            let mut uow = store.begin(Author::system()).await?;
+            let mut uow = store.begin(Author::system());
             uow.execute::<Story>(project, id, &Command::MoveToSprint { sprint }).await?;
             uow.commit().await
         })
@@ -191,7 +191,7 @@ async fn project(store: &Store) -> Result<ProjectId, Failure> {
 
 async fn story(store: &Store, project: ProjectId, number: i64) -> Result<StoryId, Failure> {
     let id = StoryId(store.new_id());
-    let mut uow = store.begin(Author::system()).await?;
+    let mut uow = store.begin(Author::system());
     let new = New {
         id,
         project,
@@ -208,7 +208,7 @@ async fn story(store: &Store, project: ProjectId, number: i64) -> Result<StoryId
 
 async fn own_sprint(store: &Store, project: ProjectId) -> Result<SprintId, Failure> {
     let id = SprintId(store.new_id());
-    let mut uow = store.begin(Author::system()).await?;
+    let mut uow = store.begin(Author::system());
     let (name, goal) = ("A sprint".to_owned(), String::new());
     let new = sprint::New { id, project, name, goal, starts_on: None, ends_on: None };
     uow.create::<Sprint>(project, id, &sprint::Command::Create(new)).await?;

@@ -1,10 +1,12 @@
 //! The claim on an idempotency key, which lives and dies with the transaction of its command.
 //!
-//! Invariants: the key's row is written by the command's own transaction, so that the key is used up exactly when the
-//! command took effect; what died before its commit leaves nothing behind, and the key is free again at once.
+//! Invariants: the key's row is written by the command's own transaction, and by its one statement where it has no other
+//! (`db/statement.rs`), so that the key is used up exactly when the command took effect; what died before its commit leaves
+//! nothing behind, and the key is free again at once.
 
 use super::Error;
 use serde::Serialize;
+use serde_json::Value;
 use sqlx::PgConnection;
 use syndarix_domain::ids::CommandId;
 
@@ -20,8 +22,22 @@ pub struct Claim {
     pub request: [u8; 32],
 }
 
+/// A claim with what comes of its command, still to be written.
+#[derive(Debug)]
+pub(super) struct Claimed {
+    pub(super) claim: Claim,
+    /// What the answer can be made from, in case nobody lives to keep the answer itself.
+    pub(super) result: Value,
+}
+
+impl Claimed {
+    pub(super) fn of(claim: Claim) -> Self {
+        Self { claim, result: Value::Null }
+    }
+}
+
 impl Claim {
-    /// Takes the key for this transaction. Of two at once, one is told to try again; of two in turn, the second is told
+    /// Takes the key for a transaction that a feature needs for its own rows. Of two at once, one is told to try again; of two in turn, the second is told
     /// that the first has done it.
     pub(super) async fn take(&self, conn: &mut PgConnection) -> Result<(), Error> {
         let (lock, _) = self.id.0.as_u64_pair();

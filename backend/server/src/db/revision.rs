@@ -114,7 +114,7 @@ pub async fn upgrade<M: Machine>(store: &Store) -> Result<u64, RevisionError> {
 }
 
 async fn batch<M: Machine>(store: &Store, project: ProjectId) -> Result<u64, RevisionError> {
-    let mut uow = store.begin(Author::system()).await?;
+    let mut uow = store.begin(Author::system());
     let sql = format!(
         "select id, version, def_rev, phase, state from {} where project_id = $1 and def_rev < $2
           order by id limit $3 for update",

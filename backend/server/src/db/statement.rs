@@ -1,10 +1,15 @@
 //! The statement that writes units of work: one or many, in one round trip.
 //!
-//! It compares and sets every head (state row), drops the units that lost, gives the events of the others their dense
-//! numbers, and writes events, and audit entries of what is no event. Of a unit everything is written or nothing, also where it moves several
-//! heads: they are all locked and compared before the first one is changed.
+//! It compares and sets every head (state row), uses up the idempotency keys, drops the units that lost, gives the events
+//! of the others their dense numbers, and writes events, and audit entries of what is no event. Of a unit everything is
+//! written or nothing, also where it moves several heads: they are all locked and compared before the first one is changed,
+//! and only a unit whose heads are up to date uses up its key.
 
-use super::{events::Recorded, writes::Writes};
+use super::{
+    claim::{Claimed, KEPT},
+    events::Recorded,
+    writes::Writes,
+};
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row, types::Json};
 use std::collections::BTreeSet;
 use syndarix_domain::machine::Kind;
@@ -26,6 +31,8 @@ pub(super) enum Fate {
     Written,
     /// Another change came first.
     Conflict,
+    /// Its idempotency key was used up before.
+    Repeated,
     /// A head is locked by another transaction, or is not there. Only where locked heads are skipped.
     Busy,
 }
@@ -33,7 +40,7 @@ pub(super) enum Fate {
 /// Which parts of the units are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
-    /// State rows.
+    /// State rows and idempotency keys.
     Heads,
     /// Events and audit entries. Serialises the commits of a project: nothing slow may come after it.
     Record,
@@ -54,7 +61,12 @@ pub(super) async fn write(
     for kind in &kinds {
         compare(&mut sql, *kind, units, locked);
     }
-    lost(&mut sql, &kinds);
+    if heads && units.iter().any(|unit| unit.claim.is_some()) {
+        lost(&mut sql, "outrun", &kinds);
+        claim(&mut sql, units);
+    } else {
+        lost(&mut sql, "lost", &kinds);
+    }
     for kind in &kinds {
         set(&mut sql, *kind, units);
     }
@@ -68,13 +80,15 @@ pub(super) async fn write(
         number(&mut sql, units, &before);
     }
     sql.push(
-        " select array (select unit from lost where not absent) as outdated, array (select unit from lost where absent) as busy,",
+        " select array (select unit from lost where not absent and not repeated) as outdated,
+                 array (select unit from lost where absent) as busy,
+                 array (select unit from lost where repeated) as repeated,",
     );
     sql.push(if recorded { " array (select seq from numbered order by nth)" } else { " '{}'::bigint[]" });
     sql.push(" as numbers");
     let row = sql.build().fetch_one(conn).await?;
     let mut fates = vec![Fate::Written; units.len()];
-    for (lost, fate) in [("outdated", Fate::Conflict), ("busy", Fate::Busy)] {
+    for (lost, fate) in [("outdated", Fate::Conflict), ("busy", Fate::Busy), ("repeated", Fate::Repeated)] {
         for unit in row.try_get::<Vec<i32>, _>(lost)? {
             if let Some(of) = usize::try_from(unit).ok().and_then(|unit| fates.get_mut(unit)) {
                 *of = fate;
@@ -128,15 +142,46 @@ fn compare(sql: &mut QueryBuilder<Postgres>, kind: Kind, units: &[&mut Writes], 
     ));
 }
 
-fn lost(sql: &mut QueryBuilder<Postgres>, kinds: &BTreeSet<Kind>) {
+/// The units whose heads are not up to date.
+fn lost(sql: &mut QueryBuilder<Postgres>, name: &str, kinds: &BTreeSet<Kind>) {
     if kinds.is_empty() {
-        sql.push("lost as (select 0 as unit, false as absent where false)");
+        sql.push(format_args!(
+            "{name} as (select 0 as unit, false as absent, false as repeated where false)"
+        ));
         return;
     }
     let each: Vec<String> = kinds.iter().map(|kind| format!("select * from lost_{}", kind.name())).collect();
     sql.push(format_args!(
-        "lost as materialized (select unit, bool_and(absent) as absent from ({}) l group by unit)",
+        "{name} as materialized (
+            select unit, bool_and(absent) as absent, false as repeated from ({}) l group by unit)",
         each.join(" union all ")
+    ));
+}
+
+/// Uses up the keys of the units that were not outrun, in one order for everybody; a unit whose key was used up before is
+/// lost as well. A twin that is not committed yet is waited for.
+fn claim(sql: &mut QueryBuilder<Postgres>, units: &[&mut Writes]) {
+    let claims: Vec<(usize, &Claimed)> = units
+        .iter()
+        .enumerate()
+        .filter_map(|(unit, writes)| writes.claim.as_ref().map(|claimed| (unit, claimed)))
+        .collect();
+    sql.push(", asked as materialized (select * from unnest(");
+    sql.push_bind(claims.iter().map(|(unit, _)| number_of(*unit)).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(claims.iter().map(|(_, of)| of.claim.id.0).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(claims.iter().map(|(_, of)| of.claim.request.as_slice()).collect::<Vec<_>>()).push(", ");
+    sql.push_bind(claims.iter().map(|(_, of)| Json(&of.result)).collect::<Vec<_>>());
+    sql.push(format_args!(
+        ") as a (unit, id, request_hash, result) where unit not in (select unit from outrun)),
+         claimed as (
+            insert into idempotency (id, request_hash, result, created_at)
+            select id, request_hash, result, now() from asked order by id
+            on conflict (id) do update
+                set request_hash = excluded.request_hash, result = excluded.result, answer = null, created_at = now()
+             where idempotency.created_at < now() - interval '{KEPT}' returning id),
+         lost as materialized (
+            select * from outrun
+            union all select unit, false, true from asked where id not in (select id from claimed))"
     ));
 }
 

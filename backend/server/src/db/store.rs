@@ -102,17 +102,8 @@ impl Store {
     }
 
     /// Begins a unit of work in this author's name, and under its idempotency key.
-    pub async fn begin(&self, author: Author) -> Result<Uow, Error> {
-        let tx = match &author.claim {
-            // What was done already must be seen before anything is decided.
-            Some(claim) => {
-                let mut tx = self.pool.begin().await?;
-                claim.take(&mut tx).await?;
-                Some(tx)
-            }
-            None => None,
-        };
-        Ok(Uow::new(self.clone(), tx, author))
+    pub fn begin(&self, author: Author) -> Uow {
+        Uow::new(self.clone(), author)
     }
 
     /// Commits a unit that needs no transaction of its own: at once when nothing else is under way, else together with

@@ -2,6 +2,7 @@
 
 use super::{
     Claim, Error, audit,
+    claim::Claimed,
     events::{Recorded, stored_event},
     heads::{self, Wanted},
     storable_json,
@@ -84,11 +85,11 @@ pub struct Uow {
 }
 
 impl Uow {
-    pub(super) fn new(store: Store, tx: Option<Transaction<'static, Postgres>>, author: Author) -> Self {
+    pub(super) fn new(store: Store, author: Author) -> Self {
         let now = store.clock.now();
         let command = author.claim.map(|claim| claim.id.0);
-        let writes = Writes { command, ..Writes::default() };
-        Self { store, tx, author, now, completes: false, writes, audit: Vec::new() }
+        let writes = Writes { command, claim: author.claim.map(Claimed::of), ..Writes::default() };
+        Self { store, tx: None, author, now, completes: false, writes, audit: Vec::new() }
     }
 
     /// The moment of every decision in this unit.
@@ -112,6 +113,10 @@ impl Uow {
             Some(tx) => tx,
             none => none.insert(self.store.pool.begin().await?),
         };
+        if let Some(claimed) = &self.writes.claim {
+            claimed.claim.take(tx).await?;
+            self.writes.claim = None;
+        }
         self.writes.flush(tx).await?;
         Ok(tx)
     }
@@ -324,8 +329,13 @@ impl Uow {
 
     /// Commits everything with what came of it, from which a repeat under the same idempotency key is answered.
     pub async fn commit_with<R: Serialize>(mut self, result: R) -> Result<R, Error> {
-        if let Some(claim) = self.author.claim {
-            claim.keep(self.conn().await?, &result).await?;
+        match (&mut self.writes.claim, &mut self.tx, self.author.claim) {
+            (Some(claimed), ..) => {
+                claimed.result = serde_json::to_value(&result)
+                    .map_err(|source| Error::Corrupt { what: "result", source })?;
+            }
+            (None, Some(tx), Some(claim)) => claim.keep(tx, &result).await?,
+            (None, _, _) => {}
         }
         self.commit().await?;
         Ok(result)

@@ -2,6 +2,7 @@
 
 use super::{
     Error, audit,
+    claim::Claimed,
     combine::Combine,
     events::Recorded,
     statement::{self, Fate, Locked, Part},
@@ -21,6 +22,8 @@ pub(super) struct Writes {
     pub(super) audit: Vec<audit::Row>,
     /// The command that it comes from, kept on every event.
     pub(super) command: Option<Uuid>,
+    /// The key that it uses up, as long as no transaction has taken it.
+    pub(super) claim: Option<Claimed>,
     pub(super) lease: Option<Held>,
     /// The job that ends with it, once that is written: it is counted when it is committed.
     pub(super) finished: Option<Finished>,
@@ -82,7 +85,8 @@ impl Combine for Writes {
     type Answer = Answer;
 
     fn alone_on(&self) -> Vec<Uuid> {
-        self.heads.iter().map(|head| head.id).collect()
+        let key = self.claim.as_ref().map(|claimed| claimed.claim.id.0);
+        self.heads.iter().map(|head| head.id).chain(key).collect()
     }
 }
 
@@ -106,7 +110,12 @@ impl Writes {
     }
 
     fn has_rows(&self) -> bool {
-        !(self.heads.is_empty() && self.events.is_empty() && self.audit.is_empty())
+        self.has_heads() || !(self.events.is_empty() && self.audit.is_empty())
+    }
+
+    /// What the first part of the statement writes.
+    fn has_heads(&self) -> bool {
+        !self.heads.is_empty() || self.claim.is_some()
     }
 
     /// Writes what is left of it, in the caller's transaction.
@@ -117,14 +126,14 @@ impl Writes {
         complete(conn, &mut [self]).await?;
         let mut rest = Part::Both;
         if !self.jobs.is_empty() || !self.timers.is_empty() {
-            if !self.heads.is_empty() {
+            if self.has_heads() {
                 all_written(&statement::write(conn, &mut [self], Part::Heads, Locked::Wait).await?)?;
             }
             follow_up(conn, &[self]).await?;
             rest = Part::Record;
         }
         let is_over = self.events.is_empty() && self.audit.is_empty();
-        if is_over && (rest == Part::Record || self.heads.is_empty()) {
+        if is_over && (rest == Part::Record || !self.has_heads()) {
             return Ok(());
         }
         all_written(&statement::write(conn, &mut [self], rest, Locked::Wait).await?)
@@ -237,6 +246,7 @@ impl Outcome {
         match self {
             Self::Of(Fate::Written) => Answer::Committed(unit.committed()),
             Self::Of(Fate::Conflict) => Answer::Failed(conflict()),
+            Self::Of(Fate::Repeated) => Answer::Failed(Error::Repeated),
             Self::Of(Fate::Busy) => Answer::Alone(Box::new(unit)),
             Self::LeaseLost => Answer::Failed(Error::LeaseLost),
         }
@@ -290,7 +300,11 @@ async fn follow_up(conn: &mut PgConnection, units: &[&mut Writes]) -> Result<(),
 }
 
 fn all_written(fates: &[Fate]) -> Result<(), Error> {
-    if fates.iter().all(|fate| *fate == Fate::Written) { Ok(()) } else { Err(conflict()) }
+    match fates.iter().find(|fate| **fate != Fate::Written) {
+        None => Ok(()),
+        Some(Fate::Repeated) => Err(Error::Repeated),
+        Some(_) => Err(conflict()),
+    }
 }
 
 fn conflict() -> Error {

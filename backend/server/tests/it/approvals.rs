@@ -431,7 +431,7 @@ async fn a_cancelled_run_withdraws_its_question() {
     let test = TestApp::start().await;
     let scene = Scene::analysis(&test).await;
     let asked = scene.offer_requirements().await;
-    let mut uow = scene.uow().await;
+    let mut uow = scene.uow();
     let cancel = run::Command::Cancel { reason: "not wanted".into() };
     uow.execute::<run::Run>(scene.project, scene.run, &cancel).await.unwrap();
     uow.commit().await.unwrap();

@@ -80,7 +80,7 @@ pub(crate) async fn project(app: &TestApp, hard_limit: Option<i64>) -> ProjectId
         .await
         .unwrap();
     let project = ProjectId(project);
-    let mut uow = app.app.store.begin(Author::system()).await.unwrap();
+    let mut uow = app.app.store.begin(Author::system());
     let limits = Limits { hard_micro_usd: hard_limit, ..Limits::default() };
     costs::set_limits(&mut uow, Target::of_project(project), limits).await.unwrap();
     uow.commit().await.unwrap();
@@ -194,7 +194,7 @@ async fn an_attempt_whose_worker_was_lost_is_charged_what_was_reserved_and_marke
     .await
     .unwrap();
     for _ in 0..2 {
-        let mut uow = app.app.store.begin(Author::system()).await.unwrap();
+        let mut uow = app.app.store.begin(Author::system());
         llm::give_back(&mut uow, project, Lost::OfStep(StepId(step))).await.unwrap();
         uow.commit().await.unwrap();
     }

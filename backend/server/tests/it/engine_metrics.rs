@@ -36,7 +36,7 @@ fn handlers(app: &TestApp) -> Registry {
         .with("test.unit", move |_: Job, lease: Lease, _| {
             let store = store.clone();
             async move {
-                let mut uow = store.begin(Author::system().within(lease)).await.unwrap();
+                let mut uow = store.begin(Author::system().within(lease));
                 uow.complete_job();
                 uow.commit().await.unwrap();
                 Outcome::Completed
@@ -99,7 +99,7 @@ async fn work(app: &TestApp) {
 async fn collide(app: &TestApp, project: ProjectId) {
     let store = &app.app.store;
     let id = SprintId(store.new_id());
-    let mut uow = store.begin(Author::system()).await.unwrap();
+    let mut uow = store.begin(Author::system());
     let new = sprint::New {
         id,
         project,
@@ -112,7 +112,7 @@ async fn collide(app: &TestApp, project: ProjectId) {
     uow.commit().await.unwrap();
     let mut units = Vec::new();
     for name in ["One", "Another"] {
-        let mut uow = store.begin(Author::system()).await.unwrap();
+        let mut uow = store.begin(Author::system());
         let edit =
             sprint::Command::Edit { name: name.into(), goal: String::new(), starts_on: None, ends_on: None };
         uow.execute::<Sprint>(project, id, &edit).await.unwrap();

@@ -221,7 +221,7 @@ async fn the_history_of_a_stream_is_read_by_the_index_of_streams() {
 async fn a_unit_that_moves_two_projects_is_refused() {
     let desk = Desk::open().await;
     let other: ProjectId = ProjectId(desk.app.project(&desk.token).await.parse().unwrap());
-    let mut uow = desk.app.app.store.begin(Author::system()).await.unwrap();
+    let mut uow = desk.app.app.store.begin(Author::system());
     uow.announce(
         ProjectId(desk.project.parse().unwrap()),
         "agent",

@@ -87,7 +87,7 @@ pub(crate) async fn reserve(app: &App, place: Place, max_output: u32) -> (Reserv
 }
 
 pub(crate) async fn set(app: &App, target: Target, limits: Limits) {
-    let mut uow = app.store.begin(Author::system()).await.unwrap();
+    let mut uow = app.store.begin(Author::system());
     costs::set_limits(&mut uow, target, limits).await.unwrap();
     uow.commit().await.unwrap();
 }

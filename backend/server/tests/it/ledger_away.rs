@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 async fn a_project_that_asks_without_end_and_whose_books_are_held_keeps_no_other_waiting() {
     let app = Arc::new(TestApp::start().await);
     let (held, other) = (project(&app, None).await, project(&app, None).await);
-    let mut holder = app.app.store.begin(Author::system()).await.unwrap();
+    let mut holder = app.app.store.begin(Author::system());
     lock_books(holder.conn().await.unwrap(), held).await.unwrap();
     let mut crowd = JoinSet::new();
     for _ in 0..CROWD {
@@ -77,7 +77,7 @@ async fn what_a_full_disk_keeps_from_being_settled_is_owed_and_written_when_ther
 async fn a_reservation_that_nobody_waits_for_any_more_is_taken_back_whether_or_not_it_was_written() {
     let app = TestApp::start().await;
     let place = Place::of_project(project(&app, Some(10_000)).await);
-    let mut holder = app.app.store.begin(Author::system()).await.unwrap();
+    let mut holder = app.app.store.begin(Author::system());
     lock_books(holder.conn().await.unwrap(), place.project).await.unwrap();
     // The first two are being written, and the third waits for its turn.
     for _ in 0..3 {

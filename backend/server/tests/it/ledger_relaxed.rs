@@ -283,7 +283,7 @@ async fn while_the_books_are_away_nothing_is_granted_and_no_answer_is_final_and_
     let (ledger, project) = (relaxed(&app), project(&app, None).await);
     let place = keyed(project);
     let (first, second) = (drawn(&app, &ledger, place, 700).await, drawn(&app, &ledger, place, 700).await);
-    let mut holder = app.app.store.begin(Author::system()).await.unwrap();
+    let mut holder = app.app.store.begin(Author::system());
     lock_books(holder.conn().await.unwrap(), project).await.unwrap();
     // What comes in the first tenth of a second is taken.
     let _given_out = ledger.settle(settlement(&app.app, &first, 300)).now_or_never();

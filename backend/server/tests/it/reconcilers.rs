@@ -189,7 +189,7 @@ fn request(pr: &PullRequest) -> MergeRequest {
 
 /// Under review no more: the merge queue has begun with it.
 async fn begin_merge(scene: &Scene<'_>, id: PullRequestId) -> PullRequest {
-    let mut uow = scene.uow().await;
+    let mut uow = scene.uow();
     let pr: PullRequest = uow.load(scene.project, id).await.unwrap();
     let output = StageOutput::Review { head: pr.head };
     let finish = story::Command::FinishStage { run: scene.run, output };

@@ -227,7 +227,7 @@ async fn a_wait_for_the_providers_that_nobody_ends_is_ended() {
     let test = TestApp::start().await;
     let scene = Scene::analysis(&test).await;
     let until = "2020-01-01T00:00:00Z".parse().unwrap();
-    let mut uow = scene.uow().await;
+    let mut uow = scene.uow();
     let park = run::Command::Park { wait: run::Wait::RateLimit { until, detail: "429".into() } };
     uow.execute::<run::Run>(scene.project, scene.run, &park).await.unwrap();
     uow.commit().await.unwrap();

@@ -76,13 +76,13 @@ impl<'t> Scene<'t> {
         scene
     }
 
-    pub async fn uow(&self) -> Uow {
-        self.test.app.store.begin(Author::of(Actor::Agent(self.agent))).await.unwrap()
+    pub fn uow(&self) -> Uow {
+        self.test.app.store.begin(Author::of(Actor::Agent(self.agent)))
     }
 
     /// An agent begins to work on the stage that the story is in.
     pub async fn begin_run(&mut self, stage: StageName) {
-        let mut uow = self.uow().await;
+        let mut uow = self.uow();
         self.run = RunId(uow.new_id());
         let limits = LIMITS.for_run();
         let new = run::New {
@@ -129,7 +129,7 @@ impl<'t> Scene<'t> {
 
     /// The model asked for this tool; the call's intent is recorded.
     pub async fn call(&self, tool: &str) {
-        let mut uow = self.uow().await;
+        let mut uow = self.uow();
         let state: Run = uow.load(self.project, self.run).await.unwrap();
         let step = state.steps + 1;
         uow.execute::<Run>(self.project, self.run, &run::Command::BeginModelCall).await.unwrap();
@@ -171,7 +171,7 @@ impl<'t> Scene<'t> {
     /// The run offers a result, and a human is asked about it.
     pub async fn offer(&self, action: Action, outcome: Outcome, arguments: Value) -> Asked {
         self.call("complete_task").await;
-        let mut uow = self.uow().await;
+        let mut uow = self.uow();
         let state: Run = uow.load(self.project, self.run).await.unwrap();
         let story: Story = uow.load(self.project, self.story).await.unwrap();
         let id = ApprovalId(uow.new_id());
@@ -208,7 +208,7 @@ impl<'t> Scene<'t> {
 
     /// The run asks what it cannot find out.
     pub async fn ask_for_knowledge(&self, question: &str) -> Asked {
-        let mut uow = self.uow().await;
+        let mut uow = self.uow();
         uow.execute::<Run>(self.project, self.run, &run::Command::BeginModelCall).await.unwrap();
         let call = Call {
             id: "ask".into(),
@@ -250,7 +250,7 @@ impl<'t> Scene<'t> {
         self.finish(StageOutput::Design { decision: "One module".into() }).await;
         self.begin_run(StageName::Implementation).await;
         let head = commit(self.test, self.project, "feature", "export.csv", "a;b\n").await;
-        let mut uow = self.uow().await;
+        let mut uow = self.uow();
         let id = PullRequestId(uow.new_id());
         let new = pull_request::New {
             id,
@@ -281,7 +281,7 @@ impl<'t> Scene<'t> {
     }
 
     async fn finish(&self, output: StageOutput) {
-        let mut uow = self.uow().await;
+        let mut uow = self.uow();
         let finish = story::Command::FinishStage { run: self.run, output };
         uow.execute::<Story>(self.project, self.story, &finish).await.unwrap();
         uow.commit().await.unwrap();

@@ -219,7 +219,7 @@ async fn two_hundred_restless_clients_of_two_instances_miss_nothing_while_redis_
 
 /// Commits two events. False: no connection was free for so long that the caller is asked to come again, as a browser is.
 async fn told(store: &Store, project: ProjectId) -> bool {
-    let mut uow = store.begin(Author::system()).await.unwrap();
+    let mut uow = store.begin(Author::system());
     for n in 0..2 {
         let data = json!({ "n": n });
         uow.announce(project, "agent", Uuid::from_u128(7), "agent.status_changed.v1", data);
@@ -240,7 +240,7 @@ async fn until_hints(instances: &[&App]) {
 
 async fn shout(app: &TestApp, project: ProjectId, count: usize) {
     for _ in 0..count {
-        let mut uow = app.app.store.begin(Author::system()).await.unwrap();
+        let mut uow = app.app.store.begin(Author::system());
         let data = json!({ "text": "x".repeat(100_000) });
         uow.announce(project, "agent", Uuid::from_u128(7), "agent.message.v1", data);
         uow.commit().await.unwrap();

@@ -17,7 +17,7 @@ use syndarix::{
 };
 use syndarix_domain::{
     actor::Actor,
-    ids::{ProjectId, SprintId, StoryId},
+    ids::{CommandId, ProjectId, SprintId, StoryId},
     sprint::{self, Sprint},
     story::{self, Story},
 };
@@ -58,7 +58,7 @@ impl Bench {
     }
 
     async fn unit(&self, path: Path) -> Uow {
-        let mut uow = self.store().begin(Author::of(Actor::System)).await.unwrap();
+        let mut uow = self.store().begin(Author::of(Actor::System));
         if path == Path::Transaction {
             sqlx::query("select 1").execute(uow.conn().await.unwrap()).await.unwrap();
         }
@@ -363,7 +363,7 @@ async fn a_job_whose_work_came_to_nothing_is_not_done_though_others_of_its_group
     let bench = Bench::start().await;
     let (stale, others) = (bench.sprint().await, bench.sprints(5).await);
     let lease = job_in_hand(&bench).await;
-    let mut lost = bench.store().begin(Author::system().within(lease)).await.unwrap();
+    let mut lost = bench.store().begin(Author::system().within(lease));
     lost.execute::<Sprint>(bench.project, stale, &edit("by a job")).await.unwrap();
     lost.enqueue(NewJob::new("hand", "what.follows", serde_json::json!({}))).unwrap();
     lost.complete_job();
@@ -452,7 +452,7 @@ async fn whoever_lost_the_lease_writes_nothing_and_keeps_nobody_from_writing() {
             .await
             .unwrap();
         let rename = async |sprint: SprintId, author: Author| {
-            let mut uow = bench.store().begin(author).await?;
+            let mut uow = bench.store().begin(author);
             if path == Path::Transaction {
                 uow.conn().await?;
             }
@@ -533,4 +533,84 @@ async fn moving_a_state_row_on_writes_none_of_its_indexes() {
         .unwrap();
         assert_eq!(updated, (1, 1), "{table}: an update wrote index entries");
     }
+}
+
+fn under_key(key: u128) -> Author {
+    let id = CommandId(Uuid::from_u128(key));
+    Author::system().claiming(syndarix::db::Claim { id, request: [7; 32] })
+}
+
+/// The keys that are used up, with what came of their commands.
+async fn keys(bench: &Bench) -> Vec<(Uuid, serde_json::Value)> {
+    let sql = "select id, result from idempotency where request_hash = $1 order by id";
+    sqlx::query_as(sql).bind([7_u8; 32].as_slice()).fetch_all(bench.store().pool()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_key_lets_one_command_through_on_every_path_and_keeps_what_came_of_it() {
+    let bench = Bench::start().await;
+    let sprint = bench.sprint().await;
+    for (path, key) in PATHS.into_iter().zip(1_u128..) {
+        for time in ["first", "again"] {
+            let mut uow = bench.store().begin(under_key(key));
+            let done = async {
+                if path == Path::Transaction {
+                    uow.conn().await?;
+                }
+                uow.execute::<Sprint>(bench.project, sprint, &edit(&format!("{path:?} {time}"))).await?;
+                uow.commit_with(time).await
+            };
+            match (time, done.await) {
+                ("first", Ok(_)) | ("again", Err(Error::Repeated)) => {}
+                (_, done) => panic!("{path:?} {time}: {done:?}"),
+            }
+        }
+        assert_eq!(keys(&bench).await.last(), Some(&(Uuid::from_u128(key), "first".into())), "{path:?}");
+    }
+    assert_eq!(bench.version(sprint).await, 1 + i64::try_from(PATHS.len()).unwrap());
+    bench.holds().await;
+}
+
+#[tokio::test]
+async fn in_a_group_a_key_is_used_up_with_its_command_and_only_then() {
+    let bench = Bench::start().await;
+    let sprints = bench.sprints(4).await;
+    let mut first = bench.store().begin(under_key(1));
+    first.execute::<Sprint>(bench.project, sprints[0], &edit("first")).await.unwrap();
+    first.commit().await.unwrap();
+    let mut units = Vec::new();
+    // The key of the first was used up before, and the second is outrun.
+    for (key, sprint) in (1..).zip(&sprints) {
+        let mut uow = bench.store().begin(under_key(key));
+        uow.execute::<Sprint>(bench.project, *sprint, &edit("in a group")).await.unwrap();
+        units.push(uow);
+    }
+    bench.rename(Path::Alone, sprints[1], "quicker").await.unwrap();
+
+    let done = commit_in_one_group(&bench, units).await;
+
+    let [repeated, outrun, fresh, other] = &done[..] else { panic!("{done:?}") };
+    assert!(matches!(repeated, Err(Error::Repeated)), "{repeated:?}");
+    assert!(matches!(outrun, Err(Error::Conflict)), "{outrun:?}");
+    assert!(fresh.is_ok() && other.is_ok(), "{done:?}");
+    assert_eq!(bench.version(sprints[0]).await, 2, "only the first command moved it");
+    let used: Vec<Uuid> = keys(&bench).await.into_iter().map(|(id, _)| id).collect();
+    assert_eq!(used, [1, 3, 4].map(Uuid::from_u128));
+    bench.holds().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_twins_under_one_key_that_move_different_streams_one_is_done() {
+    let bench = Bench::start().await;
+    let sprints = bench.sprints(8).await;
+    let twins = join_all(sprints.iter().map(async |sprint| {
+        let mut uow = bench.store().begin(under_key(1));
+        uow.execute::<Sprint>(bench.project, *sprint, &edit("a twin")).await.unwrap();
+        uow.commit().await.map(drop)
+    }))
+    .await;
+    let (done, repeated): (Vec<_>, Vec<_>) = twins.iter().partition(|twin| twin.is_ok());
+    assert_eq!((done.len(), repeated.len()), (1, 7));
+    assert!(repeated.iter().all(|twin| matches!(twin, Err(Error::Repeated))), "{repeated:?}");
+    bench.holds().await;
 }

@@ -99,7 +99,7 @@ async fn an_approval_that_was_parked_before_an_upgrade_is_answered_after_it_and_
         arguments: None,
     };
     let command = approval::Command::Decide { digest: asked.digest, decided };
-    let mut uow = scene.uow().await;
+    let mut uow = scene.uow();
     uow.execute::<Next>(scene.project, asked.id, &command).await.unwrap();
     uow.commit().await.unwrap();
     assert!(matches!(scene.run_state().await.phase, Phase::Succeeded { .. }));

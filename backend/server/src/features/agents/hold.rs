@@ -82,7 +82,7 @@ async fn carry_out(
     let (author, project) = (keyed(Author::of(scope.actor()), key, &())?, scope.project());
     let work = || {
         retry_conflicts(|| async {
-            let mut uow = app.store.begin(author).await?;
+            let mut uow = app.store.begin(author);
             apply(&mut uow, project, agent, wish).await?;
             uow.commit().await?;
             Ok(())

@@ -79,7 +79,7 @@ async fn ask_or_spawn(
     if name.is_some_and(|name| name.chars().count() > MAX_NAME) {
         return Err(ApiError::invalid("name", format!("has at most {MAX_NAME} characters")));
     }
-    let mut uow = app.store.begin(author).await?;
+    let mut uow = app.store.begin(author);
     let (new, definition) = newest(&mut uow, project, body.agent_type_id).await?;
     let new = NewAgent { name: name.map(str::to_owned), ..new };
     // The row lock of the project: two wishes at once are counted, and asked, one after the other.

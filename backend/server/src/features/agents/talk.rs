@@ -209,7 +209,7 @@ async fn post_message(
 }
 
 async fn post(app: &App, author: Author, project: ProjectId, body: &PostMessage) -> Result<Uuid, ApiError> {
-    let mut uow = app.store.begin(author).await?;
+    let mut uow = app.store.begin(author);
     let routing = routing(body.to.as_deref())?;
     if let Routing::Direct(agent) = &routing {
         let known: bool =

@@ -205,7 +205,7 @@ pub async fn import(
     definition: &Definition,
 ) -> Result<Uuid, ApiError> {
     retry_conflicts(|| async {
-        let mut uow = app.store.begin(author).await?;
+        let mut uow = app.store.begin(author);
         let (id, version) = upsert(&mut uow, organisation, definition).await?;
         if let Some(version) = version {
             store_version(&mut uow, id, version, definition).await?;

@@ -97,7 +97,7 @@ pub async fn decide(
     }
     let comments = check(&asked, decision)?;
     let refused = retry_conflicts(|| async {
-        let mut uow = app.store.begin(author).await?;
+        let mut uow = app.store.begin(author);
         let decided = Decided {
             outcome: decision.outcome,
             by: user,

@@ -34,7 +34,7 @@ pub(super) fn jobs(app: &App, registry: Registry) -> Registry {
 async fn ring(app: &App, job: &Job, lease: Lease, command: Command) -> Result<Outcome, Error> {
     let (project, Payload { approval }) = job::read(job)?;
     retry_conflicts(|| async {
-        let mut uow = app.store.begin(Author::system().within(lease)).await?;
+        let mut uow = app.store.begin(Author::system().within(lease));
         uow.tell::<Approval>(project, approval, &command).await?;
         uow.complete_job();
         uow.commit().await

@@ -28,7 +28,7 @@ pub(super) async fn export_audit(
     scope: ProjectScope<View>,
 ) -> Result<Response, ApiError> {
     // Written before the first byte goes out: an export that is not on record does not happen.
-    let mut uow = app.store.begin(Author::of(scope.actor())).await?;
+    let mut uow = app.store.begin(Author::of(scope.actor()));
     let entry = Entry {
         id: uow.new_id(),
         project: Some(scope.project()),

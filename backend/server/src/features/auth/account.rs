@@ -100,7 +100,7 @@ pub(super) fn refused(error: Error) -> ApiError {
 /// Makes an account without signing it in: for the operator's commands, whatever registration says.
 pub async fn create_account(app: &App, account: NewAccount) -> Result<Registered, ApiError> {
     let ready = account.prepare().await?;
-    let mut uow = app.store.begin(Author::of(Actor::System)).await?;
+    let mut uow = app.store.begin(Author::of(Actor::System));
     let registered = ready.write(&mut uow).await.map_err(refused)?;
     uow.commit().await?;
     Ok(registered)

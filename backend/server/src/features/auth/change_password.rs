@@ -58,7 +58,7 @@ pub(super) async fn change_password(
     }
     throttle.clear(&app).await?;
     let hash = password::hash(&body.new_password).await?;
-    let mut uow = app.store.begin(Author::of(caller.actor())).await?;
+    let mut uow = app.store.begin(Author::of(caller.actor()));
     let epoch = write(&mut uow, user, &hash).await?;
     let token = session::open(&mut uow, user, epoch, &device.user_agent).await?;
     note(&mut uow, caller.actor(), Happening::PasswordChanged, &device, &json!({ "user_id": user }));
@@ -70,7 +70,7 @@ pub(super) async fn change_password(
 pub async fn set_password(app: &App, email: &str, new: &str) -> Result<(), ApiError> {
     credentials::acceptable("password", new)?;
     let hash = password::hash(new).await?;
-    let mut uow = app.store.begin(Author::system()).await?;
+    let mut uow = app.store.begin(Author::system());
     let user = account::of_email(&mut uow, email).await?;
     write(&mut uow, user, &hash).await?;
     let details = json!({ "user_id": user });

@@ -60,7 +60,7 @@ pub(super) async fn login(
     let (true, Some((user, epoch))) = (right, found) else {
         return Err(refuse(&app, &device, found.map(|(user, _)| user), email).await?);
     };
-    let mut uow = app.store.begin(Author::of(Actor::User(user))).await?;
+    let mut uow = app.store.begin(Author::of(Actor::User(user)));
     let token = session::open(&mut uow, user, epoch, &device.user_agent).await?;
     note(&mut uow, Actor::User(user), Happening::LoggedIn, &device, &json!({}));
     uow.commit().await?;
@@ -77,7 +77,7 @@ async fn refuse(
     user: Option<UserId>,
     email: Option<String>,
 ) -> Result<ApiError, ApiError> {
-    let mut uow = app.store.begin(Author::system()).await?;
+    let mut uow = app.store.begin(Author::system());
     let details = json!({ "email": email, "user_id": user });
     note(&mut uow, Actor::System, Happening::LogInFailed, device, &details);
     uow.commit().await?;

@@ -30,7 +30,7 @@ pub(super) async fn logout(
 ) -> Result<Response, ApiError> {
     let cookie = device.set_cookie("", 0);
     if let Some(token) = body.token(&device) {
-        let mut uow = app.store.begin(Author::system()).await?;
+        let mut uow = app.store.begin(Author::system());
         if let Some(user) = session::close(&mut uow, &token).await? {
             note(&mut uow, Actor::User(user), Happening::LoggedOut, &device, &json!({}));
             uow.commit().await?;

@@ -34,14 +34,14 @@ pub(super) async fn logout_all(
 
 /// Signs somebody out everywhere, for the operator's commands.
 pub async fn sign_out(app: &App, email: &str) -> Result<(), ApiError> {
-    let mut uow = app.store.begin(Author::system()).await?;
+    let mut uow = app.store.begin(Author::system());
     let user = account::of_email(&mut uow, email).await?;
     drop(uow);
     end(app, Actor::System, user, &Device::console()).await
 }
 
 async fn end(app: &App, actor: Actor, user: UserId, device: &Device) -> Result<(), ApiError> {
-    let mut uow = app.store.begin(Author::of(actor)).await?;
+    let mut uow = app.store.begin(Author::of(actor));
     session::end_all(&mut uow, user).await?;
     note(&mut uow, actor, Happening::LoggedOutEverywhere, device, &json!({ "user_id": user }));
     uow.commit().await?;

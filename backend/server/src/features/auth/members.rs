@@ -80,7 +80,7 @@ pub(super) async fn put(
         if !["admin", "member"].contains(&body.role.as_str()) {
             return Err(ApiError::invalid("role", "must be `admin` or `member`"));
         }
-        let mut uow = app.store.begin(author).await?;
+        let mut uow = app.store.begin(author);
         let user: Option<(Uuid, String)> = sqlx::query_as("select id, name from app_user where email = $1")
             .bind(&email)
             .fetch_optional(uow.conn().await?)
@@ -128,7 +128,7 @@ pub(super) async fn remove(
     Path((organisation, user)): Path<(OrganisationId, Uuid)>,
 ) -> Result<StatusCode, ApiError> {
     require_manager(app.pool(), organisation, caller.user()?).await?;
-    let mut uow = app.store.begin(Author::of(caller.actor())).await?;
+    let mut uow = app.store.begin(Author::of(caller.actor()));
     let role: Option<String> = sqlx::query_scalar(
         "delete from membership where organisation_id = $1 and user_id = $2 returning role",
     )

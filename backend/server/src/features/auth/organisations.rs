@@ -60,7 +60,7 @@ pub(super) async fn found(
     let author = keyed(Author::of(caller.actor()), key, &body)?;
     let work = || async {
         let name = credentials::named("name", &body.name)?;
-        let mut uow = app.store.begin(author).await?;
+        let mut uow = app.store.begin(author);
         let id = write(&mut uow, &name, user).await?;
         Ok(uow.commit_with(MembershipView { id: id.0, name, role: "owner".into() }).await?)
     };

@@ -46,7 +46,7 @@ pub(super) async fn refresh(
     ValidJson(body): ValidJson<Refresh>,
 ) -> Result<Response, ApiError> {
     let token = body.token(&device).ok_or_else(ended)?;
-    let mut uow = app.store.begin(Author::system()).await?;
+    let mut uow = app.store.begin(Author::system());
     match session::present(&mut uow, &app.keys, &token).await? {
         Presented::Renewed { user, epoch, next } => {
             uow.commit().await?;

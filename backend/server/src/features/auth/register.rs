@@ -62,7 +62,7 @@ pub(super) async fn register(
     let Register { email, name, password, organisation } = body;
     Throttle::registrations(&device).count(&app).await?;
     let ready = NewAccount { email, name, password, organisation }.prepare().await?;
-    let mut uow = app.store.begin(Author::system()).await?;
+    let mut uow = app.store.begin(Author::system());
     let registered = ready.write(&mut uow).await.map_err(account::refused)?;
     let token = session::open(&mut uow, registered.user, FIRST_EPOCH, &device.user_agent).await?;
     let details = json!({ "organisation_id": registered.organisation });

@@ -94,7 +94,7 @@ async fn comment(
     }
     let text = limits::body(&body.body)?;
     retry_conflicts(|| async {
-        let mut uow = app.store.begin(author).await?;
+        let mut uow = app.store.begin(author);
         let issue = queries::lock(&mut uow, project, number).await?;
         let row =
             CommentRow { id: uow.new_id(), author: Stored(author.actor), body: text.clone(), at: uow.now() };

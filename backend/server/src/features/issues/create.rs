@@ -58,7 +58,7 @@ async fn create(app: &App, author: Author, project: ProjectId, body: &CreateIssu
     let labels = limits::labels(&body.labels)?;
     let assignee = body.assignee.as_deref().map(|name| limits::word("assignee", name)).transpose()?;
     retry_conflicts(|| async {
-        let mut uow = app.store.begin(author).await?;
+        let mut uow = app.store.begin(author);
         if let Some(story) = body.story_id
             && !queries::has_story(&mut uow, project, story).await?
         {

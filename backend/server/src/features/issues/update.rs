@@ -85,7 +85,7 @@ async fn update(
     body: &UpdateIssue,
 ) -> Result<(), ApiError> {
     retry_conflicts(|| async {
-        let mut uow = app.store.begin(author).await?;
+        let mut uow = app.store.begin(author);
         let old = queries::lock(&mut uow, project, number).await?;
         let mut new = changed(&old, body, uow.now())?;
         if announce(&mut uow, project, &old, &new) {

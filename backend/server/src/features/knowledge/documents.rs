@@ -150,7 +150,7 @@ async fn keep(
     let chunks = tokio::task::spawn_blocking(move || chunk(&name, &text)).await;
     let chunks = chunks.map_err(|error| ApiError::internal(&error))?;
     retry_conflicts(|| async {
-        let mut uow = app.store.begin(author).await?;
+        let mut uow = app.store.begin(author);
         let view = write(&mut uow, project, (&path, &content), chunks.clone()).await?;
         Ok(uow.commit_with(view).await?)
     })
@@ -248,7 +248,7 @@ async fn refuse_if_full_or_taken(uow: &mut Uow, project: ProjectId, path: &str) 
 
 async fn remove(app: &App, author: Author, project: ProjectId, path: &str) -> Result<(), ApiError> {
     retry_conflicts(|| async {
-        let mut uow = app.store.begin(author).await?;
+        let mut uow = app.store.begin(author);
         let paths = [path.to_owned()];
         if !queries::remove_sources(&mut uow, project, Origin::Document, &paths).await? {
             return Err(no_document());

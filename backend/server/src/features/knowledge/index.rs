@@ -138,7 +138,7 @@ impl Attempt<'_> {
     async fn begin(&self, plan: &Plan) -> Result<(), Stop> {
         let queued: Vec<NewSource> = plan.changed.iter().map(|file| source(file, "queued", "")).collect();
         let done = plan.total - plan.changed.len();
-        let mut uow = self.unit().await?;
+        let mut uow = self.unit();
         for paths in plan.removed.chunks(BATCH_FILES) {
             queries::remove_sources(&mut uow, self.project, Origin::Repository, paths).await?;
         }
@@ -153,7 +153,7 @@ impl Attempt<'_> {
         let ids: Vec<ObjectId> = files.iter().map(|file| file.id.clone()).collect();
         let paths: Vec<String> = files.iter().map(|file| file.path.clone()).collect();
         let indexing: Vec<NewSource> = files.iter().map(|file| source(file, "indexing", "")).collect();
-        let mut uow = self.unit().await?;
+        let mut uow = self.unit();
         queries::put_sources(&mut uow, self.project, None, &indexing).await?;
         uow.commit().await?;
         let contents = self.app.forge.blobs(self.project.0, &ids).await?;
@@ -180,7 +180,7 @@ impl Attempt<'_> {
             batch.iter().map(|file| outcome(file, chunks.get(&file.path))).collect();
         let paths: Vec<String> = batch.iter().map(|file| file.path.clone()).collect();
         let chunks = chunks.into_values().flatten().collect();
-        let mut uow = self.unit().await?;
+        let mut uow = self.unit();
         queries::put_sources(&mut uow, self.project, Some(plan.commit.as_str()), &sources).await?;
         store::replace(&mut uow, self.project, Origin::Repository, &paths, chunks).await?;
         queries::count_chunks(&mut uow, self.project, Origin::Repository, &paths).await?;
@@ -189,7 +189,7 @@ impl Attempt<'_> {
     }
 
     async fn finish(&self, plan: &Plan) -> Result<(), Stop> {
-        let mut uow = self.unit().await?;
+        let mut uow = self.unit();
         queries::set_index(&mut uow, self.project, "ready", &note(plan), (plan.total, plan.total)).await?;
         queries::set_commit(&mut uow, self.project, plan.commit.as_str()).await?;
         uow.complete_job();
@@ -197,8 +197,8 @@ impl Attempt<'_> {
     }
 
     /// A transaction that writes nothing once the lease is lost.
-    async fn unit(&self) -> Result<Uow, Error> {
-        self.app.store.begin(Author::system().within(self.lease)).await
+    fn unit(&self) -> Uow {
+        self.app.store.begin(Author::system().within(self.lease))
     }
 
     /// Says why it is not up to date, and what happens next.
@@ -220,7 +220,7 @@ impl Attempt<'_> {
         let reason: String = reason.chars().take(MAX_DETAIL).collect();
         let again = passes && !job.is_last_attempt();
         let state = if again { "queued" } else { "failed" };
-        let mut uow = self.unit().await?;
+        let mut uow = self.unit();
         queries::fail_index(&mut uow, self.project, state, &reason).await?;
         uow.commit().await?;
         Ok(if again { Outcome::Retry { after: None, reason } } else { Outcome::Fail { reason } })

@@ -147,7 +147,7 @@ pub(super) async fn reindex(
 ) -> Result<(StatusCode, Json<IndexView>), ApiError> {
     let why = if how.force { "force" } else { "asked" };
     retry_conflicts(|| async {
-        let mut uow = app.store.begin(Author::of(scope.actor())).await?;
+        let mut uow = app.store.begin(Author::of(scope.actor()));
         if !has_repository(&mut uow, scope.project()).await? {
             return Err(ApiError::conflict(
                 "repository_not_ready",

@@ -57,7 +57,7 @@ pub async fn create(app: &App, author: Author, new: NewProject) -> Result<Projec
         return Err(ApiError::invalid("hard_limit_micro_usd", "must not be negative"));
     }
     let new = NewProject { name, test_command, ..new };
-    let mut uow = app.store.begin(author).await?;
+    let mut uow = app.store.begin(author);
     let project = ProjectId(uow.new_id());
     write(&mut uow, project, &new).await.map_err(refused)?;
     let data = json!({ "name": new.name, "autonomy": new.autonomy, "location": new.source.shown() });

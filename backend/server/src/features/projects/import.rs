@@ -85,7 +85,7 @@ impl Import {
         info: &RepositoryInfo,
         lease: Lease,
     ) -> Result<(), Error> {
-        let mut uow = self.app.store.begin(Author::system().within(lease)).await?;
+        let mut uow = self.app.store.begin(Author::system().within(lease));
         sqlx::query(
             "update project set repository_state = 'ready', repository_detail = '', default_branch = $2,
                     repository_source = $3
@@ -105,7 +105,7 @@ impl Import {
 
     async fn failed(&self, project: ProjectId, detail: &str, lease: Lease) -> Result<(), Error> {
         let detail: String = detail.chars().take(MAX_DETAIL).collect();
-        let mut uow = self.app.store.begin(Author::system().within(lease)).await?;
+        let mut uow = self.app.store.begin(Author::system().within(lease));
         sqlx::query(
             "update project set repository_state = 'failed', repository_detail = $2
              where id = $1 and repository_state = 'importing'",

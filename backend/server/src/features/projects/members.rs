@@ -79,7 +79,7 @@ pub(super) async fn put(
         let email = auth::email_of("email", &body.email)?;
         let role = ProjectRole::parse(&body.role)
             .ok_or_else(|| ApiError::invalid("role", "must be `admin`, `editor`, `approver` or `viewer`"))?;
-        let mut uow = app.store.begin(author).await?;
+        let mut uow = app.store.begin(author);
         lock(&mut uow, scope.project()).await?;
         let user: Option<(Uuid, String)> = sqlx::query_as("select id, name from app_user where email = $1")
             .bind(&email)
@@ -115,7 +115,7 @@ pub(super) async fn remove(
     let user: Uuid = path.1.parse().map_err(|_| ApiError::not_found("member"))?;
     let author = keyed(Author::of(scope.actor()), key, &user)?;
     let work = || async {
-        let mut uow = app.store.begin(author).await?;
+        let mut uow = app.store.begin(author);
         lock(&mut uow, scope.project()).await?;
         let role: Option<String> = sqlx::query_scalar(
             "delete from project_member where project_id = $1 and user_id = $2 returning role",

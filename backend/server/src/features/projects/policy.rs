@@ -161,7 +161,7 @@ pub(super) async fn replace(
     let author = keyed(Author::of(scope.actor()), key, &body)?;
     let work = || async {
         let after = body.checked()?;
-        let mut uow = app.store.begin(author).await?;
+        let mut uow = app.store.begin(author);
         let before: Option<Jsonb<Policy>> =
             sqlx::query_scalar("select policy from project where id = $1 for no key update")
                 .bind(scope.project().0)

@@ -136,7 +136,7 @@ pub(super) async fn retry(
     let author = keyed(Author::of(scope.actor()), key, &body)?;
     let work = || async {
         let source = body.repository.as_ref().map(|body| body.checked(&app.config)).transpose()?;
-        let mut uow = app.store.begin(author).await?;
+        let mut uow = app.store.begin(author);
         begin_again(&mut uow, scope.project(), source.as_ref()).await?;
         let shown = source.as_ref().and_then(Source::shown);
         let data = json!({ "changed": "repository", "location": shown });

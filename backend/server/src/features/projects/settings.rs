@@ -105,7 +105,7 @@ pub(super) async fn change(
 ) -> Result<Json<ProjectView>, ApiError> {
     let author = keyed(Author::of(scope.actor()), key, &body)?;
     let work = || async {
-        let mut uow = app.store.begin(author).await?;
+        let mut uow = app.store.begin(author);
         let before = load(&mut uow, scope.project()).await?;
         let after = body.applied_to(&before)?;
         store(&mut uow, scope.project(), &after).await.map_err(refused)?;

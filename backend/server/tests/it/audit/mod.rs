@@ -55,7 +55,7 @@ async fn sealed(app: &TestApp, project: ProjectId, entries: u64) -> ChainReport 
 
 /// Writes so many entries that are no events.
 async fn written(app: &TestApp, project: ProjectId, count: usize) {
-    let mut uow = app.app.store.begin(Author::system()).await.unwrap();
+    let mut uow = app.app.store.begin(Author::system());
     (0..count).for_each(|_| uow.audit(entry(app, project, "written")));
     uow.commit().await.unwrap();
 }
@@ -160,7 +160,7 @@ async fn a_slow_earlier_transaction_is_not_passed_over() {
     let maria = person(&app, "maria").await;
     let project = project(&app, &maria).await;
     let _sealer = sealing(&app);
-    let mut slow = app.app.store.begin(Author::system()).await.unwrap();
+    let mut slow = app.app.store.begin(Author::system());
     sqlx::query("select pg_current_xact_id()").execute(slow.conn().await.unwrap()).await.unwrap();
     slow.audit(entry(&app, project, "slow"));
     written(&app, project, 3).await;
@@ -192,7 +192,7 @@ async fn writers_do_not_wait_for_the_sealer_and_two_sealers_make_one_chain() {
     let started = Instant::now();
     let writers = (0..6).map(|_| async {
         for _ in 0..20 {
-            let mut uow = app.app.store.begin(Author::system()).await.unwrap();
+            let mut uow = app.app.store.begin(Author::system());
             (0..20).for_each(|_| uow.audit(entry(&app, project, "busy")));
             uow.commit().await.unwrap();
         }
@@ -262,7 +262,7 @@ async fn an_export_is_verified_without_the_database_and_every_changed_byte_shows
     let maria = person(&app, "maria").await;
     let project = project(&app, &maria).await;
     happen(&app, project, 4).await;
-    let mut uow = app.app.store.begin(Author::system()).await.unwrap();
+    let mut uow = app.app.store.begin(Author::system());
     uow.audit(Entry { project: None, ..entry(&app, project, "of the instance: \u{1f512} \"quoted\"\n") });
     uow.commit().await.unwrap();
     let _sealer = sealing(&app);
@@ -321,7 +321,7 @@ async fn the_audit_is_listed_filtered_verified_and_exported_over_http() {
 
     let _sealer = sealing(&app);
     sealed(&app, project, 3).await;
-    let mut uow = app.app.store.begin(Author::of(Actor::User(maria.id))).await.unwrap();
+    let mut uow = app.app.store.begin(Author::of(Actor::User(maria.id)));
     uow.audit(Entry {
         actor: Actor::User(maria.id),
         data: json!({ "colour": "violet" }),
@@ -415,7 +415,7 @@ async fn of_a_payload_that_is_too_large_its_hash_is_kept() {
     let maria = person(&app, "maria").await;
     let project = project(&app, &maria).await;
     let data = json!({ "text": "x".repeat(100_000) });
-    let mut uow = app.app.store.begin(Author::system()).await.unwrap();
+    let mut uow = app.app.store.begin(Author::system());
     uow.audit(Entry { data: data.clone(), ..entry(&app, project, "wrote a book") });
     uow.commit().await.unwrap();
 

@@ -26,7 +26,7 @@ pub(super) async fn remove(
     Path((organisation, name)): Path<(OrganisationId, String)>,
 ) -> Result<StatusCode, ApiError> {
     require_manager(app.pool(), organisation, caller.user()?).await?;
-    let mut uow = app.store.begin(Author::of(caller.actor())).await?;
+    let mut uow = app.store.begin(Author::of(caller.actor()));
     let conn = uow.conn().await?;
     queries::lock(conn, organisation).await.map_err(Error::from)?;
     let all = queries::of_organisation(conn, organisation).await.map_err(Error::from)?;

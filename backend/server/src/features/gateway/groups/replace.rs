@@ -40,7 +40,7 @@ pub(super) async fn replace(
 ) -> Result<Json<GroupView>, ApiError> {
     require_manager(app.pool(), organisation, caller.user()?).await?;
     check_name(&app, &name)?;
-    let mut uow = app.store.begin(Author::of(caller.actor())).await?;
+    let mut uow = app.store.begin(Author::of(caller.actor()));
     let now = uow.now();
     let conn = uow.conn().await?;
     queries::lock(conn, organisation).await.map_err(Error::from)?;

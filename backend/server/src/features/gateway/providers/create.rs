@@ -37,7 +37,7 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<ProviderView>), ApiError> {
     require_manager(app.pool(), organisation, caller.user()?).await?;
     body.check(&app).await?;
-    let mut uow = app.store.begin(Author::of(caller.actor())).await?;
+    let mut uow = app.store.begin(Author::of(caller.actor()));
     let (now, id) = (uow.now(), uow.new_id());
     let conn = uow.conn().await?;
     groups::lock(conn, organisation).await.map_err(Error::from)?;

@@ -59,7 +59,7 @@ pub(super) async fn replace_key(
 ) -> Result<Json<ProviderView>, ApiError> {
     require_manager(app.pool(), organisation, caller.user()?).await?;
     check_key(&body.key)?;
-    let mut uow = app.store.begin(Author::of(caller.actor())).await?;
+    let mut uow = app.store.begin(Author::of(caller.actor()));
     let conn = uow.conn().await?;
     let found = queries::find(conn, organisation, id).await.map_err(Error::from)?;
     let provider = found.ok_or_else(|| ApiError::not_found("model provider"))?;

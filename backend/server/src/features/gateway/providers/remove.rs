@@ -25,7 +25,7 @@ pub(super) async fn remove(
     Path((organisation, id)): Path<(OrganisationId, Uuid)>,
 ) -> Result<StatusCode, ApiError> {
     require_manager(app.pool(), organisation, caller.user()?).await?;
-    let mut uow = app.store.begin(Author::of(caller.actor())).await?;
+    let mut uow = app.store.begin(Author::of(caller.actor()));
     let removed = queries::remove(uow.conn().await?, organisation, id).await.map_err(Error::from)?;
     let provider = removed.ok_or_else(|| ApiError::not_found("model provider"))?;
     let action = format!("deleted the model provider `{}` with its key", provider.name);

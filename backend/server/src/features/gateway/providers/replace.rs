@@ -33,7 +33,7 @@ pub(super) async fn replace(
 ) -> Result<Json<ProviderView>, ApiError> {
     require_manager(app.pool(), organisation, caller.user()?).await?;
     body.check(&app).await?;
-    let mut uow = app.store.begin(Author::of(caller.actor())).await?;
+    let mut uow = app.store.begin(Author::of(caller.actor()));
     let now = uow.now();
     let conn = uow.conn().await?;
     let found = queries::find(conn, organisation, id).await.map_err(Error::from)?;

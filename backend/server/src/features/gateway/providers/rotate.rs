@@ -40,7 +40,7 @@ pub enum RotateError {
 
 /// Seals everything with the next master key, in one transaction. `None`: nothing was ever sealed.
 pub async fn rotate(app: &App) -> Result<Option<Rotation>, RotateError> {
-    let mut uow = app.store.begin(Author::system()).await?;
+    let mut uow = app.store.begin(Author::system());
     let conn = uow.conn().await?;
     // Whoever stores a key holds its row first, and then the master key's place: here it is the same order. What was stored
     // meanwhile is seen by the second look.
