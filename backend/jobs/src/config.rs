@@ -72,7 +72,8 @@ pub struct WorkerConfig {
     /// Heartbeat age from which a free advisory lock means that a worker is dead. Three quarters of it, and seven
     /// eighths to the last, are what a worker that lost its lock has for getting it back.
     pub stale_after: Duration,
-    /// Longest wait between two looks at a queue nobody poked; the wait is between a quarter of it and all of it.
+    /// Longest wait between two looks at a queue nobody poked; the wait is between a quarter of it and all of it, and of three
+    /// times as long where nothing was found the last three times.
     pub poll: Duration,
     /// Between two looks at timers and delayed jobs.
     pub tick: Duration,
@@ -104,7 +105,7 @@ impl WorkerConfig {
             heartbeat: Duration::from_secs(2),
             stale_after: Duration::from_secs(4),
             poll: Duration::from_secs(1),
-            tick: Duration::from_millis(250),
+            tick: Duration::from_millis(400),
             cancel_grace: Duration::from_secs(10),
             unknown_kind_wait: Duration::from_secs(30),
             max_rescues: 25,

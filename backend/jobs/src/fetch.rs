@@ -23,6 +23,10 @@ const MAX_BATCH: usize = 256;
 /// Most ends written in one transaction.
 const MAX_ENDS: usize = 256;
 
+/// A queue in which nothing was found so many times in a row is looked at as many times less often. Jobs that this process
+/// enqueues are not found but poked for, so that only those that another process enqueues, and does not take itself, wait for a look.
+const IDLE_POLLS: u32 = 3;
+
 /// Wait when work is there but others hold its rows at this moment.
 const CONTENDED_WAIT: Duration = Duration::from_millis(10);
 
@@ -32,6 +36,7 @@ pub(crate) async fn fetch(shared: Arc<Shared>, queue: QueueConfig) {
     let wake = shared.wake.listen(&queue.name);
     let name: Arc<str> = queue.name.as_str().into();
     let (mut cursor, mut outage) = (Cursor::default(), Outage::new("claiming jobs"));
+    let mut in_vain = 0_u32;
     while let Some(free) = free_slots(&shared, &slots).await {
         let asked = free.len();
         let pause = match claim_batch(&shared, &queue.name, asked, &mut cursor).await {
@@ -39,11 +44,13 @@ pub(crate) async fn fetch(shared: Arc<Shared>, queue: QueueConfig) {
                 outage.over();
                 let (taken, more, again) = (batch.jobs.len(), batch.more, batch.look_again);
                 start_all(&shared, &name, batch, free);
+                in_vain = if taken > 0 || more { 0 } else { in_vain.saturating_add(1) };
                 match (taken, more) {
                     (0, true) => Some(CONTENDED_WAIT),
                     (taken, more) if more || taken == asked => None,
                     _ => {
-                        let poll = shared.config.poll.mul_f64(0.25 + 0.75 * rand::random::<f64>());
+                        let longest = shared.config.poll * in_vain.clamp(1, IDLE_POLLS);
+                        let poll = longest.mul_f64(0.25 + 0.75 * rand::random::<f64>());
                         Some(again.map_or(poll, |again| again.min(poll)))
                     }
                 }

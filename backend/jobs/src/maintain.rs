@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
 
@@ -82,7 +83,7 @@ struct Due {
 async fn tick(shared: &Shared, due: &mut Due) -> Result<(), sqlx::Error> {
     let mut connection = shared.pool.acquire().await?;
     let conn = &mut *connection;
-    let ripe = Ripe::look(conn).await?;
+    let ripe = Ripe::look(conn, shared, due.patrol.since()).await?;
     let mut woken = Vec::new();
     if ripe.delayed {
         woken.extend(claim::promote(conn).await?);
@@ -97,7 +98,9 @@ async fn tick(shared: &Shared, due: &mut Due) -> Result<(), sqlx::Error> {
         }
         woken.extend(fired.queues);
     }
-    if due.rescue.is_due() {
+    if !ripe.lost && !due.patrol.is_whole_due() {
+        due.patrol.found_nothing(ripe.at);
+    } else if due.rescue.is_due() {
         let (limits, holder) = (shared.config.rescue(), shared.config.holder());
         woken.extend(due.patrol.rescue(conn, limits, holder).await?.queues);
     }
@@ -111,21 +114,38 @@ async fn tick(shared: &Shared, due: &mut Due) -> Result<(), sqlx::Error> {
 }
 
 /// What there is to do now. An idle system asks this a few times a second, and nothing else: a question costs less than
-/// statements that would write, and find nothing to write.
+/// statements that would write, and find nothing to write; a rescue alone has seven.
 #[derive(sqlx::FromRow)]
+#[expect(clippy::struct_excessive_bools, reason = "the columns of one answer")]
 struct Ripe {
     delayed: bool,
     in_line: bool,
     timers: bool,
+    /// A worker is gone, or a lease ran out: see `rescue`.
+    lost: bool,
+    at: DateTime<Utc>,
 }
 
 impl Ripe {
-    async fn look(conn: &mut PgConnection) -> Result<Self, sqlx::Error> {
+    async fn look(
+        conn: &mut PgConnection,
+        shared: &Shared,
+        leases_since: Option<DateTime<Utc>>,
+    ) -> Result<Self, sqlx::Error> {
         sqlx::query_as(
             "select exists (select from job where owner is null and not due and in_line_at is null and run_at <= now()) as delayed,
                     exists (select from job where owner is null and not due and in_line_at is not null) as in_line,
-                    exists (select from timer where fire_at <= now()) as timers",
+                    exists (select from timer where fire_at <= now()) as timers,
+                    exists (select from job where lease_until >= coalesce($1, '-infinity') and lease_until < now())
+                    or exists (select from worker where emptied_at is null
+                                  and (last_seen < now() - make_interval(secs => $2) and lock_taken_at > pg_postmaster_start_time()
+                                       or place = $3 and incarnation <> $4)) as lost,
+                    now() as at",
         )
+        .bind(leases_since)
+        .bind(shared.config.stale_after.as_secs_f64())
+        .bind(&shared.config.place)
+        .bind(shared.config.incarnation)
         .fetch_one(conn)
         .await
     }

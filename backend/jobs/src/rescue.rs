@@ -100,6 +100,21 @@ pub(crate) struct Patrol {
 }
 
 impl Patrol {
+    /// From where on leases are to be looked at.
+    pub(crate) fn since(&self) -> Option<DateTime<Utc>> {
+        self.looked_at.and_then(|at| at.checked_sub_signed(LATE_AT_MOST))
+    }
+
+    /// Whether it is time to start from the beginning.
+    pub(crate) fn is_whole_due(&self) -> bool {
+        self.whole.is_due(WHOLE_EVERY)
+    }
+
+    /// Somebody looked at this time, and nothing was lost.
+    pub(crate) fn found_nothing(&mut self, at: DateTime<Utc>) {
+        self.looked_at = Some(at);
+    }
+
     /// As [`rescue`], but from where the last one ended; now and then from the start, to rely on no belief.
     pub(crate) async fn rescue(
         &mut self,
@@ -107,11 +122,11 @@ impl Patrol {
         limits: Rescue,
         holder: Option<Holder<'_>>,
     ) -> Result<Rescued, sqlx::Error> {
-        let (begun, whole) = (Instant::now(), self.whole.is_due(WHOLE_EVERY));
+        let (begun, whole) = (Instant::now(), self.is_whole_due());
         if whole {
             self.whole.begin();
         }
-        let since = self.looked_at.filter(|_| !whole).and_then(|at| at.checked_sub_signed(LATE_AT_MOST));
+        let since = self.since().filter(|_| !whole);
         let (rescued, looked_at) = rescue_since(conn, limits, holder, since).await?;
         // After a full pass, or while another does it, there may be more in the same place.
         let all = looked_at.filter(|_| rescued.revived + rescued.buried < RESCUED_AT_LEAST);
