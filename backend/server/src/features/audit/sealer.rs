@@ -73,6 +73,9 @@ impl Sealer {
     }
 
     async fn work(&mut self) -> Result<Batch, SealError> {
+        if self.adopted && !seal::is_due(&self.pool).await? {
+            return Ok(Batch { sealed: 0, more: false });
+        }
         let mut tx = self.pool.begin().await?;
         if !self.adopted {
             restore::adopt(&mut tx, &self.leadership).await?;
