@@ -1,12 +1,13 @@
 //! What is asked of a model: in the neutral vocabulary, or as a client of a wire format wrote it.
 //!
 //! Invariant: what goes to a provider of the client's own format is what the client wrote, unknown fields included,
-//! but for the model's name, the answer's limit, and the usage that every stream must carry. Only where the formats
-//! differ is a request translated, and then at most once.
+//! but for the model's name, the answer's limit, the usage that every stream must carry, and that no response is stored.
+//! Only where the formats differ is a request translated, and then at most once.
 
 mod dear;
 mod files;
 mod foreign;
+mod memory;
 mod native;
 mod question;
 
@@ -18,6 +19,7 @@ pub use question::Question;
 
 use crate::inbound::WireError;
 use crate::price::Extras;
+use crate::provider::fit::{answers_as_responses, least_output};
 use crate::provider::{self, Deployment, Wire, embeddings};
 use crate::tokens::{bound_files, bound_native, bound_request, estimate_files, estimate_request};
 use crate::types::{CacheTime, ChatRequest};
@@ -70,7 +72,12 @@ impl<'a> Ask<'a> {
         match self {
             Self::Neutral(request) => deployment.max_output_for(request),
             Self::Native(native) if native.endpoint == Endpoint::Embeddings => 0,
-            Self::Native(native) => native.max_output.unwrap_or(u32::MAX).min(deployment.max_output),
+            Self::Native(native) => {
+                let said = native.max_output.unwrap_or(u32::MAX);
+                let is_own = native.is_for(deployment).is_some();
+                let said = if is_own { said } else { said.max(least_output(deployment)) };
+                said.min(deployment.max_output)
+            }
         }
     }
 
@@ -81,7 +88,7 @@ impl<'a> Ask<'a> {
 
     /// How many answers are asked for in one.
     pub fn choices(self, deployment: &Deployment) -> u32 {
-        self.native(deployment.provider.wire()).map_or(1, Native::choices)
+        self.native(deployment).map_or(1, Native::choices)
     }
 
     /// Whether nothing is seen of the answer before it is whole.
@@ -124,13 +131,10 @@ impl<'a> Ask<'a> {
             Self::Neutral(request) => return provider::unsaid(deployment, request).map(|_| Vec::new()),
             Self::Native(native) => native,
         };
-        let mut lost: Vec<String> = if native.is_for(kind.wire()).is_some() {
-            native
-                .foreign(deployment)
-                .iter()
-                .flat_map(|clean| &clean.lost)
-                .map(|lost| (*lost).to_owned())
-                .collect()
+        let mut lost: Vec<String> = if native.is_for(deployment).is_some() {
+            native.refuse_memory()?;
+            let foreign = native.foreign(deployment).iter().flat_map(|clean| &clean.lost).copied();
+            foreign.chain(native.unstored()).map(str::to_owned).collect()
         } else if native.endpoint == Endpoint::Embeddings {
             embeddings::unsaid(kind, native)?
         } else {
@@ -162,7 +166,7 @@ impl<'a> Ask<'a> {
     pub fn sent_to(self, deployment: &Deployment) -> Result<Value, WireError> {
         self.dropped(deployment)?;
         let limit = self.max_output(deployment);
-        if let Some(native) = self.native(deployment.provider.wire()) {
+        if let Some(native) = self.native(deployment) {
             let body = native.body_for(deployment, limit);
             return serde_json::from_slice(&body).map_err(|error| WireError(error.to_string()));
         }
@@ -174,11 +178,11 @@ impl<'a> Ask<'a> {
         provider::encode(deployment, self.neutral()?, limit)
     }
 
-    /// The client's own words, where they are of this format.
-    pub(crate) fn native(self, wire: impl Into<Option<Wire>>) -> Option<&'a Native> {
+    /// The client's own words, where this deployment is asked in them.
+    pub(crate) fn native(self, deployment: &Deployment) -> Option<&'a Native> {
         match self {
             Self::Neutral(_) => None,
-            Self::Native(native) => native.is_for(wire.into()),
+            Self::Native(native) => native.is_for(deployment),
         }
     }
 }
@@ -188,7 +192,7 @@ impl<'a> Ask<'a> {
 pub enum Endpoint {
     /// OpenAI's `chat/completions`.
     ChatCompletions,
-    /// OpenAI's `responses`, without a memory.
+    /// OpenAI's `responses`, without a memory: nothing is stored, here or at OpenAI.
     Responses,
     /// OpenAI's `embeddings`.
     Embeddings,
@@ -197,13 +201,15 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// The format in which providers are asked the same; none: it is always translated.
-    fn wire(self) -> Option<Wire> {
-        match self {
-            Self::ChatCompletions | Self::Embeddings => Some(Wire::OpenAi),
-            Self::Messages => Some(Wire::Anthropic),
-            Self::Responses => None,
-        }
+    /// Whether a deployment is asked the same; what is asked of any other is translated. Servers of OpenAI's format need not
+    /// know responses, so that only those models are asked in them that need it.
+    fn is_of(self, deployment: &Deployment) -> bool {
+        let wire = match self {
+            Self::ChatCompletions | Self::Embeddings => Wire::OpenAi,
+            Self::Messages => Wire::Anthropic,
+            Self::Responses => return answers_as_responses(deployment),
+        };
+        deployment.provider.wire() == Some(wire)
     }
 
     /// Below the provider's base URL.

@@ -7,7 +7,9 @@ use memchr::memmem;
 use serde_json::Value;
 
 use super::Endpoint;
+use crate::inbound::responses::PROOF;
 use crate::provider::ProviderKind;
+use crate::provider::openai::SEAL;
 
 /// Clients' extensions of a chat completion's messages, that OpenAI itself does not know.
 const EXTENSIONS: [&str; 4] = ["cache_control", "reasoning_content", "reasoning_details", "thinking_blocks"];
@@ -17,6 +19,7 @@ pub(super) fn fields(endpoint: Endpoint, kind: ProviderKind) -> &'static [&'stat
     match (endpoint, kind) {
         (Endpoint::ChatCompletions, kind) if kind.is_openais_own() => &["messages", "tools"],
         (Endpoint::Messages, _) => &["messages"],
+        (Endpoint::Responses, _) => &["input", "tools"],
         _ => &[],
     }
 }
@@ -36,7 +39,8 @@ pub(super) fn cleaned(endpoint: Endpoint, field: &'static str, raw: &[u8]) -> Op
     let is_suspect = match endpoint {
         Endpoint::ChatCompletions => EXTENSIONS.into_iter().any(names),
         Endpoint::Messages => has_unsigned(raw),
-        Endpoint::Responses | Endpoint::Embeddings => false,
+        Endpoint::Responses => names("cache_control") || memmem::find(raw, PROOF.as_bytes()).is_some(),
+        Endpoint::Embeddings => false,
     };
     if !is_suspect {
         return None;
@@ -45,6 +49,13 @@ pub(super) fn cleaned(endpoint: Endpoint, field: &'static str, raw: &[u8]) -> Op
     let mut lost = Vec::new();
     match endpoint {
         Endpoint::Messages => without_unsigned(&mut value, &mut lost),
+        Endpoint::Responses => {
+            let items = value.as_array_mut()?;
+            for item in items.iter_mut() {
+                without_extensions(item, &mut lost);
+            }
+            without_proofs(items, &mut lost);
+        }
         _ => value.as_array_mut()?.iter_mut().for_each(|item| without_extensions(item, &mut lost)),
     }
     lost.sort_unstable();
@@ -60,7 +71,7 @@ fn without_extensions(item: &mut Value, lost: &mut Vec<&'static str>) {
             lost.push(name);
         }
     }
-    for name in ["content", "function"] {
+    for name in ["content", "function", "output"] {
         match fields.get_mut(name) {
             Some(Value::Array(parts)) => parts.iter_mut().for_each(|part| without_extensions(part, lost)),
             Some(part @ Value::Object(_)) => without_extensions(part, lost),
@@ -69,18 +80,35 @@ fn without_extensions(item: &mut Value, lost: &mut Vec<&'static str>) {
     }
 }
 
-/// Whether some signature is empty, as those of thoughts are that another provider's model had.
+/// Items without the thoughts of other providers' models, which this gateway gave in a response.
+fn without_proofs(items: &mut Vec<Value>, lost: &mut Vec<&'static str>) {
+    let is_proof = |item: &Value| {
+        let sealed = item.get("encrypted_content").and_then(Value::as_str).unwrap_or_default();
+        item["type"] == "reasoning" && sealed.starts_with(PROOF)
+    };
+    let before = items.len();
+    items.retain(|item| !is_proof(item));
+    if items.len() < before {
+        lost.push("input.reasoning");
+    }
+}
+
+/// Whether some signature is empty, as those of thoughts are that another provider's model had, or is OpenAI's.
 fn has_unsigned(raw: &[u8]) -> bool {
     let name = b"\"signature\"";
     memmem::find_iter(raw, name).any(|at| {
         let rest = raw[at + name.len()..].iter().filter(|byte| !byte.is_ascii_whitespace());
-        rest.take(3).eq(b":\"\"")
+        let begins = |with: &[u8]| rest.clone().take(with.len()).eq(with);
+        begins(b":\"\"") || begins(format!(":\"{SEAL}").as_bytes())
     })
 }
 
-/// Messages without thoughts that nobody signed; a message of nothing else goes with them.
+/// Messages without thoughts that Anthropic's models did not sign; a message of nothing else goes with them.
 fn without_unsigned(messages: &mut Value, lost: &mut Vec<&'static str>) {
-    let is_unsigned = |block: &Value| block["type"] == "thinking" && block["signature"] == "";
+    let is_unsigned = |block: &Value| {
+        let signature = block["signature"].as_str();
+        block["type"] == "thinking" && signature.is_some_and(|said| said.is_empty() || said.starts_with(SEAL))
+    };
     let Some(messages) = messages.as_array_mut() else { return };
     messages.retain_mut(|message| {
         let Some(blocks) = message.get_mut("content").and_then(Value::as_array_mut) else { return true };

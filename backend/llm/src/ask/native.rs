@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use super::Endpoint;
 use super::files::Files;
 use super::foreign::{self, Cleaned};
+use crate::inbound::dropped::THOUGHTS;
 use crate::inbound::{self, WireError};
-use crate::provider::fit::{Lost, fit};
+use crate::provider::fit::{Lost, answers_as_responses, fit};
 use crate::provider::{self, Deployment, Wire};
 use crate::trace::TraceContext;
 use crate::types::ChatRequest;
@@ -181,8 +182,8 @@ impl Native {
         self.beta.as_deref()
     }
 
-    pub(super) fn is_for(&self, wire: Option<Wire>) -> Option<&Self> {
-        (wire.is_some() && self.endpoint.wire() == wire).then_some(self)
+    pub(super) fn is_for(&self, deployment: &Deployment) -> Option<&Self> {
+        self.endpoint.is_of(deployment).then_some(self)
     }
 
     /// How many answers are asked for in one. Some servers take it as a text, and some with a decimal point.
@@ -252,8 +253,11 @@ impl Native {
         let mut patch: BTreeMap<&str, Value> = BTreeMap::new();
         patch.insert("model", json!(deployment.model));
         if self.endpoint != Endpoint::Embeddings {
-            let newest = deployment.provider.is_openais_own();
-            let usual = if newest { "max_completion_tokens" } else { "max_tokens" };
+            let usual = match self.endpoint {
+                Endpoint::Responses => "max_output_tokens",
+                _ if deployment.provider.is_openais_own() => "max_completion_tokens",
+                _ => "max_tokens",
+            };
             // Where both are said, one server goes by the one and another by the other.
             patch.extend(self.limit_fields().map(|field| (field, json!(max_output))));
             if patch.len() == 1 {
@@ -266,6 +270,10 @@ impl Native {
             let mut options = said.filter(Value::is_object).unwrap_or_else(|| json!({}));
             options["include_usage"] = json!(true);
             patch.insert("stream_options", options);
+        }
+        if self.endpoint == Endpoint::Responses {
+            patch.insert("store", json!(false));
+            patch.insert("include", self.included());
         }
         patch.extend(self.foreign(deployment).iter().map(|clean| (clean.field, clean.value.clone())));
         self.patched(&patch)
@@ -294,7 +302,9 @@ impl Native {
         let trial = self.beta.as_ref().map(|_| "anthropic-beta");
         // What only Anthropic has a word for, nobody else has.
         let wire = deployment.provider.wire().unwrap_or(Wire::OpenAi);
-        let names = translated.dropped_for(wire).chain(wishes).chain(trial).map(str::to_owned);
+        let is_back = || answers_as_responses(deployment) && self.brings_back(deployment);
+        let dropped = translated.dropped_for(wire).filter(|name| *name != THOUGHTS || !is_back());
+        let names = dropped.chain(wishes).chain(trial).map(str::to_owned);
         Ok(names.chain(provider::unsaid(deployment, &translated.request)?).collect())
     }
 

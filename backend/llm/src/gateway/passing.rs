@@ -98,7 +98,7 @@ impl<'a> Passing<'a> {
     async fn open(&mut self, seen: Seen<'_>) -> Result<(), ProviderError> {
         self.open = true;
         let dropped = self.reader.ask.dropped(self.deployment).unwrap_or_default();
-        let native = self.reader.ask.native(self.deployment.provider.wire()).is_some();
+        let native = self.reader.ask.native(self.deployment).is_some();
         let prompt_tokens = match seen.prompt {
             // Counting reads the whole request; whoever gets the provider's own bytes does not look.
             0 if native => 0,

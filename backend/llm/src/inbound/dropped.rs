@@ -72,6 +72,9 @@ const RESPONSES: [&str; 17] = [
 const TOOL: [&str; 8] =
     ["type", "function", "name", "description", "parameters", "input_schema", "strict", "cache_control"];
 
+/// What a model thought, where a message has it.
+pub(crate) const THOUGHTS: &str = "messages.thinking";
+
 /// The names of what is left out.
 pub(crate) fn dropped(endpoint: Endpoint, wire: Wire, body: &Value) -> Vec<String> {
     let known: &[&str] = match endpoint {
@@ -134,15 +137,23 @@ fn chat(body: &Value, wire: Wire) -> Details {
     ]
 }
 
+/// Whether everything that was thought is sealed so: the model that sealed it is sent it back.
+pub(crate) fn all_sealed(body: &Value, seal: &str) -> bool {
+    let is_sealed = |block: &Value| block["signature"].as_str().is_some_and(|said| said.starts_with(seal));
+    let blocks = list(body, "messages").filter_map(|message| message.get("content")?.as_array()).flatten();
+    blocks.filter(|block| is_thinking(block)).all(is_sealed)
+}
+
+fn is_thinking(block: &Value) -> bool {
+    matches!(block.get("type").and_then(Value::as_str), Some("thinking" | "redacted_thinking"))
+}
+
 fn messages(body: &Value) -> Details {
     let blocks = || list(body, "messages").filter_map(|message| message.get("content")?.as_array()).flatten();
-    let is_thinking = |block: &Value| {
-        matches!(block.get("type").and_then(Value::as_str), Some("thinking" | "redacted_thinking"))
-    };
     let is_cited = |block: &Value| block.get("citations").is_some_and(|list| !list.is_null());
     let thinking = body.pointer("/thinking/type").and_then(Value::as_str);
     vec![
-        (blocks().any(is_thinking), "messages.thinking"),
+        (blocks().any(is_thinking), THOUGHTS),
         (blocks().any(is_cited), "messages.citations"),
         (thinking == Some("between_tools"), "thinking"),
         (body.pointer("/thinking/display").is_some_and(is_said), "thinking.display"),

@@ -1,7 +1,7 @@
 //! From the gateway's events to the bytes of a client's stream.
 //!
-//! Invariant: only an answer that is whole and recorded ends as its format says (`[DONE]`, `message_stop`); any other
-//! ends with an error and nothing after it.
+//! Invariant: only an answer that is whole and recorded ends as its format says (`[DONE]`, `message_stop`,
+//! `response.completed`); any other ends with an error and nothing after it.
 
 use serde_json::Value;
 
@@ -27,13 +27,26 @@ pub struct Relay {
     created: u64,
     /// Writes what the provider said in another format; none while the provider's own bytes are passed on.
     encoder: Option<Encoder>,
+    /// How many events of the provider's own were passed on.
+    passed: u64,
+    /// The provider's own event that ends the stream.
+    last: Option<SseEvent>,
 }
 
 impl Relay {
     /// For the answer to this request. `id` is unique, `created` Unix time in seconds.
     pub fn new(native: &Native, id: String, created: u64) -> Self {
         let (endpoint, include_usage) = (native.endpoint(), native.includes_usage());
-        Self { endpoint, asked: asked(native), include_usage, id, created, encoder: None }
+        Self {
+            endpoint,
+            asked: asked(native),
+            include_usage,
+            id,
+            created,
+            encoder: None,
+            passed: 0,
+            last: None,
+        }
     }
 
     /// The frames that open the stream, once it is known who answers.
@@ -64,7 +77,14 @@ impl Relay {
         match &piece.raw {
             // The gateway asks for usage whether the client did or not.
             Some(Raw::Event(_)) if !self.include_usage && is_usage_alone(&piece.deltas) => String::new(),
-            Some(Raw::Event(event)) => frame(event),
+            Some(Raw::Event(event)) => {
+                self.passed += 1;
+                frame(event)
+            }
+            Some(Raw::End(event)) => {
+                self.last = Some(event.clone());
+                String::new()
+            }
             Some(Raw::Whole(_)) | None => String::new(),
         }
     }
@@ -74,10 +94,11 @@ impl Relay {
         match (result, &mut self.encoder) {
             (Err(error), _) => self.fail(&Fault::from(error)),
             (Ok(_), Some(encoder)) => encoder.finish(),
-            (Ok(_), None) if self.endpoint == Endpoint::Messages => {
-                "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n".to_owned()
-            }
-            (Ok(_), None) => "data: [DONE]\n\n".to_owned(),
+            (Ok(_), None) => match self.endpoint {
+                Endpoint::Messages => "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n".to_owned(),
+                Endpoint::Responses => self.last.as_ref().map(frame).unwrap_or_default(),
+                Endpoint::ChatCompletions | Endpoint::Embeddings => "data: [DONE]\n\n".to_owned(),
+            },
         }
     }
 }
@@ -85,7 +106,10 @@ impl Relay {
 impl Relay {
     /// The frames that end a stream for a reason that is no answer's.
     pub fn fail(&self, fault: &Fault) -> String {
-        let numbered = self.encoder.as_ref().and_then(|encoder| encoder.fail(fault));
+        let numbered = match &self.encoder {
+            Some(encoder) => encoder.fail(fault),
+            None => (self.endpoint == Endpoint::Responses).then(|| fault.event(self.passed)),
+        };
         numbered.unwrap_or_else(|| fault.frame(self.endpoint))
     }
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::openai::MAX_CALLS;
 use super::transport::{Decoder, Exchange, neutral, stream_error, written};
-use super::{Deployment, Http, PieceStream, Provider, Wire};
+use super::{Deployment, Http, PieceStream, Provider};
 use crate::ask::{Ask, Native};
 use crate::error::ProviderError;
 use crate::gateway::Grant;
@@ -46,7 +46,7 @@ impl Provider for Anthropic {
         grant: &Grant,
         cancel: &CancellationToken,
     ) -> Result<PieceStream, ProviderError> {
-        let native = ask.native(Wire::Anthropic);
+        let native = ask.native(deployment);
         let mut http = self
             .http
             .of(deployment)?

@@ -15,12 +15,16 @@ macro_rules! streams {
     };
 }
 
-const STREAMS: [(&str, &[u8]); 19] = streams![
+const STREAMS: [(&str, &[u8]); 23] = streams![
     "openai-text" in "samples/streams/openai-text.sse",
     "openai-calls" in "samples/streams/openai-calls.sse",
     "openai-reasoning" in "samples/streams/openai-reasoning.sse",
     "openai-refusal" in "samples/streams/openai-refusal.sse",
     "openai-without-done" in "samples/streams/openai-without-done.sse",
+    "responses-text" in "fixtures/responses_text.sse",
+    "responses-calls" in "fixtures/responses_tools.sse",
+    "responses-refusal" in "fixtures/responses_refusal.sse",
+    "responses-incomplete" in "fixtures/responses_incomplete.sse",
     "azure-text" in "fixtures/azure_stream.sse",
     "azure-asynchronous" in "fixtures/azure_asynchronous.sse",
     "azure-filtered" in "fixtures/azure_filtered.sse",
@@ -44,6 +48,7 @@ fn bytes_of(name: &str) -> &'static [u8] {
 fn decoder(name: &str) -> Box<dyn Decoder> {
     match name.split('-').next() {
         Some("openai" | "azure") => Box::new(openai::OpenAiDecoder::default()),
+        Some("responses") => Box::new(openai::ResponsesDecoder::default()),
         Some("anthropic") => Box::new(anthropic::AnthropicDecoder::default()),
         Some("gemini") => Box::new(gemini::GeminiDecoder::default()),
         Some("ollama") => Box::new(ollama::OllamaDecoder::default()),
@@ -160,6 +165,27 @@ fn what_the_streams_of_other_formats_say_is_understood() {
 }
 
 #[test]
+fn what_the_streams_of_responses_say_is_understood() {
+    let usage = Usage { input: 112, output: 40, cache_read: 1_000, reasoning: 12, ..Usage::default() };
+    let text = Block::text("naïve café 🦀\n\"quoted\"");
+    assert_eq!(answer("responses-text"), (vec![text], StopReason::EndTurn, usage));
+
+    let call = |id: &str, name: &str, input| Block::ToolUse { id: id.into(), name: name.into(), input };
+    let blocks = vec![
+        Block::Thinking {
+            text: "Look for the branch.\n\nThen commit.".into(),
+            signature: Some("gAAAAA-sealed".into()),
+            model: None,
+        },
+        call("call_a", "git_branch", serde_json::json!({"name": "story/S-7"})),
+        call("call_b", "git_commit", serde_json::json!({"message": "Zürich"})),
+    ];
+    let kept = Usage { input: 110, output: 65, cache_read: 1_000, cache_write: 100, ..Usage::default() };
+    let usage = Usage { reasoning: 24, ..kept };
+    assert_eq!(answer("responses-calls"), (blocks, StopReason::ToolUse, usage));
+}
+
+#[test]
 fn a_call_of_geminis_keeps_its_id_and_every_kind_of_its_tokens_is_counted_once() {
     let thought = Block::Thinking { text: String::new(), signature: Some("CiQB0e2Kb3".into()), model: None };
     let input = serde_json::json!({"name": "story/S-7"});
@@ -178,6 +204,12 @@ fn an_answer_that_was_cut_or_kept_back_is_counted_and_says_what_there_is_of_it()
     assert_eq!(answer("gemini-safety"), (said(), StopReason::Refusal, usage));
     let usage = Usage { input: 12, output: 4, ..Usage::default() };
     assert_eq!(answer("ollama-length"), (said(), StopReason::MaxTokens, usage));
+    let usage = Usage { input: 12, output: 900, reasoning: 880, ..Usage::default() };
+    let cut = vec![Block::text("I will comm")];
+    assert_eq!(answer("responses-incomplete"), (cut, StopReason::MaxTokens, usage));
+    let usage = Usage { input: 12, output: 5, ..Usage::default() };
+    let refusal = vec![Block::text("I cannot help.")];
+    assert_eq!(answer("responses-refusal"), (refusal, StopReason::Refusal, usage));
 }
 
 #[test]

@@ -3,9 +3,9 @@
 //!
 //! Invariants: a thinking budget is at least what Anthropic takes and at most half of the answer's limit; nobody thinks
 //! before a tool that must be called; a tool's result is never sent back to a model that has to show a signature for
-//! the thoughts before it and has none; a model of OpenAI's that calls tools only without thinking is told not to think;
-//! no model is told not to think that cannot be told.
+//! the thoughts before it and has none; no model is told not to think that cannot be told.
 
+use super::openai::SEAL;
 use super::{Deployment, Format, ProviderKind};
 use crate::types::{Block, ChatRequest, Effort, Options, Reasoning, Role, ToolChoice};
 
@@ -15,6 +15,8 @@ const MIN_BUDGET: u32 = 1_024;
 const GEMINIS_BUDGET: u32 = 24_576;
 /// With thoughts, no token may be ruled out that is likelier than this.
 const MIN_TOP_P: f64 = 0.95;
+/// The fewest tokens of an answer that OpenAI takes for a response.
+const MIN_RESPONSE: u32 = 16;
 
 /// What is sent of the wishes.
 #[derive(Debug, Default, PartialEq)]
@@ -56,15 +58,7 @@ pub(crate) fn fit(deployment: &Deployment, request: &ChatRequest, max_output: u3
 
 impl Fitted {
     fn reason(&mut self, deployment: &Deployment, request: &ChatRequest, max_output: u32) {
-        let wish = request.options.reasoning;
-        if !request.tools.is_empty() && calls_only_without_thinking(deployment) {
-            self.thought = Some(Thought::Off);
-            if wish.is_some_and(|wish| wish != Reasoning::Off) {
-                self.lost.push(Lost::Reasoning);
-            }
-            return;
-        }
-        let Some(wish) = wish else { return };
+        let Some(wish) = request.options.reasoning else { return };
         let format = deployment.provider.format();
         self.thought = match format {
             Format::OpenAi => openai(deployment, wish),
@@ -124,9 +118,10 @@ fn openai(deployment: &Deployment, wish: Reasoning) -> Option<Thought> {
     })
 }
 
-/// Whether this model of OpenAI's refuses tools unless it is told not to think: since 5.4 they do over chat completions, and
-/// since 5.5 they think unasked, so that saying nothing is refused as well. At Azure a name says nothing of its model.
-fn calls_only_without_thinking(deployment: &Deployment) -> bool {
+/// Whether this model of OpenAI's is asked over `/v1/responses`: since 5.4 they refuse tools over chat completions unless they
+/// are told not to think, since 5.5 they think unasked, and since 6 some cannot be told. What was thought between two calls
+/// comes and goes back only there. At Azure a name says nothing of its model, and other servers need not know the path.
+pub(crate) fn answers_as_responses(deployment: &Deployment) -> bool {
     let is_newer = gpt(&deployment.model).is_some_and(|version| version >= (5, 4));
     deployment.provider == ProviderKind::OpenAi && !deployment.accepts_temperature && is_newer
 }
@@ -140,10 +135,9 @@ fn cannot_but_think(deployment: &Deployment) -> bool {
         && ((is_family("-astra") && is_since((6, 0))) || (is_family("-sol") && is_since((6, 1))))
 }
 
-/// Whether the model takes tools over the API that it is asked at. One that calls them only without thinking, and cannot be
-/// told not to think, refuses them whatever is said: OpenAI serves these over `/v1/responses`.
-pub(crate) fn takes_tools(deployment: &Deployment) -> bool {
-    !(calls_only_without_thinking(deployment) && cannot_but_think(deployment))
+/// The fewest tokens that an answer may be limited to, where the request is not a client's own words.
+pub(crate) fn least_output(deployment: &Deployment) -> u32 {
+    if answers_as_responses(deployment) { MIN_RESPONSE } else { 0 }
 }
 
 /// Up to its second generation Gemini takes a number of tokens, since then a word; only the small ones of the second can
@@ -192,7 +186,8 @@ fn lacks_a_signature(request: &ChatRequest) -> bool {
             .content
             .iter()
             .any(|block| matches!(block, Block::ToolUse { .. } | Block::InvalidToolUse { .. }));
-        let signed = matches!(message.content.first(), Some(Block::Thinking { signature: Some(_), .. }));
+        let signed = matches!(message.content.first(),
+            Some(Block::Thinking { signature: Some(signature), .. }) if !signature.starts_with(SEAL));
         calls && !signed
     })
 }
@@ -314,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_that_calls_tools_only_without_thinking_is_told_not_to_think_and_the_wish_is_named_as_lost() {
+    fn a_model_that_takes_tools_over_responses_thinks_before_it_calls_them() {
         let tool = ToolSpec {
             name: "t".into(),
             description: String::new(),
@@ -339,9 +334,9 @@ mod tests {
         let thinks = (Some(Thought::Effort(Effort::Low)), Vec::new());
         for model in ["gpt-5.4", "gpt-5.5", "gpt-6-sol"] {
             let with_tools = |wish| fitted(model, own, &tools, wish);
-            assert_eq!(with_tools(Some(low)), (Some(Thought::Off), vec![Lost::Reasoning]), "{model}");
+            assert_eq!(with_tools(Some(low)), thinks, "{model}");
             assert_eq!(with_tools(Some(Reasoning::Off)), (Some(Thought::Off), Vec::new()), "{model}");
-            assert_eq!(with_tools(None), (Some(Thought::Off), Vec::new()), "{model} thinks unasked");
+            assert_eq!(with_tools(None), (None, Vec::new()), "{model} thinks as it likes");
             assert_eq!(fitted(model, own, &[], Some(low)), thinks, "{model} without tools");
         }
         assert_eq!(fitted("gpt-5-mini", own, &tools, Some(low)), thinks, "an older one does both");
@@ -358,20 +353,25 @@ mod tests {
     }
 
     #[test]
-    fn a_model_that_must_not_think_to_call_tools_and_cannot_but_think_takes_none() {
-        let takes = |model: &str, kind: ProviderKind| {
-            let deployment =
-                Deployment { model: model.into(), accepts_temperature: false, ..deployment(kind) };
-            takes_tools(&deployment)
+    fn openais_newest_models_are_asked_over_responses_and_nobody_elses() {
+        let reasons = |model: &str, kind: ProviderKind| Deployment {
+            model: model.into(),
+            accepts_temperature: false,
+            ..deployment(kind)
         };
-        for model in ["gpt-6-astra", "gpt-6.1-sol", "gpt-6.2-astra", "gpt-6.2-sol"] {
-            assert!(!takes(model, ProviderKind::OpenAi), "{model}");
-            assert!(takes(model, ProviderKind::OpenAiCompatible), "{model} of somebody else's");
+        for model in ["gpt-5.4-mini", "gpt-5.5", "gpt-5.6-sol", "gpt-6", "gpt-6-astra", "gpt-6.1-sol"] {
+            let own = reasons(model, ProviderKind::OpenAi);
+            assert!(answers_as_responses(&own), "{model}");
+            assert_eq!(least_output(&own), MIN_RESPONSE, "{model}");
+            for other in [ProviderKind::OpenAiCompatible, ProviderKind::AzureOpenAi, ProviderKind::Scripted] {
+                assert!(!answers_as_responses(&reasons(model, other)), "{model} of {other}");
+            }
+            let samples = Deployment { accepts_temperature: true, ..own };
+            assert!(!answers_as_responses(&samples), "{model} as one that does not reason");
         }
-        for model in
-            ["gpt-4.1", "gpt-5-mini", "gpt-5.5", "gpt-5.6-sol", "gpt-6-sol", "gpt-6-luna", "gpt-6.1-terra"]
-        {
-            assert!(takes(model, ProviderKind::OpenAi), "{model}");
+        for model in ["gpt-4.1", "gpt-5-mini", "gpt-5.2", "o4-mini"] {
+            let older = reasons(model, ProviderKind::OpenAi);
+            assert!(!answers_as_responses(&older) && least_output(&older) == 0, "{model}");
         }
     }
 }

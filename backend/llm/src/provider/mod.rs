@@ -71,7 +71,7 @@ pub enum ProviderKind {
 /// A format that clients write and some providers speak, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Wire {
-    /// `POST {base_url}/chat/completions`.
+    /// `POST {base_url}/chat/completions`; some models of OpenAI's are asked at `{base_url}/responses`.
     OpenAi,
     /// `POST {base_url}/messages`.
     Anthropic,
@@ -245,9 +245,9 @@ impl Deployment {
         self.vendor.as_deref().unwrap_or(self.provider.as_str())
     }
 
-    /// The answer limit that is sent: the request's, capped by the model's.
+    /// The answer limit that is sent: the request's, capped by the model's, and no less than its API takes.
     pub fn max_output_for(&self, request: &ChatRequest) -> u32 {
-        request.max_output_tokens.min(self.max_output)
+        request.max_output_tokens.max(fit::least_output(self)).min(self.max_output)
     }
 
     pub(crate) fn endpoint(&self, path: &str) -> String {
@@ -358,7 +358,7 @@ mod waits {
 pub struct Piece {
     /// Its meaning; empty for what has none, such as a ping.
     pub deltas: Vec<Delta>,
-    /// Its own bytes. The event that ends a stream has none.
+    /// Its own bytes. The event that ends a stream has none, unless it is more than an end.
     pub raw: Option<Raw>,
 }
 
@@ -367,6 +367,8 @@ pub struct Piece {
 pub enum Raw {
     /// One event of a stream.
     Event(SseEvent),
+    /// The event that ends a stream and says more than that: it is given out once the answer is recorded.
+    End(SseEvent),
     /// The whole document of an answer that is not streamed.
     Whole(Bytes),
 }
@@ -402,7 +404,7 @@ pub trait Provider: Send + Sync {
 /// Errors: it cannot be asked this at all.
 pub(crate) fn unsaid(deployment: &Deployment, request: &ChatRequest) -> Result<Vec<String>, WireError> {
     match deployment.provider.format() {
-        Format::OpenAi => openai::unsaid(deployment, request),
+        Format::OpenAi => Ok(openai::unsaid(deployment, request)),
         Format::Anthropic => Ok(Vec::new()),
         Format::Gemini => gemini::unsaid(request),
         Format::Ollama => ollama::unsaid(request),
@@ -418,7 +420,7 @@ pub(crate) fn encode(
 ) -> Result<Value, WireError> {
     unsaid(deployment, request)?;
     Ok(match deployment.provider.format() {
-        Format::OpenAi => openai::encode(deployment, request, max_output),
+        Format::OpenAi => openai::body_of(deployment, request, max_output),
         Format::Anthropic => anthropic::encode(deployment, request, max_output),
         Format::Gemini => gemini::encode(deployment, request, max_output),
         Format::Ollama => ollama::encode(deployment, request, max_output),

@@ -1,25 +1,28 @@
-//! OpenAI chat completions, as OpenAI and many others serve it.
+//! OpenAI chat completions, as OpenAI and many others serve it, and OpenAI's responses for the models that need them.
 //!
-//! What this format cannot say is handled so: reasoning is not sent back (the format has no place for it); a
+//! What chat completions cannot say is handled so: reasoning is not sent back (the format has no place for it); a
 //! failed tool result is marked in its text; the arguments of an invalid call go back as an object that quotes
 //! them, since servers refuse a history that does not parse.
 
 mod encode;
+mod responses;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::fit::answers_as_responses;
 use super::transport::{Decoder, Exchange, neutral, stream_error, written};
-use super::{Deployment, Http, PieceStream, Provider, ProviderKind, Wire};
+use super::{Deployment, Http, PieceStream, Provider, ProviderKind};
 use crate::ask::{Ask, Endpoint, Native};
 use crate::error::ProviderError;
 use crate::gateway::Grant;
 use crate::sse::SseEvent;
-use crate::types::{Delta, StopReason, Usage};
+use crate::types::{ChatRequest, Delta, StopReason, Usage};
 
-pub(crate) use encode::{encode, unsaid};
+pub(crate) use encode::encode;
+pub(crate) use responses::{ResponsesDecoder, SEAL, SEALED_THOUGHTS, seal};
 
 /// Put before the text of a failed tool result.
 pub(crate) const TOOL_ERROR_MARK: &str = "[tool error] ";
@@ -58,9 +61,9 @@ impl Provider for OpenAi {
         grant: &Grant,
         cancel: &CancellationToken,
     ) -> Result<PieceStream, ProviderError> {
-        let native = ask.native(Wire::OpenAi);
-        let path = native.map_or(Endpoint::ChatCompletions, Native::endpoint).path();
-        let mut http = self.http.of(deployment)?.post(deployment.endpoint(path));
+        let native = ask.native(deployment);
+        let endpoint = native.map_or_else(|| asked_at(deployment), Native::endpoint);
+        let mut http = self.http.of(deployment)?.post(deployment.endpoint(endpoint.path()));
         if let Some(key) = &deployment.api_key {
             http = match deployment.provider {
                 ProviderKind::AzureOpenAi => http.header("api-key", key.expose()),
@@ -69,15 +72,41 @@ impl Provider for OpenAi {
         }
         let http = match native {
             Some(native) => written(http, native.body_for(deployment, grant.max_output_tokens)),
-            None => http.json(&encode(deployment, neutral(ask)?, grant.max_output_tokens)),
+            None => http.json(&body_of(deployment, neutral(ask)?, grant.max_output_tokens)),
         };
         let exchange = Exchange { deployment, grant, cancel, raw: native.is_some() };
-        match native {
-            Some(native) if !native.is_streamed() => {
-                exchange.run_whole(http, grant.max_output_tokens, |body| Ok((whole(&body)?, body))).await
+        let is_whole = native.is_some_and(|native| !native.is_streamed());
+        let limit = grant.max_output_tokens;
+        match (endpoint, is_whole) {
+            (Endpoint::Responses, true) => {
+                let decoder = ResponsesDecoder::of(deployment);
+                exchange.run_whole(http, limit, |body| Ok((responses::whole(&body, decoder)?, body))).await
             }
-            _ => exchange.run(http, OpenAiDecoder::default()).await,
+            (Endpoint::Responses, false) => exchange.run(http, ResponsesDecoder::of(deployment)).await,
+            (_, true) => exchange.run_whole(http, limit, |body| Ok((whole(&body)?, body))).await,
+            (_, false) => exchange.run(http, OpenAiDecoder::default()).await,
         }
+    }
+}
+
+/// Where a request is sent that is not the client's own words.
+fn asked_at(deployment: &Deployment) -> Endpoint {
+    if answers_as_responses(deployment) { Endpoint::Responses } else { Endpoint::ChatCompletions }
+}
+
+/// The body of a request that is not the client's own words.
+pub(super) fn body_of(deployment: &Deployment, request: &ChatRequest, max_output: u32) -> Value {
+    match asked_at(deployment) {
+        Endpoint::Responses => responses::encode(deployment, request, max_output),
+        _ => encode(deployment, request, max_output),
+    }
+}
+
+/// What cannot be said.
+pub(super) fn unsaid(deployment: &Deployment, request: &ChatRequest) -> Vec<String> {
+    match asked_at(deployment) {
+        Endpoint::Responses => responses::unsaid(request),
+        _ => Vec::new(),
     }
 }
 

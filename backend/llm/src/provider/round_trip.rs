@@ -311,6 +311,8 @@ proptest! {
             json!({"choices": [&json]}),
             json!({"candidates": [&json], "usageMetadata": &json}),
             json!({"candidates": [{"content": {"parts": [&json, {"functionCall": &json}]}}]}),
+            json!({"type": "response.output_item.done", "output_index": 0, "item": &json}),
+            json!({"type": "response.completed", "response": &json}),
             json!({"message": &json, "done": true}),
             json!({"message": {"tool_calls": [{"function": {"name": "f", "arguments": &json}}]}}),
         ];
@@ -318,6 +320,7 @@ proptest! {
         for data in written {
             let event = SseEvent { event: String::new(), data };
             let _either = openai::OpenAiDecoder::default().event(&event);
+            let _either = openai::ResponsesDecoder::default().event(&event);
             let _either = anthropic::AnthropicDecoder::default().event(&event);
             let _either = gemini::GeminiDecoder::default().event(&event);
             let _either = ollama::OllamaDecoder::default().event(&event);

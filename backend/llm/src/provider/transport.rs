@@ -56,6 +56,10 @@ pub(crate) trait Decoder: Send + 'static {
     fn is_done(&self) -> bool;
     /// Whether the answer may count as whole when the body ends here.
     fn may_end(&self) -> bool;
+    /// Whether the event that ends the answer says more than that it ends.
+    fn ends_in_its_own_words(&self) -> bool {
+        false
+    }
 }
 
 /// How the events of a stream are told apart.
@@ -323,7 +327,8 @@ fn decode(
                 let deltas = decoder.event(&event)?;
                 if decoder.is_done() {
                     // The event that ends an answer is the gateway's to give, once the answer is recorded.
-                    yield Piece { deltas, raw: None };
+                    let is_wanted = raw && decoder.ends_in_its_own_words();
+                    yield Piece { deltas, raw: is_wanted.then_some(Raw::End(event)) };
                     return;
                 }
                 yield Piece { deltas, raw: raw.then_some(Raw::Event(event)) };

@@ -9,6 +9,7 @@ mod harness;
 mod hedging;
 mod hooks;
 mod messages;
+mod openai_responses;
 mod providers;
 mod responses;
 mod routing;

@@ -20,14 +20,18 @@ use crate::harness::{Hooks, Server, call, deployment, gateway, group, kinds, pol
 
 /// What a provider was sent.
 #[derive(Debug, Clone)]
-struct Sent {
-    address: String,
-    headers: HeaderMap,
-    body: Value,
+pub(crate) struct Sent {
+    pub(crate) address: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
 }
 
 /// A server that answers everything with one recorded answer, and remembers what it was sent.
-async fn recorded(status: u16, kind: &'static str, answer: &'static str) -> (Server, Arc<Mutex<Vec<Sent>>>) {
+pub(crate) async fn recorded(
+    status: u16,
+    kind: &'static str,
+    answer: &'static str,
+) -> (Server, Arc<Mutex<Vec<Sent>>>) {
     let sent = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&sent);
     let handle = move |request: Request| {
@@ -46,9 +50,9 @@ async fn recorded(status: u16, kind: &'static str, answer: &'static str) -> (Ser
     (Server::of(Router::new().fallback(handle)).await, sent)
 }
 
-const SSE: &str = "text/event-stream";
+pub(crate) const SSE: &str = "text/event-stream";
 const LINES: &str = "application/x-ndjson";
-const JSON: &str = "application/json";
+pub(crate) const JSON: &str = "application/json";
 const GEMINI: &str = include_str!("../fixtures/gemini_tools.sse");
 const OLLAMA: &str = include_str!("../fixtures/ollama_tools.ndjson");
 const OLLAMA_ERROR: &str = include_str!("../fixtures/ollama_error.ndjson");
@@ -203,7 +207,7 @@ async fn an_error_of_ollama_is_one_wherever_it_comes() {
 }
 
 /// A client's answer that is not streamed, and what it was told was left out.
-async fn native(
+pub(crate) async fn native(
     deployment: Deployment,
     endpoint: Endpoint,
     body: &Value,

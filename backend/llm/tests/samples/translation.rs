@@ -22,7 +22,8 @@ such a request is refused instead. Answers are shown after the requests.
 Where client and deployment speak one format nothing is translated: the body is passed through, unknown fields included. Only
 what another provider left in the conversation is taken out, since the request would be refused over it: `thinking_blocks`,
 `reasoning_content`, `reasoning_details` and `cache_control` for OpenAI itself (other servers of its format are sent them),
-and thoughts with an empty signature for Anthropic. They are named in `x-syndarix-dropped`, too.
+and thoughts for Anthropic that have an empty signature or were sealed by OpenAI. They are named in `x-syndarix-dropped`, too. A
+response is passed through to OpenAI's models from GPT-5.4 on, with `store: false`; other deployments are not asked in that format.
 
 ";
 

@@ -11,7 +11,7 @@ use url::Url;
 
 /// What agent types ask for, with the model that serves it at Anthropic and at OpenAI.
 /// From the dearest on: once a budget has reached its soft limit, the next one is asked instead. OpenAI's are those that
-/// answer over chat completions, which its models for code alone do not.
+/// answer over chat completions, too, which its models for code alone do not: clients that write these are passed on as they are.
 const GROUPS: [(&str, &str, &str); 4] = [
     ("high-reasoning", "claude-opus-5-5", "gpt-5.5"),
     ("code", "claude-sonnet-5", "gpt-5.4"),

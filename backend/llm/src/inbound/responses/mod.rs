@@ -19,7 +19,7 @@ use crate::assemble::tool_block;
 use crate::types::{Block, CachePlace, ChatRequest, Image, Options, Role, ToolChoice, ToolSpec};
 
 /// Put before a signature that goes out as encrypted reasoning: what comes back without it is another's.
-const PROOF: &str = "thinking:";
+pub(crate) const PROOF: &str = "thinking:";
 
 /// What needs a memory, and what to do instead.
 const REFUSED: [(&str, &str); 5] = [
@@ -30,12 +30,27 @@ const REFUSED: [(&str, &str); 5] = [
     ("context_management", "conversations are not compacted here: leave `context_management` out"),
 ];
 
-pub(crate) fn parse(body: &Value) -> Result<Inbound, WireError> {
-    for (name, instead) in REFUSED {
-        if body.get(name).is_some_and(|value| !matches!(value, Value::Null | Value::Bool(false))) {
-            return Err(WireError::new(format!("`{name}` is not supported: {instead}")));
-        }
+/// Refuses what needs a memory, of a request that says what is asked about.
+pub(crate) fn refuse_memory(says: impl Fn(&str) -> bool) -> Result<(), WireError> {
+    match REFUSED.into_iter().find(|(name, _)| says(name)) {
+        Some((name, instead)) => Err(WireError::new(format!("`{name}` is not supported: {instead}"))),
+        None => Ok(()),
     }
+}
+
+/// Refuses items of before that are only named.
+pub(crate) fn refuse_references(body: &Value) -> Result<(), WireError> {
+    let mut items = body.get("input").and_then(Value::as_array).into_iter().flatten();
+    if items.any(|item| item["type"] == "item_reference") { Err(no_reference()) } else { Ok(()) }
+}
+
+fn no_reference() -> WireError {
+    WireError::new("items are not stored here: send the item instead of an `item_reference`")
+}
+
+pub(crate) fn parse(body: &Value) -> Result<Inbound, WireError> {
+    let is_said = |value: &Value| !matches!(value, Value::Null | Value::Bool(false));
+    refuse_memory(|name| body.get(name).is_some_and(is_said))?;
     let mut said = Conversation::default();
     let tools = parse_tools(body, &mut said)?;
     if let Some(instructions) = body.get("instructions").filter(|value| !value.is_null()) {
@@ -146,11 +161,7 @@ fn parse_item(item: &Value, said: &mut Conversation) -> Result<(), WireError> {
             let thought = parse_reasoning(item).map(|thought| (thought, None));
             said.say_if(Role::Assistant, thought);
         }
-        "item_reference" => {
-            return Err(WireError::new(
-                "items are not stored here: send the item instead of an `item_reference`",
-            ));
-        }
+        "item_reference" => return Err(no_reference()),
         other => return Err(WireError::new(format!("an item of type `{other}` is not supported"))),
     }
     Ok(())

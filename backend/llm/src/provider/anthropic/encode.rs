@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::REDACTED;
+use crate::provider::Deployment;
 use crate::provider::fit::{Fitted, Thought, fit};
-use crate::provider::{Deployment, openai::INVALID_ARGUMENTS};
+use crate::provider::openai::{INVALID_ARGUMENTS, SEAL};
 use crate::types::{
     Block, CacheMark, CachePlace, ChatRequest, Image, Message, Options, Role, ToolChoice, ToolSpec,
 };
@@ -194,8 +195,8 @@ fn encode_block(block: &Block, model: &str) -> Option<Value> {
         }
         Block::Image { image: picture } => image(picture),
         Block::Thinking { text, signature, model: origin } => {
-            let signature =
-                signature.as_ref().filter(|_| origin.as_deref().is_none_or(|origin| origin == model))?;
+            let is_own = origin.as_deref().is_none_or(|origin| origin == model);
+            let signature = signature.as_ref().filter(|said| is_own && !said.starts_with(SEAL))?;
             match signature.strip_prefix(REDACTED) {
                 Some(data) => json!({"type": "redacted_thinking", "data": data}),
                 None => json!({"type": "thinking", "thinking": text, "signature": signature}),

@@ -3,21 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{INVALID_ARGUMENTS, SCHEMA_NAME, TOOL_ERROR_MARK};
-use crate::inbound::WireError;
 use crate::provider::Deployment;
-use crate::provider::fit::{Fitted, Thought, fit, takes_tools};
+use crate::provider::fit::{Fitted, Thought, fit};
 use crate::types::{Block, ChatRequest, Image, Message, Options, Role, ToolChoice, ToolSpec};
-
-/// What cannot be said; tools make a request one that some models cannot be asked.
-pub(crate) fn unsaid(deployment: &Deployment, request: &ChatRequest) -> Result<Vec<String>, WireError> {
-    if request.tools.is_empty() || takes_tools(deployment) {
-        return Ok(Vec::new());
-    }
-    let model = &deployment.model;
-    Err(WireError(format!(
-        "`{model}` takes no tools over chat completions: it would have to be told not to think, and cannot be; name another model"
-    )))
-}
 
 /// The request's body.
 pub(crate) fn encode(deployment: &Deployment, request: &ChatRequest, max_output: u32) -> Value {

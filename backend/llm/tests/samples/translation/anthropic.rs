@@ -13,6 +13,11 @@ fn case(says: &'static str, more: Value, shown: &'static [&'static str]) -> Case
 
 /// The same, for a model that reasons and takes no temperature.
 fn reasons(case: Case) -> Case {
+    Case { to: deployment(ProviderKind::OpenAi, "gpt-5-mini", false), ..case }
+}
+
+/// The same, for a model that is asked over responses.
+fn responds(case: Case) -> Case {
     Case { to: deployment(ProviderKind::OpenAi, "gpt-5.5", false), ..case }
 }
 
@@ -85,15 +90,15 @@ fn thinking() -> Vec<Case> {
             thinks(json!({"type": "between_tools"})),
             &["/reasoning_effort"],
         )),
-        reasons(case(
-            "`thinking` with `tools`, a model from GPT-5.4 on",
+        responds(case(
+            "`thinking` with `tools`, a model from GPT-5.4 on, which is asked over responses",
             with(thinks(budget(2_048)), json!({"tools": tools()})),
-            &["/reasoning_effort"],
+            &["/reasoning", "/tools/0", "/store", "/include"],
         )),
-        reasons(case(
-            "`tools` without `thinking`, the same",
-            json!({"tools": tools()}),
-            &["/reasoning_effort"],
+        responds(case(
+            "`stop_sequences`, the same",
+            json!({"stop_sequences": ["END"]}),
+            &["/input", "/max_output_tokens"],
         )),
         case(
             "`thinking`, where the model takes a temperature and so is none that reasons",

@@ -15,7 +15,7 @@ fn tools() -> Value {
 }
 
 pub(super) fn to_openai() -> Vec<Case> {
-    let to = deployment(ProviderKind::OpenAi, "gpt-5.5", false);
+    let to = deployment(ProviderKind::OpenAi, "gpt-5-mini", false);
     let case = |says, more, shown| case(&to, says, more, shown);
     let refused = |says, more| case(says, more, &[]);
     vec![

@@ -38,6 +38,14 @@ pub(super) fn same_format() -> Vec<Case> {
             both,
         ),
         Case {
+            says: "a response for a model from GPT-5.4 on, with a field that nobody knows, and another model's thoughts",
+            endpoint: Endpoint::Responses,
+            body: json!({"model": "m", "unheard_of": 1, "store": true, "input": [{"role": "user", "content": "go"},
+                {"type": "reasoning", "summary": [], "encrypted_content": "thinking:s"}, {"role": "assistant", "content": "ok"}]}),
+            shown: &["/unheard_of", "/input/1", "/store", "/include", "/max_output_tokens"],
+            to: deployment(ProviderKind::OpenAi, "gpt-5.5", false),
+        },
+        Case {
             says: "thoughts that nobody signed, for Anthropic",
             endpoint: Endpoint::Messages,
             body: json!({"model": "m", "max_tokens": 900, "messages": [{"role": "user", "content": "go"}, {"role": "assistant", "content": [

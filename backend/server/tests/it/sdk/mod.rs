@@ -55,7 +55,7 @@ impl Counter {
     async fn open() -> Self {
         let (upstream, providers) = serve(upstream::router()).await;
         let desk = Desk::with(vec![
-            group("gpt", ProviderKind::OpenAi, "gpt-5.5", upstream),
+            group("gpt", ProviderKind::OpenAi, "gpt-5-mini", upstream),
             group("claude", ProviderKind::Anthropic, "claude-sonnet-5", upstream),
         ])
         .await;
