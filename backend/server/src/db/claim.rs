@@ -37,8 +37,9 @@ impl Claimed {
 }
 
 impl Claim {
-    /// Takes the key for a transaction that a feature needs for its own rows. Of two at once, one is told to try again; of two in turn, the second is told
-    /// that the first has done it.
+    /// Takes the key for a transaction that a feature needs for its own rows. Of two transactions at once, one is told to
+    /// try again; a statement that is using the key up is waited for. Of two in turn, the second is told that the first has
+    /// done it.
     pub(super) async fn take(&self, conn: &mut PgConnection) -> Result<(), Error> {
         let (lock, _) = self.id.0.as_u64_pair();
         let free: bool = sqlx::query_scalar("select pg_try_advisory_xact_lock($1)")

@@ -3,6 +3,7 @@
 //! Invariant: one transaction moves the world forward: events, state rows, jobs, timers and audit entries
 //! commit together or not at all, and nothing outside the database happens between begin and commit.
 
+mod along;
 pub mod audit;
 mod claim;
 pub(crate) mod combine;
@@ -20,6 +21,7 @@ mod text;
 mod unit;
 mod writes;
 
+pub(crate) use along::Along;
 pub use claim::{Claim, KEPT as CLAIMS_KEPT};
 pub use error::Error;
 pub use events::{Recorded, stored_event, upcast};

@@ -6,6 +6,7 @@
 //! and only a unit whose heads are up to date uses up its key.
 
 use super::{
+    Along,
     claim::{Claimed, KEPT},
     events::Recorded,
     writes::Writes,
@@ -42,7 +43,8 @@ pub(super) enum Fate {
 pub(super) enum Part {
     /// State rows and idempotency keys.
     Heads,
-    /// Events and audit entries. Serialises the commits of a project: nothing slow may come after it.
+    /// Events and audit entries, and a feature's own rows that go along. Serialises the commits of a project: nothing slow
+    /// may come after it.
     Record,
     /// All of it.
     Both,
@@ -56,7 +58,9 @@ pub(super) async fn write(
     locked: Locked,
 ) -> Result<Vec<Fate>, sqlx::Error> {
     let (heads, record) = (part != Part::Record, part != Part::Heads);
-    let mut sql = QueryBuilder::<Postgres>::new("with ");
+    let along = if record { units.iter_mut().find_map(|unit| unit.along.take()) } else { None };
+    let mut before: Vec<String> = along.iter().map(|_| "along".to_owned()).collect();
+    let mut sql = along.map_or_else(|| QueryBuilder::new("with "), Along::begin);
     let kinds = if heads { kinds(units) } else { BTreeSet::new() };
     for kind in &kinds {
         compare(&mut sql, *kind, units, locked);
@@ -70,7 +74,7 @@ pub(super) async fn write(
     for kind in &kinds {
         set(&mut sql, *kind, units);
     }
-    let mut before: Vec<String> = kinds.iter().map(|kind| format!("set_{}", kind.name())).collect();
+    before.extend(kinds.iter().map(|kind| format!("set_{}", kind.name())));
     if record && units.iter().any(|unit| !unit.audit.is_empty()) {
         note(&mut sql, units);
         before.push("noted".to_owned());

@@ -1,7 +1,7 @@
 //! One unit of work: a transaction that moves machines, and everything that follows from it.
 
 use super::{
-    Claim, Error, audit,
+    Along, Claim, Error, audit,
     claim::Claimed,
     events::{Recorded, stored_event},
     heads::{self, Wanted},
@@ -339,6 +339,16 @@ impl Uow {
         }
         self.commit().await?;
         Ok(result)
+    }
+
+    /// Commits everything, with a feature's own rows that nothing before the commit has to see.
+    pub(crate) async fn commit_along(mut self, along: Option<Along>) -> Result<Vec<Envelope>, Error> {
+        // What has a transaction is never written together with others, nor tried again.
+        if self.tx.is_none() {
+            self.conn().await?;
+        }
+        self.writes.along = along;
+        self.commit().await
     }
 
     /// Commits everything, then tells the world. Returns the events with their numbers.

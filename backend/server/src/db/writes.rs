@@ -1,7 +1,7 @@
 //! What a unit of work is going to write, as data: it can be written by itself or together with others.
 
 use super::{
-    Error, audit,
+    Along, Error, audit,
     claim::Claimed,
     combine::Combine,
     events::Recorded,
@@ -31,6 +31,8 @@ pub(super) struct Writes {
     pub(super) timers: Vec<TimerChange>,
     /// Queues that got a job, to be woken after the commit.
     pub(super) wakes: BTreeSet<String>,
+    /// A feature's own rows that are written with the events: only where it is a transaction, which is written once.
+    pub(super) along: Option<Along>,
 }
 
 /// What the world is told of once it is committed.
@@ -132,7 +134,7 @@ impl Writes {
             follow_up(conn, &[self]).await?;
             rest = Part::Record;
         }
-        let is_over = self.events.is_empty() && self.audit.is_empty();
+        let is_over = self.events.is_empty() && self.audit.is_empty() && self.along.is_none();
         if is_over && (rest == Part::Record || !self.has_heads()) {
             return Ok(());
         }

@@ -2,7 +2,7 @@
 
 use crate::{
     budgets::project,
-    ledger::{counted, reservation, settlement},
+    ledger::{counted, hard, reservation, settlement},
     support::TestApp,
 };
 use futures::FutureExt;
@@ -10,11 +10,16 @@ use std::{sync::Arc, time::Duration};
 use syndarix::{
     db::Author,
     features::{
-        costs::Target,
+        costs::{self, Owner, Target},
         llm::{Place, lock_books},
     },
 };
+use syndarix_domain::{
+    budget::{Period, Scope},
+    ids::GatewayKeyId,
+};
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 /// More calls than go into two groups.
 const CROWD: usize = 600;
@@ -93,4 +98,79 @@ async fn a_reservation_that_nobody_waits_for_any_more_is_taken_back_whether_or_n
     let rows: Vec<(String, i64)> =
         sqlx::query_as("select state, cost_micro_usd from usage").fetch_all(app.app.pool()).await.unwrap();
     assert!(rows.len() < 3 && rows.iter().all(|row| *row == ("failed".into(), 0)), "{rows:?}");
+}
+
+/// Until a transaction of this database waits for another's lock.
+async fn somebody_waits(app: &TestApp) {
+    let waiting = "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')";
+    let waits = async {
+        while !sqlx::query_scalar::<_, bool>(waiting).fetch_one(app.app.pool()).await.unwrap() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waits).await.expect("the books are asked for");
+}
+
+#[tokio::test]
+async fn a_reservation_that_waits_for_the_books_sees_the_limit_that_was_set_meanwhile() {
+    let app = TestApp::start().await;
+    let place = Place::of_project(project(&app, Some(10_000)).await);
+    let mut holder = app.app.store.begin(Author::system());
+    costs::set_limits(&mut holder, Target::of_project(place.project), hard(100)).await.unwrap();
+    let late = reservation(&app.app, place, 700);
+
+    let (answer, ()) = tokio::join!(app.app.ledger.reserve(&late, Duration::ZERO), async {
+        somebody_waits(&app).await;
+        holder.commit().await.unwrap();
+    });
+
+    assert!(answer.unwrap().is_err(), "the budget from before it waited would have paid for it");
+    assert_eq!(counted(&app.app, Target::of_project(place.project)).await, (0, 0, 0, 0));
+}
+
+#[tokio::test]
+async fn a_settlement_that_waits_for_the_books_counts_in_a_budget_that_was_set_meanwhile() {
+    let app = TestApp::start().await;
+    let (project, key) = (project(&app, Some(10_000)).await, Uuid::now_v7());
+    let place = Place { key: Some(GatewayKeyId(key)), ..Place::of_project(project) };
+    let open = reservation(&app.app, place, 700);
+    app.app.ledger.reserve(&open, Duration::ZERO).await.unwrap().unwrap();
+    let target = Target { on: Owner::Project(project, Scope::Key, key), period: Period::Total };
+    let mut holder = app.app.store.begin(Author::system());
+    costs::set_limits(&mut holder, target, hard(10_000)).await.unwrap();
+
+    let (settled, ()) = tokio::join!(app.app.ledger.settle(settlement(&app.app, &open, 300)), async {
+        somebody_waits(&app).await;
+        holder.commit().await.unwrap();
+    });
+
+    assert!(settled.unwrap());
+    assert_eq!(counted(&app.app, target).await, (300, 0, 307, 0));
+}
+
+/// Which table is written by which statement: the server has one moment for all that a statement does.
+const NOTED: &str = "
+create table noted (what text not null, at timestamptz not null);
+create function note() returns trigger language plpgsql as $$
+begin
+    insert into noted values (tg_table_name, statement_timestamp());
+    return null;
+end $$;
+create trigger note after insert or update on usage for each row execute function note();
+create trigger note after insert or update on budget_window for each row execute function note();
+create trigger note after insert on event for each row execute function note()";
+
+#[tokio::test]
+async fn a_call_is_reserved_by_one_statement_that_writes_and_settled_by_two_the_last_with_its_event() {
+    let app = TestApp::start().await;
+    let place = Place::of_project(project(&app, Some(10_000)).await);
+    sqlx::raw_sql(NOTED).execute(app.app.pool()).await.unwrap();
+    let call = reservation(&app.app, place, 700);
+
+    app.app.ledger.reserve(&call, Duration::ZERO).await.unwrap().unwrap();
+    assert!(app.app.ledger.settle(settlement(&app.app, &call, 300)).await.unwrap());
+
+    let by_statement = "select array_agg(what order by what) from noted group by at order by at";
+    let noted: Vec<Vec<String>> = sqlx::query_scalar(by_statement).fetch_all(app.app.pool()).await.unwrap();
+    assert_eq!(noted, [vec!["budget_window", "usage"], vec!["usage"], vec!["budget_window", "event"]]);
 }

@@ -7,7 +7,7 @@ use crate::{
     support::TestApp,
 };
 use chrono::Duration as Span;
-use futures::FutureExt;
+use futures::{FutureExt, future::join_all};
 use std::{sync::Arc, time::Duration};
 use syndarix::{
     config::Durability,
@@ -200,14 +200,14 @@ async fn a_budget_that_is_set_counts_a_lease_once_and_one_that_is_lowered_shrink
 }
 
 #[tokio::test]
-async fn a_small_budget_is_served_to_the_last_call_that_fits() {
+async fn a_small_budget_is_served_by_two_processes_to_the_last_call_that_fits() {
     let app = Arc::new(TestApp::start().await);
-    let ledger = Arc::new(relaxed(&app));
+    let ledgers = [0; 2].map(|_| Arc::new(relaxed(&app)));
     let project = project(&app, Some(20_000)).await;
     let place = keyed(project);
     let mut callers = JoinSet::new();
-    for _ in 0..4 {
-        let (app, ledger) = (Arc::clone(&app), Arc::clone(&ledger));
+    for n in 0..8 {
+        let (app, ledger) = (Arc::clone(&app), Arc::clone(&ledgers[n % 2]));
         callers.spawn(async move {
             loop {
                 let call = reservation(&app.app, place, 600);
@@ -220,9 +220,50 @@ async fn a_small_budget_is_served_to_the_last_call_that_fits() {
     }
     let refusals = callers.join_all().await;
     assert!(refusals.iter().all(|refusal| !refusal.only_reserved), "{refusals:?}");
-    ledger.close().await;
+    for ledger in &ledgers {
+        ledger.close().await;
+    }
     let (spent, reserved, ..) = counted(&app.app, Target::of_project(project)).await;
     assert_eq!((spent, reserved), (19_500, 0), "one more might cost 512");
+}
+
+#[tokio::test]
+async fn all_who_miss_at_once_are_granted_from_the_lease_that_is_begun_for_them() {
+    let app = TestApp::start().await;
+    let (ledger, project) = (relaxed(&app), project(&app, Some(10_000_000)).await);
+    fire::until("only the first of a new key waits for the disk", async || {
+        let place = keyed(project);
+        let calls = [0; 16].map(|_| reservation(&app.app, place, 600));
+        let granted = join_all(calls.iter().map(|call| ledger.reserve(call, AT_ONCE))).await;
+        assert!(granted.into_iter().all(|granted| granted.unwrap() == Ok(600)));
+        let ends = calls.iter().map(|call| ledger.settle(settlement(&app.app, call, 10)).now_or_never());
+        (ends.flatten().count() == calls.len() - 1).then_some(())
+    })
+    .await;
+    ledger.close().await;
+    let (spent, reserved, ..) = counted(&app.app, Target::of_project(project)).await;
+    assert!(spent > 0 && spent % 160 == 0 && reserved == 0, "{spent} {reserved}");
+}
+
+#[tokio::test]
+async fn what_many_keys_keep_ready_passes_no_limit_leaves_some_to_others_and_goes_back() {
+    let app = TestApp::start().await;
+    let (ledgers, project) = ([0; 2].map(|_| relaxed(&app)), project(&app, Some(60_000)).await);
+    watch(&app).await;
+    for n in 0..8 {
+        let ledger = &ledgers[n % 2];
+        let call = drawn(&app, ledger, keyed(project), 600).await;
+        ledger.settle(settlement(&app.app, &call, 0)).await.unwrap();
+    }
+    assert!(leased(&app).await.0 <= 60_000 - 600);
+    let beside = reservation(&app.app, Place::of_project(project), 600);
+    assert!(app.app.ledger.reserve(&beside, AT_ONCE).await.unwrap().is_ok(), "there is money left");
+    app.app.ledger.settle(settlement(&app.app, &beside, 0)).await.unwrap();
+    fire::until("nothing is reserved", async || {
+        let counts = counted(&app.app, Target::of_project(project)).await;
+        (leased(&app).await == (0, 0) && counts.1 == 0 && counts.3 == 0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -50,6 +50,12 @@ pub async fn answer(
     Ok(())
 }
 
+/// More than can be counted stays that: from nothing on again, it would all be given back.
+fn add(used: &AtomicU32, tokens: u32) {
+    let more = |used: u32| Some(used.saturating_add(tokens));
+    let _before = used.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
+}
+
 /// Counts the tokens beside recording them.
 struct Counting<T> {
     recorder: Recorder,
@@ -73,7 +79,7 @@ impl<T: SetAside> AttemptHooks for Counting<T> {
 
     async fn after(&self, outcome: &AttemptOutcome<'_>) -> Result<(), RecordFailed> {
         let tokens = outcome.usage.prompt().saturating_add(outcome.usage.output);
-        self.used.fetch_add(tokens, Ordering::AcqRel);
+        add(&self.used, tokens);
         self.recorder.after(outcome).await
     }
 
@@ -84,5 +90,19 @@ impl<T: SetAside> AttemptHooks for Counting<T> {
     async fn ended(&self, result: Result<&Completion, &CallError>) {
         self.recorder.ended(result).await;
         self.tokens.used(self.used.load(Ordering::Acquire)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_beyond_all_counting_do_not_begin_anew() {
+        let used = AtomicU32::new(70);
+        add(&used, 20);
+        assert_eq!(used.load(Ordering::Acquire), 90);
+        add(&used, u32::MAX);
+        assert_eq!(used.load(Ordering::Acquire), u32::MAX);
     }
 }

@@ -4,7 +4,7 @@ use super::{
     Refusal,
     place::{Node, Place},
 };
-use crate::db::Error;
+use crate::db::{Along, Error};
 use sqlx::{FromRow, PgConnection, Postgres, postgres::PgArguments, query::Query};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use syndarix_domain::{
@@ -42,7 +42,7 @@ pub(super) struct Window {
 
 /// A budget with one of its windows.
 #[derive(Debug, FromRow)]
-struct Row {
+pub(super) struct Row {
     id: Uuid,
     scope: String,
     scope_id: Uuid,
@@ -86,16 +86,27 @@ impl Book {
         project: ProjectId,
         calls: &[Counted],
     ) -> Result<Self, Error> {
-        lock(conn, project).await?;
-        let first = calls.iter().map(|call| call.at).min().unwrap_or_default();
-        let mut rows = read(conn, project, calls, first).await?;
+        let rows = hold(conn, project, calls).await?;
+        Self::of(conn, project, calls, rows).await
+    }
+
+    /// The same, of what has been read since the books were locked.
+    pub(super) async fn of(
+        conn: &mut PgConnection,
+        project: ProjectId,
+        calls: &[Counted],
+        mut rows: Vec<Row>,
+    ) -> Result<Self, Error> {
+        if rows.is_empty() {
+            return Err(Error::NotFound("budget"));
+        }
         let shared: BTreeSet<Uuid> =
             rows.iter().filter(|row| row.scope == Scope::Organisation.name()).map(|row| row.id).collect();
         if !shared.is_empty() {
             let begun = windows(project, &rows, calls);
             begin(conn, begun.iter().filter(|window| window.fresh && shared.contains(&window.id))).await?;
             rows.retain(|row| !shared.contains(&row.id));
-            rows.extend(locked(conn, &shared, first).await?);
+            rows.extend(locked(conn, &shared, first(calls).unwrap_or_default()).await?);
         }
         Ok(Self { windows: windows(project, &rows, calls) })
     }
@@ -172,6 +183,15 @@ impl Book {
     /// What has changed, and has to be written.
     pub(super) fn changed(&self) -> Vec<&Window> {
         self.windows.iter().filter(|window| window.budget != window.before).collect()
+    }
+
+    /// What has changed, for the statement that writes the events.
+    pub(super) fn along(&self) -> Result<Option<Along>, Error> {
+        let changed = self.changed();
+        if changed.is_empty() {
+            return Ok(None);
+        }
+        Along::of(WRITE, |query| bind_windows(query, &changed)).map(Some)
     }
 
     /// Writes what has changed.
@@ -299,29 +319,34 @@ const COLUMNS: &str = "b.id, b.scope, b.scope_id, b.period, b.hard_limit_micro_u
     coalesce(w.simulated_micro_usd, 0) as simulated_micro_usd, coalesce(w.reserved_micro_usd, 0) as reserved_micro_usd,
     coalesce(w.spent_tokens, 0) as spent_tokens, coalesce(w.reserved_tokens, 0) as reserved_tokens";
 
-/// The budgets above the calls, each with its windows since the earliest of them; one without any has no `starts_at`.
-async fn read(
+/// Locks the books, and reads the budgets above the calls after that, each with its windows since the earliest of them; one
+/// without any has no `starts_at`. Nothing is read where the project has no books.
+pub(super) async fn hold(
     conn: &mut PgConnection,
     project: ProjectId,
     calls: &[Counted],
-    first: Timestamp,
 ) -> Result<Vec<Row>, Error> {
-    let nodes: HashSet<Node> = calls.iter().flat_map(|call| call.place.nodes()).collect();
+    let (scopes, ids) = nodes_above(project, calls);
+    Ok(sqlx::query_as("select * from hold_books($1, $2::text[], $3::uuid[], $4)")
+        .bind(project.0)
+        .bind(scopes)
+        .bind(ids)
+        .bind(first(calls).unwrap_or_default())
+        .fetch_all(conn)
+        .await?)
+}
+
+/// Scopes and ids of the nodes above the calls. The project's is always one of them, the organisation's never.
+pub(super) fn nodes_above(project: ProjectId, calls: &[Counted]) -> (Vec<&'static str>, Vec<Uuid>) {
+    let mut nodes: HashSet<Node> = calls.iter().flat_map(|call| call.place.nodes()).collect();
+    nodes.insert(Node { scope: Scope::Project, id: project.0 });
     let own = nodes.iter().filter(|node| node.scope != Scope::Organisation);
-    let (scopes, ids): (Vec<&str>, Vec<Uuid>) = own.map(|node| (node.scope.name(), node.id)).unzip();
-    // No window is longer than a month; that of a budget for all time begins with time.
-    Ok(sqlx::query_as(sqlx::AssertSqlSafe(format!(
-        "select {COLUMNS} from budget b
-           left join budget_window w on w.budget_id = b.id and (b.period = 'total' or w.starts_at > $4 - interval '32 days')
-          where (b.project_id = $1 and (b.scope, b.scope_id) in (select * from unnest($2::text[], $3::uuid[])))
-             or (b.scope = 'organisation' and b.scope_id = (select organisation_id from project where id = $1))"
-    )))
-    .bind(project.0)
-    .bind(scopes)
-    .bind(ids)
-    .bind(first)
-    .fetch_all(conn)
-    .await?)
+    own.map(|node| (node.scope.name(), node.id)).unzip()
+}
+
+/// The earliest moment that something counts in.
+pub(super) fn first(calls: &[Counted]) -> Option<Timestamp> {
+    calls.iter().map(|call| call.at).min()
 }
 
 /// Makes windows that other projects may begin at the same moment: whoever comes second waits for the first, and then finds

@@ -1,7 +1,9 @@
-//! Each project's line to the books: whoever comes while a group of the project is posted goes with the next one.
+//! Each project's lines to the books: whoever comes while a group of the project is posted goes with the next one.
 //!
-//! Invariants: a project whose books are held, or that asks without end, keeps nobody else waiting; all lines together take
-//! no more than half of the connections, one after the other, so that whatever else a process does has the rest.
+//! Invariants: a project whose books are held, or that asks without end, keeps nobody else waiting; what was granted from memory
+//! has a line of its own, so that its many rows are in no group with a call that waits, and no such call is before the renewal
+//! of a lease; all lines together take no more than half of the connections, one after the other, so that whatever else a
+//! process does has the rest.
 
 use super::{Answer, Entry, Shared, together};
 use crate::db::combine::{Combine, Combiner, Limits};
@@ -35,12 +37,20 @@ impl Combine for Entry {
 /// Reservations that are being posted.
 type Flying = Arc<Mutex<HashSet<Uuid>>>;
 
+/// Whose a line is, and what for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Name {
+    project: ProjectId,
+    /// For what was granted from memory.
+    of_leases: bool,
+}
+
 /// The lines of a process.
 pub(super) struct Lines {
     shared: Arc<Shared>,
     flying: Flying,
     posts: Arc<Semaphore>,
-    by_project: Mutex<HashMap<ProjectId, Combiner<Entry>>>,
+    by_name: Mutex<HashMap<Name, Combiner<Entry>>>,
 }
 
 impl Lines {
@@ -48,12 +58,12 @@ impl Lines {
         let connections = shared.store.pool().options().get_max_connections();
         let posts = usize::try_from(connections / 2).unwrap_or(1).max(1);
         let posts = Arc::new(Semaphore::new(posts));
-        Self { shared, flying: Flying::default(), posts, by_project: Mutex::default() }
+        Self { shared, flying: Flying::default(), posts, by_name: Mutex::default() }
     }
 
     /// Has an entry posted. `None`: nobody knows what became of it.
     pub(super) async fn ask(&self, entry: Entry) -> Option<Answer> {
-        let line = self.of(entry.project());
+        let line = self.of(Name::of(&entry));
         line.ask(entry).await
     }
 
@@ -62,12 +72,12 @@ impl Lines {
         self.flying.lock().unwrap_or_else(PoisonError::into_inner).contains(&reservation)
     }
 
-    fn of(&self, project: ProjectId) -> Combiner<Entry> {
-        let mut lines = self.by_project.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.len() >= KEPT && !lines.contains_key(&project) {
+    fn of(&self, name: Name) -> Combiner<Entry> {
+        let mut lines = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() >= KEPT && !lines.contains_key(&name) {
             lines.retain(|_, line| !line.is_idle());
         }
-        lines.entry(project).or_insert_with(|| self.line(project)).clone()
+        lines.entry(name).or_insert_with(|| self.line(name.project)).clone()
     }
 
     fn line(&self, project: ProjectId) -> Combiner<Entry> {
@@ -83,6 +93,12 @@ impl Lines {
                 together(&shared, project, &entries).await
             })
         })
+    }
+}
+
+impl Name {
+    fn of(entry: &Entry) -> Self {
+        Self { project: entry.project(), of_leases: matches!(entry, Entry::Draw(_)) }
     }
 }
 

@@ -10,7 +10,9 @@
 mod alerts;
 mod book;
 mod debts;
+mod demand;
 mod draws;
+mod ends;
 mod holder;
 mod leases;
 mod lines;
@@ -182,10 +184,12 @@ impl Ledger {
         reservation: &Reservation,
         patience: Duration,
     ) -> Result<Result<u32, Refusal>, Error> {
-        if self.leases.as_ref().is_some_and(|leases| leases.draw(reservation)) {
+        let deadline = Instant::now() + patience;
+        if let Some(leases) = &self.leases
+            && leases.draw(reservation).await
+        {
             return Ok(Ok(reservation.max_output));
         }
-        let deadline = Instant::now() + patience;
         loop {
             let freed = self.shared.freed.notified();
             let answer = self.try_reserve(reservation).await?;

@@ -4,6 +4,7 @@ use super::{
     Answer, Entry, Refusal, Reservation, Settlement, Shared, alerts,
     book::{self, Book, Counted},
     draws::{self, Landed},
+    ends,
     place::Node,
     rows::{self, Ended},
 };
@@ -11,7 +12,7 @@ use crate::db::{Author, Error, Uow};
 use std::collections::{HashMap, HashSet};
 use syndarix_domain::{
     Timestamp,
-    budget::Wish,
+    budget::{Amount, Wish},
     ids::{ProjectId, StepId},
 };
 use uuid::Uuid;
@@ -43,34 +44,33 @@ pub(super) async fn post(
     let (renewals, mut ended) = draws::post(uow.conn().await?, project, shared.instance, &draws).await?;
     let open: Vec<&Settlement> =
         settlements.iter().copied().filter(|settlement| !ended.contains_key(&settlement.id)).collect();
-    ended.extend(rows::settle(uow.conn().await?, project, &open).await?);
-    rows::note_failures(uow.conn().await?, project, &settlements, &ended).await?;
-    let calls: Vec<Counted> = ended
+    let mut calls: Vec<Counted> = ended
         .values()
         .map(counted)
         .chain(reservations.iter().map(|new| Counted { place: new.place, at: new.at, new: true }))
         .chain(renewals.counted())
         .collect();
-    let mut book = Book::open(uow.conn().await?, project, &calls).await?;
+    let (closed, budgets) = ends::settle(uow.conn().await?, project, &open, &calls).await?;
+    calls.extend(closed.values().map(counted));
+    ended.extend(closed);
+    ends::note_failures(uow.conn().await?, project, &settlements, &ended).await?;
+    let mut book = Book::of(uow.conn().await?, project, &calls, budgets).await?;
     for settlement in &settlements {
         if let Some(row) = ended.get(&settlement.id) {
             book.settle(&counted(row), row.reserved, settlement.outcome.used(), settlement.outcome.simulated);
         }
     }
-    let mut decided = HashMap::new();
-    let mut granted = Vec::new();
-    for reservation in &reservations {
-        let decision = reserve(shared, &mut book, reservation);
-        if let Ok(output) = decision {
-            granted.push((*reservation, output, reservation.worst_case(output)));
-        }
-        decided.insert(reservation.id, decision);
-    }
+    let (mut decided, granted) = decide(shared, &mut book, &reservations);
     // After the calls that wait: what is only kept ready comes last.
     let leased = renewals.write(uow.conn().await?, &mut book).await?;
-    rows::write(uow.conn().await?, &book, shared.instance, &granted).await?;
+    let along = if granted.is_empty() {
+        book.along()?
+    } else {
+        rows::write(uow.conn().await?, &book, shared.instance, &granted).await?;
+        None
+    };
     tell(&mut uow, project, &book, &settlements, &ended).await?;
-    uow.commit().await?;
+    uow.commit_along(along).await?;
     learn(shared, project, &book, &settlements, (&ended, !leased.is_empty()));
     Ok(entries.iter().map(|entry| answer(entry, &mut decided, (&ended, &leased))).collect())
 }
@@ -78,6 +78,26 @@ pub(super) async fn post(
 fn counted(row: &Ended) -> Counted {
     Counted { place: row.place, at: row.at, new: false }
 }
+
+/// What becomes of the reservations, and those that are granted, each with its answer limit and what is set aside for it.
+fn decide<'a>(
+    shared: &Shared,
+    book: &mut Book,
+    reservations: &[&'a Reservation],
+) -> (Decided, Vec<Granted<'a>>) {
+    let (mut decided, mut granted) = (HashMap::new(), Vec::new());
+    for reservation in reservations {
+        let decision = reserve(shared, book, reservation);
+        if let Ok(output) = decision {
+            granted.push((*reservation, output, reservation.worst_case(output)));
+        }
+        decided.insert(reservation.id, decision);
+    }
+    (decided, granted)
+}
+
+type Decided = HashMap<Uuid, Result<u32, Refusal>>;
+type Granted<'a> = (&'a Reservation, u32, Amount);
 
 fn reserve(shared: &Shared, book: &mut Book, reservation: &Reservation) -> Result<u32, Refusal> {
     let wish = Wish {

@@ -1,4 +1,4 @@
-//! The usage rows: one for each attempt, written before it and completed after it, many in one statement.
+//! The usage rows: one for each attempt, written before it and completed after it (`ends`), many in one statement.
 
 use super::{
     Reservation, Settlement,
@@ -7,7 +7,6 @@ use super::{
 };
 use crate::db::Error;
 use sqlx::{FromRow, PgConnection, Row as _, postgres::PgRow};
-use std::collections::HashMap;
 use syndarix_domain::{
     Timestamp,
     budget::Amount,
@@ -97,8 +96,8 @@ pub(super) struct Ended {
 }
 
 #[derive(Debug, FromRow)]
-struct EndedRow {
-    id: Uuid,
+pub(super) struct EndedRow {
+    pub(super) id: Uuid,
     at: Timestamp,
     sprint_id: Option<Uuid>,
     agent_id: Option<Uuid>,
@@ -152,9 +151,6 @@ pub(super) async fn write(
     instance: Uuid,
     granted: &[(&Reservation, u32, Amount)],
 ) -> Result<(), Error> {
-    if granted.is_empty() {
-        return book.write(conn).await;
-    }
     let added = add(conn, &book.changed(), instance, granted).await?;
     // A reservation that is there already is counted already.
     if added.len() == granted.len() { Ok(()) } else { Err(Error::Conflict) }
@@ -241,39 +237,6 @@ pub(super) fn bind_reservations<'q>(
         .bind(granted.iter().map(limit).collect::<Vec<_>>())
 }
 
-/// Completes the rows of settlements; those that somebody else has ended before are left alone, and not among the answers.
-pub(super) async fn settle(
-    conn: &mut PgConnection,
-    project: ProjectId,
-    settlements: &[&Settlement],
-) -> Result<HashMap<Uuid, Ended>, Error> {
-    if settlements.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let query = sqlx::query(
-        "update usage u
-            set state = s.state, cost_micro_usd = s.cost, tokens_in = s.tokens_in, tokens_out = s.tokens_out,
-                tokens_cached = s.cached, tokens_reasoning = s.reasoning, latency_ms = s.latency, estimated = s.estimated,
-                simulated = s.simulated, error = s.error, model = s.model, settled_at = s.at,
-                tokens_cache_write = s.cache_write, rate_input = s.rate_input, rate_output = s.rate_output,
-                rate_cache_read = s.rate_cache_read, rate_cache_write = s.rate_cache_write, price_version = s.version,
-                first_content_ms = s.first_content, error_kind = s.error_kind, unpriced = u.unpriced or s.unpriced,
-                tokens_cache_write_1h = s.hour, rate_cache_write_1h = s.rate_hour, other_classes = s.other_classes
-           from unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
-                       $8::bigint[], $9::bool[], $10::bool[], $11::text[], $12::text[], $13::timestamptz[], $14::bigint[],
-                       $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::text[], $20::bigint[], $21::text[], $22::bool[],
-                       $23::bigint[], $24::bigint[], $25::jsonb[])
-                as s (id, state, cost, tokens_in, tokens_out, cached, reasoning, latency, estimated, simulated, error, model,
-                      at, cache_write, rate_input, rate_output, rate_cache_read, rate_cache_write, version,
-                      first_content, error_kind, unpriced, hour, rate_hour, other_classes)
-          where u.id = s.id and u.project_id = $26 and u.state = 'reserved'
-         returning u.id, u.at, u.sprint_id, u.agent_id, u.run_id, u.key_id, u.reserved_micro_usd, u.reserved_tokens",
-    );
-    let ended =
-        bind_outcomes(query, settlements).bind(project.0).try_map(|row: PgRow| EndedRow::from_row(&row));
-    Ok(ended.fetch_all(conn).await?.into_iter().map(|row| (row.id, row.ended(project))).collect())
-}
-
 /// Binds the 25 parameters of settlements.
 pub(super) fn bind_outcomes<'q>(query: PgQuery<'q>, settlements: &[&'q Settlement]) -> PgQuery<'q> {
     macro_rules! each {
@@ -315,34 +278,6 @@ pub(super) fn bind_outcomes<'q>(query: PgQuery<'q>, settlements: &[&'q Settlemen
         .bind(each!(outcome => outcome.other_classes()))
 }
 
-/// Keeps the last failure of each deployment where it is looked up.
-pub(super) async fn note_failures(
-    conn: &mut PgConnection,
-    project: ProjectId,
-    settlements: &[&Settlement],
-    ended: &HashMap<Uuid, Ended>,
-) -> Result<(), Error> {
-    let is_failure = |failed: &Failed| failed.kind != CANCELLED;
-    let failed = settlements.iter().filter(|row| row.outcome.error.as_ref().is_some_and(is_failure));
-    let ids: Vec<Uuid> = failed.map(|row| row.id).filter(|id| ended.contains_key(id)).collect();
-    if ids.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "insert into deployment_failure (project_id, deployment, at, kind, message)
-         select distinct on (deployment) project_id, deployment, at, error_kind, error
-           from usage where id = any($1) and project_id = $2 order by deployment, at desc
-         on conflict (project_id, deployment) do update
-            set at = excluded.at, kind = excluded.kind, message = excluded.message
-          where deployment_failure.at <= excluded.at",
-    )
-    .bind(ids)
-    .bind(project.0)
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
 /// Ends the open rows of a step, or one row, at their worst case: nobody knows what they cost.
 pub(super) async fn interrupt(
     conn: &mut PgConnection,
@@ -373,7 +308,7 @@ struct InterruptedRow {
 }
 
 impl EndedRow {
-    fn ended(&self, project: ProjectId) -> Ended {
+    pub(super) fn ended(&self, project: ProjectId) -> Ended {
         let place = Place {
             project,
             sprint: self.sprint_id.map(SprintId),

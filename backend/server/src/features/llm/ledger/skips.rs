@@ -1,7 +1,7 @@
 //! Deployments that calls passed over: written beside the books, those of many calls in one statement.
 //!
 //! Invariants: of a call that passed nobody over nothing is written; no answer waits for what is. No money hangs on it: what
-//! cannot be written is lost, and the log says so.
+//! cannot be written soon is lost, and the log says so.
 
 use crate::db::{
     combine::{Combine, Combiner, Limits},
@@ -18,6 +18,8 @@ use uuid::Uuid;
 
 /// One at a time: while a deployment is left alone, every call passes it over, and all who come meanwhile go together.
 const WRITES: Limits = Limits { workers: 1, batch: 256, patience: Duration::from_secs(35) };
+/// What is not written by then is left out: behind a database that hangs it would pile up, and a stop would wait for it.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(10);
 /// The longest reason that is kept, in characters: it may repeat what was asked.
 const MAX_REASON: usize = 500;
 
@@ -62,6 +64,11 @@ impl Combine for PassedOver {
     fn alone_on(&self) -> Vec<Uuid> {
         vec![self.call.0]
     }
+
+    /// Whoever asked has waited long enough.
+    fn needs_its_caller(&self) -> bool {
+        true
+    }
 }
 
 /// What records them.
@@ -84,8 +91,9 @@ impl Skips {
     }
 
     pub(super) async fn record(&self, call: PassedOver) {
-        // Nobody has to know what became of it.
-        let _written = self.calls.ask(call).await;
+        if tokio::time::timeout(WRITTEN_WITHIN, self.calls.ask(call)).await.is_err() {
+            tracing::warn!("the database does not answer: whom a call passed over is not recorded");
+        }
     }
 }
 
@@ -107,4 +115,16 @@ async fn write(pool: &PgPool, calls: &[PassedOver]) -> sqlx::Result<()> {
     .execute(pool)
     .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_waited_for_too_long_does_not_pile_up_behind_a_database_that_hangs() {
+        let (project, call) = (ProjectId(Uuid::from_u128(1)), CallId(Uuid::from_u128(2)));
+        let call = PassedOver { project, call, at: Timestamp::UNIX_EPOCH, skipped: Vec::new() };
+        assert!(call.needs_its_caller());
+    }
 }
