@@ -69,7 +69,8 @@ async fn what_was_taken_is_corrected_up_to_what_the_bucket_holds_and_never_in_on
     until(|| buckets.are_shared()).await;
     let take = |least, amount| [Take { bucket: "tokens", size: 600, least, amount }];
     let correct = async |size, amount| {
-        buckets.correct("a", Correction { bucket: "tokens", size, amount }).await.unwrap();
+        let since = buckets.take("a", &take(f64::MIN, 0.0)).await.unwrap().moments[0];
+        buckets.correct("a", Correction { bucket: "tokens", size, amount, since }).await.unwrap();
         buckets.take("a", &take(f64::MIN, 0.0)).await.unwrap().left[0]
     };
     assert!(buckets.take("a", &take(600.0, 600.0)).await.unwrap().is_taken);
@@ -86,13 +87,42 @@ async fn what_was_taken_is_corrected_up_to_what_the_bucket_holds_and_never_in_on
 }
 
 #[tokio::test]
+async fn what_has_flowed_in_again_since_it_was_taken_is_not_given_back_as_well() {
+    let redis = Redis::start().await;
+    let (buckets, _task) = process(&redis);
+    until(|| buckets.are_shared()).await;
+    // Ten a second flow in.
+    let take = |amount| [Take { bucket: "tokens", size: 600, least: f64::MIN, amount }];
+    let taken = async |amount| buckets.take("a", &take(amount)).await.unwrap();
+    let give_back = async |amount: f64, since| {
+        let correction = Correction { bucket: "tokens", size: 600, amount: -amount, since };
+        buckets.correct("a", correction).await.unwrap();
+    };
+    let (long, other) = (taken(600.0).await.moments[0], taken(0.0).await.moments[0]);
+    assert!(other > long);
+    // Another's end fills the bucket, as a minute would.
+    give_back(600.0, other).await;
+    let next = taken(600.0).await;
+    assert!(next.left[0] < 1.0, "{next:?}");
+    give_back(500.0, long).await;
+    let left = taken(0.0).await.left[0];
+    assert!(left < 100.0, "it was full since: {left}");
+    give_back(500.0, next.moments[0]).await;
+    let left = taken(0.0).await.left[0];
+    assert!(left > 499.0, "it has been empty since: {left}");
+}
+
+#[tokio::test]
 async fn a_bucket_that_is_soon_full_does_not_take_the_others_of_its_owner_with_it() {
     let redis = Redis::start().await;
     let (buckets, _task) = process(&redis);
     until(|| buckets.are_shared()).await;
     buckets.take("a", &one(1)).await.unwrap();
     buckets.take("a", &[Take { bucket: "tokens", size: 1_000_000, least: 1.0, amount: 1.0 }]).await.unwrap();
-    buckets.correct("a", Correction { bucket: "tokens", size: 1_000_000, amount: 1.0 }).await.unwrap();
+    buckets
+        .correct("a", Correction { bucket: "tokens", size: 1_000_000, amount: 1.0, since: 0 })
+        .await
+        .unwrap();
     let mut connection =
         redis::Client::open(redis.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
     let kept: i64 = redis::cmd("PTTL").arg("syndarix_test:a").query_async(&mut connection).await.unwrap();

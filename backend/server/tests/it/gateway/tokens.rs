@@ -88,6 +88,19 @@ async fn one_call_after_the_other_is_counted_by_what_it_used() {
 }
 
 #[tokio::test]
+async fn who_names_no_limit_need_not_wait_until_nothing_of_the_minute_is_used() {
+    let desk = Desk::scripted(SOUND).await;
+    // The model's own limit is more than any minute has.
+    let key = limited(&desk, 2_000).await;
+    let mut open = chat("openai");
+    open.as_object_mut().unwrap().remove("max_tokens");
+    for n in 0..3 {
+        let (status, _, answer) = desk.ask(PATHS[0], &key, &open).await;
+        assert_eq!(status, StatusCode::OK, "{n}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_call_that_no_minute_has_room_for_is_told_so_and_not_to_come_back() {
     let desk = Desk::scripted(SOUND).await;
     let key = limited(&desk, 100).await;

@@ -108,12 +108,16 @@ impl Asker {
         }
     }
 
-    /// Sets so many tokens of this minute aside for a call.
-    pub(super) async fn set_aside(&self, app: &App, tokens: u32) -> (Quota, Result<Held, Exceeded>) {
+    /// Sets so many tokens of this minute aside for a call, where as many as it needs are left.
+    pub(super) async fn set_aside(
+        &self,
+        app: &App,
+        (needed, tokens): (u32, u32),
+    ) -> (Quota, Result<Held, Exceeded>) {
         let Self::Key(key) = self else { return (Quota::default(), Ok(Held::default())) };
         let (buckets, tasks) = (app.gateway.limits.get().cloned(), app.gateway.calls.clone());
         let share = buckets.map(|buckets| Share { buckets, owner: key.id.0, tasks });
-        key.meter.set_aside(tokens, share).await
+        key.meter.set_aside((needed, tokens), share).await
     }
 
     /// What a call is booked on. A step's call has the step's id, so that attempts are counted within it.

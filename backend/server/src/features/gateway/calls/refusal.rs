@@ -68,7 +68,7 @@ pub(super) fn exceeded(exceeded: &Exceeded) -> Fault {
     let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
     let too_few = match needed {
         0 | 1 => String::new(),
-        _ => format!(", and fewer than the {needed} that this call may take are left"),
+        _ => format!(", and fewer than the {needed} that this call needs are left"),
     };
     let seconds = wait.as_secs_f64().ceil();
     let message = format!("this key may take {limit} {what} in a minute{too_few}: try again in {seconds} s");

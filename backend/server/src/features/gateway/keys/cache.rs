@@ -9,7 +9,10 @@ use super::{
 use crate::{db::Error, state::App};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 use syndarix_domain::{
@@ -58,6 +61,8 @@ struct Cached {
 #[derive(Debug)]
 pub(in crate::features::gateway) struct Keyring {
     keys: Mutex<HashMap<Hash, Cached>>,
+    /// How often something was forgotten.
+    forgotten: AtomicU64,
     strangers: Semaphore,
     noted: Mutex<HashMap<Uuid, Instant>>,
     meters: Mutex<HashMap<Uuid, Meter>>,
@@ -67,6 +72,7 @@ impl Default for Keyring {
     fn default() -> Self {
         Self {
             keys: Mutex::default(),
+            forgotten: AtomicU64::default(),
             strangers: Semaphore::new(LOOKED_UP_AT_ONCE),
             noted: Mutex::default(),
             meters: Mutex::default(),
@@ -85,7 +91,7 @@ impl Keyring {
             return Ok(None);
         }
         let hash = secret::hash(sent);
-        let cached = self.lock().get(&hash).cloned();
+        let cached = self.cached(&hash);
         let key = match cached {
             Some(known) if Instant::now() < known.until => known.key,
             // It was good a moment ago: guesses of others are not in its way.
@@ -98,39 +104,59 @@ impl Keyring {
 
     /// Forgets a key, so that the next call reads it anew.
     pub(super) fn forget(&self, id: Uuid) {
-        let is_other = |cached: &Cached| cached.key.as_ref().is_none_or(|key| key.id.0 != id);
-        self.lock().retain(|_, cached| is_other(cached));
+        self.forget_those(|key| key.id.0 == id);
     }
 
     /// Forgets the keys of a project, so that their next calls read its settings anew.
     pub(in crate::features::gateway) fn forget_project(&self, project: ProjectId) {
-        let is_other = |cached: &Cached| cached.key.as_ref().is_none_or(|key| key.project != project);
-        self.lock().retain(|_, cached| is_other(cached));
+        self.forget_those(|key| key.project == project);
+    }
+
+    fn forget_those(&self, are_meant: impl Fn(&Key) -> bool) {
+        let mut keys = self.lock();
+        self.forgotten.fetch_add(1, Ordering::AcqRel);
+        keys.retain(|_, cached| cached.key.as_deref().is_none_or(|key| !are_meant(key)));
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Hash, Cached>> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn cached(&self, hash: &Hash) -> Option<Cached> {
+        self.lock().get(hash).cloned()
+    }
+
     async fn read_strangers(&self, app: &App, hash: Hash) -> Result<Option<Arc<Key>>, Error> {
         // Never closed: it is there for as long as the process.
         let _place = self.strangers.acquire().await;
-        self.read(app, hash).await
+        // Many calls of one key may have waited: whoever was before them has read it.
+        match self.cached(&hash).filter(|known| Instant::now() < known.until) {
+            Some(known) => Ok(known.key),
+            None => self.read(app, hash).await,
+        }
     }
 
     async fn read(&self, app: &App, hash: Hash) -> Result<Option<Arc<Key>>, Error> {
         // Before the read: what is revoked meanwhile is not remembered for longer.
-        let begun = Instant::now();
+        let (begun, forgotten) = (Instant::now(), self.forgotten.load(Ordering::Acquire));
         let found = queries::by_hash(app.pool(), hash).await?.filter(|found| found.revoked_at.is_none());
         let until = begun + found.as_ref().and_then(|found| found.seconds_left).map_or(TTL, no_longer_than);
+        let key = found.map(|found| Arc::new(self.key_of(found)));
+        self.remember(hash, Cached { key: key.clone(), until }, forgotten);
+        Ok(key)
+    }
+
+    /// Not what was read before something was forgotten: it may be just that, and a secret that was ended would be good again.
+    fn remember(&self, hash: Hash, cached: Cached, forgotten: u64) {
         let mut keys = self.lock();
+        if self.forgotten.load(Ordering::Acquire) != forgotten {
+            return;
+        }
         if keys.len() >= MAX_CACHED {
             // What is not there goes first: whoever guesses must not make everybody's next call slower.
             keys.retain(|_, cached| cached.key.is_some() && Instant::now() < cached.until);
         }
-        let key = found.map(|found| Arc::new(self.key_of(found)));
-        keys.insert(hash, Cached { key: key.clone(), until });
-        Ok(key)
+        keys.insert(hash, cached);
     }
 
     fn key_of(&self, found: Found) -> Key {
@@ -198,6 +224,30 @@ pub(in crate::features::gateway) fn lifetime(seconds: Option<i32>) -> Option<Dur
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_read_of_a_key_before_it_was_ended_is_not_remembered_after_that() {
+        let (ring, id, hash) = (Keyring::default(), Uuid::from_u128(1), [1; 32]);
+        let read = || Cached {
+            key: Some(Arc::new(Key {
+                id: GatewayKeyId(id),
+                project: ProjectId(Uuid::from_u128(2)),
+                agent: None,
+                models: None,
+                expires_at: None,
+                meter: Meter::new(None, None),
+                cache: None,
+            })),
+            until: Instant::now() + TTL,
+        };
+        let before = ring.forgotten.load(Ordering::Acquire);
+        ring.forget(id);
+        ring.remember(hash, read(), before);
+        assert!(ring.lock().is_empty());
+        let after = ring.forgotten.load(Ordering::Acquire);
+        ring.remember(hash, read(), after);
+        assert_eq!(ring.lock().len(), 1, "and what is read after that is");
+    }
 
     #[test]
     fn a_secret_that_ends_soon_is_relied_upon_until_then_only() {

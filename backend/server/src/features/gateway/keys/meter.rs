@@ -7,9 +7,12 @@
 //! Tokens are set aside before a call and corrected when it is over, so that calls at the same time do not pass the limit
 //! together.
 
-use super::held::{Held, Share};
+use super::{
+    held::{Aside, Held, Share},
+    lows::Lows,
+};
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use syndarix_bus::{Buckets, Take};
@@ -18,8 +21,6 @@ use uuid::Uuid;
 const MINUTE: Duration = Duration::from_secs(60);
 pub(super) const TOKENS: &str = "tokens";
 const REQUESTS: &str = "requests";
-/// Less than is ever in a bucket: it is taken from in any case.
-const WHATEVER: f64 = f64::MIN;
 
 /// A key's two buckets. Cheap to clone; clones share them.
 #[derive(Debug, Clone)]
@@ -39,6 +40,7 @@ pub(super) struct Bucket {
 struct Level {
     left: f64,
     at: Instant,
+    lows: Lows,
 }
 
 /// How much of a limit is left.
@@ -163,7 +165,7 @@ impl Meter {
             }
         }
         if let (true, Some(requests)) = (answer.is_taken, &self.requests) {
-            let _counted = requests.take(Instant::now(), WHATEVER, 1.0);
+            requests.count(Instant::now(), 1.0);
         }
         Some((quota, refused.map_or(Ok(()), Err)))
     }
@@ -178,36 +180,34 @@ impl Meter {
         Ok(())
     }
 
-    /// Sets so many tokens aside for a call, together with other processes where that is possible. More than the limit are
-    /// never there.
+    /// Sets so many tokens aside for a call where at least as many as it needs are left, together with other processes where
+    /// that is possible. More than the limit are never there.
     pub(in crate::features::gateway) async fn set_aside(
         &self,
-        tokens: u32,
+        (needed, tokens): (u32, u32),
         share: Option<Share>,
     ) -> (Quota, Result<Held, Exceeded>) {
         let Some(bucket) = &self.tokens else { return (Quota::default(), Ok(Held::default())) };
-        let (limit, amount) = (bucket.limit, f64::from(tokens));
+        let (limit, least, amount) = (bucket.limit, f64::from(needed), f64::from(tokens));
         let together = match &share {
-            Some(share) => share.take(limit, tokens).await,
+            Some(share) => share.take(limit, (least, amount)).await,
             None => None,
         };
         let now = Instant::now();
-        let (left, is_taken) = if let Some((left, is_taken)) = together {
-            if is_taken {
-                bucket.correct(now, amount);
-            }
-            (left, is_taken)
+        let (left, here) = if let Some((left, there)) = together {
+            (left, there.map(|_taken| bucket.count(now, amount)))
         } else {
-            let taken = bucket.take(now, amount, amount);
-            (bucket.filled(now), taken.is_ok())
+            let taken = bucket.take(now, least, amount);
+            (bucket.filled(now), taken.ok())
         };
         let quota = Quota { tokens: Some(Left::of(limit, left)), ..Quota::default() };
-        if !is_taken {
-            let wait = time_to_fill(amount - left, limit);
-            return (quota, Err(Exceeded { what: TOKENS, limit, needed: tokens, wait }));
-        }
-        let of_them_together = together.map_or(0, |_| tokens);
-        (quota, Ok(Held::new(bucket.clone(), (tokens, of_them_together), share)))
+        let Some(here) = here else {
+            let wait = time_to_fill(least - left, limit);
+            return (quota, Err(Exceeded { what: TOKENS, limit, needed, wait }));
+        };
+        let aside = |moment| Aside { tokens, moment };
+        let there = together.and_then(|(_, there)| there).map(aside).unwrap_or_default();
+        (quota, Ok(Held::new(bucket.clone(), (aside(here), there), share)))
     }
 
     fn quota(&self, now: Instant) -> Quota {
@@ -218,7 +218,7 @@ impl Meter {
 
 impl Bucket {
     fn full(limit: u32) -> Self {
-        let level = Level { left: f64::from(limit), at: Instant::now() };
+        let level = Level { left: f64::from(limit), at: Instant::now(), lows: Lows::default() };
         Self { limit, level: Arc::new(Mutex::new(level)) }
     }
 
@@ -226,27 +226,49 @@ impl Bucket {
         f64::from(self.limit) / MINUTE.as_secs_f64()
     }
 
-    /// Takes an amount if at least `least` is left; else how long until it is.
-    fn take(&self, now: Instant, least: f64, amount: f64) -> Result<(), Duration> {
+    /// As it is now, and the number of this moment.
+    fn at(&self, now: Instant) -> (MutexGuard<'_, Level>, u64) {
         let mut level = self.level.lock().unwrap_or_else(PoisonError::into_inner);
+        let size = f64::from(self.limit);
         let filled = level.left + now.saturating_duration_since(level.at).as_secs_f64() * self.per_second();
-        level.left = filled.min(f64::from(self.limit));
+        level.left = filled.min(size);
         level.at = now;
+        let lacks = size - level.left;
+        let moment = level.lows.note(size, lacks);
+        (level, moment)
+    }
+
+    /// Takes an amount if at least `least` is left, at this moment; else how long until it is.
+    fn take(&self, now: Instant, least: f64, amount: f64) -> Result<u64, Duration> {
+        let (mut level, moment) = self.at(now);
         if level.left < least {
             return Err(time_to_fill(least - level.left, self.limit));
         }
         level.left -= amount;
-        Ok(())
+        Ok(moment)
     }
 
-    /// Takes more, whatever is left; less than nothing: gives back, up to what it holds.
-    pub(super) fn correct(&self, now: Instant, amount: f64) {
-        let _taken = self.take(now, WHATEVER, amount);
+    /// Takes an amount, whatever is left.
+    fn count(&self, now: Instant, amount: f64) -> u64 {
+        let (mut level, moment) = self.at(now);
+        level.left -= amount;
+        moment
+    }
+
+    /// So much more was used than was taken at that moment; less than nothing: it is given back, but for what has flowed in
+    /// again.
+    pub(super) fn correct(&self, now: Instant, since: u64, more: f64) {
+        let (mut level, _) = self.at(now);
+        if more < 0.0 {
+            let back = level.lows.give_back(since, -more);
+            level.left = (level.left + back).min(f64::from(self.limit));
+        } else {
+            level.left -= more;
+        }
     }
 
     fn filled(&self, now: Instant) -> f64 {
-        self.correct(now, 0.0);
-        self.level.lock().unwrap_or_else(PoisonError::into_inner).left
+        self.at(now).0.left
     }
 
     fn left(&self, now: Instant) -> Left {
@@ -280,13 +302,40 @@ mod tests {
     async fn more_tokens_than_were_set_aside_make_the_next_call_wait() {
         let meter = Meter::new(None, Some(600));
         assert_eq!(meter.admit_alone().1, Ok(()));
-        meter.set_aside(100, None).await.1.unwrap().used(1_200).await;
+        meter.set_aside((100, 100), None).await.1.unwrap().used(1_200).await;
         let (quota, refused) = meter.admit_alone();
         let refused = refused.unwrap_err();
         assert!((59..=61).contains(&refused.wait.as_secs()), "{:?}", refused.wait);
         let left = quota.tokens.unwrap();
         assert_eq!((left.limit, left.remaining), (600, 0));
         assert!((118..=120).contains(&left.reset.as_secs()));
+    }
+
+    #[test]
+    fn what_has_flowed_in_again_while_a_call_was_under_way_is_not_given_back_as_well() {
+        let (bucket, begun) = (Bucket::full(600), Instant::now());
+        let (held, after) = (bucket.count(begun, 600.0), |seconds| begun + Duration::from_secs(seconds));
+        let next = bucket.take(after(61), 600.0, 600.0).unwrap();
+        bucket.correct(after(90), held, -500.0);
+        assert!(
+            (289.0..291.0).contains(&bucket.filled(after(90))),
+            "what has flowed in since the next began"
+        );
+
+        bucket.correct(after(91), next, -100.0);
+        assert!((399.0..401.0).contains(&bucket.filled(after(91))), "what was lacking all the time is back");
+    }
+
+    #[test]
+    fn of_two_calls_at_once_neither_gets_back_what_the_other_has_got() {
+        let (bucket, begun) = (Bucket::full(600), Instant::now());
+        let (one, other) = (bucket.count(begun, 300.0), bucket.count(begun, 300.0));
+        let half = begun + Duration::from_secs(30);
+        bucket.count(half, 300.0);
+        bucket.correct(half, one, -300.0);
+        bucket.correct(half, other, -300.0);
+        let left = bucket.filled(half);
+        assert!((299.0..301.0).contains(&left), "one had flowed in again when the third began: {left}");
     }
 
     #[test]

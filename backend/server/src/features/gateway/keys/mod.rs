@@ -4,6 +4,7 @@ mod cache;
 mod create;
 mod held;
 mod list;
+mod lows;
 mod meter;
 mod queries;
 mod replace;
