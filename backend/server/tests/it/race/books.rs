@@ -165,7 +165,8 @@ fn of_call(
             // Whoever went away at the last moment has cut nothing.
             (_, false) if whole && row.cost == charged && tokens == charged => None,
             (_, false) if charged > 0 => Some("what was cut is not marked as estimated"),
-            ("failed", _) if left => (row.cost < asked.prompt || tokens < asked.prompt)
+            // Of what was refused at once nothing was on its way.
+            ("failed", _) if left && !asked.refused => (row.cost < asked.prompt || tokens < asked.prompt)
                 .then_some("a row says less than its prompt"),
             _ => (row.cost < charged || tokens < charged)
                 .then_some("a row says less than the provider charges"),

@@ -28,6 +28,17 @@ impl Addresses {
     pub(crate) fn set(&self, process: usize, address: SocketAddr) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)[process] = address;
     }
+
+    /// Waits until the process is not there any more but elsewhere, for as long as clients look for it.
+    async fn moved(&self, process: usize, from: SocketAddr) {
+        let moved = async {
+            while self.of(process) == from {
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        // Whoever asks finds out.
+        let _moved = tokio::time::timeout(PATIENCE, moved).await;
+    }
 }
 
 /// What a client has seen.
@@ -41,6 +52,27 @@ pub(crate) enum Seen {
     Left,
     /// The line was cut: its process was killed.
     Cut,
+    /// It had no reason to ask.
+    Unasked,
+}
+
+/// Asks, and once more where the line was cut, as SDKs do: what was seen of either call. For a client that has no second
+/// call in the plan, of the one.
+pub(crate) async fn ask_until_answered(
+    http: Client,
+    addresses: Addresses,
+    secret: String,
+    call: Call,
+) -> Vec<(usize, Seen)> {
+    let (n, at, again) = (call.n, addresses.of(call.process), call.again());
+    let seen = ask(http.clone(), addresses.clone(), secret.clone(), call).await;
+    let Some(again) = again else { return vec![(n, seen)] };
+    let number = again.n;
+    if seen != Seen::Cut {
+        return vec![(n, seen), (number, Seen::Unasked)];
+    }
+    addresses.moved(again.process, at).await;
+    vec![(n, seen), (number, ask(http, addresses, secret, again).await)]
 }
 
 /// Asks.

@@ -3,6 +3,7 @@
 
 mod books;
 mod clients;
+mod gate;
 mod plan;
 mod site;
 mod upstream;
@@ -10,7 +11,7 @@ mod upstream;
 use crate::{fire, support};
 use clients::Seen;
 use plan::Plan;
-use site::{FULL, RELAXED, Race, Terms};
+use site::{CROWDED, FULL, RELAXED, Race, Terms};
 use std::{path::Path, process::Command, time::Duration};
 use syndarix::config::process_env;
 use syndarix_postgres::{Embedded, EmbeddedOptions};
@@ -18,6 +19,9 @@ use tokio::task::JoinSet;
 use upstream::Upstream;
 
 const CALLS: usize = 1_000;
+/// So many of them are at the provider at the same time before any is answered; there is money for a few more, and the others
+/// wait for what those have set aside.
+const AT_ONCE: usize = 500;
 const KILLS: usize = 2;
 /// Calls while the database is away.
 const AWAY: usize = 256;
@@ -36,8 +40,8 @@ async fn seen(upstream: &Upstream, requests: usize) {
     fire::until("calls reach the provider", async || (upstream.requests() >= requests).then_some(())).await;
 }
 
-async fn joined(clients: JoinSet<(usize, Seen)>) -> Vec<Seen> {
-    let mut seen = clients.join_all().await;
+async fn joined(clients: JoinSet<Vec<(usize, Seen)>>) -> Vec<Seen> {
+    let mut seen = clients.join_all().await.concat();
     seen.sort_by_key(|(n, _)| *n);
     seen.into_iter().map(|(_, seen)| seen).collect()
 }
@@ -62,7 +66,7 @@ async fn begun(plan: &Plan, terms: Terms) -> (Upstream, Race) {
 }
 
 /// What the books are found to be, once all clients are answered and all is settled.
-async fn ended(race: Race, plan: &Plan, upstream: &Upstream, clients: JoinSet<(usize, Seen)>) -> String {
+async fn ended(race: Race, plan: &Plan, upstream: &Upstream, clients: JoinSet<Vec<(usize, Seen)>>) -> String {
     let seen = joined(clients).await;
     race.settled().await;
     let found = judge(&race, plan, upstream, &seen).await;
@@ -71,17 +75,27 @@ async fn ended(race: Race, plan: &Plan, upstream: &Upstream, clients: JoinSet<(u
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_calls_on_processes_that_are_killed_pass_no_limit_and_each_is_in_the_books_as_it_was() {
-    let plan = Plan::new(seed(), CALLS, KILLS);
-    let (upstream, mut race) = begun(&plan, FULL).await;
+async fn a_thousand_calls_at_once_on_processes_that_are_killed_pass_no_limit_and_are_all_in_the_books() {
+    let plan = Plan::at_once(seed(), CALLS, KILLS);
+    let (upstream, mut race) = begun(&plan, CROWDED).await;
+    upstream.gate().hold();
 
-    let clients = race.ask(&plan.calls);
-    for (process, after) in &plan.kills {
+    let clients = race.ask(&plan.calls[..CALLS]);
+    let crowded = fire::until("a crowd is at the provider", async || {
+        (upstream.most_at_once() >= AT_ONCE).then_some(())
+    });
+    // Whether it was is what is asserted.
+    let _crowded = tokio::time::timeout(Duration::from_secs(30), crowded).await;
+    let at_once = upstream.most_at_once();
+    assert!(at_once >= AT_ONCE, "SYNDARIX_RACE_SEED={}: {at_once} calls were there at once", plan.seed);
+    for (process, answers) in &plan.kills {
         // Where money runs out before, it is killed all the same.
-        let _reached = tokio::time::timeout(Duration::from_secs(5), seen(&upstream, *after)).await;
+        let _gone = tokio::time::timeout(Duration::from_secs(5), upstream.gate().let_go(*answers)).await;
         race.kill(*process).await;
     }
-    println!("{}", ended(race, &plan, &upstream, clients).await);
+    upstream.gate().open().await;
+    let found = ended(race, &plan, &upstream, clients).await;
+    println!("{} at once, {found}", upstream.most_at_once());
 }
 
 /// Calls where durability is relaxed: so many that keys are busy, and money for half of them.

@@ -1,6 +1,7 @@
 //! What happens in a race: every call with its size, its client's patience and its provider's fate, from one seed.
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
+use std::ops::Range;
 
 /// Keys of each project.
 pub(crate) const KEYS: usize = 4;
@@ -14,6 +15,10 @@ pub(crate) const FLAKY: usize = 8;
 
 /// When the last client comes, in milliseconds.
 const LATEST: u64 = 6_000;
+/// The same where all come at once.
+const MOMENT: u64 = 100;
+/// Answers that are let go before each kill, where they are held.
+const BETWEEN: Range<usize> = 50..250;
 
 /// One call.
 #[derive(Debug, Clone)]
@@ -33,6 +38,10 @@ pub(crate) struct Call {
     pub(crate) comes: u64,
     /// The client goes away after so many milliseconds.
     pub(crate) leaves: Option<u64>,
+    /// Where answers are held, the lowest of those that wait goes first.
+    pub(crate) turn: u64,
+    /// The number of the call that the client makes where the line of this one is cut.
+    pub(crate) again: Option<usize>,
 }
 
 /// What the provider does with it.
@@ -54,7 +63,8 @@ pub(crate) enum Fate {
 pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) calls: Vec<Call>,
-    /// Which process is killed, and after how many requests the provider has seen.
+    /// Which process is killed, and after how many requests the provider has seen; where answers are held, after how many
+    /// more were let go.
     pub(crate) kills: Vec<(usize, usize)>,
 }
 
@@ -66,6 +76,25 @@ impl Plan {
         let share = calls.len() / 2 / kills.max(1);
         let kills = (0..kills).map(|n| (n % 2, n * share + rng.random_range(10..share.max(11)))).collect();
         Self { seed, calls, kills }
+    }
+
+    /// A race of calls that are all there at once, and are answered in an order of the seed's. Clients are patient enough to
+    /// see some of their answers, and ask once more when their process is killed: beside the calls, the plan has one for each
+    /// that may have to be made again.
+    pub(crate) fn at_once(seed: u64, calls: usize, kills: usize) -> Self {
+        let mut plan = Self::new(seed, calls, kills);
+        // Not the numbers that the calls are made of.
+        let mut rng = StdRng::seed_from_u64(!seed);
+        for call in &mut plan.calls {
+            call.comes = rng.random_range(0..MOMENT);
+            call.leaves = call.leaves.map(|after| 3 * after);
+            call.turn = rng.random();
+            call.again = Some(call.n + calls);
+        }
+        let again: Vec<Call> = plan.calls.iter().filter_map(Call::again).collect();
+        plan.calls.extend(again);
+        plan.kills = (0..kills).map(|n| (n % 2, rng.random_range(BETWEEN))).collect();
+        plan
     }
 }
 
@@ -91,10 +120,17 @@ fn call(n: usize, rng: &mut StdRng) -> Call {
         // Half of them at once, and the others while those are served.
         comes: if rng.random_bool(0.5) { 0 } else { rng.random_range(0..LATEST) },
         leaves,
+        turn: 0,
+        again: None,
     }
 }
 
 impl Call {
+    /// The call that its client makes where the line of this one is cut.
+    pub(crate) fn again(&self) -> Option<Self> {
+        self.again.map(|n| Self { n, comes: 0, again: None, ..self.clone() })
+    }
+
     /// The request, as long as the call's number says.
     pub(crate) fn body(&self) -> String {
         let model = if self.fate == Fate::Good { "good".into() } else { format!("flaky-{}", self.n % FLAKY) };

@@ -1,6 +1,9 @@
 //! The provider, and the only witness of what it was asked for: it keeps books of its own, call by call.
 
-use super::plan::{Call, Fate};
+use super::{
+    gate::{Crowd, Gate, Present},
+    plan::{Call, Fate},
+};
 use axum::{
     Json, Router,
     body::Body,
@@ -61,6 +64,8 @@ struct Books {
     calls: HashMap<usize, Call>,
     asked: Mutex<HashMap<usize, Vec<Arc<Asked>>>>,
     requests: AtomicUsize,
+    gate: Gate,
+    crowd: Arc<Crowd>,
 }
 
 impl Upstream {
@@ -80,6 +85,17 @@ impl Upstream {
         self.books.requests.load(Ordering::SeqCst)
     }
 
+    /// Whom it lets wait for an answer: nobody, unless that is held.
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.books.gate
+    }
+
+    /// How many requests it had at the same time at the most: those that it had not refused at once, and whose answer was
+    /// not whole yet.
+    pub(crate) fn most_at_once(&self) -> usize {
+        self.books.crowd.most()
+    }
+
     /// What it was asked for, by call, in the order of the attempts.
     pub(crate) fn asked(&self) -> HashMap<usize, Vec<Arc<Asked>>> {
         self.books.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -87,13 +103,13 @@ impl Upstream {
 }
 
 async fn answer(State(books): State<Arc<Books>>, Json(body): Json<Value>) -> Response {
-    books.requests.fetch_add(1, Ordering::SeqCst);
+    let request = books.requests.fetch_add(1, Ordering::SeqCst);
     let content = body["messages"][0]["content"].as_str().unwrap_or_default();
     let n = content.split(' ').nth(1).and_then(|n| n.parse::<usize>().ok());
     // What is asked after the race is no part of it, and gets a short answer.
     let of_race = n.and_then(|n| books.calls.get(&n));
     let limit = body["max_tokens"].as_i64().unwrap_or_default();
-    let fate = of_race.map_or(Fate::Good, |call| call.fate);
+    let (fate, turn) = of_race.map_or((Fate::Good, 0), |call| (call.fate, call.turn));
     let words = u32::try_from(limit).unwrap_or_default().min(of_race.map_or(4, |call| call.wordy));
     let mut asked =
         Asked { prompt: i64::try_from(content.len() / 3).unwrap_or(0), limit, ..Asked::default() };
@@ -110,8 +126,10 @@ async fn answer(State(books): State<Arc<Books>>, Json(body): Json<Value>) -> Res
         let why = json!({ "error": { "message": "not now", "type": "server_error" } });
         return (StatusCode::INTERNAL_SERVER_ERROR, Json(why)).into_response();
     }
+    let present = books.crowd.enter();
+    books.gate.pass((turn, request)).await;
     if body["stream"] == true {
-        let stream = Body::from_stream(told(fate, words, asked));
+        let stream = Body::from_stream(told(fate, words, asked, present));
         return ([(header::CONTENT_TYPE, "text/event-stream")], stream).into_response();
     }
     tokio::time::sleep(PACE * (words / WORDS)).await;
@@ -130,8 +148,13 @@ fn usage(asked: &Asked) -> Value {
     json!({ "prompt_tokens": prompt, "completion_tokens": gave, "total_tokens": prompt + gave })
 }
 
-/// The events of a stream. What is told is counted at the moment that it goes out.
-fn told(fate: Fate, words: u32, asked: Arc<Asked>) -> impl Stream<Item = Result<String, io::Error>> {
+/// The events of a stream. What is told is counted at the moment that it goes out; the request is there until its end.
+fn told(
+    fate: Fate,
+    words: u32,
+    asked: Arc<Asked>,
+    present: Present,
+) -> impl Stream<Item = Result<String, io::Error>> {
     let is_short = matches!(fate, Fate::Cuts | Fate::Breaks | Fate::Stalls);
     let said = if is_short { words.div_ceil(2) } else { words };
     let pieces = said.div_ceil(WORDS);
@@ -145,6 +168,7 @@ fn told(fate: Fate, words: u32, asked: Arc<Asked>) -> impl Stream<Item = Result<
         }
     });
     let end = stream::once(async move {
+        let _until_its_end = present;
         match fate {
             Fate::Cuts => Err(io::Error::other("cut on purpose")),
             Fate::Breaks => {
