@@ -71,8 +71,15 @@ def parse():
 def run_ours(arguments):
     print("Syndarix: taking our own figures", flush=True)
     command = [os.path.join(REPOSITORY, ".ci", "bench"), "--seconds", str(max(1, round(arguments.seconds)))]
-    ended = subprocess.run(command, cwd=REPOSITORY, stdin=subprocess.DEVNULL)
-    return [f"Syndarix: .ci/bench exited with {ended.returncode}"] if ended.returncode else []
+    target = os.path.join(REPOSITORY, os.environ.get("CARGO_TARGET_DIR", "target"), "release")
+    killed = [os.path.join(target, "examples", "chaos"), "--binary", os.path.join(target, "syndarix")]
+    killed += ["--cells", "worker-killed", "--seeds", "5", "--out", arguments.out]
+    faults = []
+    for command in (command, killed):
+        ended = subprocess.run(command, cwd=REPOSITORY, stdin=subprocess.DEVNULL)
+        if ended.returncode:
+            faults.append(f"Syndarix: {os.path.relpath(command[0], REPOSITORY)} exited with {ended.returncode}")
+    return faults
 
 
 def run_cells(bench, cells, sheet):

@@ -6,9 +6,10 @@ import os
 
 from .cells import UNITS
 from .measure import percentile
+from .takeover import LIMIT
 
 # The names of our own figures in target/bench/*.jsonl, by the work that they are compared with: the first that is
-# there counts. Our takeover is measured by the chaos cell `worker-killed`, not here.
+# there counts. Our takeover is measured by the chaos cell `worker-killed`.
 OURS = {
     ("steps", 1): ["transitions, one stream"],
     ("steps", 32): ["transitions, 32 streams"],
@@ -16,6 +17,7 @@ OURS = {
     ("single", 0): ["jobs, enqueued singly by 32 clients"],
     ("batch", 0): ["jobs, enqueued in batches"],
 }
+OUR_TAKEOVER = "worker-killed, taken over, median"
 OUT = "peers.jsonl"
 
 
@@ -27,6 +29,7 @@ def ours(folder):
             with open(path, encoding="utf-8") as file:
                 lines.update((line["name"], line) for line in map(json.loads, file))
     found = {key: next((lines[name] for name in names if name in lines), None) for key, names in OURS.items()}
+    found["takeover", 0] = lines.get(OUR_TAKEOVER)
     return {key: line for key, line in found.items() if line}
 
 
@@ -34,7 +37,7 @@ class Sheet:
     """Collects what was measured, prints it as it comes, and compares at the end."""
 
     def __init__(self, folder, our_lines):
-        self.ours, self.rows = our_lines, []
+        self.ours, self.rows, self.takeovers = our_lines, [], []
         self.path = os.path.join(folder, OUT)
         self.file = open(self.path, "w", encoding="utf-8")
 
@@ -50,8 +53,9 @@ class Sheet:
         self.rows.append((cell, rate, per_cpu))
 
     def add_takeover(self, cell, seconds, load):
+        self.takeovers.append((cell, seconds))
         if seconds is None:
-            print(f"{cell.title:<76} not within 60 s", flush=True)
+            print(f"{cell.title:<76} not within {LIMIT} s", flush=True)
             line = {"name": cell.title, "value": None, "unit": "s", "settings": self.settings(cell, load)}
             self.file.write(json.dumps(line) + "\n")
         else:
@@ -80,10 +84,22 @@ class Sheet:
         print("\nSyndarix against them, the best of them first; in brackets per CPU second (a busy machine distorts both)")
         for key in OURS:
             self.compare(key)
-        if taken_over := self.ours.get(("takeover", 0)):
-            print(f"  {taken_over['name']}: {taken_over['value']} {taken_over['unit']}; theirs are above")
+        self.compare_takeovers()
         self.file.close()
         print(f"written to {self.path}")
+
+    def compare_takeovers(self):
+        """How many times longer theirs takes; of those that never took over, at least how many."""
+        line = self.ours.get(("takeover", 0))
+        if not line or not self.takeovers:
+            return
+        print(f"  {line['name']}: {line['value']} s")
+        for cell, seconds in sorted(self.takeovers, key=lambda row: row[1] or LIMIT):
+            times = (seconds or LIMIT) / line["value"]
+            print(f"    {'' if seconds else '> '}{times:.1f} x  {cell.title.split(': ', 1)[1]}")
+            ratio = {"name": f"ratio, {cell.title}", "value": round(times, 2), "unit": "times"}
+            settings = {"peer": cell.peer.name, "at_least": seconds is None}
+            self.file.write(json.dumps({**ratio, "settings": settings}) + "\n")
 
     def compare(self, key):
         rows = [row for row in self.rows if (row[0].work, row[0].in_flight) == key]

@@ -6,9 +6,9 @@ use crate::{
 };
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
-use syndarix::db::{Author, Store, retry_conflicts};
+use syndarix::db::{Author, Claim, Store, retry_conflicts};
 use syndarix_domain::{
-    ids::{ProjectId, SprintId, StoryId},
+    ids::{CommandId, ProjectId, SprintId, StoryId},
     sprint::{self, Sprint},
     story::{Command, New, Story},
 };
@@ -18,6 +18,9 @@ use tokio::task::JoinSet;
 const STORIES: usize = 32;
 /// Projects that they are spread over: the log's head serialises the commits of one.
 const PROJECTS: usize = 8;
+
+/// Most streams moved at the same time.
+const MOST: usize = 256;
 
 /// How long each figure is taken, and of whose CPU seconds.
 #[derive(Clone, Copy)]
@@ -37,14 +40,13 @@ impl Measured {
 
 /// Moves of single streams: many in flight, and one at a time.
 pub(crate) async fn streams(store: &Store, by: Measured, figures: &mut Figures) -> Result<(), Failure> {
-    for streams in [256, 32, 1] {
+    let settings = |streams: usize| json!({ "streams": streams, "projects": PROJECTS.min(streams), "fsync": "on", "synchronous_commit": "on", "audit": "on" });
+    for streams in [MOST, 32, 1] {
         let name =
             if streams == 1 { "transitions, one stream" } else { &format!("transitions, {streams} streams") };
-        let projects = PROJECTS.min(streams);
-        let settings = json!({ "streams": streams, "projects": projects, "fsync": "on", "synchronous_commit": "on", "audit": "on" });
-        renames(store, streams, name, by, figures, &settings).await?;
+        renames(store, streams, name, by, figures, &settings(streams)).await?;
     }
-    Ok(())
+    keyed_renames(store, by, figures, &settings(MOST)).await
 }
 
 /// So many sprints, each given another name again and again; the rate, and that per CPU second.
@@ -56,6 +58,37 @@ pub(crate) async fn renames(
     figures: &mut Figures,
     settings: &Value,
 ) -> Result<(f64, f64), Failure> {
+    let tasks = sprints(store, streams).await?.into_iter().map(|(project, sprint)| {
+        let store = store.clone();
+        move |until| async move { rename(&store, project, sprint, Author::system, until).await }
+    });
+    rate(name, tasks, by, figures, settings).await
+}
+
+/// The same, each command under an idempotency key of its own.
+async fn keyed_renames(
+    store: &Store,
+    by: Measured,
+    figures: &mut Figures,
+    settings: &Value,
+) -> Result<(), Failure> {
+    let tasks = sprints(store, MOST).await?.into_iter().map(|(project, sprint)| {
+        let store = store.clone();
+        let keyed = {
+            let store = store.clone();
+            move || {
+                let id = CommandId(store.new_id());
+                Author::system().claiming(Claim { id, request: [0; 32] })
+            }
+        };
+        move |until| async move { rename(&store, project, sprint, keyed, until).await }
+    });
+    rate("transitions under keys, 256 streams", tasks, by, figures, settings).await?;
+    Ok(())
+}
+
+/// So many sprints of up to eight projects.
+async fn sprints(store: &Store, streams: usize) -> Result<Vec<(ProjectId, SprintId)>, Failure> {
     let mut sprints = Vec::new();
     let projects = PROJECTS.min(streams);
     for _ in 0..projects {
@@ -64,11 +97,7 @@ pub(crate) async fn renames(
             sprints.push((project, own_sprint(store, project).await?));
         }
     }
-    let tasks = sprints.into_iter().map(|(project, sprint)| {
-        let store = store.clone();
-        move |until| async move { rename(&store, project, sprint, until).await }
-    });
-    rate(name, tasks, by, figures, settings).await
+    Ok(sprints)
 }
 
 /// Moves stories into a sprint of their own and out again: the events, state rows and audit entries of both machines are
@@ -126,6 +155,7 @@ async fn rename(
     store: &Store,
     project: ProjectId,
     id: SprintId,
+    author: impl Fn() -> Author,
     until: Instant,
 ) -> Result<Vec<Duration>, Failure> {
     let mut samples = Vec::new();
@@ -133,8 +163,9 @@ async fn rename(
         let begun = Instant::now();
         let (name, goal) = (format!("Sprint {}", samples.len()), "To be measured".to_owned());
         let edit = sprint::Command::Edit { name, goal, starts_on: None, ends_on: None };
+        let author = author();
         retry_conflicts(|| async {
-            let mut uow = store.begin(Author::system());
+            let mut uow = store.begin(author);
             uow.execute::<Sprint>(project, id, &edit).await?;
             uow.commit().await
         })

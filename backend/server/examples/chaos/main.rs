@@ -74,7 +74,7 @@ struct Arguments {
     /// Constant load for so long, and a verdict over what grew, instead of rounds.
     #[arg(long, value_name = "MINUTES", num_args = 0..=1, default_missing_value = "30")]
     soak: Option<u32>,
-    /// Where the soak's samples go, and the figures of fairness.
+    /// Where figures and the soak's samples go.
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
     /// Where everything is kept; a temporary folder when not given.
@@ -119,6 +119,7 @@ async fn play(arguments: &Arguments) -> Result<(), Failure> {
         seeds: arguments.seeds,
         at_once: arguments.at_once,
         first: seed,
+        out: &arguments.out,
     };
     cells::run(&plan).await
 }

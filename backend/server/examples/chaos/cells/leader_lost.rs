@@ -51,6 +51,7 @@ async fn play(site: &mut Site, rng: &mut StdRng) -> Result<String, Failure> {
     }
     site.finish().await?;
     let how = if freezes { "frozen" } else { "killed" };
+    site.waits.push(waited);
     let (duties, seconds) = (held.len(), waited.as_secs_f64());
     Ok(format!("{how}: {duties} duties were led by another after {seconds:.1} s"))
 }

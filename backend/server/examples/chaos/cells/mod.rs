@@ -29,11 +29,21 @@ mod worker_killed;
 
 pub(crate) use postgres::Postgres;
 
-use crate::{Failure, say};
+use crate::{
+    Failure,
+    figures::{Figures, percentile},
+    say,
+};
 use futures::future::LocalBoxFuture;
 use rand::{SeedableRng, rngs::StdRng};
+use serde_json::json;
 use site::{Ground, Site};
-use std::{cell::RefCell, path::Path, slice::Iter, time::Instant};
+use std::{
+    cell::RefCell,
+    path::Path,
+    slice::Iter,
+    time::{Duration, Instant},
+};
 
 /// A fault, and what must come of it.
 struct Cell {
@@ -75,6 +85,8 @@ pub(crate) struct Plan<'a> {
     /// Cells that are played side by side.
     pub(crate) at_once: usize,
     pub(crate) first: u64,
+    /// Where figures go.
+    pub(crate) out: &'a Path,
 }
 
 /// Plays them; the first seed that fails ends it.
@@ -111,6 +123,21 @@ async fn play_all(plan: &Plan<'_>, lane: usize, left: &RefCell<Iter<'_, &Cell>>)
     }
 }
 
+/// What a cell waited for, as figures: median and slowest of its seeds.
+fn write_waits(plan: &Plan<'_>, cell: &str, waits: &mut [Duration]) -> Result<(), Failure> {
+    if waits.is_empty() {
+        return Ok(());
+    }
+    waits.sort_unstable();
+    let mut figures = Figures::create(&plan.out.join(format!("{cell}.jsonl")))?;
+    let settings = json!({ "seeds": plan.seeds, "first_seed": plan.first, "cells_at_once": plan.at_once });
+    for (what, share) in [("median", 0.5), ("slowest", 1.0)] {
+        let value = percentile(waits, share) / 1000.0;
+        figures.add(&format!("{cell}, taken over, {what}"), (value, "s"), None, &settings)?;
+    }
+    figures.finish()
+}
+
 impl Cell {
     async fn all_seeds(&self, plan: &Plan<'_>, postgres: Postgres) -> Result<Postgres, Failure> {
         say(&format!("cell {}: {}", self.name, self.sentence))?;
@@ -132,6 +159,7 @@ impl Cell {
                 return Err(format!("cell {name} (again with {again}): {failure}\n{remains}").into());
             }
         }
+        write_waits(plan, self.name, &mut site.waits)?;
         let noticed = sabotage::every_rule(&mut site).await.map_err(|e| format!("{}: {e}", self.name))?;
         say(&format!(
             "  {noticed} damages were done on purpose and noticed, {} s",

@@ -82,6 +82,8 @@ pub(crate) struct Site {
     pub(crate) begun: Vec<Begun>,
     /// What the present seed calls itself, so that titles and keys are its own.
     pub(crate) label: String,
+    /// How long each seed waited for somebody to take over: the cell's figure.
+    pub(crate) waits: Vec<Duration>,
 }
 
 impl Site {
@@ -111,7 +113,20 @@ impl Site {
         ];
         let (other, seeds) = (ground.other.map(Path::to_owned), ground.seeds);
         let (begun, label) = (Vec::new(), String::new());
-        Ok(Self { launch, other, seeds, postgres, servers, _model: model, api, projects, begun, label })
+        let waits = Vec::new();
+        Ok(Self {
+            launch,
+            other,
+            seeds,
+            postgres,
+            servers,
+            _model: model,
+            api,
+            projects,
+            begun,
+            label,
+            waits,
+        })
     }
 
     /// Access tokens do not last for all seeds of a cell.

@@ -31,6 +31,7 @@ async fn play(site: &mut Site, rng: &mut StdRng) -> Result<String, Failure> {
     if waited > LIMIT + LOOK {
         return Err(format!("{} jobs were taken over after {waited:.1?} only", hit.jobs.len()).into());
     }
+    site.waits.push(waited);
     site.servers[hit.index].thaw()?;
     site.finish().await?;
     refused(site, &hit).await?;

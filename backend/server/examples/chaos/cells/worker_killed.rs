@@ -30,6 +30,7 @@ async fn play(site: &mut Site, rng: &mut StdRng) -> Result<String, Failure> {
     if waited > LIMIT {
         return Err(format!("{} jobs were taken over after {waited:.1?} only", hit.jobs.len()).into());
     }
+    site.waits.push(waited);
     site.finish().await?;
     Ok(format!("{} jobs in hand started elsewhere after {:.1} s", hit.jobs.len(), waited.as_secs_f64()))
 }
