@@ -83,6 +83,18 @@ describe("the list of budgets", () => {
     expect(screen.queryByRole("button")).toBeNull();
   });
 
+  it("says of agents and of runs that they stand in the sprint that is worked in now", async () => {
+    const note = /every run of it, stands in the sprint/;
+    show(false);
+    expect(await screen.findByText(note)).toBeTruthy();
+    cleanup();
+    const ofAgent = nodes.pop() as BudgetNode;
+    nodes.push(node({ scope: "run", scope_id: "0192-abcdef", name: null, hard_limit_micro_usd: 1_000_000 }));
+    show(false);
+    expect(await screen.findByText(note)).toBeTruthy();
+    nodes.splice(-1, 1, ofAgent);
+  });
+
   it("leaves the organisation's to who manages it, and the project's own to its settings", async () => {
     show(true);
     const row = async (name: string) => within((await screen.findByText(name)).closest("[data-node]") as HTMLElement);

@@ -1,7 +1,9 @@
+import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { cleanup, fireEvent, render, screen } from "@testing-library/react";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import type { Job, Run } from "../src/api/types";
 import { Confirm } from "../src/jobs/Confirm";
+import { Running } from "../src/jobs/tables";
 import { unpolled } from "../src/jobs/unpolled";
 import { WaitFacts, WhyWaiting, deadlineLabel, until } from "../src/run/WhyWaiting";
 
@@ -47,7 +49,7 @@ describe("why a run waits", () => {
   it("counts down in seconds, and never below one", () => {
     expect(until("2026-11-28T12:00:00.200Z", NOW)).toBe("1.0 s");
     expect(until("2026-11-28T11:59:59Z", NOW)).toBe("due now");
-    expect([deadlineLabel("retry"), deadlineLabel("rate_limit"), deadlineLabel("approval"), deadlineLabel("budget"), deadlineLabel("agent")]).toEqual(["Next attempt", "Asked again", "Lapses", "Begins anew", "People are reminded"]);
+    expect([deadlineLabel("retry"), deadlineLabel("rate_limit"), deadlineLabel("approval"), deadlineLabel("budget"), deadlineLabel("agent")]).toEqual(["Next attempt", "Asked again", "Lapses", "Looked at again", "People are reminded"]);
   });
 });
 
@@ -75,6 +77,33 @@ describe("what is done to jobs", () => {
     fireEvent.change(reason, { target: { value: " the branch is wrong " } });
     fireEvent.click(button);
     expect(confirmed.mock.calls).toEqual([["the branch is wrong"]]);
+  });
+
+  it("gives the focus back to the job, whether it is cancelled or not", async () => {
+    vi.stubGlobal("fetch", vi.fn(async () => Response.json({ id: "7", outcome: "requested" })));
+    const running = (extra: Partial<Job>) => <QueryClientProvider client={new QueryClient()}><Running jobs={[{ ...job, run_id: "r-1", project_id: "p-1", attempts: 1, max_attempts: 3, created_at: "2026-11-28T12:00:00Z", errors: [], ...extra } as Job]} workers={[]} projects={[]} /></QueryClientProvider>;
+    const { rerender } = render(running({ may_cancel: true }));
+    const button = screen.getByRole("button", { name: "Cancel job: pull_request.merge, 7" });
+    fireEvent.click(button);
+    fireEvent.click(screen.getByRole("button", { name: "Cancel", hidden: true }));
+    await vi.waitFor(() => expect(document.activeElement?.closest("[data-job]")?.getAttribute("data-job")).toBe("7"));
+
+    fireEvent.click(button);
+    fireEvent.change(screen.getByLabelText("Reason"), { target: { value: "wrong branch" } });
+    fireEvent.click(screen.getByRole("button", { name: "Cancel job", hidden: true }));
+    rerender(running({ may_cancel: false, cancel_requested: true }));
+    (document.activeElement as HTMLElement).blur();
+    await vi.waitFor(() => expect(document.activeElement?.closest("[data-job]")?.getAttribute("data-job")).toBe("7"));
+    vi.unstubAllGlobals();
+  });
+
+  it("keeps the question and its words when the last running job ends meanwhile", () => {
+    const running = (jobs: Job[]) => <QueryClientProvider client={new QueryClient()}><Running jobs={jobs} workers={[]} projects={[]} /></QueryClientProvider>;
+    const { rerender } = render(running([{ ...job, may_cancel: true, created_at: "2026-11-28T12:00:00Z" }]));
+    fireEvent.click(screen.getByRole("button", { name: "Cancel job: pull_request.merge, 7" }));
+    fireEvent.change(screen.getByLabelText("Reason"), { target: { value: "wrong branch" } });
+    rerender(running([]));
+    expect(screen.getByLabelText<HTMLInputElement>("Reason").value).toBe("wrong branch");
   });
 
   it("runs them again with a reason or without", () => {

@@ -165,9 +165,8 @@ export type AuditVerdict = Schema["Verdict"];
 export type Queue = Schema["Queue"];
 export type Worker = Schema["Worker"];
 export type Job = Narrow<Schema["Job"], { state: "ready" | "running" | "scheduled" | "dead" }>;
-/** A page of jobs, with the queues and the workers of that moment. */
 export type CancelledJob = Schema["CancelledJob"];
-
+/** A page of jobs, with the queues and the workers of that moment. */
 export type Jobs = Narrow<Schema["Jobs"], { items: Job[] }>;
 
 export interface ProblemBody {

@@ -44,7 +44,7 @@ export function Budgets({ owner, title, query, refresh, mayEdit }: Props) {
           return shown.length === 0 ? <div className="card"><EmptyState icon={<Wallet size={28} aria-hidden="true" />} title={t.budgets.none} detail={t.budgets.noneDetail} action={add} /></div> : (
             <>
               <BudgetTree label={title} nodes={shown} actions={(node) => <Actions node={node} projectId={projectId} changes={mayChange(node) ? { edit: () => open(node), remove: () => setRemoving(node) } : null} />} />
-              {shown.some((node) => node.scope === "agent") ? <p className="mt-1.5 text-xs text-soft">{t.budgets.place}</p> : null}
+              {shown.some((node) => node.scope === "agent" || node.scope === "run") ? <p className="mt-1.5 text-xs text-soft">{t.budgets.place}</p> : null}
               {more ? <p className="mt-1.5 text-xs text-soft">{t.budgets.more(shown.length)}</p> : null}
             </>
           );

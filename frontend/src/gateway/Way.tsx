@@ -37,9 +37,9 @@ const right = (label: string) => ({ label, right: true as const });
 const time = (ms: number | null | undefined) => (ms === null || ms === undefined ? "–" : duration(ms));
 
 /** Every attempt with its cause and its time, and whom the call passed over. */
-export function WayTable({ attempts, skipped }: { attempts: Attempt[]; skipped: Skip[] }) {
+export function WayTable({ attempts, skipped, label = t.playground.way }: { attempts: Attempt[]; skipped: Skip[]; label?: string }) {
   return (
-    <TableFrame label={t.playground.way} heads={[right(t.playground.attempt), t.gateway.deployment, t.playground.outcome, right(t.gateway.firstToken), right(t.playground.time), t.playground.cause]}>
+    <TableFrame label={label} heads={[right(t.playground.attempt), t.gateway.deployment, t.playground.outcome, right(t.gateway.firstToken), right(t.playground.time), t.playground.cause]}>
       {attempts.map((attempt) => (
         <tr key={attempt.attempt} className="align-top" data-attempt={attempt.outcome}>
           <td className={NUMBER}>{attempt.attempt}</td>
@@ -67,7 +67,7 @@ export function WayTable({ attempts, skipped }: { attempts: Attempt[]; skipped: 
 /** The way that a recorded call took; it is asked for when it is looked at. */
 export function CallWay({ projectId, callId, none = <p className="text-xs text-soft">{t.playground.noWay}</p> }: { projectId: string; callId: string; none?: ReactNode }) {
   const way = useQuery(queries.usageCall(projectId, callId));
-  if (way.data) return <div data-call-way={callId}><h4 className="mb-1 text-xs font-medium text-soft">{t.playground.way}</h4><WayTable attempts={way.data.attempts} skipped={way.data.skipped} /></div>;
+  if (way.data) return <div data-call-way={callId}><h4 className="mb-1 text-xs font-medium text-soft">{t.playground.way}</h4><WayTable attempts={way.data.attempts} skipped={way.data.skipped} label={`${t.playground.way}: ${callId}`} /></div>;
   if (way.data === null) return <>{none}</>;
   if (way.isError) return <InlineError error={way.error} onRetry={() => void way.refetch()} />;
   return <div role="status"><span className="sr-only">{t.common.loading}</span><div className="skeleton h-16 w-full max-w-md" /></div>;

@@ -68,7 +68,7 @@ export const jobs = {
   settled: {
     redrive: (n: number) => `${plural(n, "job is", "jobs are")} in the queue again`,
     purge: (n: number) => `${plural(n, "dead letter", "dead letters")} purged`,
-    cancel: (n: number) => `${plural(n, "job", "jobs")} cancelled`,
+    cancel: (n: number) => `${plural(n, "job is", "jobs are")} cancelled, or told to stop`,
   },
   refused: {
     redrive: (n: number) => `${plural(n, "dead letter was", "dead letters were")} left as they are`,
@@ -96,7 +96,7 @@ export const why = {
   } as Record<string, string>,
   raiser: "Whoever may raise the limit",
   since: "Since",
-  deadline: { asked: "Lapses", provider: "Asked again", retry: "Next attempt", budget: "Begins anew", reminded: "People are reminded" },
+  deadline: { asked: "Lapses", provider: "Asked again", retry: "Next attempt", budget: "Looked at again", reminded: "People are reminded" },
   overdue: "due now",
   attempts: "Attempts",
   left: (n: number, left: number) => `${plural(n, "was made", "were made")}, ${left} left`,

@@ -139,7 +139,7 @@ export const budgets = {
   within: (name: string) => `In ${name}`,
   folded: (n: number) => `${n} below`,
   ofSoft: (share: string) => `${share} of the soft limit`,
-  place: "An agent stands in the sprint that it works in now; its budget counts its work in every sprint.",
+  place: "An agent, and every run of it, stands in the sprint that the agent works in now. An agent's budget counts its work in every sprint.",
   more: (n: number) => `The first ${n} are shown.`,
   removed: "Budget removed",
   removeAsk: (name: string) => `Remove the budget of ${name}?`,

@@ -55,31 +55,51 @@ export function Workers({ workers }: { workers: Worker[] }) {
   );
 }
 
+/** The question is gone with its answer: the focus goes to its job, or to the page where that has nothing to take it. */
+function focusJob(id: string | undefined): void {
+  const found = ["button:enabled", "a"].map((what) => document.querySelector<HTMLElement>(`[data-job="${id ?? ""}"] ${what}`)).find(Boolean);
+  (found ?? document.querySelector<HTMLElement>("#content"))?.focus();
+}
+
 export function Running({ jobs, workers, projects }: { jobs: Job[]; workers: Worker[]; projects: Project[] }) {
   const [asking, setAsking] = useState<Asking | null>(null);
-  const settling = useSettle(() => undefined);
-  if (jobs.length === 0) return <div className="card"><EmptyState icon={<Cog size={28} aria-hidden="true" />} title={t.jobs.noneRunning} detail={t.jobs.noneRunningDetail} /></div>;
-  const names = new Map(workers.map((worker) => [worker.id, worker.name]));
+  const asked = asking?.jobs[0]?.id;
+  const back = () => requestAnimationFrame(() => focusJob(asked));
+  const settling = useSettle(back);
+  const close = () => {
+    setAsking(null);
+    back();
+  };
   return (
     <>
-      <TableFrame label={t.jobs.tabs.running} wide heads={[t.jobs.kind, t.jobs.queue, t.jobs.project, t.jobs.worker, t.jobs.attempt, t.jobs.enqueued, t.jobs.action]}>
-        {jobs.map((job) => (
-          <tr key={job.id} className="hover:bg-hover" data-job={job.id}>
-            <th scope="row" className={clsx(CELL, "font-mono text-xs font-normal")}><RunLink job={job}>{job.kind}</RunLink></th>
-            <td className={CELL}><Badge>{job.queue}</Badge></td>
-            <td className={CELL}>{projectName(projects, job) ?? "–"}</td>
-            <td className={CELL}>{names.get(job.worker_id ?? "") ?? "–"}</td>
-            <td className={clsx(CELL, "tabular", job.attempts > 1 && "text-warn")}>{t.jobs.attempts(job.attempts, job.max_attempts)}</td>
-            <td className={clsx(CELL, "text-soft")}><Ago at={job.created_at} /></td>
-            <td className={CELL}>
-              {job.cancel_requested ? <Badge tone="warn">{t.jobs.cancelling}</Badge> : null}
-              {job.may_cancel ? <Button tone="ghost" disabled={settling.progress !== null} aria-label={`${t.jobs.cancel}: ${job.kind}, ${job.id}`} onClick={() => setAsking({ what: "cancel", jobs: [job] })}><Square size={13} aria-hidden="true" />{t.jobs.cancel}</Button> : null}
-            </td>
-          </tr>
-        ))}
-      </TableFrame>
-      <Confirm asking={asking} onClose={() => setAsking(null)} onConfirm={({ what, jobs: chosen }, reason) => { setAsking(null); void settling.run(what, chosen, reason); }} />
+      {jobs.length === 0
+        ? <div className="card"><EmptyState icon={<Cog size={28} aria-hidden="true" />} title={t.jobs.noneRunning} detail={t.jobs.noneRunningDetail} /></div>
+        : <RunningTable jobs={jobs} workers={workers} projects={projects} busy={settling.progress !== null} onCancel={(job) => setAsking({ what: "cancel", jobs: [job] })} />}
+      {/* The last job may end while it is asked about: the question stays until it is answered. */}
+      <Confirm asking={asking} onClose={close} onConfirm={({ what, jobs: chosen }, reason) => { setAsking(null); void settling.run(what, chosen, reason); }} />
     </>
+  );
+}
+
+function RunningTable({ jobs, workers, projects, busy, onCancel }: { jobs: Job[]; workers: Worker[]; projects: Project[]; busy: boolean; onCancel: (job: Job) => void }) {
+  const names = new Map(workers.map((worker) => [worker.id, worker.name]));
+  return (
+    <TableFrame label={t.jobs.tabs.running} wide heads={[t.jobs.kind, t.jobs.queue, t.jobs.project, t.jobs.worker, t.jobs.attempt, t.jobs.enqueued, t.jobs.action]}>
+      {jobs.map((job) => (
+        <tr key={job.id} className="hover:bg-hover" data-job={job.id}>
+          <th scope="row" className={clsx(CELL, "font-mono text-xs font-normal")}><RunLink job={job}>{job.kind}</RunLink></th>
+          <td className={CELL}><Badge>{job.queue}</Badge></td>
+          <td className={CELL}>{projectName(projects, job) ?? "–"}</td>
+          <td className={CELL}>{names.get(job.worker_id ?? "") ?? "–"}</td>
+          <td className={clsx(CELL, "tabular", job.attempts > 1 && "text-warn")}>{t.jobs.attempts(job.attempts, job.max_attempts)}</td>
+          <td className={clsx(CELL, "text-soft")}><Ago at={job.created_at} /></td>
+          <td className={CELL}>
+            {job.cancel_requested ? <Badge tone="warn">{t.jobs.cancelling}</Badge> : null}
+            {job.may_cancel ? <Button tone="ghost" disabled={busy} aria-label={`${t.jobs.cancel}: ${job.kind}, ${job.id}`} onClick={() => onCancel(job)}><Square size={13} aria-hidden="true" />{t.jobs.cancel}</Button> : null}
+          </td>
+        </tr>
+      ))}
+    </TableFrame>
   );
 }
 

@@ -17,6 +17,9 @@ pub(super) const OUR_FAULT: &str = "something failed on our side; the log has it
 const UNSTORABLE: [&str; 2] = ["22P05", "22021"];
 /// PostgreSQL's code for a disk that is full.
 const DISK_FULL: &str = "53100";
+/// A statement, or its wait for a lock, took longer than its session allows.
+const TOO_LONG: &str = "57014";
+const LOCKED: &str = "55P03";
 
 /// What the caller is told. An internal error is logged once, with its chain, and shown without it.
 #[derive(Debug, thiserror::Error)]
@@ -163,6 +166,16 @@ impl From<db::Error> for ApiError {
                 if error.code().is_some_and(|code| UNSTORABLE.contains(&code.as_ref())) =>
             {
                 Self::invalid("body", "holds a character that no text that is kept can hold, such as U+0000")
+            }
+            db::Error::Database(sqlx::Error::Database(error))
+                if error.code().is_some_and(|code| [TOO_LONG, LOCKED].contains(&code.as_ref())) =>
+            {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a statement was given up");
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "busy",
+                    "the database took too long and wrote nothing of this: try again in a moment",
+                )
             }
             db::Error::Database(sqlx::Error::Database(error))
                 if error.code().as_deref() == Some(DISK_FULL) =>

@@ -3,7 +3,7 @@
 use super::ApiError;
 use crate::{features::auth, state::App};
 use axum::{
-    body::{Bytes, HttpBody},
+    body::Bytes,
     extract::{FromRequest, FromRequestParts, OptionalFromRequest, Query, Request},
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
@@ -102,19 +102,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for ValidJson<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         if !is_json(request.headers()) {
-            return Err(ApiError::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "bad_json",
-                "send the body as JSON, with `Content-Type: application/json`",
-            ));
+            return Err(not_json());
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(|error| match error.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                ApiError::new(error.status(), "too_large", "the body is larger than this endpoint accepts")
-            }
-            status => ApiError::new(status, "bad_json", error.body_text()),
-        })?;
-        body(&bytes).map(Self)
+        body(&read(request, state).await?).map(Self)
     }
 }
 
@@ -123,11 +113,32 @@ impl<T: DeserializeOwned, S: Send + Sync> OptionalFromRequest<S> for ValidJson<T
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Option<Self>, ApiError> {
-        if request.body().is_end_stream() {
-            return Ok(None);
+        let is_json = is_json(request.headers());
+        // One that comes in chunks is known to be empty when it has been read.
+        let bytes = read(request, state).await?;
+        match (bytes.is_empty(), is_json) {
+            (true, _) => Ok(None),
+            (false, true) => body(&bytes).map(Self).map(Some),
+            (false, false) => Err(not_json()),
         }
-        <Self as FromRequest<S>>::from_request(request, state).await.map(Some)
     }
+}
+
+async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
+    Bytes::from_request(request, state).await.map_err(|error| match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            ApiError::new(error.status(), "too_large", "the body is larger than this endpoint accepts")
+        }
+        status => ApiError::new(status, "bad_json", error.body_text()),
+    })
+}
+
+fn not_json() -> ApiError {
+    ApiError::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "bad_json",
+        "send the body as JSON, with `Content-Type: application/json`",
+    )
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -211,5 +222,28 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for ValidQuery<T> 
         Query::<T>::try_from_uri(&parts.uri)
             .map(|Query(query)| Self(query))
             .map_err(|error| ApiError::bad_request("bad_query", error.body_text()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+    use futures::stream;
+    use std::convert::Infallible;
+
+    /// What comes of a body in such chunks, without a type, where one may be left out.
+    async fn optional(chunks: &'static [&'static str]) -> Result<Option<Value>, StatusCode> {
+        let chunks = chunks.iter().map(|chunk| Ok::<_, Infallible>(Bytes::from(*chunk)));
+        let request = Request::new(Body::from_stream(stream::iter(chunks)));
+        let read = <ValidJson<Value> as OptionalFromRequest<()>>::from_request(request, &()).await;
+        read.map(|body| body.map(|ValidJson(value)| value)).map_err(|error| error.status())
+    }
+
+    #[tokio::test]
+    async fn a_body_in_chunks_that_is_empty_is_one_that_was_left_out() {
+        assert_eq!(optional(&[]).await, Ok(None));
+        assert_eq!(optional(&["", ""]).await, Ok(None));
+        assert_eq!(optional(&["{", "}"]).await, Err(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     }
 }

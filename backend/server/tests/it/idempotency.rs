@@ -143,6 +143,22 @@ async fn of_many_at_once_with_one_key_one_does_it_and_all_get_its_answer() {
 }
 
 #[tokio::test]
+async fn twins_whose_command_is_one_statement_all_get_the_answer_of_the_one_that_was_done() {
+    let desk = Desk::open().await;
+    let body = json!({ "name": "Once only" });
+    let twins = join_all((0..8).map(|_| desk.post_with_key("/sprints", "key-1", body.clone()))).await;
+    assert_eq!(twins[0].0, StatusCode::CREATED, "{}", twins[0].1);
+    assert!(twins.iter().all(|twin| *twin == twins[0]), "{twins:?}");
+    let (status, problem) = desk.post_with_key("/sprints", "key-1", json!({ "name": "Another" })).await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (StatusCode::UNPROCESSABLE_ENTITY, &json!("idempotency_key_reused"))
+    );
+    let (_, sprints) = desk.get("/sprints").await;
+    assert_eq!(sprints["items"].as_array().unwrap().len(), 1, "{sprints}");
+}
+
+#[tokio::test]
 async fn a_command_that_was_refused_leaves_its_key_for_the_next_attempt() {
     let desk = Desk::open().await;
     let body = json!({ "email": "sam@example.org", "role": "editor" });

@@ -7,10 +7,14 @@ use crate::{
     scene::Scene,
     support::TestApp,
 };
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 use syndarix_domain::ids::ProjectId;
 use syndarix_jobs::{Enqueued, NewJob};
+
+/// Longest a test waits for something that must happen.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A job of this project that waits for a worker.
 async fn waiting(app: &TestApp, project: ProjectId) -> i64 {
@@ -124,6 +128,57 @@ async fn a_run_ends_with_the_job_that_would_go_on_with_it() {
         .await
         .unwrap();
     assert_eq!(left, 0);
+}
+
+/// Waits until somebody waits for a lock.
+async fn until_somebody_waits(test: &TestApp) {
+    let waiting = "select exists (select from pg_stat_activity
+                                   where wait_event_type = 'Lock' and datname = current_database())";
+    let started = Instant::now();
+    while !sqlx::query_scalar::<_, bool>(waiting).fetch_one(test.app.pool()).await.unwrap() {
+        assert!(started.elapsed() < PATIENCE, "nobody waits");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_comes_to_its_end_meanwhile_takes_no_run_with_it() {
+    let test = TestApp::start().await;
+    let scene = Scene::analysis(&test).await;
+    scene.due().await;
+    let job: i64 = sqlx::query_scalar("select id from job where kind = 'run.advance'")
+        .fetch_one(test.app.pool())
+        .await
+        .unwrap();
+    let mut worker = test.app.pool().begin().await.unwrap();
+    sqlx::query("delete from job where id = $1").bind(job).execute(&mut *worker).await.unwrap();
+    let path = cancel(job);
+    let asked = test.post(&path, &scene.token, json!({ "reason": "it reads the wrong repository" }));
+    let ends = async {
+        until_somebody_waits(&test).await;
+        worker.commit().await.unwrap();
+    };
+
+    let ((status, problem), ()) = futures::join!(asked, ends);
+
+    assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &json!("job_ended")), "{problem}");
+    let (_, run) = test.get(&scene.path(&format!("/runs/{}", scene.run)), &scene.token).await;
+    assert_ne!(run["state"], json!("cancelled"));
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_run_again_without_a_word_of_why() {
+    let app = TestApp::start().await;
+    let maria = person(&app, "maria").await;
+    let project = project(&app, &maria).await;
+    make_owner(&app, &maria, project).await;
+    let letter = bury(&app, Some(project), None).await;
+    let path = format!("/api/v1/jobs/{letter}/redrive");
+
+    let (status, problem) = app.send(Method::POST, &path, Some(&maria.token), None).await;
+
+    assert_eq!(status, StatusCode::NO_CONTENT, "{problem}");
+    assert_eq!(on_record(&app, project, &maria.token).await, [(json!("job.redriven"), Value::Null)]);
 }
 
 #[tokio::test]

@@ -247,3 +247,26 @@ async fn a_story_that_comes_while_its_sprint_is_completed_is_refused_or_holds_it
         }
     }
 }
+
+#[tokio::test]
+async fn a_page_of_stories_is_the_newest_of_those_asked_for_and_the_next_one_goes_on() {
+    let desk = Desk::open().await;
+    let sprint = desk.sprint("First").await;
+    for title in ["one", "two", "three"] {
+        desk.story_in(&sprint, title).await;
+        desk.story(&format!("{title}, elsewhere")).await;
+    }
+    let page = async |query: String| {
+        let (status, page) = desk.get(&format!("/stories?sprint_id={sprint}&limit=2{query}")).await;
+        assert_eq!(status, StatusCode::OK, "{page}");
+        let titles = page["items"].as_array().unwrap().iter().map(|story| story["title"].clone());
+        (titles.collect::<Vec<Value>>(), page["next_cursor"].as_str().map(str::to_owned))
+    };
+
+    let (first, cursor) = page(String::new()).await;
+    let (second, end) = page(format!("&cursor={}", cursor.unwrap())).await;
+
+    assert_eq!((first, second), (vec![json!("three"), json!("two")], vec![json!("one")]));
+    assert_eq!(end, None);
+    assert_eq!(page("&phase=done".into()).await.0, Vec::<Value>::new());
+}

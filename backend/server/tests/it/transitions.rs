@@ -614,3 +614,110 @@ async fn of_twins_under_one_key_that_move_different_streams_one_is_done() {
     assert!(repeated.iter().all(|twin| matches!(twin, Err(Error::Repeated))), "{repeated:?}");
     bench.holds().await;
 }
+
+#[tokio::test]
+async fn in_a_group_with_jobs_a_unit_whose_key_was_used_up_leaves_no_job() {
+    let bench = Bench::start().await;
+    let sprints = bench.sprints(3).await;
+    let mut first = bench.store().begin(under_key(1));
+    first.execute::<Sprint>(bench.project, sprints[0], &edit("first")).await.unwrap();
+    first.commit().await.unwrap();
+    let mut units = Vec::new();
+    for (key, sprint) in (1..).zip(&sprints) {
+        let mut uow = bench.store().begin(under_key(key));
+        uow.execute::<Sprint>(bench.project, *sprint, &edit("with a job")).await.unwrap();
+        uow.enqueue(NewJob::new("hand", "what.follows", serde_json::json!({}))).unwrap();
+        units.push(uow);
+    }
+
+    let done = commit_in_one_group(&bench, units).await;
+
+    assert!(matches!(done[0], Err(Error::Repeated)), "{done:?}");
+    assert!(done[1..].iter().all(Result::is_ok), "{done:?}");
+    assert_eq!(count(&bench, "select count(*) from job where kind = 'what.follows'").await, 2);
+    let used: Vec<Uuid> = keys(&bench).await.into_iter().map(|(id, _)| id).collect();
+    assert_eq!(used, [1, 2, 3].map(Uuid::from_u128));
+    bench.holds().await;
+}
+
+#[tokio::test]
+async fn whoever_was_in_a_group_that_failed_still_has_its_key_and_whoever_is_refused_leaves_it_free() {
+    let bench = Bench::start().await;
+    let mut units = Vec::new();
+    for (key, sprint) in (1..).zip(bench.sprints(3).await) {
+        let mut uow = bench.store().begin(under_key(key));
+        uow.execute::<Sprint>(bench.project, sprint, &edit("under a key")).await.unwrap();
+        units.push(uow);
+    }
+    let mut refused = bench.store().begin(under_key(4));
+    // A project without a log has no numbers to give.
+    let (nobody, nothing) = (ProjectId(Uuid::from_u128(1)), serde_json::json!({}));
+    refused.announce(nobody, "agent", Uuid::from_u128(7), "agent.made.v1", nothing);
+    units.push(refused);
+
+    let mut done = commit_in_one_group(&bench, units).await;
+
+    assert!(matches!(done.pop(), Some(Err(Error::Database(_)))));
+    assert!(done.iter().all(Result::is_ok), "{done:?}");
+    let used: Vec<Uuid> = keys(&bench).await.into_iter().map(|(id, _)| id).collect();
+    assert_eq!(used, [1, 2, 3].map(Uuid::from_u128));
+    bench.holds().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_comes_while_a_twin_is_under_way_waits_and_is_done_only_where_that_came_to_nothing() {
+    for twin_commits in [true, false] {
+        let bench = Bench::start().await;
+        let sprint = bench.sprint().await;
+        let mut twin = bench.store().begin(under_key(1));
+        twin.conn().await.unwrap();
+        let mut uow = bench.store().begin(under_key(1));
+        uow.execute::<Sprint>(bench.project, sprint, &edit("waits")).await.unwrap();
+        let end = async {
+            until_waiting(&bench, 1).await;
+            if twin_commits {
+                twin.commit().await.unwrap();
+            } else {
+                drop(twin);
+            }
+        };
+
+        let (done, ()) = futures::join!(uow.commit(), end);
+
+        match done {
+            Err(Error::Repeated) if twin_commits => {}
+            Ok(_) if !twin_commits => {}
+            done => panic!("the twin commits: {twin_commits}, {done:?}"),
+        }
+        assert_eq!(bench.version(sprint).await, if twin_commits { 1 } else { 2 });
+        assert_eq!(keys(&bench).await.len(), 1);
+        bench.holds().await;
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_kept_no_longer_is_used_up_anew_by_a_command_of_one_statement() {
+    let bench = Bench::start().await;
+    let sprint = bench.sprint().await;
+    for time in ["first", "a day later"] {
+        let mut uow = bench.store().begin(under_key(1));
+        uow.execute::<Sprint>(bench.project, sprint, &edit(time)).await.unwrap();
+        uow.commit_with(time).await.unwrap();
+        assert_eq!(keys(&bench).await, vec![(Uuid::from_u128(1), serde_json::json!(time))]);
+        sqlx::query("update idempotency set answer = '1', created_at = now() - interval '25 hours'")
+            .execute(bench.store().pool())
+            .await
+            .unwrap();
+    }
+    assert_eq!(bench.version(sprint).await, 3);
+    bench.holds().await;
+}
+
+#[tokio::test]
+async fn a_key_of_a_command_that_writes_nothing_else_is_used_up_as_well() {
+    let bench = Bench::start().await;
+    bench.store().begin(under_key(1)).commit_with("nothing").await.unwrap();
+    assert_eq!(keys(&bench).await, vec![(Uuid::from_u128(1), serde_json::json!("nothing"))]);
+    let again = bench.store().begin(under_key(1)).commit_with("nothing").await;
+    assert!(matches!(again, Err(Error::Repeated)), "{again:?}");
+}

@@ -37,6 +37,14 @@ async fn a_story_without_a_run_says_who_can_help_it_on() {
         "update job set due = false, run_at = now() + interval '1 hour', last_error = 'busy' where kind = 'stage.work'",
     )
     .await;
+    let put_off = waiting(&scene, &path).await;
+    assert_eq!((&put_off["on"], &put_off["owner"]), (&json!("queue"), &json!("operator")), "{put_off}");
+
+    execute(
+        &scene,
+        "insert into worker (incarnation, name, lock_key, last_seen) values (gen_random_uuid(), 'one', 1, now())",
+    )
+    .await;
     let full = waiting(&scene, &path).await;
     assert_eq!((&full["on"], &full["owner"]), (&json!("agent"), &json!("admin")), "{full}");
     assert!(full["detail"].as_str().unwrap().contains("all 1 agents"), "{full}");

@@ -11,7 +11,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Budgets `b` with what counts in them and the nodes that they are in. An agent is in the sprint of the story that it works
-/// on, and in none when it does not work: so each node has one place, whatever it worked on before.
+/// on, and in none when it does not work; its runs are where it is, those that are over as well: so each node has one place,
+/// whatever was worked on before.
 const SHOWN: &str = "
 select b.scope, b.scope_id, b.period, b.hard_limit_micro_usd, b.soft_limit_micro_usd, b.hard_limit_tokens,
        b.soft_limit_tokens,

@@ -109,19 +109,18 @@ async fn cancel(
 ) -> Result<CancelledJob, ApiError> {
     alive(job, found)?;
     let mut uow = app.store.begin(author);
+    // The job before its run, as its worker locks them: one that ends at this moment takes no run with it.
+    let outcome = match syndarix_jobs::cancel(uow.conn().await?, job).await? {
+        Cancelled::Requested => Cancellation::Requested,
+        Cancelled::Removed => Cancellation::Cancelled,
+        Cancelled::NotFound => return Err(over(&format!("job {job} came to its end at this moment"))),
+    };
     let mut ended = None;
     if let (Some(project), Some(run)) = (found.project_id, run_of(found))
         && runs::cancel_with_job(&mut uow, ProjectId(project), run, why).await?
     {
         ended = Some(run.0);
     }
-    let outcome = match syndarix_jobs::cancel(uow.conn().await?, job).await? {
-        Cancelled::Requested => Cancellation::Requested,
-        Cancelled::Removed => Cancellation::Cancelled,
-        // It went with its run.
-        Cancelled::NotFound if ended.is_some() => Cancellation::Cancelled,
-        Cancelled::NotFound => return Err(over(&format!("job {job} came to its end at this moment"))),
-    };
     let letter = Letter {
         job,
         project: found.project_id.map(ProjectId),

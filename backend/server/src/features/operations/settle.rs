@@ -25,7 +25,7 @@ use uuid::Uuid;
 const MAX_REASON: usize = 1_000;
 
 /// Why a dead letter is run again.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RedriveJob {
     /// In a sentence, such as what was mended; on record with it.
@@ -77,8 +77,10 @@ pub(super) async fn redrive_job(
     caller: Caller,
     Path(id): Path<String>,
     key: Option<Idempotency>,
-    ValidJson(body): ValidJson<RedriveJob>,
+    // Who sends none gives no reason.
+    body: Option<ValidJson<RedriveJob>>,
 ) -> Result<StatusCode, ApiError> {
+    let body = body.map_or_else(RedriveJob::default, |ValidJson(body)| body);
     let (author, why) = (keyed(Author::of(caller.actor()), key, &body)?, said(&body.reason)?);
     // Looked up within the work: who repeats it does not find the letter any more.
     let work = || async {

@@ -70,7 +70,7 @@ pub struct Circumstances {
     paused_by: Option<String>,
     /// The tool whose call a human is asked about, as nobody knows whether it took effect.
     doubtful: Option<String>,
-    /// When a budget above the run begins anew, where one does.
+    /// When it is looked at again: with the next day, where the project or its organisation has a budget of a period.
     budget_anew: Option<DateTime<Utc>>,
 }
 

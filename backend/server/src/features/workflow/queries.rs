@@ -29,19 +29,20 @@ const JOINS: &str = "
         where usage.project_id = s.project_id and usage.story_id = s.id and usage.at <= s.until
     ) u on true";
 
-/// Stories as they are now. Who decides is named where it is one person.
-fn now() -> String {
+/// These stories of the project `$1` as they are now: what belongs to them is looked up for no others. Who decides is named
+/// where it is one person.
+fn now(which: &str) -> String {
     let (waits, job) = (waits::columns(), waits::joins());
     format!(
         "select {COLUMNS}, {waits}, d.approver
-         from (select *, 'infinity'::timestamptz as until from story where project_id = $1) s {JOINS} {job}
+         from (select *, 'infinity'::timestamptz as until from story where project_id = $1 and {which}) s {JOINS} {job}
          left join lateral (select case when count(*) = 1 then min(name) end as approver from ({APPROVERS}) one) d
            on s.phase not in ('done', 'cancelled')"
     )
 }
 
 pub(super) async fn story(pool: &PgPool, project: ProjectId, id: Uuid) -> Result<StoryRow, Error> {
-    sqlx::query_as(sqlx::AssertSqlSafe(format!("{} where s.id = $2", now())))
+    sqlx::query_as(sqlx::AssertSqlSafe(now("id = $2")))
         .bind(project.0)
         .bind(id)
         .fetch_optional(pool)
@@ -75,19 +76,18 @@ pub(super) async fn stories(
     phase: Option<&str>,
     (limit, after): (i64, Option<i64>),
 ) -> Result<Vec<StoryRow>, Error> {
-    let rows = sqlx::query_as(sqlx::AssertSqlSafe(format!(
-        "{} where ($2::text is null or s.state ->> 'sprint' = $2) and ($3::text is null or s.phase = $3)
-           and ($5::bigint is null or (s.state ->> 'number')::bigint < $5)
-         order by (s.state ->> 'number')::bigint desc limit $4",
-        now()
-    )))
-    .bind(project.0)
-    .bind(sprint.map(|id| id.to_string()))
-    .bind(phase)
-    .bind(limit + 1)
-    .bind(after)
-    .fetch_all(pool)
-    .await?;
+    let page = now("($2::text is null or state ->> 'sprint' = $2) and ($3::text is null or phase = $3)
+           and ($5::bigint is null or (state ->> 'number')::bigint < $5)
+         order by (state ->> 'number')::bigint desc limit $4");
+    let page = format!("{page} order by (s.state ->> 'number')::bigint desc");
+    let rows = sqlx::query_as(sqlx::AssertSqlSafe(page))
+        .bind(project.0)
+        .bind(sprint.map(|id| id.to_string()))
+        .bind(phase)
+        .bind(limit + 1)
+        .bind(after)
+        .fetch_all(pool)
+        .await?;
     Ok(rows)
 }
 

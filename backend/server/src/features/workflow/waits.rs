@@ -17,12 +17,13 @@ const ITS_OWN: &str = "(s.state #>> '{phase,work,name}' is distinct from 'mergin
                         or job.payload ->> 'pull_request' = s.state #>> '{change,pull_request}')";
 const AT_WORK: &str = "s.phase not in ('done', 'blocked', 'cancelled')";
 
-/// What [`waiting`] needs beside the state, for a story `s` with its run `r`.
+/// What [`waiting`] needs beside the state, for a story `s` of the project `$1` with its run `r`. What is of the project is
+/// counted once.
 pub(super) fn columns() -> String {
     format!(
         "{}, case when s.state #>> '{{phase,work,name}}' = 'queued' then
-                (select count(*) from agent where project_id = s.project_id and status <> 'terminated') end as agents,
-         (select agent_limit::bigint from project where id = s.project_id) as agent_limit",
+                (select count(*) from agent where project_id = $1 and status <> 'terminated') end as agents,
+         (select agent_limit::bigint from project where id = $1) as agent_limit",
         runs::WAITING
     )
 }
@@ -59,6 +60,12 @@ fn queued(row: &StoryRow, stage: StageName, since: Timestamp) -> Option<Waiting>
     let looks_for_agent = held_up.on == "retry" && held_up.job.as_ref().is_some_and(|job| job.attempts == 0);
     if !looks_for_agent {
         return reminded(&row.state.0, Some(held_up));
+    }
+    // Put off or not, nobody is there who would look.
+    if let Some(job) = held_up.job.as_ref().filter(|job| !job.polled) {
+        let detail = format!("no worker is polling the queue {}", job.queue);
+        let waiting = Waiting { job: held_up.job.clone(), ..of("queue", "operator", detail, since) };
+        return reminded(&row.state.0, Some(waiting));
     }
     let stage = stage.name();
     let detail = match (row.agents, row.agent_limit) {
