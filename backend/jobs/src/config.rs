@@ -72,8 +72,8 @@ pub struct WorkerConfig {
     /// Heartbeat age from which a free advisory lock means that a worker is dead. Three quarters of it, and seven
     /// eighths to the last, are what a worker that lost its lock has for getting it back.
     pub stale_after: Duration,
-    /// Longest wait between two looks at a queue nobody poked; the wait is between a quarter of it and all of it, and of three
-    /// times as long where nothing was found the last three times.
+    /// Longest wait between two looks at a queue nobody poked; the wait is between a quarter of it and all of it, and of
+    /// twice as long where nothing was found the last two times.
     pub poll: Duration,
     /// Between two looks at timers and delayed jobs.
     pub tick: Duration,

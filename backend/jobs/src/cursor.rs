@@ -39,8 +39,9 @@ const ROUND_EVERY: Duration = Duration::from_millis(100);
 /// Between two looks at the others while the busy ones have not.
 const OTHERS_EVERY: Duration = Duration::from_millis(5);
 
-/// Between two counts of what others run.
+/// Between two counts of what others run, and while nobody had work lately: then there is nothing to share out.
 const CENSUS_EVERY: Duration = Duration::from_secs(1);
+const IDLE_CENSUS_EVERY: Duration = Duration::from_secs(20);
 
 /// A look that took long is not taken again before this many times as long is over.
 const COST_SHARE: u32 = 20;
@@ -152,7 +153,8 @@ impl Cursor {
     }
 
     pub(crate) fn is_census_due(&self) -> bool {
-        self.census.is_due(CENSUS_EVERY)
+        let is_busy = self.known.values().any(|tenant| tenant.had_work.elapsed() < BUSY_FOR);
+        self.census.is_due(if is_busy { CENSUS_EVERY } else { IDLE_CENSUS_EVERY })
     }
 
     /// The look behind the back that is due, the furthest first.
@@ -258,6 +260,17 @@ mod tests {
         assert_eq!(cursor.look_back_due(), None);
         let slow = Paced { ended: Some(Instant::now()), cost: Duration::from_secs(3) };
         assert!(slow.wait(Duration::from_secs(1)) > Duration::from_secs(59));
+    }
+
+    #[test]
+    fn while_nobody_has_work_it_is_seldom_counted_what_runs() {
+        let mut cursor = Cursor::default();
+        cursor.known.clear();
+        assert!(cursor.is_census_due(), "nothing was counted yet");
+        cursor.census = Paced { ended: Instant::now().checked_sub(2 * CENSUS_EVERY), cost: Duration::ZERO };
+        assert!(!cursor.is_census_due());
+        cursor.met(tenant(7));
+        assert!(cursor.is_census_due());
     }
 
     #[test]

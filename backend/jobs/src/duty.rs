@@ -1,7 +1,7 @@
 //! Being at work on a duty that one process at a time may do: one loop asks for it, renews it, and has the work under it.
 //!
 //! A process that dies or freezes is followed within three seconds: its lease ends two seconds after its last renewal,
-//! and candidates ask twice a second. What it began is undone: see [`Leadership::hold`].
+//! and candidates, who ask twice a second, ask at that moment. What it began is undone: see [`Leadership::hold`].
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::leader::time_left;
 use crate::outage::{CallError, Outage};
 use crate::{Leadership, lead};
 
@@ -18,6 +19,9 @@ const TERM: Duration = Duration::from_secs(2);
 
 /// Between two renewals, and between two questions of a candidate: a holder may fail to get through twice.
 const RENEW_EVERY: Duration = Duration::from_millis(500);
+
+/// Between two questions while the lease is over and something of its holder still keeps the duty: the server ends that.
+const ASK_SOON: Duration = Duration::from_millis(50);
 
 /// For work that was asked to stop to come to its end.
 const TIME_TO_STOP: Duration = Duration::from_secs(1);
@@ -31,6 +35,13 @@ pub struct Duty {
     pub holder: Uuid,
     /// How the database is reached: one connection for a moment, twice a second.
     pub pool: PgPool,
+}
+
+/// What came of asking for a duty.
+enum Asked {
+    Mine(Leadership),
+    /// Somebody else has it, for so long without another word.
+    Taken(Duration),
 }
 
 impl Duty {
@@ -47,16 +58,16 @@ impl Duty {
         while !stop.is_cancelled() {
             let asked = Instant::now();
             let pause = match self.ask(TERM).await {
-                Ok(Some(leadership)) => {
+                Ok(Asked::Mine(leadership)) => {
                     outage.over();
                     tracing::info!(duty = self.name, epoch = leadership.epoch, "took over a duty");
                     self.lead(leadership, asked + TERM, &work, &stop).await;
                     RENEW_EVERY
                 }
-                Ok(None) => {
+                Ok(Asked::Taken(left)) => {
                     outage.over();
                     // Jitter keeps the candidates from asking at the same moment.
-                    RENEW_EVERY.mul_f64(0.5 + 0.5 * rand::random::<f64>())
+                    left.clamp(ASK_SOON, RENEW_EVERY) + ASK_SOON.mul_f64(rand::random())
                 }
                 Err(error) => outage.failed(&error),
             };
@@ -64,8 +75,14 @@ impl Duty {
         }
     }
 
-    async fn ask(&self, limit: Duration) -> Result<Option<Leadership>, CallError> {
-        let call = async { lead(&mut *self.pool.acquire().await?, self.name, self.holder, TERM).await };
+    async fn ask(&self, limit: Duration) -> Result<Asked, CallError> {
+        let call = async {
+            let mut connection = self.pool.acquire().await?;
+            Ok::<_, sqlx::Error>(match lead(&mut connection, self.name, self.holder, TERM).await? {
+                Some(leadership) => Asked::Mine(leadership),
+                None => Asked::Taken(time_left(&mut connection, self.name).await?),
+            })
+        };
         Ok(tokio::time::timeout(limit, call).await??)
     }
 
@@ -100,7 +117,7 @@ impl Duty {
             tokio::time::sleep(RENEW_EVERY).await;
             let asked = Instant::now();
             match self.ask(until.saturating_duration_since(asked)).await {
-                Ok(Some(renewed)) if renewed == *mine => until = asked + TERM,
+                Ok(Asked::Mine(renewed)) if renewed == *mine => until = asked + TERM,
                 Err(error) if Instant::now() < until => {
                     let error: &(dyn std::error::Error + 'static) = &error;
                     tracing::debug!(duty = self.name, error, "a duty was not renewed; trying on");

@@ -25,7 +25,7 @@ const MAX_ENDS: usize = 256;
 
 /// A queue in which nothing was found so many times in a row is looked at as many times less often. Jobs that this process
 /// enqueues are not found but poked for, so that only those that another process enqueues, and does not take itself, wait for a look.
-const IDLE_POLLS: u32 = 3;
+const IDLE_POLLS: u32 = 2;
 
 /// Wait when work is there but others hold its rows at this moment.
 const CONTENDED_WAIT: Duration = Duration::from_millis(10);

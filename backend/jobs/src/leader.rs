@@ -57,6 +57,19 @@ pub async fn lead(
     Ok(epoch.map(|epoch| Leadership { duty: duty.to_owned(), holder, epoch }))
 }
 
+/// How long a duty is still held without another word from its holder.
+pub(crate) async fn time_left(conn: &mut PgConnection, duty: &str) -> Result<Duration, sqlx::Error> {
+    let left: Option<f64> = sqlx::query_scalar(
+        "select case when expires_at <= clock_timestamp() then 0
+                     else extract(epoch from expires_at - clock_timestamp()) end::float8
+           from leader_lease where duty = $1",
+    )
+    .bind(duty)
+    .fetch_optional(conn)
+    .await?;
+    Ok(left.and_then(|left| Duration::try_from_secs_f64(left).ok()).unwrap_or_default())
+}
+
 // Goes on beside a transaction that holds the duty, so that long work does not lose it: see `Leadership::hold`.
 const RENEW: &str = "
 update leader_lease set expires_at = clock_timestamp() + make_interval(secs => $3)
