@@ -10,6 +10,7 @@ mod foreign;
 mod memory;
 mod native;
 mod question;
+mod top;
 
 use serde_json::Value;
 
