@@ -38,7 +38,7 @@ describe("a run", () => {
 
   it("shows of a model call that is opened which way it took, and whom it passed over", async () => {
     show(numberOf("model"));
-    const way = await screen.findByRole("region", { name: "The way it took" });
+    const way = await screen.findByRole("region", { name: /^The way it took/ });
     expect([...way.querySelectorAll("[data-attempt]")].map((one) => one.getAttribute("data-attempt"))).toEqual(["settled", "skipped"]);
     expect(way.textContent).toContain("its context window is no larger");
     expect(asked).toEqual([engineerSteps.find((step) => step.kind === "model")?.id]);
