@@ -5,10 +5,11 @@ use crate::{
     scene::Scene,
     support::{TestApp, post_once},
 };
-use axum::http::StatusCode;
+use axum::{http::StatusCode, response::IntoResponse};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use std::time::Duration;
+use syndarix::http::ApiError;
 use tokio::time::{Instant, sleep};
 
 /// How long anything may take to get where a test waits for it.
@@ -201,4 +202,21 @@ async fn a_key_is_forgotten_after_a_day() {
     desk.post_with_key("/stories", "key-1", body).await;
 
     assert_eq!(titles(&desk).await, ["Again", "Again"]);
+}
+
+#[tokio::test]
+async fn whoever_waited_too_long_for_another_is_told_to_come_again() {
+    let desk = Desk::open().await;
+    let pool = desk.app.app.pool();
+    let row = "select 1 from counter for update";
+    desk.post_with_key("/stories", "key-1", json!({ "title": "It makes the counter" })).await;
+    let mut holder = pool.begin().await.unwrap();
+    sqlx::query(row).execute(&mut *holder).await.unwrap();
+    for limit in ["set local statement_timeout = 50", "set local lock_timeout = 50"] {
+        let mut waits = pool.begin().await.unwrap();
+        sqlx::query(limit).execute(&mut *waits).await.unwrap();
+        let given_up = sqlx::query(row).execute(&mut *waits).await.unwrap_err();
+        let answer = ApiError::from(given_up).into_response();
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{limit}");
+    }
 }

@@ -108,10 +108,7 @@ async fn a_run_ends_with_the_job_that_would_go_on_with_it() {
     let test = TestApp::start().await;
     let scene = Scene::analysis(&test).await;
     scene.due().await;
-    let job: i64 = sqlx::query_scalar("select id from job where kind = 'run.advance'")
-        .fetch_one(test.app.pool())
-        .await
-        .unwrap();
+    let job = advancing(&test).await;
     let why = json!({ "reason": "it reads the wrong repository" });
     let (status, done) = test.post(&cancel(job), &scene.token, why).await;
     assert_eq!(
@@ -130,6 +127,14 @@ async fn a_run_ends_with_the_job_that_would_go_on_with_it() {
     assert_eq!(left, 0);
 }
 
+/// The job that goes on with the only run.
+async fn advancing(test: &TestApp) -> i64 {
+    sqlx::query_scalar("select id from job where kind = 'run.advance'")
+        .fetch_one(test.app.pool())
+        .await
+        .unwrap()
+}
+
 /// Waits until somebody waits for a lock.
 async fn until_somebody_waits(test: &TestApp) {
     let waiting = "select exists (select from pg_stat_activity
@@ -146,10 +151,7 @@ async fn a_job_that_comes_to_its_end_meanwhile_takes_no_run_with_it() {
     let test = TestApp::start().await;
     let scene = Scene::analysis(&test).await;
     scene.due().await;
-    let job: i64 = sqlx::query_scalar("select id from job where kind = 'run.advance'")
-        .fetch_one(test.app.pool())
-        .await
-        .unwrap();
+    let job = advancing(&test).await;
     let mut worker = test.app.pool().begin().await.unwrap();
     sqlx::query("delete from job where id = $1").bind(job).execute(&mut *worker).await.unwrap();
     let path = cancel(job);

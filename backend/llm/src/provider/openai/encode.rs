@@ -71,6 +71,17 @@ fn encode_options(options: &Options, has_tools: bool, body: &mut Value) {
     if let Some(user) = &options.user {
         body["user"] = json!(user);
     }
+    let by_name = |name: &str| json!({"type": "function", "function": {"name": name}});
+    encode_choice(options, has_tools, by_name, body);
+}
+
+/// Which tool is to be called, and whether several at once: both of OpenAI's APIs say it alike but for a tool by its name.
+pub(super) fn encode_choice(
+    options: &Options,
+    has_tools: bool,
+    by_name: impl Fn(&str) -> Value,
+    body: &mut Value,
+) {
     // The API refuses a choice among no tools.
     if !has_tools {
         return;
@@ -80,7 +91,7 @@ fn encode_options(options: &Options, has_tools: bool, body: &mut Value) {
             ToolChoice::Auto => json!("auto"),
             ToolChoice::None => json!("none"),
             ToolChoice::Any => json!("required"),
-            ToolChoice::Tool(name) => json!({"type": "function", "function": {"name": name}}),
+            ToolChoice::Tool(name) => by_name(name),
         };
     }
     if let Some(parallel) = options.parallel_tool_calls {

@@ -10,7 +10,7 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// Between two answers that are let go.
+/// Between two answers that are let go: so that those of calls that come after the first are among the next to choose from.
 const PACE: Duration = Duration::from_millis(1);
 
 /// When a request is answered among those that wait: by its call's turn, then as it came.

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use super::{SEALED_THOUGHTS, seal};
 use crate::provider::Deployment;
 use crate::provider::fit::{Thought, fit};
+use crate::provider::openai::encode::encode_choice;
 use crate::provider::openai::{INVALID_ARGUMENTS, SCHEMA_NAME, TOOL_ERROR_MARK};
-use crate::types::{Block, ChatRequest, Image, Options, Role, ToolChoice, ToolSpec};
+use crate::types::{Block, ChatRequest, Image, Options, Role, ToolSpec};
 
 /// What cannot be said. Of the clients whose requests are translated, only Anthropic's name strings to stop at.
 pub(crate) fn unsaid(request: &ChatRequest) -> Vec<String> {
@@ -72,21 +73,7 @@ fn encode_options(options: &Options, has_tools: bool, body: &mut Value) {
     if let Some(user) = &options.user {
         body["safety_identifier"] = json!(user);
     }
-    // The API refuses a choice among no tools.
-    if !has_tools {
-        return;
-    }
-    if let Some(choice) = &options.tool_choice {
-        body["tool_choice"] = match choice {
-            ToolChoice::Auto => json!("auto"),
-            ToolChoice::None => json!("none"),
-            ToolChoice::Any => json!("required"),
-            ToolChoice::Tool(name) => json!({"type": "function", "name": name}),
-        };
-    }
-    if let Some(parallel) = options.parallel_tool_calls {
-        body["parallel_tool_calls"] = json!(parallel);
-    }
+    encode_choice(options, has_tools, |name| json!({"type": "function", "name": name}), body);
 }
 
 /// Results stand before what else is said: they must follow the calls they answer.
