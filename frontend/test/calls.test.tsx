@@ -44,16 +44,17 @@ describe("the list of calls", () => {
   it("says with which key a call came, whom it went to, and what it failed of in words", async () => {
     show();
     const [second, first] = await rows();
-    expect([first?.Key, first?.Model, first?.Cause]).toEqual(["Nightly report", "large-2scripted/large-2", "Rate limited: 429 Too Many Requests: come back in 30 s"]);
-    expect([second?.Model, second?.Latency, second?.Cause]).toEqual(["smallscripted/small-1 (attempt 2)", "5.2 sfirst token after 640 ms", "–"]);
-    expect((await rows()).at(-1)).toMatchObject({ Agent: "Ada", Key: "–", Cause: "–" });
+    expect([first?.["Asked by"], first?.Model, first?.Cause]).toEqual(["Nightly report", "large-2scripted/large-2", "Rate limited: 429 Too Many Requests: come back in 30 s"]);
+    expect([second?.Model, second?.Latency, second?.Cause]).toEqual(["smallscripted/small-1 (attempt 2)cheaper: small", "5.2 sfirst token after 640 ms", "–"]);
+    expect((await rows()).at(-1)).toMatchObject({ "Asked by": "Ada", "Tokens in / out": "11,800 / 920", Cause: "–" });
   });
 
-  it("marks what was cheaper, known already, or has no price", async () => {
+  it("marks below its model what was cheaper, known already, or has no price, and leaves the cause its room", async () => {
     show();
-    const outcomes = (await rows()).map((row) => row.Outcome);
-    expect(outcomes.slice(0, 4)).toEqual(["Settledcheaper: small", "Failed", "Settledfrom the cache", "Interruptedprice unknownestimated"]);
-    expect(outcomes.at(-1)).toBe("Settled");
+    const all = await rows();
+    expect(all.slice(0, 4).map((row) => row.Outcome)).toEqual(["Settled", "Failed", "Settled", "Interrupted"]);
+    expect(all.slice(0, 4).map((row) => row.Model?.replace(/^.*(?:small-1 \(attempt 2\)|-2|-model)/, ""))).toEqual(["cheaper: small", "", "from the cache", "price unknownestimated"]);
+    expect(Object.keys(all[0] ?? {}).length).toBe(8);
   });
 
   it("opens a call to the way that it took, by keyboard too, and asks for none that nobody opens", async () => {

@@ -26,7 +26,7 @@ describe("the costs of all projects", () => {
     const { real, simulated, rows } = overall([project("b", 0, 5), project("a", 0, 5), project("c", 7, 1)]);
     expect([real, simulated, rows.map((row) => row.name)]).toEqual([7, 11, ["c", "a", "b"]]);
   });
-  it("belong to the same section as those of one", () => {
-    expect([sectionOf("/costs"), sectionOf("/projects/p/costs"), sectionOf("/projects/p/gateway")]).toEqual(["costs", "costs", "gateway"]);
+  it("and their models are no part of one project in the navigation", () => {
+    expect(["/costs", "/models", "/projects/p/costs", "/projects/p/gateway"].map(sectionOf)).toEqual(["projects", "projects", "costs", "gateway"]);
   });
 });

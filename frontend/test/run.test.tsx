@@ -2,6 +2,7 @@ import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { cleanup, render, screen } from "@testing-library/react";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { RunPage } from "../src/routes/run";
+import { heldUp } from "../src/story/saying";
 import { callWay } from "./mock/calls.mjs";
 import { engineerSteps, projects, runs } from "./mock/data.mjs";
 
@@ -17,14 +18,16 @@ const numberOf = (kind: string) => engineerSteps.find((step) => step.kind === ki
 
 describe("a run", () => {
   const asked: string[] = [];
+  let steps = engineerSteps;
   beforeEach(() => {
     asked.length = 0;
+    steps = engineerSteps;
     vi.stubGlobal("fetch", vi.fn(async (address: string) => {
       const { pathname } = new URL(String(address), "http://localhost");
       const call = /usage\/calls\/(.+)$/.exec(pathname)?.[1];
       if (call) asked.push(call);
       if (call) return new Response(JSON.stringify({ ...callWay(call), skipped: [{ deployment: "house-model", kind: "window_too_small", reason: "its context window is no larger", times: 1, at: "2026-11-29T10:00:00Z" }] }));
-      return new Response(JSON.stringify(pathname.includes("/runs/") ? { ...runs[1], state: "succeeded", waiting: null, ended_at: "2026-11-29T10:00:00Z", steps: engineerSteps } : projects[0]));
+      return new Response(JSON.stringify(pathname.includes("/runs/") ? { ...runs[1], state: "succeeded", waiting: null, ended_at: "2026-11-29T10:00:00Z", steps } : projects[0]));
     }));
   });
   afterEach(() => {
@@ -42,6 +45,17 @@ describe("a run", () => {
     expect([...way.querySelectorAll("[data-attempt]")].map((one) => one.getAttribute("data-attempt"))).toEqual(["settled", "skipped"]);
     expect(way.textContent).toContain("its context window is no larger");
     expect(asked).toEqual([engineerSteps.find((step) => step.kind === "model")?.id]);
+  });
+
+  it("shows a call that a budget refused as held up, and counts only what failed", async () => {
+    const error = "the project's hard budget of $10.00 would be passed: $9.99 spent, $0.00 reserved, this call may cost $0.05";
+    steps = engineerSteps.map((step) => (step.number === numberOf("model") ? { ...step, status: "failed", error } : step));
+    show(numberOf("model"));
+    const row = await screen.findByRole("button", { name: /held up by a budget/ });
+    expect(row.textContent).not.toContain("Failed");
+    expect(screen.getByText("1 error")).toBeTruthy();
+    expect(screen.getByRole("button", { name: /run\.tests.*Failed/ })).toBeTruthy();
+    expect([heldUp({ kind: "model", status: "failed", error: "the answer could not be read" }), heldUp({ kind: "tool", status: "failed", error }), heldUp({ kind: "model", status: "done", error: null })]).toEqual([false, false, false]);
   });
 
   it("asks for no such way of a tool's call", async () => {

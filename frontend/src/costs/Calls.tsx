@@ -16,7 +16,7 @@ import { Badge, Status } from "../ui/status";
 import { isCallId } from "./calls";
 
 const right = (label: string) => ({ label, right: true as const });
-const HEADS = [t.costs.at, t.costs.agent, t.costs.key, t.costs.model, right(t.costs.tokensIn), right(t.costs.tokensOut), right(t.costs.latency), right(t.costs.cost), t.costs.outcome, t.costs.cause];
+const HEADS = [t.costs.at, t.costs.askedBy, t.costs.model, right(t.costs.tokensInOut), right(t.costs.latency), right(t.costs.cost), t.costs.outcome, t.costs.cause];
 const NUMBER = "px-3 py-1.5 text-right whitespace-nowrap tabular";
 const NOTHING = <span className="text-faint">–</span>;
 
@@ -43,9 +43,11 @@ export function Calls({ projectId }: { projectId: string }) {
 
 function Table({ projectId, items }: { projectId: string; items: UsageCall[] }) {
   return (
-    <TableFrame label={t.costs.calls} wide heads={HEADS}>
-      {items.map((call) => <Row key={call.id} projectId={projectId} call={call} />)}
-    </TableFrame>
+    <div className="@container">
+      <TableFrame label={t.costs.calls} wide heads={HEADS}>
+        {items.map((call) => <Row key={call.id} projectId={projectId} call={call} />)}
+      </TableFrame>
+    </div>
   );
 }
 
@@ -63,20 +65,22 @@ function Row({ projectId, call }: { projectId: string; call: UsageCall }) {
           </button>
           {call.run_id ? <Link to="/projects/$projectId/runs/$runId" params={{ projectId, runId: call.run_id }} className="hover:underline">{at}</Link> : at}
         </td>
-        <td className="px-3 py-1.5">{call.agent_name ?? NOTHING}</td>
-        <td className="max-w-40 truncate px-3 py-1.5" title={call.key_name ?? undefined}>{call.key_name ?? NOTHING}</td>
-        <td className="px-3 py-1.5"><span className="block">{call.deployment}</span><span className="block font-mono text-xs text-soft">{call.provider}/{call.model}{call.attempt > 1 ? ` (${t.story.attempt(call.attempt)})` : ""}</span></td>
-        <td className={NUMBER}>{count(call.tokens_in)}</td>
-        <td className={NUMBER}>{count(call.tokens_out)}</td>
+        <td className="max-w-32 px-3 py-1.5 break-words">{call.agent_name ?? (call.key_name ? null : NOTHING)}{call.key_name ? <span className={clsx("block", call.agent_name && "text-xs text-soft")}>{call.key_name}</span> : null}</td>
+        <td className="max-w-56 px-3 py-1.5 break-words">
+          <span className="block">{call.deployment}</span>
+          <span className="block font-mono text-xs text-soft">{call.provider}/{call.model}{call.attempt > 1 ? ` (${t.story.attempt(call.attempt)})` : ""}</span>
+          <Marks call={call} />
+        </td>
+        <td className={NUMBER}>{count(call.tokens_in)} / {count(call.tokens_out)}</td>
         <Latency call={call} />
         <td className={clsx(NUMBER, call.simulated && "text-soft")} title={call.simulated ? t.cost.simulatedHelp : undefined}>{call.simulated ? <>≈ {moneyColumn(call.cost_micro_usd)}<span className="sr-only"> {t.cost.allSimulated}</span></> : moneyColumn(call.cost_micro_usd)}</td>
-        <Outcome call={call} />
-        <td className="max-w-80 min-w-40 px-3 py-1.5 text-xs">{call.error ? <span className="line-clamp-3 break-words" title={call.error}>{failureOf(call.error_kind, call.error)}</span> : NOTHING}</td>
+        <td className="px-3 py-1.5"><Status value={call.outcome} /></td>
+        <td className="max-w-80 min-w-44 px-3 py-1.5 text-xs">{call.error ? <span className="line-clamp-5 break-words" title={call.error}>{failureOf(call.error_kind, call.error)}</span> : NOTHING}</td>
       </tr>
       {open ? (
         <tr id={details} data-call-details={call.call_id}>
-          {/* On a narrow screen the list scrolls sideways: what is opened stays in sight, and scrolls by itself. */}
-          <td colSpan={HEADS.length} className="bg-raised p-0"><div className="sticky left-0 max-w-[min(100%,calc(100vw-3rem))] px-3 py-2 whitespace-normal"><CallWay projectId={projectId} callId={call.call_id} /></div></td>
+          {/* Where the list scrolls sideways, what is opened is as wide as what is seen of it, and scrolls by itself. */}
+          <td colSpan={HEADS.length} className="bg-raised p-0"><div className="sticky left-0 max-w-[calc(100cqw-2px)] px-3 py-2 whitespace-normal"><CallWay projectId={projectId} callId={call.call_id} /></div></td>
         </tr>
       ) : null}
     </Fragment>
@@ -88,23 +92,20 @@ function Latency({ call: { latency_ms: all, first_content_ms: first } }: { call:
   return (
     <td className={NUMBER}>
       {is(all) ? duration(all) : NOTHING}
-      {is(first) ? <span className="block text-xs text-soft">{t.costs.firstContent(duration(first))}</span> : null}
+      {is(first) ? <span className="ml-auto block w-24 text-xs whitespace-normal text-soft">{t.costs.firstContent(duration(first))}</span> : null}
     </td>
   );
 }
 
-/** How it ended, and what is special about it. */
-function Outcome({ call }: { call: UsageCall }) {
+/** What is special about it. */
+function Marks({ call }: { call: UsageCall }) {
   return (
-    <td className="px-3 py-1.5">
-      <div className="flex flex-wrap gap-1">
-        <Status value={call.outcome} />
-        {call.from_cache ? <span title={t.costs.fromCacheHelp}><Badge tone="info">{t.costs.fromCache}</Badge></span> : null}
-        {call.downgraded_to ? <span title={t.costs.downgradedHelp}><Badge tone="warn">{t.costs.downgraded(call.downgraded_to)}</Badge></span> : null}
-        {call.skipped > 0 ? <span title={t.costs.passedOverHelp}><Badge tone="warn">{t.costs.passedOver(call.skipped)}</Badge></span> : null}
-        {call.unpriced ? <span title={t.gateway.priceUnknownHelp}><Badge tone="warn">{t.costs.unpriced}</Badge></span> : null}
-        {call.estimated ? <span title={t.costs.estimatedHelp}><Badge>{t.costs.estimated}</Badge></span> : null}
-      </div>
-    </td>
+    <div className="flex flex-wrap gap-1 not-empty:mt-1">
+      {call.from_cache ? <span title={t.costs.fromCacheHelp}><Badge tone="info">{t.costs.fromCache}</Badge></span> : null}
+      {call.downgraded_to ? <span title={t.costs.downgradedHelp}><Badge tone="warn">{t.costs.downgraded(call.downgraded_to)}</Badge></span> : null}
+      {call.skipped > 0 ? <span title={t.costs.passedOverHelp}><Badge tone="warn">{t.costs.passedOver(call.skipped)}</Badge></span> : null}
+      {call.unpriced ? <span title={t.gateway.priceUnknownHelp}><Badge tone="warn">{t.costs.unpriced}</Badge></span> : null}
+      {call.estimated ? <span title={t.costs.estimatedHelp}><Badge>{t.costs.estimated}</Badge></span> : null}
+    </div>
   );
 }

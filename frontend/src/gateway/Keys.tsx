@@ -16,7 +16,7 @@ import { BudgetBar, Cost } from "../ui/entity";
 import { EmptyState, Loaded, Notice } from "../ui/feedback";
 import { SelectField } from "../ui/form";
 import { Menu } from "../ui/menu";
-import { TableFrame } from "../ui/page";
+import { ACTIONS, ACTS, TableFrame } from "../ui/page";
 import { Badge } from "../ui/status";
 import { Ago, useNow } from "../ui/time";
 import { KeyForm } from "./KeyForm";
@@ -65,7 +65,7 @@ export function Keys({ project, writing, onWriting }: Props) {
 }
 
 function KeyTable({ items, now, onAsk }: { items: GatewayKey[]; now: number; onAsk: ((asked: Asked) => void) | null }) {
-  const heads = [t.gatewayKeys.name, t.gatewayKeys.models, t.gatewayKeys.limits, t.gatewayKeys.spent, t.gatewayKeys.lastUsed, t.gatewayKeys.end, ...(onAsk ? [t.common.actions] : [])];
+  const heads = [t.gatewayKeys.name, t.gatewayKeys.models, t.gatewayKeys.limits, t.gatewayKeys.spent, t.gatewayKeys.lastUsed, t.gatewayKeys.end, ...(onAsk ? [ACTIONS] : [])];
   return <TableFrame label={t.gatewayKeys.title} wide heads={heads}>{items.map((key) => <KeyRow key={key.id} item={key} now={now} onAsk={onAsk} />)}</TableFrame>;
 }
 
@@ -83,7 +83,7 @@ function KeyRow({ item, now, onAsk }: { item: GatewayKey; now: number; onAsk: ((
       <td className="px-3 py-2 whitespace-nowrap text-soft">{item.last_used_at ? <Ago at={item.last_used_at} /> : t.gatewayKeys.never}</td>
       <td className="px-3 py-2 whitespace-nowrap text-soft"><End item={item} state={state} now={now} /></td>
       {onAsk ? (
-        <td className="px-3 py-2">
+        <td className={ACTS}>
           {state === "revoked" ? null : (
             <Menu label={t.gatewayKeys.actionsOf(item.name)} trigger={<Button aria-label={t.gatewayKeys.actionsOf(item.name)}>{t.common.actions}</Button>} items={[
               { label: t.common.edit, onSelect: ask("edit") }, { label: t.gatewayKeys.rotate, onSelect: ask("rotate") }, "separator", { label: t.gatewayKeys.revoke, danger: true, onSelect: ask("revoke") },

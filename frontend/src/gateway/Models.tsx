@@ -10,7 +10,7 @@ import { t } from "../i18n/en";
 import { can, managed } from "../shell/project";
 import { buttonClass } from "../ui/button";
 import { EmptyState, Loaded, Notice } from "../ui/feedback";
-import { TableFrame } from "../ui/page";
+import { ACTIONS, ACTS, TableFrame } from "../ui/page";
 import { Badge, Dot } from "../ui/status";
 import { Ago, useClock } from "../ui/time";
 import { BREAKER_TONE, aloneFor, failureOf, errorRate, errorTone, routingOf } from "./health";
@@ -45,7 +45,7 @@ function Health({ health, projectId, mayAsk }: { health: GatewayHealth; projectI
       </div>
       <section aria-label={t.gateway.groups}>
         <div className="mb-2 flex flex-wrap items-center gap-2"><h2 className="text-md font-semibold">{t.gateway.groups}</h2><ChangeLink className="ml-auto" /></div>
-        <TableFrame label={t.gateway.groups} heads={[t.gateway.group, t.gateway.chain, ...(mayAsk ? [t.common.actions] : [])]}>
+        <TableFrame label={t.gateway.groups} heads={[t.gateway.group, t.gateway.chain, ...(mayAsk ? [ACTIONS] : [])]}>
           {health.groups.map((group) => <GroupRow key={group.name} group={group} deployments={health.deployments} projectId={projectId} mayAsk={mayAsk} />)}
         </TableFrame>
       </section>
@@ -77,7 +77,7 @@ function GroupRow({ group, deployments, projectId, mayAsk }: { group: GatewayGro
         </ol>
         {routing ? <p className="mt-1 text-xs text-soft">{routing}</p> : null}
       </td>
-      {mayAsk ? <td className="px-3 py-2"><Link to="/projects/$projectId/gateway" params={{ projectId }} search={{ tab: "playground", model: group.name }} aria-label={t.gateway.ask(group.name)} className={buttonClass("outline")}>{t.playground.ask}</Link></td> : null}
+      {mayAsk ? <td className={ACTS}><Link to="/projects/$projectId/gateway" params={{ projectId }} search={{ tab: "playground", model: group.name }} aria-label={t.gateway.ask(group.name)} className={buttonClass("outline")}>{t.playground.ask}</Link></td> : null}
     </tr>
   );
 }

@@ -153,6 +153,7 @@ export const run = {
   selected: (n: number) => `Step ${n}`,
   error: "Error",
   errors: (n: number) => plural(n, "error", "errors"),
+  heldUp: "held up by a budget",
   status: { unknown: "The result is unknown: the process ended between intent and result.", interrupted: "Interrupted before it finished." } as Record<string, string>,
   model: "Model call",
   tool: "Tool call",

@@ -33,6 +33,7 @@ export const t = {
   product: "Syndarix",
   common: {
     loading: "Loading",
+    scrollSideways: "Scroll sideways for more",
     failed: "That did not work",
     stale: "Shown data may be out of date",
     retry: "Try again",

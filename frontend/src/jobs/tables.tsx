@@ -7,7 +7,7 @@ import { count, duration } from "../format";
 import { t } from "../i18n/en";
 import { Button } from "../ui/button";
 import { EmptyState } from "../ui/feedback";
-import { TableFrame } from "../ui/page";
+import { ACTS, TableFrame } from "../ui/page";
 import { Badge, Dot } from "../ui/status";
 import { Ago } from "../ui/time";
 import { Confirm, type Asking } from "./Confirm";
@@ -84,7 +84,7 @@ export function Running({ jobs, workers, projects }: { jobs: Job[]; workers: Wor
 function RunningTable({ jobs, workers, projects, busy, onCancel }: { jobs: Job[]; workers: Worker[]; projects: Project[]; busy: boolean; onCancel: (job: Job) => void }) {
   const names = new Map(workers.map((worker) => [worker.id, worker.name]));
   return (
-    <TableFrame label={t.jobs.tabs.running} wide heads={[t.jobs.kind, t.jobs.queue, t.jobs.project, t.jobs.worker, t.jobs.attempt, t.jobs.enqueued, t.jobs.action]}>
+    <TableFrame label={t.jobs.tabs.running} wide heads={[t.jobs.kind, t.jobs.queue, t.jobs.project, t.jobs.worker, t.jobs.attempt, t.jobs.enqueued, { label: t.jobs.action, acts: true }]}>
       {jobs.map((job) => (
         <tr key={job.id} className="hover:bg-hover" data-job={job.id}>
           <th scope="row" className={clsx(CELL, "font-mono text-xs font-normal")}><RunLink job={job}>{job.kind}</RunLink></th>
@@ -93,7 +93,7 @@ function RunningTable({ jobs, workers, projects, busy, onCancel }: { jobs: Job[]
           <td className={CELL}>{names.get(job.worker_id ?? "") ?? "–"}</td>
           <td className={clsx(CELL, "tabular", job.attempts > 1 && "text-warn")}>{t.jobs.attempts(job.attempts, job.max_attempts)}</td>
           <td className={clsx(CELL, "text-soft")}><Ago at={job.created_at} /></td>
-          <td className={CELL}>
+          <td className={clsx(ACTS, "whitespace-nowrap")}>
             {job.cancel_requested ? <Badge tone="warn">{t.jobs.cancelling}</Badge> : null}
             {job.may_cancel ? <Button tone="ghost" disabled={busy} aria-label={`${t.jobs.cancel}: ${job.kind}, ${job.id}`} onClick={() => onCancel(job)}><Square size={13} aria-hidden="true" />{t.jobs.cancel}</Button> : null}
           </td>

@@ -9,7 +9,7 @@ import { t } from "../i18n/en";
 import { Button } from "../ui/button";
 import { Dialog } from "../ui/dialog";
 import { EmptyState, Loaded } from "../ui/feedback";
-import { TableFrame } from "../ui/page";
+import { ACTIONS, ACTS, TableFrame } from "../ui/page";
 import { Badge } from "../ui/status";
 import { GroupForm } from "./GroupForm";
 
@@ -33,7 +33,7 @@ export function Groups({ organisation, query, deployments }: Props) {
       <div className="mb-2 flex items-center gap-2"><h3 className="font-semibold">{t.models.groups}</h3><div className="ml-auto">{add}</div></div>
       <Loaded query={query}>
         {(items) => items.length === 0 ? <div className="card"><EmptyState icon={<Waypoints size={28} aria-hidden="true" />} title={t.models.noGroups} detail={t.models.noGroupsDetail} action={add} /></div> : (
-          <TableFrame wide label={t.models.groups} heads={[t.models.group, t.models.chain, t.models.source, t.common.actions]}>
+          <TableFrame wide label={t.models.groups} heads={[t.models.group, t.models.chain, t.models.source, ACTIONS]}>
             {items.map((group) => <Row key={group.name} group={group} onEdit={() => open(group)} onRemove={() => setRemoving(group)} />)}
           </TableFrame>
         )}
@@ -73,7 +73,7 @@ function Row({ group, onEdit, onRemove }: { group: ModelGroup; onEdit: () => voi
         {routing ? <p className="mt-1 text-xs text-soft">{routing}</p> : null}
       </td>
       <td className="px-3 py-2"><Badge tone={own ? "violet" : "neutral"}>{t.models.sources[group.source]}</Badge>{own && group.is_configured ? <span className="block text-xs text-soft">{t.models.over}</span> : null}</td>
-      <td className="px-3 py-2"><div className="flex gap-1"><Button aria-label={`${name}: ${group.name}`} onClick={onEdit}>{name}</Button>{own ? <Button tone="ghost" aria-label={`${t.models.removeGroup}: ${group.name}`} onClick={onRemove}>{t.models.removeGroup}</Button> : null}</div></td>
+      <td className={ACTS}><div className="flex gap-1 max-md:flex-col"><Button aria-label={`${name}: ${group.name}`} onClick={onEdit}>{name}</Button>{own ? <Button tone="ghost" aria-label={`${t.models.removeGroup}: ${group.name}`} onClick={onRemove}>{t.models.removeGroup}</Button> : null}</div></td>
     </tr>
   );
 }

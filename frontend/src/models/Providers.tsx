@@ -11,7 +11,7 @@ import { Dialog } from "../ui/dialog";
 import { EmptyState, Loaded } from "../ui/feedback";
 import { TextField } from "../ui/form";
 import { Menu } from "../ui/menu";
-import { TableFrame } from "../ui/page";
+import { ACTIONS, ACTS, TableFrame } from "../ui/page";
 import { Badge } from "../ui/status";
 import { Ago } from "../ui/time";
 import { ProviderForm } from "./ProviderForm";
@@ -40,7 +40,7 @@ export function Providers({ organisation, query, groups }: Props) {
       <div className="mb-2 flex items-center gap-2"><h3 className="font-semibold">{t.models.providers}</h3><div className="ml-auto">{add}</div></div>
       <Loaded query={query}>
         {(items) => items.length === 0 ? <div className="card"><EmptyState icon={<Server size={28} aria-hidden="true" />} title={t.models.noProviders} detail={t.models.noProvidersDetail} action={add} /></div> : (
-          <TableFrame wide label={t.models.providers} heads={[t.models.provider, t.models.models, t.models.key, t.common.actions]}>
+          <TableFrame wide label={t.models.providers} heads={[t.models.provider, t.models.models, t.models.key, ACTIONS]}>
             {items.map((item) => <Row key={item.id} item={item} onAsk={setAsked} />)}
           </TableFrame>
         )}
@@ -66,7 +66,7 @@ function Row({ item, onAsk }: { item: ModelProvider; onAsk: (asked: Asked) => vo
       </th>
       <td className="px-3 py-2"><ul className="flex flex-wrap gap-1">{item.deployments.map((one) => <li key={one.name} className="max-w-full"><Badge className="max-w-full"><span className="truncate font-mono">{one.full_name}</span></Badge></li>)}</ul></td>
       <td className="px-3 py-2"><KeyCell provider={item} /></td>
-      <td className="px-3 py-2">
+      <td className={ACTS}>
         <Menu label={t.models.actionsOf(item.name)} trigger={<Button aria-label={t.models.actionsOf(item.name)}>{t.common.actions}</Button>} items={[
           { label: t.common.edit, onSelect: ask("edit") }, { label: t.models.replaceKey, onSelect: ask("key") }, "separator", { label: t.models.deleteProvider, danger: true, onSelect: ask("delete") },
         ]} />

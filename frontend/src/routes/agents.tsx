@@ -19,7 +19,7 @@ import { Disclosure } from "../ui/disclosure";
 import { Cost } from "../ui/entity";
 import { EmptyState, InlineError, Loaded } from "../ui/feedback";
 import { FilterSelect, SelectField, TextArea, TextField } from "../ui/form";
-import { PageFrame, TableFrame } from "../ui/page";
+import { ACTIONS, ACTS, PageFrame, TableFrame } from "../ui/page";
 import { Badge, Status, labelOf } from "../ui/status";
 import { Tabs } from "../ui/tabs";
 import { Ago } from "../ui/time";
@@ -60,7 +60,7 @@ function Instances({ projectId, mayWrite, spawn }: { projectId: string; mayWrite
               <div className="mb-2"><FilterSelect label={t.agents.status} value={search.status ?? ""} onChange={(status) => void navigate({ search: status ? { status } : {}, replace: true })}
                 options={[{ value: "", label: `${t.agents.status}: ${t.common.all}` }, ...["active", "idle", "paused", "terminated"].map((value) => ({ value, label: labelOf(value) }))]} /></div>
               {shown.length === 0 && search.status ? <div className="card"><EmptyState title={t.agents.noMatch} action={<Button onClick={() => void navigate({ search: {}, replace: true })}>{t.common.clearFilters}</Button>} /></div> : shown.length === 0 ? <div className="card"><EmptyState icon={<Bot size={28} aria-hidden="true" />} title={t.agents.empty} detail={t.agents.emptyDetail} action={spawn} /></div> : (
-                <TableFrame label={t.agents.instances} wide heads={[t.agents.title, t.agents.status, t.agents.task, t.agents.lastActive, { label: t.agents.spent, right: true }, { label: t.agents.runs, right: true }, t.common.actions]}>
+                <TableFrame label={t.agents.instances} wide heads={[t.agents.title, t.agents.status, t.agents.task, t.agents.lastActive, { label: t.agents.spent, right: true }, { label: t.agents.runs, right: true }, ACTIONS]}>
                   {shown.map((agent) => <AgentRow key={agent.id} agent={agent} mayWrite={mayWrite} />)}
                 </TableFrame>
               )}
@@ -87,9 +87,9 @@ function AgentRow({ agent, mayWrite }: { agent: Agent; mayWrite: boolean }) {
       <td className="px-3 py-2 whitespace-nowrap text-soft">{agent.last_activity_at ? <Ago at={agent.last_activity_at} /> : "–"}</td>
       <td className="px-3 py-2 text-right"><Cost real={agent.spent_micro_usd} simulated={agent.simulated_micro_usd} /></td>
       <td className="px-3 py-2 text-right tabular">{agent.runs}</td>
-      <td className="px-3 py-2">
+      <td className={ACTS}>
         {mayWrite && agent.status !== "terminated" ? (
-          <div className="flex gap-1">
+          <div className="flex gap-1 max-md:flex-col">
             {agent.status === "paused"
               ? <Button aria-label={`${t.agents.resume} ${agent.name}`} busy={command.isPending} onClick={() => command.mutate("resume")}><Play size={12} aria-hidden="true" />{t.agents.resume}</Button>
               : <Button aria-label={`${t.agents.pause} ${agent.name}`} busy={command.isPending} onClick={() => command.mutate("pause")}><Pause size={12} aria-hidden="true" />{t.agents.pause}</Button>}

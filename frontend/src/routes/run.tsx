@@ -17,8 +17,8 @@ import { WhyWaiting } from "../run/WhyWaiting";
 import { waterfall, type Bar } from "../run/waterfall";
 import { Missing } from "../shell/fallbacks";
 import { can } from "../shell/project";
-import { sayingOf } from "../story/saying";
-import { StepBody, StepIcon, StepNumbers } from "../story/StepRow";
+import { heldUp, sayingOf } from "../story/saying";
+import { StepBody, StepIcon, StepNumbers, StepStatus } from "../story/StepRow";
 import { Button } from "../ui/button";
 import { Confidence, Cost } from "../ui/entity";
 import { EmptyState, Loaded, Notice, SkeletonRows } from "../ui/feedback";
@@ -103,7 +103,7 @@ function RunHeader({ projectId, run, now, mayWrite }: { projectId: string; run: 
     refresh: () => [keys.run(projectId, run.id), keys.runs(projectId), keys.storyAll(projectId)],
     done: t.story.stopped,
   });
-  const failed = run.steps.filter((step) => step.status === "failed").length;
+  const failed = run.steps.filter((step) => step.status === "failed" && !heldUp(step)).length;
   const took = (run.ended_at ? Date.parse(run.ended_at) : now) - Date.parse(run.started_at);
   const { limits } = run;
   return (
@@ -146,11 +146,11 @@ function StepBar({ projectId, bar, open, onToggle, retry }: { projectId: string;
       <button type="button" aria-expanded={open} onClick={onToggle} className={clsx("flex w-full items-center gap-2 px-3 py-1.5 text-left -outline-offset-2 hover:bg-hover", open && "bg-raised")}>
         <span className="w-5 shrink-0 text-right text-2xs text-faint tabular max-sm:hidden">{step.number}</span>
         <StepIcon step={step} />
-        <span className="flex w-40 shrink-0 flex-col md:w-72"><span className={clsx("truncate font-mono text-xs", step.kind === "model" && "text-violet")}>{step.name}</span><span className={clsx("truncate text-xs", step.error ? "text-bad" : "text-soft")}>{saying}</span></span>
+        <span className="flex w-40 shrink-0 flex-col md:w-72"><span className={clsx("truncate font-mono text-xs", step.kind === "model" && "text-violet")}>{step.name}</span><span className={clsx("truncate text-xs", heldUp(step) ? "text-warn" : step.error ? "text-bad" : "text-soft")}>{saying}</span></span>
         <span aria-hidden="true" className="relative h-4 min-w-12 flex-1 rounded bg-well">
-          <span className={clsx("absolute inset-y-0.5 rounded-sm", BAR[step.status] ?? (step.kind === "model" ? "bg-violet" : "bg-accent"))} style={{ left: `${bar.left}%`, width: `${bar.width}%` }} />
+          <span className={clsx("absolute inset-y-0.5 rounded-sm", (heldUp(step) ? "bg-warn" : BAR[step.status]) ?? (step.kind === "model" ? "bg-violet" : "bg-accent"))} style={{ left: `${bar.left}%`, width: `${bar.width}%` }} />
         </span>
-        {step.status === "done" ? null : <Status value={step.status} />}
+        <StepStatus step={step} />
         <StepNumbers step={step} />
       </button>
       {/* A model call is known by its step's id. */}

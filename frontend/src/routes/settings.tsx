@@ -16,7 +16,7 @@ import { Dialog } from "../ui/dialog";
 import { BudgetBar } from "../ui/entity";
 import { EmptyState, Loaded, Notice } from "../ui/feedback";
 import { SelectField, TextField } from "../ui/form";
-import { PageFrame, TableFrame } from "../ui/page";
+import { ACTIONS, ACTS, PageFrame, TableFrame } from "../ui/page";
 import { Badge, Status, labelOf, toneOf } from "../ui/status";
 import { Tabs } from "../ui/tabs";
 
@@ -190,13 +190,13 @@ function Members({ project, admin }: { project: Project; admin: boolean }) {
       </Dialog>
       <Loaded query={members}>
         {(all) => all.length === 0 ? <EmptyState title={t.settings.noMembers} /> : (
-          <TableFrame label={t.settings.members} heads={[t.auth.name, t.settings.email, t.settings.role, t.common.actions]}>
+          <TableFrame label={t.settings.members} heads={[t.auth.name, t.settings.email, t.settings.role, ACTIONS]}>
             {all.map((member) => {
               const { user_id: id, name, email: address } = member;
               return (
                 <tr key={id || address}>
                   <td className="px-3 py-2 font-medium">{name}</td><td className="px-3 py-2 text-soft">{address}</td><td className="px-3 py-2"><Badge>{t.settings.roles[member.role] ?? labelOf(member.role)}</Badge></td>
-                  <td className="px-3 py-2">{admin ? <Button tone="ghost" aria-label={t.settings.removeAsk(name || address)} onClick={() => setAsking(member)}>{t.common.remove}</Button> : null}</td>
+                  <td className={ACTS}>{admin ? <Button tone="ghost" aria-label={t.settings.removeAsk(name || address)} onClick={() => setAsking(member)}>{t.common.remove}</Button> : null}</td>
                 </tr>
               );
             })}

@@ -12,6 +12,7 @@ import { StoryCommandDialog, type Asking } from "../board/dialogs";
 import { queueAlerts } from "../inbox/alerts";
 import { percent, shortHash } from "../format";
 import { t } from "../i18n/en";
+import { BudgetWait } from "../run/BudgetWait";
 import { WaitFacts } from "../run/WhyWaiting";
 import { waitingSentence } from "../run/waiting";
 import { Missing } from "../shell/fallbacks";
@@ -119,12 +120,18 @@ function Waiting({ story, mayDecide }: { story: Story; mayDecide: boolean }) {
         <Icon size={16} aria-hidden="true" className={clsx("mt-0.5 shrink-0", done ? "text-ok" : asks ? "" : "text-faint")} />
         <span className="min-w-0 break-words">{asks ? <strong className="font-semibold">{mayDecide ? t.board.needsYou : t.board.needsPerson}. </strong> : null}<span className="inline-block first-letter:uppercase">{text}</span></span>
       </p>
-      {story.waiting ? <div data-why={story.waiting.on} className="order-last basis-full text-soft">{story.waiting.on === "agent" ? <p className="text-xs">{waitingSentence(story.waiting)}</p> : null}<WaitFacts waiting={story.waiting} now={now} /></div> : null}
+      {story.waiting ? <div data-why={story.waiting.on} className="order-last basis-full text-soft">{story.waiting.on === "agent" ? <p className="text-xs">{waitingSentence(story.waiting)}</p> : null}<WaitFacts waiting={story.waiting} now={now} />{story.waiting.on === "budget" && story.run_id ? <Raise key={story.waiting.since} story={story} runId={story.run_id} detail={story.waiting.detail} /> : null}</div> : null}
       {story.approval_id ? (
         <Link to="/projects/$projectId/approvals/$approvalId" params={{ projectId: story.project_id, approvalId: story.approval_id }} className={buttonClass("primary")}>{t.story.waitingApproval}</Link>
       ) : null}
     </div>
   );
+}
+
+/** The limits that hold the story's run up, to be raised here as on the run's page. */
+function Raise({ story, runId, detail }: { story: Story; runId: string; detail: string }) {
+  const run = useQuery(queries.run(story.project_id, runId));
+  return run.data ? <div className="text-ink"><BudgetWait projectId={story.project_id} run={run.data} detail={detail} /></div> : null;
 }
 
 function Details({ story, project }: { story: Story; project: Project | undefined }) {

@@ -11,9 +11,8 @@ export function sectionOf(pathname: string): Section | null {
   const [first, project, page] = pathname.split("/").filter(Boolean);
   if (first === "inbox" || first === "approvals") return "inbox";
   if (first === "jobs") return "jobs";
-  // Of all projects; the rail has the costs of one.
-  if (first === "costs") return "costs";
-  if (first === "models") return "gateway";
+  // Of all projects: the rail's own costs and gateway are those of one.
+  if (first === "costs" || first === "models") return "projects";
   if (first !== "projects") return null;
   if (!project) return "projects";
   return page === undefined ? "board" : (IN_PROJECT[page] ?? null);

@@ -8,8 +8,8 @@ import { Delta } from "../ui/delta";
 import { Disclosure } from "../ui/disclosure";
 import { Cost, Json } from "../ui/entity";
 import { Notice } from "../ui/feedback";
-import { Status } from "../ui/status";
-import { sayingOf } from "./saying";
+import { Badge, Status } from "../ui/status";
+import { heldUp, sayingOf } from "./saying";
 
 const ICONS: [RegExp, LucideIcon][] = [
   [/commit/, GitCommitHorizontal], [/branch|merge|pull/, GitBranch], [/search|grep|find|list/, Search], [/read|write|file|edit/, FileText], [/run|exec|shell|test/, Terminal],
@@ -38,13 +38,19 @@ export function StepRow({ step, actions }: { step: Step; actions?: ReactNode }) 
         <span className={clsx("min-w-0 flex-1 truncate max-sm:order-last max-sm:basis-full", step.kind === "model" ? "text-ink" : "text-soft")}>{sayingOf(step)}</span>
         {step.attempt > 1 ? <span className="shrink-0 text-xs text-warn">{t.story.attempt(step.attempt)}</span> : null}
         {step.additions || step.deletions ? <Delta additions={step.additions ?? 0} deletions={step.deletions ?? 0} /> : null}
-        {step.status === "done" ? null : <Status value={step.status} />}
+        <StepStatus step={step} />
         <StepNumbers step={step} />
       </>}
     >
       <StepBody step={step} actions={actions} />
     </Disclosure>
   );
+}
+
+/** How a step stands, where that is worth a word. A call that a budget refused did not fail: it is made when there is more. */
+export function StepStatus({ step }: { step: Step }) {
+  if (step.status === "done") return null;
+  return heldUp(step) ? <Badge tone="warn">{t.run.heldUp}</Badge> : <Status value={step.status} />;
 }
 
 export function StepNumbers({ step }: { step: Step }) {
@@ -63,7 +69,7 @@ export function StepBody({ step, actions, children }: { step: Step; actions?: Re
   const problem = t.run.status[step.status];
   return (
     <div className="flex flex-col gap-2.5 px-3 pt-1 pb-3 sm:pl-8">
-      {step.error ? <Notice tone="bad">{step.error}</Notice> : null}
+      {step.error ? <Notice tone={heldUp(step) ? "warn" : "bad"}>{step.error}</Notice> : null}
       {problem ? <Notice tone="warn">{problem}</Notice> : null}
       <div className="grid gap-2.5 lg:grid-cols-2">
         {step.input === undefined || step.input === null ? null : <div className="min-w-0"><h4 className="mb-1 text-xs font-medium text-soft">{t.story.input}</h4><Json value={step.input} label={t.story.input} /></div>}

@@ -80,8 +80,8 @@ function RunBlock({ run, steps, story, mayWrite, idle, newest }: { run: Run; ste
           <Ago at={run.started_at} />
         </span>
       </div>
-      {/* That a person is asked is said above, once for the story. */}
-      {run.waiting?.detail && !run.waiting.approval_id ? <div className="px-3 pb-2"><Notice tone="warn">{waitingSentence(run.waiting)}</Notice></div> : null}
+      {/* That a person is asked, or what the story says already, is said above, once. */}
+      {run.waiting?.detail && !run.waiting.approval_id && !story.waiting_for.includes(run.waiting.detail) ? <div className="px-3 pb-2"><Notice tone="warn">{waitingSentence(run.waiting)}</Notice></div> : null}
       {run.reason ? <div className="px-3 pb-2"><Notice tone={run.state === "cancelled" ? "warn" : "bad"}>{run.reason}</Notice></div> : null}
       {open ? (
         <div className="border-t border-line">

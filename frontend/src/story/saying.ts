@@ -1,4 +1,5 @@
 import type { Step } from "../api/types";
+import { refusalOf } from "../costs/raise";
 
 /** What a step is about, in one line: its own target, or the first words of what the model answered. */
 
@@ -26,6 +27,11 @@ function ofBlocks(blocks: Block[]): string {
   const said = blocks.find((block) => block.type === "text" && typeof block.text === "string" && block.text.trim() !== "");
   if (said) return oneLine(String(said.text));
   return blocks.flatMap((block) => (typeof block.name === "string" ? [block.name] : [])).join(", ");
+}
+
+/** Whether a model call waits, or waited, for a budget: recorded as failed, it is told by the server's sentence. */
+export function heldUp({ kind, status, error }: Pick<Step, "kind" | "status" | "error">): boolean {
+  return kind === "model" && status === "failed" && refusalOf(error ?? "") !== null;
 }
 
 export function sayingOf(step: Pick<Step, "kind" | "target" | "output">): string {
