@@ -155,6 +155,10 @@ fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     {
         return Err(unstorable(&field));
     }
+    // A list would be read as the fields in their order, of whatever names.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(wrong(".", "send an object with named fields: a list has none"));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let body = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         // Some mistakes of shape are counted as mistakes of writing, such as a number where a word is wanted.

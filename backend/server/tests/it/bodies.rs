@@ -131,6 +131,30 @@ async fn a_misspelt_field_is_refused_by_every_operation() {
 }
 
 #[tokio::test]
+async fn a_list_is_refused_by_every_operation_that_takes_an_object() {
+    let app = TestApp::start().await;
+    let maria = app.user("maria").await;
+    let project = app.project(&maria).await;
+    let mut failures = Vec::new();
+
+    for operation in with_bodies(&document()) {
+        if operation.id == "login" {
+            continue;
+        }
+        let path = filled(&operation.path, &project);
+        for list in [json!([]), json!(["a reason"])] {
+            let (status, problem) =
+                app.send(operation.method.clone(), &path, Some(&maria), Some(list.clone())).await;
+            if status != StatusCode::UNPROCESSABLE_ENTITY {
+                failures.push(format!("{} of {list}: {status} {problem}", operation.id));
+            }
+        }
+    }
+
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[tokio::test]
 async fn a_budget_without_its_limit_takes_no_limit_away() {
     let app = TestApp::start().await;
     let maria = app.user("maria").await;
