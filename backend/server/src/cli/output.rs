@@ -72,10 +72,10 @@ fn whole(row: &Value, path: &str) -> String {
     let found = path.split('.').try_fold(row, |value, key| value.get(key));
     match found {
         None | Some(Value::Null) => "-".into(),
-        Some(Value::String(text)) => text.clone(),
+        Some(Value::String(text)) => shown(text),
         Some(Value::Array(items)) => items
             .iter()
-            .map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned))
+            .map(|item| item.as_str().map_or_else(|| item.to_string(), shown))
             .collect::<Vec<_>>()
             .join("; "),
         Some(Value::Number(number)) if path.ends_with("_micro_usd") => {
@@ -83,6 +83,12 @@ fn whole(row: &Value, path: &str) -> String {
         }
         Some(other) => other.to_string(),
     }
+}
+
+/// What others have written, without what a terminal would take as a command.
+fn shown(text: &str) -> String {
+    let commands = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    text.chars().map(|c| if commands(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// Money for people.
@@ -101,5 +107,12 @@ mod tests {
         assert_eq!(cell(&row, "a.b"), "one");
         assert_eq!(cell(&row, "long").chars().count(), WIDEST);
         assert_eq!((cell(&row, "list").as_str(), cell(&row, "none").as_str()), ("p; q", "-"));
+    }
+
+    #[test]
+    fn what_others_have_written_gives_the_terminal_no_commands() {
+        let row = json!({ "reason": "a\u{1b}[31mred\u{7}", "list": ["\u{9b}2J"] });
+        assert_eq!(cell(&row, "reason"), "a\u{fffd}[31mred\u{fffd}");
+        assert_eq!(cell(&row, "list"), "\u{fffd}2J");
     }
 }
