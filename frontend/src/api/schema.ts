@@ -753,7 +753,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The budgets of a project and of what is in it, those of its organisation too. */
+        /** The budgets of a project and of what is in it; for owners and admins of its organisation those of that, too. */
         get: operations["list_budgets"];
         put?: never;
         post?: never;

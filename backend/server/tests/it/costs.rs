@@ -187,3 +187,27 @@ async fn an_organisations_month_is_the_sum_of_its_projects_and_goes_on_at_their_
     assert_eq!((&usage["tokens_in"], &usage["tokens_out"]), (&json!(280), &json!(80)));
     assert_eq!(app.get(&path, &otto).await.0, StatusCode::NOT_FOUND, "it is for who manages it");
 }
+
+#[tokio::test]
+async fn what_an_organisation_spends_is_shown_in_a_project_to_those_who_manage_it_only() {
+    let app = TestApp::start().await;
+    let seed = project_of(&app, "maria").await;
+    let path = format!("{}/budgets/month", organisation(&app, &seed.user_token).await);
+    let limits = json!({ "hard_limit_micro_usd": 10_000 });
+    let (status, answer) = app.send(Method::PUT, &path, Some(&seed.user_token), Some(limits)).await;
+    assert_eq!(status, StatusCode::NO_CONTENT, "{answer}");
+    let sam = app.user("sam").await;
+    let member = json!({ "email": "sam@example.org", "role": "admin" });
+    let (status, answer) = app.post(&seed.path("members"), &seed.user_token, member).await;
+    assert!(status.is_success(), "{answer}");
+
+    let mut seen = Vec::new();
+    for token in [&seed.user_token, &sam] {
+        let (status, list) = app.get(&seed.path("budgets"), token).await;
+        assert_eq!(status, StatusCode::OK, "{list}");
+        let items = list["items"].as_array().unwrap();
+        seen.push(items.iter().filter(|node| node["scope"] == "organisation").count());
+    }
+
+    assert_eq!(seen, [1, 0]);
+}

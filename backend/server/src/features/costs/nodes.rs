@@ -88,17 +88,40 @@ impl PutBudget {
     }
 }
 
-/// The budgets of a project and of what is in it, those of its organisation too.
+/// The budgets of a project and of what is in it; for owners and admins of its organisation those of that, too.
 #[utoipa::path(get, path = "/projects/{project_id}/budgets", operation_id = "list_budgets", tag = "costs",
     params(("project_id" = Uuid, Path), Page), responses((status = 200, body = List<BudgetNode>), (status = 404)))]
 async fn list_budgets(
     State(app): State<App>,
     scope: ProjectScope<View>,
+    caller: Caller,
     ValidQuery(page): ValidQuery<Page>,
 ) -> Result<Json<List<BudgetNode>>, ApiError> {
-    let belongs = "b.project_id = $1 or (b.scope = 'organisation'
-                   and b.scope_id = (select organisation_id from project where id = $1))";
-    Ok(Json(nodes(&app, belongs, scope.project().0, &page).await?))
+    let project = scope.project();
+    // What an organisation spends says what projects spend that the caller may not know of.
+    let belongs = if manages_organisation_of(app.pool(), project, &caller).await? {
+        "b.project_id = $1 or (b.scope = 'organisation'
+                               and b.scope_id = (select organisation_id from project where id = $1))"
+    } else {
+        "b.project_id = $1"
+    };
+    Ok(Json(nodes(&app, belongs, project.0, &page).await?))
+}
+
+async fn manages_organisation_of(
+    pool: &PgPool,
+    project: ProjectId,
+    caller: &Caller,
+) -> Result<bool, sqlx::Error> {
+    let Ok(user) = caller.user() else { return Ok(false) };
+    sqlx::query_scalar(
+        "select exists (select from project p join membership m using (organisation_id)
+                         where p.id = $1 and m.user_id = $2 and m.role in ('owner', 'admin'))",
+    )
+    .bind(project.0)
+    .bind(user.0)
+    .fetch_one(pool)
+    .await
 }
 
 /// Set a budget on the project, or on a sprint, an agent, a run or a virtual key of it.
