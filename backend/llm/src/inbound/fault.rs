@@ -117,7 +117,8 @@ impl From<&CallError> for Fault {
             CallError::NotRecorded { .. } => {
                 let message = "the answer could not be recorded, so it is not given out; what it cost is recorded as soon \
                                as the database can be written again";
-                Self::new(503, "not_recorded", message).after(Some(AGAIN_MS))
+                // Another try would be asked, and paid for, anew.
+                Self::new(503, "answer_not_recorded", message).for_good()
             }
             CallError::Cancelled { .. } => Self::new(499, "cancelled", "the call was cancelled"),
             CallError::Fatal { causes } => of_fatal(causes.last(), error),
