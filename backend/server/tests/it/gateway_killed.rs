@@ -38,6 +38,9 @@ struct Provider {
     ending: i64,
 }
 
+/// The clients that have read something of their answer.
+type Begun = Arc<AtomicI64>;
+
 async fn answer(State(provider): State<Arc<Provider>>) -> Response {
     let n = provider.asked.fetch_add(1, Ordering::SeqCst);
     let piece = |delta: serde_json::Value| {
@@ -82,6 +85,7 @@ struct Site {
     pool: PgPool,
     ask: String,
     secret: String,
+    begun: Begun,
 }
 
 impl Site {
@@ -120,17 +124,31 @@ impl Site {
             client.post(&format!("/projects/{project}/gateway-keys"), &json!({ "name": "k" })).await.unwrap();
         let secret = key["secret"].as_str().unwrap().to_owned();
         let (ask, url) = (format!("http://{at}/v1/chat/completions"), String::from(url));
-        Self { provider, _served: served, process, dir, database, url, pool, ask, secret }
+        Self {
+            provider,
+            _served: served,
+            process,
+            dir,
+            database,
+            url,
+            pool,
+            ask,
+            secret,
+            begun: Begun::default(),
+        }
     }
 
     /// A client that reads until the line is cut, or the tale is told.
     fn client(&self, n: i64) -> impl Future<Output = ()> + Send + 'static {
         let (http, ask, secret) = (reqwest::Client::new(), self.ask.clone(), self.secret.clone());
+        let begun = Arc::clone(&self.begun);
         async move {
             let body = json!({ "model": "g", "stream": true, "messages": [{ "role": "user", "content": format!("Tale {n}") }] });
             let answer = http.post(ask).bearer_auth(secret).json(&body).send().await.unwrap();
             assert_eq!(answer.status(), 200);
             let mut pieces = answer.bytes_stream();
+            assert!(pieces.next().await.is_some_and(|piece| piece.is_ok()));
+            begun.fetch_add(1, Ordering::SeqCst);
             while let Some(Ok(_)) = pieces.next().await {}
         }
     }
@@ -174,7 +192,8 @@ async fn a_kill_loses_no_row(durability: &str) {
         let settled = rows.iter().filter(|row| row.0 == "settled").count();
         (settled == usize::try_from(STREAMS / ENDING).unwrap()
             && (!relaxed || rows.len() == usize::try_from(STREAMS).unwrap())
-            && site.provider.asked.load(Ordering::SeqCst) == STREAMS)
+            && site.provider.asked.load(Ordering::SeqCst) == STREAMS
+            && site.begun.load(Ordering::SeqCst) == STREAMS)
             .then_some(())
     })
     .await;
