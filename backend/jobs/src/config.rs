@@ -65,7 +65,7 @@ pub struct WorkerConfig {
     pub queues: Vec<QueueConfig>,
     /// What only one process at a time can hold, and this one does: its predecessors' jobs are taken over at once.
     pub place: Option<String>,
-    /// How long a silent worker keeps its jobs.
+    /// How long a silent worker keeps its jobs. All workers of a database agree on it: see [`crate::set_right`].
     pub lease: Duration,
     /// Between two heartbeats.
     pub heartbeat: Duration,

@@ -159,7 +159,7 @@ async fn supervise(
     let Some(handler) = shared.registry.get(&job.kind) else {
         let reason = format!("no worker knows the job kind {} yet", job.kind);
         let wait = shared.config.unknown_kind_wait;
-        return pass_on(&shared, lease, Verdict::SnoozeFor { wait, reason }).await;
+        return pass_on(&shared, lease, Verdict::Snooze { wait, reason }).await;
     };
     let kind = job.kind.clone();
     let token = cancel.clone();
@@ -203,7 +203,7 @@ fn verdict(answer: Result<Outcome, JoinError>) -> Option<Verdict> {
         Ok(Outcome::Completed) => return None,
         Ok(Outcome::Done) => Verdict::Done,
         Ok(Outcome::Retry { after, reason }) => Verdict::Retry { after, reason },
-        Ok(Outcome::Snooze { until, reason }) => Verdict::SnoozeUntil { until, reason },
+        Ok(Outcome::Snooze { wait, reason }) => Verdict::Snooze { wait, reason },
         Ok(Outcome::Fail { reason }) => Verdict::Fail { reason },
         Err(error) => Verdict::Retry { after: None, reason: panic_text(error) },
     })

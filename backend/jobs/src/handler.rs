@@ -65,8 +65,8 @@ pub enum Outcome {
     },
     /// It is to be tried later; no attempt is used up.
     Snooze {
-        /// Not before this time.
-        until: DateTime<Utc>,
+        /// Wait this long, by the database's clock: this machine's may be another.
+        wait: Duration,
         /// What it waits for; shown with the job.
         reason: String,
     },

@@ -13,11 +13,12 @@
 //! - a duty has one leader, and who lost it writes nothing as the leader;
 //! - [`WorkerHandle::shutdown`] comes back within its deadline plus [`DRAIN_GRACE`].
 //!
-//! All times are the database's clock. Nothing here sends NOTIFY: it serialises commits. The caller pokes [`Wake`]
-//! after its commit, and a jittered poll finds what nobody poked for.
+//! All times are the database's clock; what becomes of them when it is set, is in `clock.rs`. Nothing here sends NOTIFY: it
+//! serialises commits. The caller pokes [`Wake`] after its commit, and a jittered poll finds what nobody poked for.
 
 mod beat;
 mod claim;
+mod clock;
 mod config;
 mod cursor;
 mod dead;
@@ -46,6 +47,7 @@ mod wake;
 mod worker;
 
 pub use claim::{Claim, Claimed, claim, promote};
+pub use clock::{SetRight, set_right};
 pub use config::{Backoff, QueueConfig, WorkerConfig};
 pub use cursor::Cursor;
 pub use dead::{DeathCause, Redriven, purge, redrive};
@@ -64,7 +66,7 @@ pub use retention::keep_history;
 pub use schedule::{Missed, Schedule, ScheduleError};
 pub use share::set_share;
 pub use telemetry::measure;
-pub use timers::{Fired, NewTimer, cancel_timers, fire_due, schedule_timer};
+pub use timers::{Fired, NewTimer, TimerChange, cancel_timers, change_timers, fire_due, schedule_timer};
 pub use views::{
     Attempt, DeadJob, Filter, JobRow, JobState, QueueStats, WorkerRow, list, list_dead, queue_stats, workers,
 };

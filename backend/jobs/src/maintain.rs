@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::{self, Watch};
 use crate::outage::{CallError, Outage, STATEMENT_LIMIT};
 use crate::rate::{self, LastLine};
 use crate::rescue::Patrol;
@@ -55,6 +56,7 @@ pub(crate) async fn maintain(shared: Arc<Shared>) {
         rescue: Every::new(rescue_every),
         measure: Every::new(MEASURE_EVERY),
         patrol: Patrol::default(),
+        watch: Watch::default(),
         last_line: LastLine::default(),
         queues_seen: shared.config.queues.iter().map(|queue| queue.name.clone()).collect(),
     };
@@ -76,6 +78,7 @@ struct Due {
     rescue: Every,
     measure: Every,
     patrol: Patrol,
+    watch: Watch,
     last_line: LastLine,
     queues_seen: BTreeSet<String>,
 }
@@ -83,7 +86,13 @@ struct Due {
 async fn tick(shared: &Shared, due: &mut Due) -> Result<(), sqlx::Error> {
     let mut connection = shared.pool.acquire().await?;
     let conn = &mut *connection;
+    let asked = Instant::now();
     let ripe = Ripe::look(conn, shared, due.patrol.since()).await?;
+    // Every worker that lives beats within this time.
+    due.watch.saw(ripe.at, (asked, Instant::now()), shared.config.heartbeat * 2);
+    if ripe.set_back {
+        clock::set_right(conn, shared.config.lease).await?;
+    }
     let mut woken = Vec::new();
     if ripe.delayed {
         woken.extend(claim::promote(conn).await?);
@@ -100,7 +109,7 @@ async fn tick(shared: &Shared, due: &mut Due) -> Result<(), sqlx::Error> {
     }
     if !ripe.lost && !due.patrol.is_whole_due() {
         due.patrol.found_nothing(ripe.at);
-    } else if due.rescue.is_due() {
+    } else if due.watch.is_trusted(Instant::now()) && due.rescue.is_due() {
         let (limits, holder) = (shared.config.rescue(), shared.config.holder());
         woken.extend(due.patrol.rescue(conn, limits, holder).await?.queues);
     }
@@ -123,6 +132,8 @@ struct Ripe {
     timers: bool,
     /// A worker is gone, or a lease ran out: see `rescue`.
     lost: bool,
+    /// Something was written before the clock was set back: see `clock`.
+    set_back: bool,
     at: DateTime<Utc>,
 }
 
@@ -140,12 +151,17 @@ impl Ripe {
                     or exists (select from worker where emptied_at is null
                                   and (last_seen < now() - make_interval(secs => $2) and lock_taken_at > pg_postmaster_start_time()
                                        or place = $3 and incarnation <> $4)) as lost,
+                    exists (select from job where lease_until > now() + make_interval(secs => $5))
+                    or exists (select from job where owner is null and not due and waits_since > now() + make_interval(secs => $6))
+                    or exists (select from worker where last_seen > now() + make_interval(secs => $6)) as set_back,
                     now() as at",
         )
         .bind(leases_since)
         .bind(shared.config.stale_after.as_secs_f64())
         .bind(&shared.config.place)
         .bind(shared.config.incarnation)
+        .bind((shared.config.lease + clock::NOTICED).as_secs_f64())
+        .bind(clock::NOTICED.as_secs_f64())
         .fetch_one(conn)
         .await
     }

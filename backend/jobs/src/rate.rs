@@ -74,8 +74,9 @@ with recursive line (rate_key, tenant, nth) as (
          where in_line_at is not null and owner is null and not due and (rate).key = k.rate_key limit 1
      ) r
      cross join lateral (
+        -- Those that are ahead of a clock that was set back are the claim's to judge: it brings them to its own time.
         select count(*) from job_rate, unnest(starts) as start
-         where key = k.rate_key and start > now() - make_interval(secs => r.seconds)
+         where key = k.rate_key and start > now() - make_interval(secs => r.seconds) and start <= clock_timestamp()
      ) started
      cross join lateral (
         select count(*) from (select from job where owner is null and due and (rate).key = k.rate_key limit r.most) j

@@ -279,7 +279,8 @@ async fn revive(conn: &mut PgConnection, jobs: &[i64], waits: &[f64]) -> Result<
     settle::note_error(conn, jobs, WORKER_LOST).await?;
     sqlx::query(
         "update job set owner = null, lease_until = null, fence = fence + 1, rescues = rescues + 1, due = wait = 0,
-                run_at = case when wait = 0 then run_at else now() + make_interval(secs => wait) end
+                run_at = case when wait = 0 then run_at else now() + make_interval(secs => wait) end,
+                waits_since = case when wait > 0 then now() end
            from unnest($1::bigint[], $2::float8[]) as back (lost, wait) where id = lost",
     )
     .bind(jobs)

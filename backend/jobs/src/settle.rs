@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection};
 
 use crate::telemetry::{self, Tally};
@@ -24,11 +23,7 @@ pub(crate) enum Verdict {
         after: Option<Duration>,
         reason: String,
     },
-    SnoozeUntil {
-        until: DateTime<Utc>,
-        reason: String,
-    },
-    SnoozeFor {
+    Snooze {
         wait: Duration,
         reason: String,
     },
@@ -63,40 +58,47 @@ struct Held {
     counters: Counters,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum When {
-    Unchanged,
-    In(Duration),
-    At(DateTime<Utc>),
-}
-
 /// What is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
-    Finish { outcome: &'static str },
-    Bury { reason: String },
-    Release { when: When, refund: bool, error: Option<String>, note: Option<String> },
+    Finish {
+        outcome: &'static str,
+        note: Option<String>,
+    },
+    Bury {
+        reason: String,
+    },
+    Release {
+        /// `None`: ready at once, in its old place.
+        wait: Option<Duration>,
+        refund: bool,
+        error: Option<String>,
+        note: Option<String>,
+    },
 }
 
 fn step(verdict: &Verdict, counters: Counters, backoff: &Backoff) -> Step {
     let failures = counters.attempt.saturating_sub(counters.rescues);
-    let refund = |when, note| Step::Release { when, refund: true, error: None, note };
+    let refund = |wait, note| Step::Release { wait, refund: true, error: None, note };
     match verdict {
-        Verdict::Done => Step::Finish { outcome: "done" },
+        Verdict::Done => Step::Finish { outcome: "done", note: None },
+        // Whoever cancelled it does not want it any more: what went wrong is noted, and is nobody's to settle.
+        Verdict::Fail { reason } | Verdict::Retry { reason, .. } if counters.cancel_requested => {
+            Step::Finish { outcome: "cancelled", note: Some(reason.clone()) }
+        }
+        _ if counters.cancel_requested => Step::Finish { outcome: "cancelled", note: None },
         Verdict::Fail { reason } => Step::Bury { reason: reason.clone() },
-        _ if counters.cancel_requested => Step::Finish { outcome: "cancelled" },
         Verdict::Retry { reason, .. } if failures >= counters.max_attempts => {
             Step::Bury { reason: reason.clone() }
         }
         Verdict::Retry { after, reason } => Step::Release {
-            when: When::In(after.unwrap_or_else(|| backoff.delay(u32::try_from(failures).unwrap_or(1)))),
+            wait: Some(after.unwrap_or_else(|| backoff.delay(u32::try_from(failures).unwrap_or(1)))),
             refund: false,
             error: Some(reason.clone()),
             note: None,
         },
-        Verdict::SnoozeUntil { until, reason } => refund(When::At(*until), Some(reason.clone())),
-        Verdict::SnoozeFor { wait, reason } => refund(When::In(*wait), Some(reason.clone())),
-        Verdict::HandBack => refund(When::Unchanged, None),
+        Verdict::Snooze { wait, reason } => refund(Some(*wait), Some(reason.clone())),
+        Verdict::HandBack => refund(None, None),
     }
 }
 
@@ -160,19 +162,19 @@ async fn settle_one(
         return Ok(());
     };
     match step(&end.verdict, counters, backoff) {
-        Step::Finish { outcome } => finish_as(conn, &[job], outcome).await,
+        Step::Finish { outcome, note } => finish_noting(conn, &[job], outcome, note.as_deref()).await,
         Step::Bury { reason } => {
             tracing::warn!(job, %reason, "a job goes to the dead letters");
             note_error(conn, &[job], &reason).await?;
             tally.buried(bury(conn, &[job], &reason).await?);
             Ok(())
         }
-        Step::Release { when, refund, error, note } => {
+        Step::Release { wait, refund, error, note } => {
             if let Some(error) = error {
                 tally.retried(queue);
                 note_error(conn, &[job], &error).await?;
             }
-            release(conn, job, &when, refund, note.as_deref()).await
+            release(conn, job, wait, refund, note.as_deref()).await
         }
     }
 }
@@ -209,13 +211,24 @@ pub(crate) async fn finish_as(
     jobs: &[i64],
     outcome: &str,
 ) -> Result<(), sqlx::Error> {
+    finish_noting(conn, jobs, outcome, None).await
+}
+
+/// As [`finish_as`], with what is to be remembered of their end.
+async fn finish_noting(
+    conn: &mut PgConnection,
+    jobs: &[i64],
+    outcome: &str,
+    note: Option<&str>,
+) -> Result<(), sqlx::Error> {
     sqlx::query(
         "with gone as (delete from job where id = any($1) returning *)
-         insert into job_done (id, queue, project_id, kind, attempt, outcome)
-         select id, queue, project_id, kind, attempt, $2 from gone",
+         insert into job_done (id, queue, project_id, kind, attempt, outcome, note)
+         select id, queue, project_id, kind, attempt, $2, $3 from gone",
     )
     .bind(jobs)
     .bind(outcome)
+    .bind(note.map(storable))
     .persistent(false)
     .execute(conn)
     .await
@@ -265,29 +278,24 @@ pub(crate) async fn note_error(
 async fn release(
     conn: &mut PgConnection,
     job: i64,
-    when: &When,
+    wait: Option<Duration>,
     refund: bool,
     note: Option<&str>,
 ) -> Result<(), sqlx::Error> {
-    let (at, wait) = match when {
-        When::Unchanged => (None, None),
-        When::In(wait) => (None, Some(wait.as_secs_f64())),
-        When::At(at) => (Some(*at), None),
-    };
     sqlx::query(
         "update job
             set owner = null, lease_until = null, fence = fence + 1,
                 -- An attempt that came to an end killed nobody: its rescues, which counted as attempts, are forgotten.
                 attempt = attempt - rescues - $2::bool::int, rescues = 0,
-                run_at = coalesce($3, now() + make_interval(secs => $4), run_at),
-                due = coalesce(coalesce($3, now() + make_interval(secs => $4)) <= now(), true),
-                last_error = coalesce($5, last_error)
+                run_at = coalesce(now() + make_interval(secs => $3), run_at),
+                due = coalesce(now() + make_interval(secs => $3) <= now(), true),
+                waits_since = case when $3 > 0 then now() end,
+                last_error = coalesce($4, last_error)
           where id = $1",
     )
     .bind(job)
     .bind(refund)
-    .bind(at)
-    .bind(wait)
+    .bind(wait.map(|wait| wait.as_secs_f64()))
     .bind(note.map(storable))
     .execute(conn)
     .await
@@ -329,10 +337,22 @@ mod tests {
     #[test]
     fn a_cancelled_job_is_not_tried_again_but_keeps_its_success() {
         let cancelled = Counters { cancel_requested: true, max_attempts: 9, ..FRESH };
-        let backoff = Backoff::default();
-        assert_eq!(step(&retry(), cancelled, &backoff), Step::Finish { outcome: "cancelled" });
-        assert_eq!(step(&Verdict::HandBack, cancelled, &backoff), Step::Finish { outcome: "cancelled" });
-        assert_eq!(step(&Verdict::Done, cancelled, &backoff), Step::Finish { outcome: "done" });
+        let ends = |verdict| step(&verdict, cancelled, &Backoff::default());
+        let over = |note: Option<&str>| Step::Finish { outcome: "cancelled", note: note.map(str::to_owned) };
+        assert_eq!(ends(retry()), over(Some("no")));
+        assert_eq!(ends(Verdict::HandBack), over(None));
+        assert_eq!(ends(Verdict::Done), Step::Finish { outcome: "done", note: None });
+    }
+
+    #[test]
+    fn a_cancelled_job_that_fails_is_cancelled_and_no_dead_letter() {
+        let cancelled = Counters { cancel_requested: true, ..FRESH };
+        let fail = Verdict::Fail { reason: "half way".into() };
+        assert_eq!(
+            step(&fail, cancelled, &Backoff::default()),
+            Step::Finish { outcome: "cancelled", note: Some("half way".into()) }
+        );
+        assert_eq!(step(&fail, FRESH, &Backoff::default()), Step::Bury { reason: "half way".into() });
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Scheduling and cancelling belong to the transaction of the transition that causes them. A due timer turns into
 //! its job in one statement, so it fires once, however many workers look. Those that come back are in `recurring.rs`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -31,6 +32,20 @@ pub struct NewTimer {
     pub job: NewJob,
 }
 
+/// A change of timers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TimerChange {
+    /// Sets a timer, or moves the one of this name.
+    Set(Box<NewTimer>),
+    /// Cancels a stream's timers.
+    Clear {
+        /// The stream.
+        stream: Uuid,
+        /// Only the one of this name.
+        name: Option<String>,
+    },
+}
+
 /// What a look at the timers did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fired {
@@ -45,10 +60,65 @@ pub struct Fired {
 /// Sets a timer, or moves the one of this name, in the caller's transaction.
 pub async fn schedule_timer(conn: &mut PgConnection, timer: &NewTimer) -> Result<(), EnqueueError> {
     timer.job.check()?;
-    let query = sqlx::query(
+    set_all(conn, &[timer]).await
+}
+
+/// Makes these changes in the caller's transaction. What is there afterwards is as if each had been made after the one
+/// before; but all that is cancelled goes in one statement, and all that is set in another.
+pub async fn change_timers(conn: &mut PgConnection, changes: &[&TimerChange]) -> Result<(), EnqueueError> {
+    let Net { set, cleared } = Net::of(changes)?;
+    if !cleared.is_empty() {
+        clear_all(conn, &cleared).await?;
+    }
+    if !set.is_empty() {
+        set_all(conn, &set).await?;
+    }
+    Ok(())
+}
+
+/// What changes come to: cancelled first, then set, each timer once.
+struct Net<'c> {
+    set: Vec<&'c NewTimer>,
+    cleared: Vec<(Uuid, Option<&'c str>)>,
+}
+
+impl<'c> Net<'c> {
+    fn of(changes: &[&'c TimerChange]) -> Result<Self, EnqueueError> {
+        // In one order for everybody, which is the order of the rows' locks.
+        let (mut set, mut cleared) = (BTreeMap::new(), BTreeSet::new());
+        for &change in changes {
+            match change {
+                TimerChange::Set(timer) => {
+                    timer.job.check()?;
+                    let name = timer.name.as_str();
+                    // It is moved: it need not be taken away first.
+                    cleared.remove(&(timer.stream, Some(name)));
+                    set.insert((timer.stream, name), &**timer);
+                }
+                TimerChange::Clear { stream, name } => {
+                    let name = name.as_deref();
+                    set.retain(|(of, own), _| of != stream || name.is_some_and(|name| name != *own));
+                    cleared.insert((*stream, name));
+                }
+            }
+        }
+        Ok(Self { set: set.into_values().collect(), cleared: cleared.into_iter().collect() })
+    }
+}
+
+/// Sets timers whose jobs were checked, none of them twice.
+async fn set_all(conn: &mut PgConnection, timers: &[&NewTimer]) -> Result<(), EnqueueError> {
+    let jobs = || timers.iter().map(|timer| &timer.job);
+    let rates = || jobs().map(|job| job.rate.as_ref());
+    sqlx::query(
         "insert into timer (stream, name, fire_at, queue, project_id, kind, payload, priority, unique_key, concurrency_key, max_attempts, rate)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
-                 case when $12::text is not null then row($12, $13, $14)::rate_limit end)
+         select stream, name, fire_at, queue, project_id, kind, payload, priority, unique_key, concurrency_key, max_attempts,
+                case when rate_key is not null then row(rate_key, rate_count, rate_seconds)::rate_limit end
+           from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::uuid[], $6::text[], $7::jsonb[], $8::smallint[],
+                       $9::text[], $10::text[], $11::int[], $12::text[], $13::int[], $14::float8[])
+                with ordinality as t (stream, name, fire_at, queue, project_id, kind, payload, priority, unique_key, concurrency_key,
+                                      max_attempts, rate_key, rate_count, rate_seconds, nth)
+          order by nth
          on conflict (stream, name) do update
             set fire_at = excluded.fire_at, queue = excluded.queue, project_id = excluded.project_id,
                 kind = excluded.kind, payload = excluded.payload, priority = excluded.priority,
@@ -56,11 +126,38 @@ pub async fn schedule_timer(conn: &mut PgConnection, timer: &NewTimer) -> Result
                 max_attempts = excluded.max_attempts, rate = excluded.rate,
                 every_seconds = null, cron = null, zone = null",
     )
-    .bind(timer.stream)
-    .bind(&timer.name)
-    .bind(timer.fire_at);
-    bind_job(query, &timer.job).execute(conn).await?;
+    .bind(timers.iter().map(|timer| timer.stream).collect::<Vec<_>>())
+    .bind(timers.iter().map(|timer| timer.name.as_str()).collect::<Vec<_>>())
+    .bind(timers.iter().map(|timer| timer.fire_at).collect::<Vec<_>>())
+    .bind(jobs().map(|job| job.queue.as_str()).collect::<Vec<_>>())
+    .bind(jobs().map(|job| job.project).collect::<Vec<_>>())
+    .bind(jobs().map(|job| job.kind.as_str()).collect::<Vec<_>>())
+    .bind(jobs().map(|job| &job.payload).collect::<Vec<_>>())
+    .bind(jobs().map(|job| job.priority.rank()).collect::<Vec<_>>())
+    .bind(jobs().map(|job| job.unique_key.as_deref()).collect::<Vec<_>>())
+    .bind(jobs().map(|job| job.concurrency_key.as_deref()).collect::<Vec<_>>())
+    .bind(jobs().map(|job| i32::from(job.max_attempts.max(1))).collect::<Vec<_>>())
+    .bind(rates().map(|rate| rate.map(|rate| rate.key.as_str())).collect::<Vec<_>>())
+    .bind(rates().map(|rate| rate.map(|rate| i32::from(rate.count))).collect::<Vec<_>>())
+    .bind(rates().map(|rate| rate.map(|rate| rate.per.as_secs_f64())).collect::<Vec<_>>())
+    .execute(conn)
+    .await?;
     Ok(())
+}
+
+/// Cancels these timers; without a name all of the stream.
+async fn clear_all(conn: &mut PgConnection, cleared: &[(Uuid, Option<&str>)]) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "delete from timer using unnest($1::uuid[], $2::text[]) as gone (stream, name)
+          where timer.stream = gone.stream and (gone.name is null or timer.name = gone.name)",
+    )
+    .bind(cleared.iter().map(|(stream, _)| *stream).collect::<Vec<_>>())
+    .bind(cleared.iter().map(|(_, name)| *name).collect::<Vec<_>>())
+    // Not cached, as for every statement that runs on a foreign connection: see Lease::hold.
+    .persistent(false)
+    .execute(conn)
+    .await
+    .map(drop)
 }
 
 type PgQuery<'q> = Query<'q, Postgres, PgArguments>;

@@ -39,7 +39,7 @@ async fn end_late(pool: &PgPool, job: &Job, lease: Lease) -> Outcome {
         0 => Outcome::Done,
         1 => Outcome::Retry { after: None, reason },
         2 => Outcome::Retry { after: Some(Duration::ZERO), reason },
-        3 => Outcome::Snooze { until: job.created_at, reason },
+        3 => Outcome::Snooze { wait: Duration::ZERO, reason },
         4 => Outcome::Fail { reason },
         finish => match with_effect(pool, lease, finish == 5).await {
             Ok(()) => Outcome::Completed,
@@ -79,8 +79,9 @@ async fn take_all_over(pool: &PgPool) {
 fn of_a_thousand_lost_leases_not_one_is_written_under() {
     on_database(|pool| async move {
         let (word, go) = watch::channel(false);
-        // They are asked to stop, and not made to: so they all come to their late end.
-        let config = WorkerConfig { cancel_grace: Duration::from_secs(60), ..quick("old", LEASES) };
+        // They are asked to stop, and not made to: so they all come to their late end. Leases last as long as the successor's.
+        let minute = Duration::from_secs(60);
+        let config = WorkerConfig { cancel_grace: minute, lease: minute, ..quick("old", LEASES) };
         let old = start(&pool, &stubborn(&pool, &go), config);
         enqueue_all(&pool, &vec![job("late"); usize::from(LEASES)]).await;
         until_count(&pool, "select count(*) from job where owner is not null", i64::from(LEASES)).await;

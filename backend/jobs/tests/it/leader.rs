@@ -65,6 +65,42 @@ fn a_duty_is_renewed_beside_its_own_transaction_and_not_taken_from_it() {
     });
 }
 
+/// As if the clock had been set back by an hour since the duty was taken or renewed.
+async fn set_back(pool: &PgPool) {
+    let ahead = "update leader_lease set expires_at = expires_at + interval '1 hour'";
+    sqlx::query(ahead).execute(pool).await.unwrap();
+}
+
+#[test]
+fn a_duty_whose_leader_died_before_the_clock_was_set_back_is_taken_at_once_but_not_from_its_own_work() {
+    on_database(|pool| async move {
+        let (mine, yours, ttl) = (id(), id(), Duration::from_secs(60));
+        let mut conn = pool.acquire().await.unwrap();
+        let first = lead(&mut conn, "seal", mine, ttl).await.unwrap().unwrap();
+        set_back(&pool).await;
+        let mut at_work = pool.begin().await.unwrap();
+        first.hold(&mut at_work).await.unwrap();
+        assert!(lead(&mut conn, "seal", yours, ttl).await.unwrap().is_none(), "its work is under way");
+        at_work.commit().await.unwrap();
+
+        assert_eq!(lead(&mut conn, "seal", yours, ttl).await.unwrap().unwrap().epoch, 2);
+        assert!(matches!(first.hold(&mut conn).await, Err(NotLeader::Moved { epoch: 1, .. })));
+    });
+}
+
+#[test]
+fn a_leader_that_lives_keeps_its_duty_when_the_clock_is_set_back() {
+    on_database(|pool| async move {
+        let (mine, yours, ttl) = (id(), id(), Duration::from_secs(60));
+        let mut conn = pool.acquire().await.unwrap();
+        lead(&mut conn, "seal", mine, ttl).await.unwrap().unwrap();
+        set_back(&pool).await;
+
+        assert_eq!(lead(&mut conn, "seal", mine, ttl).await.unwrap().unwrap().epoch, 1);
+        assert!(lead(&mut conn, "seal", yours, ttl).await.unwrap().is_none());
+    });
+}
+
 async fn until_expired(pool: &PgPool) {
     until_count(pool, "select count(*) from leader_lease where expires_at < clock_timestamp()", 1).await;
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails loudly")]
 
 mod bystanders;
+mod clock;
 mod dead_letters;
 mod exhaustive;
 mod harness;

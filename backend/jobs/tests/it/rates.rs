@@ -298,6 +298,19 @@ fn a_clock_that_is_set_back_closes_a_key_for_no_longer_than_its_window() {
 }
 
 #[test]
+fn a_line_moves_on_when_the_clock_was_set_back_behind_the_last_starts_of_its_key() {
+    on_database(|pool| async move {
+        let ahead = "insert into job_rate values ('api', array[now() + interval '1 hour'], now() + interval '2 hours')";
+        sqlx::query(ahead).execute(&pool).await.unwrap();
+        enqueue_all(&pool, &vec![limited("api", 1); 2]).await;
+        let registry = Registry::new().with("call", |_, _, _| async { Outcome::Done });
+        let worker = start(&pool, &registry, quick("a", 2));
+        until_done(&pool, 2).await;
+        worker.shutdown(Duration::from_secs(1)).await;
+    });
+}
+
+#[test]
 fn a_rate_that_cannot_be_kept_is_refused_and_nothing_is_written() {
     on_database(|pool| async move {
         let mut conn = pool.acquire().await.unwrap();

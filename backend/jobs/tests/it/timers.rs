@@ -5,7 +5,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::PgPool;
-use syndarix_jobs::{NewJob, NewTimer, Outcome, Registry, cancel_timers, fire_due, schedule_timer};
+use syndarix_jobs::{
+    NewJob, NewTimer, Outcome, Registry, TimerChange, cancel_timers, change_timers, fire_due, schedule_timer,
+};
 use uuid::Uuid;
 
 use crate::harness::{count, id, on_database, quick, start, until_done};
@@ -82,6 +84,66 @@ fn a_cancelled_or_moved_timer_does_not_fire() {
         assert_eq!(cancel_timers(&mut conn, cleared, None).await.unwrap(), 2);
         assert_eq!(fire_due(&mut conn).await.unwrap().count, 0);
         assert_eq!(count(&pool, "select count(*) from timer").await, 2);
+    });
+}
+
+/// The timers that are there, in order.
+async fn all(pool: &PgPool) -> Vec<(Uuid, String, DateTime<Utc>)> {
+    sqlx::query_as("select stream, name, fire_at from timer order by stream, name")
+        .fetch_all(pool)
+        .await
+        .unwrap()
+}
+
+async fn one_after_the_other(pool: &PgPool, changes: &[&TimerChange]) {
+    let mut conn = pool.acquire().await.unwrap();
+    for change in changes {
+        match change {
+            TimerChange::Set(timer) => schedule_timer(&mut conn, timer).await.unwrap(),
+            TimerChange::Clear { stream, name } => {
+                cancel_timers(&mut conn, *stream, name.as_deref()).await.unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn changes_made_together_come_to_the_same_as_one_after_the_other() {
+    on_database(|pool| async move {
+        let (soon, later) = (in_seconds(&pool, 60.0).await, in_seconds(&pool, 3600.0).await);
+        let (one, other) = (id(), id());
+        let set = |stream, name, at| TimerChange::Set(Box::new(timer(stream, name, at)));
+        let clear = |stream, name: Option<&str>| TimerChange::Clear { stream, name: name.map(str::to_owned) };
+        let changes = [
+            set(one, "remind", soon),
+            set(one, "remind", later),
+            set(one, "expire", soon),
+            set(other, "remind", soon),
+            clear(one, Some("remind")),
+            clear(one, None),
+            clear(other, Some("expire")),
+        ];
+        let before = [set(one, "remind", soon), set(one, "overdue", soon), set(other, "expire", soon)];
+        let (before, every): (Vec<_>, Vec<_>) = (before.iter().collect(), changes.iter().collect());
+        for first in &every {
+            for second in &every {
+                for third in &every {
+                    let made = [*first, *second, *third];
+                    let mut there = Vec::new();
+                    for together in [false, true] {
+                        sqlx::query("delete from timer").execute(&pool).await.unwrap();
+                        one_after_the_other(&pool, &before).await;
+                        if together {
+                            change_timers(&mut pool.acquire().await.unwrap(), &made).await.unwrap();
+                        } else {
+                            one_after_the_other(&pool, &made).await;
+                        }
+                        there.push(all(&pool).await);
+                    }
+                    assert_eq!(there[0], there[1], "{made:?}");
+                }
+            }
+        }
     });
 }
 

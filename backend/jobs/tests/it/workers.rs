@@ -110,7 +110,7 @@ fn with_default_times_a_killed_workers_job_starts_again_within_five_seconds() {
         let killed = Instant::now();
         doomed.kill();
         until_done(&pool, 1).await;
-        // At worst the stale heartbeat (4 s), a look for the dead (0.5 s), a tick (0.25 s) and a claim.
+        // At worst the stale heartbeat (4 s), a look for the dead (0.5 s), a tick (0.4 s) and a claim.
         assert!(killed.elapsed() < Duration::from_secs(5), "took {:?}", killed.elapsed());
         peer.shutdown(DRAIN).await;
     });
@@ -203,13 +203,13 @@ fn a_job_of_an_unknown_kind_waits_visibly_and_keeps_its_attempts() {
 #[test]
 fn a_snooze_uses_up_no_attempt() {
     on_database(|pool| async move {
-        let until = sqlx::query_scalar("select now()").fetch_one(&pool).await.unwrap();
         let rounds = Arc::new(AtomicU32::new(0));
         let registry = Registry::new().with("poll", move |job: Job, _, _| {
             let round = rounds.fetch_add(1, Ordering::SeqCst);
             async move {
                 assert_eq!(job.attempt, 1);
-                if round < 5 { Outcome::Snooze { until, reason: "not yet".into() } } else { Outcome::Done }
+                let wait = Duration::from_millis(1);
+                if round < 5 { Outcome::Snooze { wait, reason: "not yet".into() } } else { Outcome::Done }
             }
         });
         let worker = start(&pool, &registry, quick("a", 2));
@@ -228,6 +228,25 @@ fn a_running_job_hears_of_its_cancellation_and_is_not_tried_again() {
         let asked = cancel(&mut pool.acquire().await.unwrap(), running).await.unwrap();
         assert_eq!(asked, Cancelled::Requested);
         until_count(&pool, "select count(*) from job_done where outcome = 'cancelled'", 1).await;
+        worker.shutdown(DRAIN).await;
+    });
+}
+
+#[test]
+fn a_cancelled_job_that_fails_is_no_dead_letter_and_its_error_is_noted() {
+    on_database(|pool| async move {
+        let registry = Registry::new().with("wait", |_, _, cancel: CancellationToken| async move {
+            cancel.cancelled().await;
+            Outcome::Fail { reason: "half\0way".into() }
+        });
+        let worker = start(&pool, &registry, quick("a", 2));
+        let running = enqueue(&pool, &job("wait")).await;
+        until_count(&pool, "select count(*) from job where owner is not null", 1).await;
+        cancel(&mut pool.acquire().await.unwrap(), running).await.unwrap();
+        until_count(&pool, "select count(*) from job", 0).await;
+        let noted = "select count(*) from job_done where outcome = 'cancelled' and note like 'half%way'";
+        assert_eq!(count(&pool, noted).await, 1);
+        assert_eq!(count(&pool, "select count(*) from job_dead").await, 0);
         worker.shutdown(DRAIN).await;
     });
 }

@@ -8,7 +8,7 @@ use super::{
     storable_json,
     store::{Loaded, Store},
     text::storable_text,
-    writes::{Head, Held, TimerChange, Writes},
+    writes::{Head, Held, Writes},
 };
 use futures::future::BoxFuture;
 use serde::Serialize;
@@ -20,7 +20,7 @@ use syndarix_domain::{
     ids::ProjectId,
     machine::{Machine, Rejection},
 };
-use syndarix_jobs::{Lease, NewJob, NewTimer};
+use syndarix_jobs::{Lease, NewJob, NewTimer, TimerChange};
 use uuid::Uuid;
 
 /// In whose name a unit of work is done.

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use sqlx::{Acquire, PgConnection, PgPool};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use syndarix_domain::{envelope::Envelope, machine::Kind};
-use syndarix_jobs::{Finished, Lease, NewJob, NewTimer};
+use syndarix_jobs::{EnqueueError, Finished, Lease, NewJob, TimerChange};
 use uuid::Uuid;
 
 /// Everything that one unit of work writes.
@@ -28,6 +28,7 @@ pub(super) struct Writes {
     /// The job that ends with it, once that is written: it is counted when it is committed.
     pub(super) finished: Option<Finished>,
     pub(super) jobs: Vec<NewJob>,
+    /// In the order in which they were asked for.
     pub(super) timers: Vec<TimerChange>,
     /// Queues that got a job, to be woken after the commit.
     pub(super) wakes: BTreeSet<String>,
@@ -63,13 +64,6 @@ pub(super) struct Held {
     pub(super) lease: Lease,
     /// It is done with this commit.
     pub(super) completes: bool,
-}
-
-/// A change of timers, in the order in which they were asked for.
-#[derive(Debug)]
-pub(super) enum TimerChange {
-    Set(Box<NewTimer>),
-    Clear { stream: Uuid, name: Option<String> },
 }
 
 /// What became of a unit that was written together with others.
@@ -290,15 +284,19 @@ async fn follow_up(conn: &mut PgConnection, units: &[&mut Writes]) -> Result<(),
     if !jobs.is_empty() {
         syndarix_jobs::enqueue_many(conn, &jobs).await?;
     }
-    for change in units.iter().flat_map(|unit| &unit.timers) {
-        match change {
-            TimerChange::Set(timer) => syndarix_jobs::schedule_timer(conn, timer).await?,
-            TimerChange::Clear { stream, name } => {
-                syndarix_jobs::cancel_timers(conn, *stream, name.as_deref()).await?;
-            }
-        }
+    let timers: Vec<&TimerChange> = units.iter().flat_map(|unit| &unit.timers).collect();
+    if !timers.is_empty() {
+        syndarix_jobs::change_timers(conn, &timers).await.map_err(of_timers)?;
     }
     Ok(())
+}
+
+/// Who gives way to another, or waits for it too long, is told so as for any other row.
+fn of_timers(error: EnqueueError) -> Error {
+    match error {
+        EnqueueError::Database(error) => error.into(),
+        other => other.into(),
+    }
 }
 
 fn all_written(fates: &[Fate]) -> Result<(), Error> {

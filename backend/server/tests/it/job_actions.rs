@@ -9,9 +9,12 @@ use crate::{
 };
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
+use sqlx::PgConnection;
 use std::time::{Duration, Instant};
+use syndarix::features;
 use syndarix_domain::ids::ProjectId;
-use syndarix_jobs::{Enqueued, NewJob};
+use syndarix_jobs::{Cancelled, Enqueued, NewJob, QueueConfig, Worker, WorkerConfig, WorkerHandle};
+use uuid::Uuid;
 
 /// Longest a test waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -78,6 +81,68 @@ async fn a_waiting_job_is_cancelled_at_once_and_a_running_one_is_told_to_stop() 
     );
     let entry = (json!("job.cancelled"), json!("the branch is wrong"));
     assert_eq!(on_record(&app, project, &maria.token).await, [entry.clone(), entry]);
+}
+
+/// A worker that would wait for an hour before it aborts what does not stop.
+fn patient_worker(test: &TestApp) -> WorkerHandle {
+    let queues = ["agent", "default", "git"].map(|name| QueueConfig::new(name, 8)).to_vec();
+    let config = WorkerConfig {
+        heartbeat: Duration::from_millis(100),
+        poll: Duration::from_millis(40),
+        cancel_grace: Duration::from_secs(3_600),
+        ..WorkerConfig::new("patient", Uuid::now_v7(), queues)
+    };
+    Worker::new(test.app.pool().clone(), features::jobs(&test.app), config, test.app.wake.clone()).start()
+}
+
+async fn until_count(conn: &mut PgConnection, sql: &'static str, wanted: i64) {
+    let started = Instant::now();
+    loop {
+        let seen: i64 = sqlx::query_scalar(sql).fetch_one(&mut *conn).await.unwrap();
+        if seen == wanted {
+            return;
+        }
+        assert!(started.elapsed() < PATIENCE, "waited for {wanted}, saw {seen}: {sql}");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_runs_stops_when_it_hears_of_its_cancellation_and_is_not_waited_for() {
+    let test = TestApp::start().await;
+    // Whatever the handlers read first, they wait for it.
+    let mut holder = test.app.pool().begin().await.unwrap();
+    sqlx::raw_sql(
+        "set local idle_in_transaction_session_timeout = 0;
+         lock table project, story, run, agent, usage in access exclusive mode",
+    )
+    .execute(&mut *holder)
+    .await
+    .unwrap();
+    let (project, id) = (Uuid::now_v7(), Uuid::now_v7());
+    let jobs = [
+        ("default", "costs.wake", json!({ "project": project, "organisation": null })),
+        ("default", "costs.reconcile", json!({})),
+        ("default", "runs.reconcile", json!({})),
+        ("default", "stories.reconcile", json!({})),
+        ("git", "repository.import", json!({})),
+        ("agent", "stage.work", json!({ "story": id, "stage": "analysis" })),
+        ("agent", "run.wake", json!({ "run": id })),
+    ];
+    let jobs = jobs.map(|(queue, kind, payload)| NewJob::new(queue, kind, payload).for_project(project));
+    let mut conn = test.app.pool().acquire().await.unwrap();
+    let queued = syndarix_jobs::enqueue_many(&mut conn, &jobs).await.unwrap();
+    let worker = patient_worker(&test);
+    until_count(&mut conn, "select count(*) from job where owner is not null", 7).await;
+
+    for job in queued {
+        let Enqueued::Queued(job) = job else { panic!("it has no unique key") };
+        assert_eq!(syndarix_jobs::cancel(&mut conn, job).await.unwrap(), Cancelled::Requested);
+    }
+
+    until_count(&mut conn, "select count(*) from job_done where outcome = 'cancelled'", 7).await;
+    holder.rollback().await.unwrap();
+    worker.shutdown(Duration::from_secs(5)).await;
 }
 
 #[tokio::test]

@@ -3,19 +3,27 @@
 
 use crate::{fire, support};
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 use std::{
+    fs::{self, File},
     io::{BufRead, BufReader},
     net::SocketAddr,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
 };
-use syndarix::demo::{ScriptedModel, client::Client};
+use syndarix::{
+    demo::{ScriptedModel, client::Client},
+    lifecycle::STOP_LIMIT,
+};
 use tempfile::TempDir;
+use url::Url;
 use uuid::Uuid;
 
 /// The lock that holds a record back.
 const HELD: i64 = 4_711;
 pub(crate) const LOGIN: (&str, &str, &str) = ("ann@example.org", "Ann", "a password for a test");
+/// What processes say, in their data directory.
+const LOG: &str = "serve.log";
 
 /// While the lock is held, the end of a tool's step stays unrecorded, however long ago the tool took effect.
 const HOLD_BACK: &str = "
@@ -35,23 +43,29 @@ create trigger hold_back before insert on pull_request for each row
     when (is_held('before create_pull_request')) execute function hold_back();";
 
 /// A binary that serves one project, and can be killed.
-struct Killable {
+pub(crate) struct Killable {
     serve: Child,
     client: Client,
     project: Uuid,
     pool: PgPool,
     holder: PgConnection,
+    server: Url,
     database: String,
     dir: TempDir,
     _model: ScriptedModel,
 }
 
 impl Killable {
-    async fn start(rules: &str) -> Self {
+    pub(crate) async fn start(rules: &str) -> Self {
+        Self::start_on(&support::server_url(), rules).await
+    }
+
+    /// The same, with its database on this server.
+    pub(crate) async fn start_on(server: &Url, rules: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let model = fire::model(rules).await;
         let database = format!("syndarix_killed_{}", Uuid::now_v7().simple());
-        support::admin(format!("create database {database}")).await;
+        admin(server, format!("create database {database}")).await;
         let dir = tempfile::tempdir().unwrap();
         let groups = ["high-reasoning", "fast-response", "cost-optimized", "code"].map(|name| {
             format!(
@@ -61,8 +75,9 @@ impl Killable {
                 model.base_url
             )
         });
-        std::fs::write(dir.path().join("models.toml"), groups.concat()).unwrap();
-        let mut url = support::server_url();
+        fs::write(dir.path().join("models.toml"), groups.concat()).unwrap();
+        let server = server.clone();
+        let mut url = server.clone();
         url.set_path(&database);
         let (serve, client) = serve(&dir, url.as_str()).await;
         let pool = PgPool::connect(url.as_str()).await.unwrap();
@@ -79,7 +94,7 @@ impl Killable {
         });
         let project = client.post("/projects", &body).await.unwrap();
         let project: Uuid = project["id"].as_str().unwrap().parse().unwrap();
-        let killable = Self { serve, client, project, pool, holder, database, dir, _model: model };
+        let killable = Self { serve, client, project, pool, holder, server, database, dir, _model: model };
         killable.act_alone().await;
         killable
     }
@@ -103,7 +118,11 @@ impl Killable {
         format!("/projects/{}{rest}", self.project)
     }
 
-    async fn story(&self, title: &str) -> Uuid {
+    pub(crate) async fn test_command(&self, command: &str) {
+        self.client.patch(&self.path(""), &json!({ "test_command": command })).await.unwrap();
+    }
+
+    pub(crate) async fn story(&self, title: &str) -> Uuid {
         let body = json!({ "title": title, "description": "As somebody I want it." });
         let story = self.client.post(&self.path("/stories"), &body).await.unwrap();
         let id: Uuid = story["id"].as_str().unwrap().parse().unwrap();
@@ -140,9 +159,31 @@ impl Killable {
         }
         let begun = "select count(*) from step where kind = 'tool' and status = 'started'";
         assert_eq!(self.count(begun).await, 1, "{tool} is begun, and its end is not recorded");
-        let mut url = support::server_url();
+        self.serve_again().await;
+    }
+
+    /// Starts another process on the same data.
+    pub(crate) async fn serve_again(&mut self) {
+        let mut url = self.server.clone();
         url.set_path(&self.database);
         (self.serve, self.client) = serve(&self.dir, url.as_str()).await;
+    }
+
+    pub(crate) async fn stop(&mut self) -> Option<ExitStatus> {
+        stop(&mut self.serve).await
+    }
+
+    /// The last lines that processes said.
+    pub(crate) fn last_words(&self) -> String {
+        let said = fs::read_to_string(self.dir.path().join(LOG)).unwrap();
+        let lines: Vec<&str> = said.lines().collect();
+        lines[lines.len().saturating_sub(5)..].join("\n")
+    }
+
+    /// Whether a run has this file in its worktree.
+    pub(crate) fn worktrees_have(&self, file: &str) -> bool {
+        let worktrees = self.dir.path().join(format!("workspaces/{}", self.project));
+        fs::read_dir(worktrees).into_iter().flatten().flatten().any(|run| run.path().join(file).exists())
     }
 
     async fn count(&self, sql: &str) -> i64 {
@@ -150,7 +191,7 @@ impl Killable {
     }
 
     /// Attempt, status and what was done about the interruption, of the only step of this tool.
-    async fn step(&self, tool: &str) -> (i32, String, Option<String>) {
+    pub(crate) async fn step(&self, tool: &str) -> (i32, String, Option<String>) {
         let sql = "select attempt, status, resolution from step where name = $1";
         let mut steps = sqlx::query_as(sql).bind(tool).fetch_all(&self.pool).await.unwrap();
         assert_eq!(steps.len(), 1, "one step for one call of {tool}");
@@ -161,7 +202,7 @@ impl Killable {
         self.client.get(&self.path(&format!("/stories/{story}"))).await.unwrap()
     }
 
-    async fn done(&self, story: Uuid) {
+    pub(crate) async fn done(&self, story: Uuid) {
         fire::until("the story is done", async || {
             let view = self.view(story).await;
             assert!(view["phase"] != "blocked" && view["approval_id"].is_null(), "{view:#}");
@@ -191,13 +232,18 @@ impl Killable {
         String::from_utf8(done.stdout).unwrap()
     }
 
-    async fn end(mut self) {
+    pub(crate) async fn end(mut self) {
         self.serve.kill().unwrap();
         self.serve.wait().unwrap();
         self.pool.close().await;
         self.holder.close().await.unwrap();
-        support::admin(format!("drop database {} with (force)", self.database)).await;
+        admin(&self.server, format!("drop database {} with (force)", self.database)).await;
     }
+}
+
+async fn admin(server: &Url, sql: String) {
+    let mut admin = PgConnection::connect(server.as_str()).await.unwrap();
+    admin.execute(AssertSqlSafe(sql)).await.unwrap();
 }
 
 async fn serve(dir: &TempDir, url: &str) -> (Child, Client) {
@@ -222,10 +268,27 @@ pub(crate) fn start_with(dir: &TempDir, url: &str, durability: &str) -> (Child, 
     serve.env("DATABASE_URL", url).env("SYNDARIX_MODELS", dir.path().join("models.toml"));
     serve.env("SYNDARIX_USAGE_DURABILITY", durability);
     serve.env("SYNDARIX_MINIMUM_ISOLATION", "none").env("SYNDARIX_MAX_CONNECTIONS", "12");
-    let mut serve = serve.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let log = File::options().create(true).append(true).open(dir.path().join(LOG)).unwrap();
+    let mut serve = serve.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
     let mut first = String::new();
     BufReader::new(serve.stdout.as_mut().unwrap()).read_line(&mut first).unwrap();
     (serve, first.trim().rsplit("http://").next().unwrap().parse().unwrap())
+}
+
+/// SIGTERM, and how the process ended; nothing, and SIGKILL, where it did not do so within its limit.
+pub(crate) async fn stop(serve: &mut Child) -> Option<ExitStatus> {
+    let told = Instant::now();
+    Command::new("kill").args(["-TERM", &serve.id().to_string()]).status().unwrap();
+    while told.elapsed() < STOP_LIMIT {
+        let ended = serve.try_wait().unwrap();
+        if ended.is_some() {
+            return ended;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    serve.kill().unwrap();
+    serve.wait().unwrap();
+    None
 }
 
 /// Said only by who did it: what follows the named tool in a stage.

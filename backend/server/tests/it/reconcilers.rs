@@ -246,3 +246,24 @@ async fn answers_to_commands_are_kept_for_a_day() {
     test.ring(Uuid::nil(), "costs.reconcile").await;
     assert_eq!(count(&test, "select count(*) from idempotency").await, 24);
 }
+
+#[tokio::test]
+async fn whom_calls_passed_over_is_kept_for_thirty_days_however_much_there_is() {
+    let test = TestApp::start().await;
+    let owner = test.user("maria").await;
+    let project = test.project(&owner).await;
+    // One on each day, and more of them than one statement forgets.
+    sqlx::query(
+        "insert into usage_skip (project_id, call_id, deployment, kind, reason, at)
+         select $1, gen_random_uuid(), 'busy', 'cooling_down', 'cooling down', $2 - make_interval(days => n, hours => 1)
+           from generate_series(0, 6000) n",
+    )
+    .bind(project.parse::<Uuid>().unwrap())
+    .bind(test.clock.now())
+    .execute(test.app.pool())
+    .await
+    .unwrap();
+    costs::schedule(&test.app).await.unwrap();
+    test.ring(Uuid::nil(), "costs.reconcile").await;
+    assert_eq!(count(&test, "select count(*) from usage_skip").await, 30);
+}

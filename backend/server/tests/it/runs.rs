@@ -10,6 +10,7 @@ use syndarix_domain::{
     stage::StageName,
     story,
 };
+use syndarix_jobs::{Claim, Cursor, Outcome};
 use uuid::Uuid;
 
 fn path(scene: &Scene<'_>, rest: &str) -> String {
@@ -292,4 +293,34 @@ async fn a_run_is_seen_as_it_was_at_every_version_of_its_history() {
     assert_eq!(status, StatusCode::NOT_FOUND);
     let (status, _) = test.get(&scene.path(&format!("/runs/{}/history", scene.story)), &scene.token).await;
     assert_eq!(status, StatusCode::NOT_FOUND, "a story is no run");
+}
+
+#[tokio::test]
+async fn the_steps_that_the_benchmark_counts_are_in_the_journal_and_each_brings_the_job_of_the_next() {
+    let test = TestApp::start().await;
+    let scene = Scene::analysis(&test).await;
+    scene.due().await;
+    let mut conn = test.app.pool().acquire().await.unwrap();
+    for _ in 0..3 {
+        let lease = std::time::Duration::from_secs(60);
+        let wanted = Claim { queue: "agent", owner: Uuid::now_v7(), limit: 1, lease };
+        let claimed = syndarix_jobs::claim(&mut conn, wanted, &mut Cursor::default()).await.unwrap();
+        let [(job, lease)] = &claimed.jobs[..] else { panic!("no job of the run: {claimed:?}") };
+
+        let (run, outcome) = runs::bench::step(&test.app, job, *lease).await.unwrap();
+
+        assert_eq!(run, scene.run);
+        if outcome == Outcome::Done {
+            lease.complete(&mut conn).await.unwrap();
+        }
+    }
+    let journal: Vec<(i32, String, String)> =
+        sqlx::query_as("select number, kind, status from step where run_id = $1 order by number")
+            .bind(scene.run.0)
+            .fetch_all(&mut *conn)
+            .await
+            .unwrap();
+    let done = |number, kind: &str| (number, kind.to_owned(), "done".to_owned());
+    assert_eq!(journal, [done(1, "model"), done(2, "tool"), done(3, "model")]);
+    assert_eq!(jobs_of(&scene).await, 1, "the next one");
 }

@@ -90,6 +90,28 @@ async fn a_run_whose_worker_is_lost_says_so() {
 }
 
 #[tokio::test]
+async fn a_job_in_the_line_of_its_rate_is_not_ready_and_misses_no_worker() {
+    let test = TestApp::start().await;
+    let scene = Scene::analysis(&test).await;
+    scene.due().await;
+    execute(
+        &scene,
+        "update job set due = false, in_line_at = now(), rate = row('model', 1, 60)::rate_limit,
+                run_at = now() - interval '1 minute' where kind = 'run.advance'",
+    )
+    .await;
+
+    let run = waiting(&scene, &format!("/runs/{}", scene.run)).await;
+    let (_, jobs) = test.get("/api/v1/jobs", &scene.token).await;
+
+    assert_eq!((&run["on"], &run["owner"]), (&json!("turn"), &json!("syndarix")), "{run}");
+    let queues = jobs["queues"].as_array().unwrap();
+    let agent = queues.iter().find(|queue| queue["queue"] == "agent").unwrap();
+    assert_eq!((&agent["depth"], &agent["workers"]), (&json!(0), &json!(0)), "{agent}");
+    assert_eq!(jobs["items"][0]["state"], "scheduled", "{jobs}");
+}
+
+#[tokio::test]
 async fn a_run_that_waits_for_a_budget_of_a_period_says_when_it_begins_anew() {
     let test = TestApp::start().await;
     let scene = Scene::analysis(&test).await;

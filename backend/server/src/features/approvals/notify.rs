@@ -12,12 +12,14 @@ use crate::{
     features::job::{self, payload},
     state::App,
 };
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use syndarix_domain::{
     actor::Actor,
     ids::{ProjectId, UserId},
 };
-use syndarix_jobs::{Job, NewJob, Outcome, Registry};
+use syndarix_jobs::{Handler, Job, Lease, NewJob, Outcome, Registry};
+use tokio_util::sync::CancellationToken;
 
 const KIND: &str = "people.notify";
 
@@ -69,16 +71,32 @@ pub async fn notify(uow: &mut Uow, project: ProjectId, notice: Notice) -> Result
 }
 
 pub(super) fn jobs(app: &App, registry: Registry) -> Registry {
-    registry.with(KIND, job::handler(app, |app, job, _| async move { tell(&app, &job).await }))
+    registry.with(KIND, Tell { app: app.clone() })
 }
 
-async fn tell(app: &App, job: &Job) -> Result<Outcome, Error> {
+/// The handler of `people.notify`.
+struct Tell {
+    app: App,
+}
+
+#[async_trait]
+impl Handler for Tell {
+    // Stops between two mails, and never in one: nobody would know whether it was sent, and it would be sent again.
+    async fn run(&self, job: Job, _lease: Lease, cancel: CancellationToken) -> Outcome {
+        tell(&self.app, &job, &cancel).await.unwrap_or_else(|error| job::outcome_of(&error))
+    }
+}
+
+async fn tell(app: &App, job: &Job, cancel: &CancellationToken) -> Result<Outcome, Error> {
     let (project, notice): (ProjectId, Notice) = job::read(job)?;
     let link = mail::link(&app.config, project, &notice.subject);
     // Not the sentence: models write parts of it.
     tracing::info!(%project, subject = %notice.subject, kind = %notice.kind, link, "people are told");
     let mut trouble = None;
     for person in delivery::recipients(app.pool(), project, &notice).await? {
+        if cancel.is_cancelled() {
+            return Ok(job::cancelled());
+        }
         let Some(delivery) = delivery::begin(app, project, &notice, &person).await? else { continue };
         let sent = mail::send(app, &notice, &link, &person, &delivery).await;
         delivery::end(app, &delivery, &sent).await?;

@@ -18,7 +18,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// Seals audit entries until `cancel`. Every process may run it: one at a time is at work.
 pub fn spawn_sealer(app: &App, tracker: &TaskTracker, cancel: CancellationToken) {
     let app = app.clone();
-    let duty = Duty { name: DUTY, holder: app.instance, pool: app.pool().clone() };
+    // Not over the pool of requests: while that is busy, a lease may be over before a connection is free to renew it.
+    let duty = Duty { name: DUTY, holder: app.instance, pool: apart(app.pool(), 1) };
     let seal = move |leadership, ending| seal_until(app.clone(), leadership, ending);
     tracker.spawn(duty.keep(seal, cancel));
 }

@@ -15,7 +15,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 use syndarix_domain::ids::ProjectId;
 use syndarix_forge::{ForgeError, ObjectId, TreeEntry};
 use syndarix_jobs::{Handler, Job, Lease, NewJob, Outcome};
@@ -206,7 +206,7 @@ impl Attempt<'_> {
         let (reason, passes) = match stop {
             Stop::Cancelled => {
                 let reason = "the worker stops".to_owned();
-                return Ok(Outcome::Snooze { until: self.app.clock().now(), reason });
+                return Ok(Outcome::Snooze { wait: Duration::ZERO, reason });
             }
             Stop::Database(Error::LeaseLost) => return Ok(Outcome::Completed),
             Stop::Database(error) => match job::outcome_of(&error) {

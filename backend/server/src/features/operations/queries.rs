@@ -39,7 +39,8 @@ pub(super) async fn load(
                 count(*) filter (where state = 'dead') as dead,
                 extract(epoch from now() - min(run_at) filter (where state = 'ready'))::float8 as oldest_ready_seconds
            from (select queue, run_at, case when owner is not null then 'running'
-                                            when due or run_at <= now() then 'ready' else 'delayed' end as state
+                                            when (due or run_at <= now()) and in_line_at is null then 'ready'
+                                            else 'delayed' end as state
                    from job where $1::uuid[] is null or project_id = any($1)
                  union all
                  select queue, null, 'dead' from job_dead

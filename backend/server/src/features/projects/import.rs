@@ -133,7 +133,8 @@ fn first_commit((name, at): (&str, Timestamp)) -> Result<InitialCommit, ForgeErr
 
 #[async_trait]
 impl Handler for Import {
-    async fn run(&self, job: Job, lease: Lease, _cancel: CancellationToken) -> Outcome {
-        self.import(&job, lease).await.unwrap_or_else(|error| job::outcome_of(&error))
+    // A repository is made aside and then renamed: of one that is dropped in the middle nothing is seen.
+    async fn run(&self, job: Job, lease: Lease, cancel: CancellationToken) -> Outcome {
+        job::until_cancelled(&cancel, Box::pin(self.import(&job, lease))).await
     }
 }

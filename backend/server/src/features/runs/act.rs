@@ -13,9 +13,9 @@ use super::{
     transcript,
 };
 use crate::db::{Error, Uow, retry_conflicts, storable};
-use chrono::Duration;
 use futures::stream::{FuturesUnordered, StreamExt};
 use serde_json::{Value, json};
+use std::time::Duration;
 use syndarix_domain::{
     ids::StepId,
     run::{Call, CallStatus, Command, Phase, Run},
@@ -61,8 +61,8 @@ pub(super) async fn act(turn: &Turn) -> Result<Outcome, Error> {
     let begun = begin(turn, &tools, &rows).await?;
     let left = run_all(turn, &toolbox, begun).await?;
     if left.interrupted {
-        let until = turn.app.clock().now() + Duration::seconds(1);
-        return Ok(Outcome::Snooze { until, reason: "the tool calls were interrupted".into() });
+        let wait = Duration::from_secs(1);
+        return Ok(Outcome::Snooze { wait, reason: "the tool calls were interrupted".into() });
     }
     // One question at a time: the others are asked when the run goes on.
     if let Some(doubtful) = left.doubtful.first() {
@@ -100,9 +100,9 @@ fn plan_one(call: &Call, answer: &Completion, toolbox: &Toolbox) -> Plan {
 }
 
 /// A call whose intent is recorded.
-struct Begun {
-    call: Call,
-    step: StepId,
+pub(super) struct Begun {
+    pub(super) call: Call,
+    pub(super) step: StepId,
     todo: Todo,
 }
 
@@ -126,7 +126,7 @@ enum Todo {
 }
 
 /// Records all intents in one transaction; takes over those of a worker that was lost.
-async fn begin(turn: &Turn, planned: &[Planned], rows: &[StepRow]) -> Result<Vec<Begun>, Error> {
+pub(super) async fn begin(turn: &Turn, planned: &[Planned], rows: &[StepRow]) -> Result<Vec<Begun>, Error> {
     if planned.is_empty() {
         return Ok(Vec::new());
     }
@@ -286,7 +286,7 @@ fn asks_models(todo: &Todo) -> bool {
     }
 }
 
-async fn record(
+pub(super) async fn record(
     turn: &Turn,
     (call, step): (&Call, StepId),
     ended: &Ended,
@@ -316,4 +316,61 @@ fn makes_something(tool: &str) -> bool {
     ["write", "edit", "commit", "create", "run_tests", "move", "delete", "update", "comment", "ingest"]
         .iter()
         .any(|verb| name.starts_with(verb))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use syndarix_mcp::Recovery;
+    use uuid::Uuid;
+
+    /// The call as it would be made now.
+    fn planned(input: &Value) -> Planned {
+        let tool = ToolInfo {
+            server: "filesystem".into(),
+            name: "write_file".into(),
+            description: String::new(),
+            input_schema: Value::Null,
+            read_only: false,
+            destructive: false,
+            idempotent: true,
+            recovery: Recovery::Repeat,
+            hash: String::new(),
+        };
+        let call = Call {
+            id: "call-1".into(),
+            tool: "filesystem__write_file".into(),
+            digest: String::new(),
+            step: Some(2),
+            status: CallStatus::Started,
+        };
+        Planned { call, kind: Plan::Tool { tool, input: input.clone() } }
+    }
+
+    /// The intent that was recorded.
+    fn recorded(request: &Value, status: &str) -> StepRow {
+        StepRow {
+            id: Uuid::nil(),
+            number: 2,
+            kind: "tool".into(),
+            name: "write_file".into(),
+            call_id: Some("call-1".into()),
+            server: Some("filesystem".into()),
+            status: status.into(),
+            request_hash: steps::hash_of(request),
+            result: None,
+            told: None,
+        }
+    }
+
+    #[test]
+    fn a_key_is_used_again_for_the_very_same_request_only_whatever_a_human_said_of_the_first() {
+        let (begun, other) = (json!({ "path": "a", "content": "1" }), json!({ "path": "a", "content": "2" }));
+        for status in ["started", "unknown"] {
+            let todo = take_over(&planned(&other), &recorded(&begun, status));
+            assert!(matches!(todo, Todo::Doubt { .. }), "{status}");
+        }
+        assert!(matches!(take_over(&planned(&begun), &recorded(&begun, "started")), Todo::Recover { .. }));
+        assert!(matches!(take_over(&planned(&begun), &recorded(&begun, "unknown")), Todo::Call { .. }));
+    }
 }

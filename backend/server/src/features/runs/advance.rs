@@ -25,7 +25,7 @@ const ATTEMPTS: u16 = 12;
 /// Which run.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Payload {
-    run: RunId,
+    pub(super) run: RunId,
 }
 
 payload!(Payload);
@@ -154,7 +154,7 @@ pub(super) fn agent_terminated() -> Command {
 
 /// A paused agent parks its run at the next step; a terminated one ends it. The agent's row is held still meanwhile:
 /// whoever resumes it finds the run parked, or the run finds it resumed.
-async fn held_up(turn: &Turn) -> Result<bool, Error> {
+pub(super) async fn held_up(turn: &Turn) -> Result<bool, Error> {
     retry_conflicts(|| async {
         let mut uow = turn.app.store.begin(turn.author());
         let found: Option<(String, Option<uuid::Uuid>)> =
@@ -211,8 +211,9 @@ impl Wake {
             _ => None,
         };
         if let Some(until) = until.filter(|until| *until > now) {
-            // The database's clock, which woke this job, may be ahead of this machine's.
-            return Ok(Outcome::Snooze { until, reason: "the run's time has not come".into() });
+            // The database's clock, which woke this job, may be ahead of this machine's: what is left is a length of time.
+            let wait = (until - now).to_std().unwrap_or_default();
+            return Ok(Outcome::Snooze { wait, reason: "the run's time has not come".into() });
         }
         let due = until.is_some();
         retry_conflicts(|| async {
@@ -230,7 +231,7 @@ impl Wake {
 
 #[async_trait]
 impl Handler for Wake {
-    async fn run(&self, job: Job, lease: Lease, _cancel: CancellationToken) -> Outcome {
-        self.wake(&job, lease).await.unwrap_or_else(|error| job::outcome_of(&error))
+    async fn run(&self, job: Job, lease: Lease, cancel: CancellationToken) -> Outcome {
+        job::until_cancelled(&cancel, self.wake(&job, lease)).await
     }
 }

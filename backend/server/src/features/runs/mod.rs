@@ -10,6 +10,8 @@
 mod act;
 mod advance;
 mod answer;
+#[doc(hidden)]
+pub mod bench;
 mod brief;
 mod command;
 mod completion;

@@ -142,7 +142,7 @@ async fn repair(uow: &mut Uow, project: ProjectId, run: RunId, stranded: &Strand
 
 #[async_trait]
 impl Handler for Reconcile {
-    async fn run(&self, _job: Job, _lease: Lease, _cancel: CancellationToken) -> Outcome {
-        self.reconcile().await.unwrap_or_else(|error| job::outcome_of(&error))
+    async fn run(&self, _job: Job, _lease: Lease, cancel: CancellationToken) -> Outcome {
+        job::until_cancelled(&cancel, Box::pin(self.reconcile())).await
     }
 }

@@ -75,7 +75,7 @@ async fn unread(turn: &Turn, brief: &Brief) -> Result<(Vec<Uuid>, Vec<Told>), Er
 }
 
 /// Records the intent, or takes over the intent of a worker that was lost.
-async fn begin(
+pub(super) async fn begin(
     turn: &Turn,
     brief: &Brief,
     intent: Intent,
@@ -175,7 +175,12 @@ fn intent(turn: &Turn, brief: &Brief, request: &ChatRequest, told: &[Told]) -> I
     }
 }
 
-async fn finish(turn: &Turn, number: u32, step: StepId, completion: Completion) -> Result<Outcome, Error> {
+pub(super) async fn finish(
+    turn: &Turn,
+    number: u32,
+    step: StepId,
+    completion: Completion,
+) -> Result<Outcome, Error> {
     let completion = &completion::with_distinct_ids(completion);
     let ended = Ended { status: "done", result: completion::stored(completion), ..Ended::default() };
     let calls = completion::calls(completion);
@@ -223,8 +228,8 @@ async fn fail(
         Failure::NotRecorded { detail } => return give_up_or_retry(turn, detail).await,
         Failure::Cancelled => {
             // Shutdown, or the run was stopped: the intent stays, and whoever comes next takes it over.
-            let until = turn.app.clock().now() + Duration::seconds(1);
-            return Ok(Outcome::Snooze { until, reason: "the model call was interrupted".into() });
+            let wait = std::time::Duration::from_secs(1);
+            return Ok(Outcome::Snooze { wait, reason: "the model call was interrupted".into() });
         }
         Failure::Budget { detail, needed: amount, place } => {
             needed = Some((place, amount));

@@ -100,7 +100,7 @@ pub fn joins(key: &str, which: &str, when: &str) -> String {
                     case when job.lease_until < now() then job.lease_until else job.run_at end as at,
                     extract(epoch from now() - job.run_at)::float8 as waited_seconds,
                     case when job.lease_until < now() then 'lost' when job.owner is not null then 'running'
-                         when job.run_at > now() then 'delayed'
+                         when job.run_at > now() then 'delayed' when job.in_line_at is not null then 'in_line'
                          when exists (select from job o where o.concurrency_key = job.concurrency_key and o.owner is not null)
                          then 'behind' else 'ready' end as state
                from job where job.concurrency_key = {key} and {which} order by job.owner is null, job.run_at, job.id limit 1)
@@ -179,6 +179,10 @@ pub fn held_up(around: &Circumstances) -> Option<Waiting> {
         }
         "behind" => {
             let detail = "another of its kind goes first: only one runs at a time".to_owned();
+            Some(Waiting { since: around.job_at, ..base("turn", "syndarix", detail) })
+        }
+        "in_line" => {
+            let detail = "as many of its kind have begun as may in this time".to_owned();
             Some(Waiting { since: around.job_at, ..base("turn", "syndarix", detail) })
         }
         "ready" if !job.polled => {
@@ -264,6 +268,14 @@ mod tests {
         let unpolled = Circumstances { job_polled: Some(false), ..job("lost") };
         assert_eq!(why(&unpolled), Some(("worker_lost".into(), "operator".into())));
         assert_eq!(why(&job("behind")), Some(("turn".into(), "syndarix".into())));
+    }
+
+    #[test]
+    fn a_job_in_the_line_of_its_rate_waits_for_no_worker_and_for_no_time_of_its_own() {
+        let in_line = Circumstances { job_polled: Some(false), ..job("in_line") };
+        let waiting = waiting(&Phase::Started, &in_line).unwrap();
+        assert_eq!((waiting.on.as_str(), waiting.owner.as_str()), ("turn", "syndarix"));
+        assert_eq!((waiting.deadline, waiting.job.unwrap().next_retry_at), (None, None));
     }
 
     #[test]

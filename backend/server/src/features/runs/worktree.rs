@@ -110,18 +110,19 @@ impl Remove {
     pub(super) fn new(app: &App) -> Self {
         Self { app: app.clone() }
     }
+
+    async fn remove(&self, job: &Job) -> Result<Outcome, Error> {
+        let (project, Payload { run }): (ProjectId, Payload) = job::read(job)?;
+        Ok(match self.app.forge.remove_worktree(project.0, run.0).await {
+            Ok(()) => Outcome::Done,
+            Err(error) => Outcome::Retry { after: None, reason: error.to_string() },
+        })
+    }
 }
 
 #[async_trait]
 impl Handler for Remove {
-    async fn run(&self, job: Job, _lease: Lease, _cancel: CancellationToken) -> Outcome {
-        let (project, Payload { run }): (ProjectId, Payload) = match job::read(&job) {
-            Ok(read) => read,
-            Err(error) => return job::outcome_of(&error),
-        };
-        match self.app.forge.remove_worktree(project.0, run.0).await {
-            Ok(()) => Outcome::Done,
-            Err(error) => Outcome::Retry { after: None, reason: error.to_string() },
-        }
+    async fn run(&self, job: Job, _lease: Lease, cancel: CancellationToken) -> Outcome {
+        job::until_cancelled(&cancel, self.remove(&job)).await
     }
 }

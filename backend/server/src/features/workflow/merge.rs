@@ -142,6 +142,8 @@ pub(super) fn request(pr: &PullRequest, author: &str) -> Result<MergeRequest, Gi
 
 #[async_trait]
 impl Handler for Merge {
+    // Deaf to its cancellation: the default branch moves in the middle of it. Dropped there, it would leave a merge that
+    // nobody is told of before the story is found left behind.
     async fn run(&self, job: Job, lease: Lease, _cancel: CancellationToken) -> Outcome {
         self.merge(&job, lease).await.unwrap_or_else(|error| job::outcome_of(&error))
     }

@@ -7,8 +7,8 @@ use crate::{
     state::App,
 };
 use async_trait::async_trait;
-use chrono::Duration;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 use syndarix_domain::{
     ids::{ProjectId, RunId, StoryId},
     run::{self, Run},
@@ -22,8 +22,8 @@ use crate::features::job;
 
 pub(super) const KIND: &str = "stage.work";
 
-/// How long to wait before looking for a free agent again, in seconds.
-const NO_AGENT_PAUSE: i64 = 2;
+/// How long to wait before looking for a free agent again.
+const NO_AGENT_PAUSE: Duration = Duration::from_secs(2);
 
 /// Which stage of which story.
 #[derive(Debug, Serialize, Deserialize)]
@@ -58,7 +58,7 @@ impl WorkStage {
             Outcome::Completed
         } else {
             Outcome::Snooze {
-                until: self.app.clock().now() + Duration::seconds(NO_AGENT_PAUSE),
+                wait: NO_AGENT_PAUSE,
                 reason: format!("every agent that could work on {} is busy", payload.stage.name()),
             }
         })
@@ -98,7 +98,7 @@ impl WorkStage {
 
 #[async_trait]
 impl Handler for WorkStage {
-    async fn run(&self, job: Job, lease: Lease, _cancel: CancellationToken) -> Outcome {
-        self.work(&job, lease).await.unwrap_or_else(|error| job::outcome_of(&error))
+    async fn run(&self, job: Job, lease: Lease, cancel: CancellationToken) -> Outcome {
+        job::until_cancelled(&cancel, Box::pin(self.work(&job, lease))).await
     }
 }

@@ -223,6 +223,45 @@ async fn another_instance_takes_over_when_the_lease_runs_out() {
     assert_eq!(sealed(&app, project, 2).await.entries, 2);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_that_requests_use_up_does_not_cost_the_sealer_its_duty() {
+    let app = TestApp::start().await;
+    let pool = app.app.pool();
+    let mut watching = pool.acquire().await.unwrap().detach();
+    let _sealer = sealing(&app);
+    let held =
+        "select epoch, expires_at from leader_lease where duty = 'audit.sealer' and expires_at > now()";
+    let started = Instant::now();
+    let (epoch, first) = loop {
+        let held: Option<(i64, chrono::DateTime<chrono::Utc>)> =
+            sqlx::query_as(held).fetch_optional(&mut watching).await.unwrap();
+        if let Some(held) = held {
+            break held;
+        }
+        assert!(started.elapsed() < PATIENCE, "nobody took the duty");
+        tokio::task::yield_now().await;
+    };
+
+    let most = usize::try_from(pool.options().get_max_connections()).unwrap();
+    let used_up = futures::future::join_all((0..most).map(|_| pool.acquire())).await;
+    assert!(used_up.iter().all(Result::is_ok));
+
+    // As one lease lasts two seconds, it was renewed more than once meanwhile.
+    let renewed = "select epoch from leader_lease
+         where duty = 'audit.sealer' and expires_at > $1 + interval '4 seconds' and expires_at > now()";
+    let started = Instant::now();
+    let epoch_then: i64 = loop {
+        let renewed: Option<i64> =
+            sqlx::query_scalar(renewed).bind(first).fetch_optional(&mut watching).await.unwrap();
+        if let Some(epoch) = renewed {
+            break epoch;
+        }
+        assert!(started.elapsed() < PATIENCE, "the duty is not renewed");
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(epoch_then, epoch, "by whoever had it all the time");
+}
+
 #[tokio::test]
 async fn sealing_goes_on_after_a_restore_into_another_server() {
     let app = TestApp::start().await;

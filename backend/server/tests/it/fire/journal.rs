@@ -59,3 +59,25 @@ async fn a_large_answer_is_kept_apart_and_read_whole() {
     assert!(timeline.to_string().contains("0123456789"), "people see its beginning");
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_not_the_one_that_was_begun_is_not_made_and_a_human_is_asked() {
+    let mut world = World::start(Setting { test_command: "sleep 90", ..Setting::default() }).await;
+    let story = world.story("Begin one thing").await;
+    world.under_test(story).await;
+    world
+        .execute(
+            "update step set request_hash = 'of another request' where name = 'run_tests' and status = 'started'",
+        )
+        .await;
+
+    world.restart().await;
+
+    world.waiting_run(story, "unknown_outcome").await;
+    let doubted = "select count(*) from step s join run r on r.id = s.run_id
+         where r.story_id = $1 and s.name = 'run_tests' and s.status = 'unknown' and s.error like 'what was begun is not%'";
+    assert_eq!(world.count(doubted, story).await, 1);
+    let ran = "select count(*) from test_run where story_id = $1";
+    assert_eq!(world.count(ran, story).await, 0);
+    world.end().await;
+}
