@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::types::Usage;
+
 /// Longest provider message that is kept, in bytes: enough for a sentence, too little for a page of HTML.
 const MAX_MESSAGE: usize = 2_000;
 
@@ -134,6 +136,9 @@ pub struct ProviderError {
     pub simulated: bool,
     /// Whether the provider may charge for the attempt although it failed.
     pub maybe_billed: bool,
+    /// What the attempt used, in tokens, where the provider says so in the same breath.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
 }
 
 impl ProviderError {
@@ -145,7 +150,7 @@ impl ProviderError {
             message.truncate(end);
             message.push_str(" ...");
         }
-        Self { kind, message, status: None, simulated: false, maybe_billed: false }
+        Self { kind, message, status: None, simulated: false, maybe_billed: false, usage: None }
     }
 
     /// The same with the HTTP status.
@@ -159,6 +164,13 @@ impl ProviderError {
     #[must_use]
     pub fn billed(mut self) -> Self {
         self.maybe_billed = true;
+        self
+    }
+
+    /// The same with what the attempt used, where that is known.
+    #[must_use]
+    pub fn with_usage(mut self, usage: Option<Usage>) -> Self {
+        self.usage = usage;
         self
     }
 
@@ -202,7 +214,7 @@ pub struct RecordFailed(pub String);
 #[serde(tag = "skipped", rename_all = "snake_case")]
 pub enum Skipped {
     /// It failed too often of late.
-    #[error("cooling down for another {for_ms} ms")]
+    #[error("cooling down for {}", wait(*for_ms))]
     CoolingDown {
         /// Until it is tried again, in milliseconds.
         for_ms: u64,
@@ -219,6 +231,12 @@ pub enum Skipped {
         /// What cannot be said.
         reason: String,
     },
+    /// A budget would not pay for it.
+    #[error("it is too dear: {reason}")]
+    OverBudget {
+        /// Which budget, and by what.
+        reason: String,
+    },
 }
 
 impl Skipped {
@@ -228,6 +246,7 @@ impl Skipped {
             Self::CoolingDown { .. } => "cooling_down",
             Self::WindowTooSmall { .. } => "window_too_small",
             Self::Untranslatable { .. } => "untranslatable",
+            Self::OverBudget { .. } => "over_budget",
         }
     }
 }
@@ -320,4 +339,27 @@ impl CallError {
 
 fn list(causes: &[Cause]) -> String {
     causes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// A wait as people read it; rounded up, so that nobody comes back too early.
+fn wait(ms: u64) -> String {
+    if ms < 1_000 { "less than a second".to_owned() } else { format!("another {} s", ms.div_ceil(1_000)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_long_a_deployment_is_left_alone_is_said_in_seconds() {
+        for (for_ms, words) in [
+            (0, "cooling down for less than a second"),
+            (999, "cooling down for less than a second"),
+            (1_000, "cooling down for another 1 s"),
+            (11_001, "cooling down for another 12 s"),
+            (12_000, "cooling down for another 12 s"),
+        ] {
+            assert_eq!(Skipped::CoolingDown { for_ms }.to_string(), words);
+        }
+    }
 }

@@ -66,6 +66,12 @@ impl Call<'_> {
         let estimate = || self.ask.estimate().min(bound);
         let usage = match &exchanged {
             Err(error) if !error.maybe_billed => Usage::default(),
+            // The provider counted to the end. Zeros mean that it did not.
+            Err(ProviderError { usage: Some(told), .. })
+                if told.prompt() > 0 && (told.output > 0 || seen.first_content_ms.is_none()) =>
+            {
+                *told
+            }
             // Nobody saw how much of it was written: all that it was allowed counts.
             Err(_) if self.ask.is_blind() && seen.first_content_ms.is_none() => {
                 let limit = grant.max_output_tokens.min(self.ask.max_output(deployment));

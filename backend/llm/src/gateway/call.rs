@@ -11,7 +11,7 @@ use super::passing::Reader;
 use super::{AttemptHooks, Gateway, ModelGroup, Routing, routing};
 use crate::ask::Ask;
 use crate::breaker::BreakerState;
-use crate::error::{CallError, Cause, ErrorKind, Skipped};
+use crate::error::{CallError, Cause, ErrorKind, Refused, Skipped};
 use crate::provider::Deployment;
 use crate::types::Completion;
 
@@ -29,6 +29,8 @@ pub(super) struct Call<'a> {
     too_small: Option<u32>,
     /// The shortest wait after which somebody may answer.
     retry_after: Option<Duration>,
+    /// Why the latest deployment was passed over that there was no money for.
+    refused: Option<Refused>,
 }
 
 /// What to do after a failure.
@@ -54,7 +56,13 @@ impl<'a> Call<'a> {
             causes: Vec::new(),
             too_small: None,
             retry_after: None,
+            refused: None,
         }
+    }
+
+    /// The same after deployments of another group were passed over.
+    pub(super) fn after(self, causes: Vec<Cause>) -> Self {
+        Self { causes, ..self }
     }
 
     pub(super) fn read_by(self, reader: Option<&'a Reader<'a>>) -> Self {
@@ -73,6 +81,9 @@ impl<'a> Call<'a> {
             }
             self.note_alone(group, &rest);
             return Ok(Completion { before: self.causes, ..completion });
+        }
+        if let Some(refused) = self.refused {
+            return Err(CallError::Refused { refused, causes: self.causes });
         }
         let retry_after_ms = self.retry_after.map(millis);
         Err(CallError::Exhausted { causes: self.causes, retry_after_ms })
@@ -123,8 +134,17 @@ impl<'a> Call<'a> {
                 self.skip(deployment, Skipped::CoolingDown { for_ms: millis(wait) });
                 return Ok(None);
             }
-            let tried = self.try_with_hedge(deployment, rest, group.hedge_after()).await;
-            let tried = tried.map_err(|stop| self.stopped(stop))?;
+            let numbered = *self.n.get_mut();
+            let tried = match self.try_with_hedge(deployment, rest, group.hedge_after()).await {
+                Err(Stop::Refused(refused)) if self.hooks.passes_on(&refused) => {
+                    // Nothing was sent: whoever is asked next has the number.
+                    *self.n.get_mut() = numbered;
+                    self.skip(deployment, Skipped::OverBudget { reason: refused.reason.clone() });
+                    self.refused = Some(refused);
+                    return Ok(None);
+                }
+                tried => tried.map_err(|stop| self.stopped(stop))?,
+            };
             // Two that failed have been tried enough.
             let round = if tried.len() > 1 { u32::MAX } else { round };
             let (answers, failures): (Vec<_>, Vec<_>) =

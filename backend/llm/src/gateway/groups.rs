@@ -28,7 +28,7 @@ pub struct ModelGroup {
     pub hedge_after_ms: Option<u64>,
     /// In the order in which they are tried.
     pub chain: Vec<Deployment>,
-    /// The group that is asked instead once a budget above a call has reached its soft limit.
+    /// The group that is asked instead once a budget above a call has reached its soft limit, or would not pay for it.
     #[serde(default)]
     pub cheaper: Option<String>,
 }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ask::{Ask, Native};
 use crate::breaker::{Breaker, BreakerChange, BreakerNews, BreakerPolicy, BreakerState};
-use crate::error::{CallError, ProviderError, RecordFailed, Refused};
+use crate::error::{CallError, Cause, ProviderError, RecordFailed, Refused};
 use crate::price::{Cost, Price, PriceTable, Rates};
 use crate::provider::{Adapters, Deployment, Http, Provider};
 use crate::trace::TraceContext;
@@ -88,14 +88,19 @@ pub struct AttemptOutcome<'a> {
 /// What the caller does around every attempt.
 #[async_trait]
 pub trait AttemptHooks: Send + Sync {
-    /// Reserves the budget and records the intent, durably. A refusal stops the whole call.
+    /// Reserves the budget and records the intent, durably. A refusal stops the whole call, unless it [`Self::passes_on`].
     async fn before(&self, intent: &AttemptIntent<'_>) -> Result<Grant, Refused>;
 
     /// Settles and records the outcome, durably: the answer is given out only after this.
     async fn after(&self, outcome: &AttemptOutcome<'_>) -> Result<(), RecordFailed>;
 
-    /// The group that is asked instead, when the call's first attempt was refused for this: a cheaper one, since a budget
-    /// above it has reached its soft limit. Nothing is sent and nothing recorded then of the first. `None`: the call ends.
+    /// Whether this refusal is of the deployment that was to be asked and not of the call: the rest of the chain may be had for less.
+    fn passes_on(&self, _refused: &Refused) -> bool {
+        false
+    }
+
+    /// The group that is asked instead, when the call was refused for this before anything was sent: a cheaper one, since a
+    /// budget above it has reached its soft limit, or would not pay for the first. `None`: the call ends.
     fn instead(&self, _refused: &Refused) -> Option<Arc<ModelGroup>> {
         None
     }
@@ -202,13 +207,18 @@ impl Gateway {
         cancel: &'a CancellationToken,
     ) -> Result<Completion, CallError> {
         let result = call::Call::new(self, ask, hooks, cancel).read_by(reader).run(group).await;
-        let instead = match &result {
-            Err(CallError::Refused { refused, causes }) if causes.is_empty() => hooks.instead(refused),
-            _ => None,
+        let nothing_sent =
+            |causes: &[Cause]| causes.iter().all(|cause| matches!(cause, Cause::Skipped { .. }));
+        let (refused, causes) = match result {
+            Err(CallError::Refused { refused, causes }) if nothing_sent(&causes) => (refused, causes),
+            result => return result,
         };
-        match instead {
-            Some(other) => call::Call::new(self, ask, hooks, cancel).read_by(reader).run(&other).await,
-            None => result,
+        match hooks.instead(&refused) {
+            Some(other) => {
+                let call = call::Call::new(self, ask, hooks, cancel).read_by(reader).after(causes);
+                call.run(&other).await
+            }
+            None => Err(CallError::Refused { refused, causes }),
         }
     }
 

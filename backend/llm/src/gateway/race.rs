@@ -1,7 +1,7 @@
 //! Two attempts at once: the first to have content wins, and the other is cancelled and recorded.
 //!
-//! Invariants: only the winner's answer is passed on; each attempt is admitted and recorded like any other; a second one
-//! that is refused, for want of money for two, leaves the first alone.
+//! Invariants: only the winner's answer is passed on; each attempt is admitted and recorded like any other; one of them that is
+//! refused, for want of money for two, leaves the other alone.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -88,13 +88,20 @@ impl<'a> Call<'a> {
         let n = self.numbered();
         let leg = Leg { n, deployment: second, cancel: &race.cancels[1], race: Some(&race) };
         let (one, two) = futures::join!(one, self.attempt(leg));
-        let mut tried = vec![(first, one?)];
-        match two {
+        let two = match two {
             // There is money for one only, or the first won while leave was asked.
-            Err(Stop::Refused(_) | Stop::Cancelled) => rest.insert(0, second),
-            two => tried.push((second, two?)),
-        }
-        Ok(tried)
+            Err(Stop::Refused(_) | Stop::Cancelled) => {
+                rest.insert(0, second);
+                None
+            }
+            two => Some((second, two?)),
+        };
+        let one = match (one, &two) {
+            // It waited for money while the second was asked, and got none.
+            (Err(Stop::Refused(_)), Some(_)) => None,
+            (one, _) => Some((first, one?)),
+        };
+        Ok(one.into_iter().chain(two).collect())
     }
 
     /// The next one that may be asked the same.

@@ -83,12 +83,18 @@ struct Whole {
     usage: Option<WireUsage>,
     #[serde(default)]
     stop_reason: Option<String>,
+    #[serde(default)]
+    error: Option<Value>,
 }
 
 /// The meaning of an answer that is not streamed.
 pub(super) fn whole(body: &[u8]) -> Result<Vec<Delta>, ProviderError> {
     let answer: Whole = serde_json::from_slice(body)
         .map_err(|error| ProviderError::malformed(format!("the answer is not as it should be: {error}")))?;
+    // Some gateways report a failure with status 200.
+    if let Some(error) = &answer.error {
+        return Err(stream_error(error));
+    }
     let mut decoder = AnthropicDecoder::default();
     let simulated = answer.model.starts_with(crate::scripted::MODEL_PREFIX);
     let mut deltas = vec![Delta::Started { model: answer.model, simulated }];

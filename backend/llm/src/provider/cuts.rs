@@ -3,6 +3,7 @@
 use super::transport::{Decoder, Framing};
 use super::{anthropic, gemini, ollama, openai};
 use crate::assemble::Assembler;
+use crate::error::{ErrorKind, ProviderError};
 use crate::sse::{SseDecoder, SseEvent};
 use crate::types::{Block, Delta, StopReason, Usage};
 
@@ -15,7 +16,7 @@ macro_rules! streams {
     };
 }
 
-const STREAMS: [(&str, &[u8]); 23] = streams![
+const STREAMS: [(&str, &[u8]); 26] = streams![
     "openai-text" in "samples/streams/openai-text.sse",
     "openai-calls" in "samples/streams/openai-calls.sse",
     "openai-reasoning" in "samples/streams/openai-reasoning.sse",
@@ -28,6 +29,8 @@ const STREAMS: [(&str, &[u8]); 23] = streams![
     "azure-text" in "fixtures/azure_stream.sse",
     "azure-asynchronous" in "fixtures/azure_asynchronous.sse",
     "azure-filtered" in "fixtures/azure_filtered.sse",
+    "openrouter-text" in "fixtures/openrouter_text.sse",
+    "vllm-reasoning" in "fixtures/vllm_reasoning.sse",
     "anthropic-text" in "samples/streams/anthropic-text.sse",
     "anthropic-thinking-calls" in "samples/streams/anthropic-thinking-calls.sse",
     "anthropic-pause" in "samples/streams/anthropic-pause.sse",
@@ -37,17 +40,27 @@ const STREAMS: [(&str, &[u8]); 23] = streams![
     "gemini-call-id" in "fixtures/gemini_call_id.sse",
     "gemini-max-tokens" in "fixtures/gemini_max_tokens.sse",
     "gemini-safety" in "fixtures/gemini_safety.sse",
+    "gemini-blocked" in "fixtures/gemini_blocked.sse",
     "ollama-calls" in "fixtures/ollama_tools.ndjson",
     "ollama-length" in "fixtures/ollama_length.ndjson",
 ];
 
+/// Streams that end in an error of their provider's.
+const BROKEN: [(&str, &[u8]); 5] = streams![
+    "openrouter-error" in "fixtures/openrouter_error.sse",
+    "responses-failed" in "fixtures/responses_failed.sse",
+    "anthropic-error" in "fixtures/anthropic_error.sse",
+    "anthropic-error-after-content" in "fixtures/anthropic_error_after_content.sse",
+    "ollama-error" in "fixtures/ollama_error.ndjson",
+];
+
 fn bytes_of(name: &str) -> &'static [u8] {
-    STREAMS.iter().find(|(known, _)| *known == name).unwrap().1
+    STREAMS.iter().chain(&BROKEN).find(|(known, _)| *known == name).unwrap().1
 }
 
 fn decoder(name: &str) -> Box<dyn Decoder> {
     match name.split('-').next() {
-        Some("openai" | "azure") => Box::new(openai::OpenAiDecoder::default()),
+        Some("openai" | "azure" | "openrouter" | "vllm") => Box::new(openai::OpenAiDecoder::default()),
         Some("responses") => Box::new(openai::ResponsesDecoder::default()),
         Some("anthropic") => Box::new(anthropic::AnthropicDecoder::default()),
         Some("gemini") => Box::new(gemini::GeminiDecoder::default()),
@@ -74,6 +87,22 @@ fn deltas(name: &str, events: &[SseEvent]) -> Vec<Delta> {
     deltas
 }
 
+/// What is said before the error, and the error.
+fn broken(name: &str, events: &[SseEvent]) -> (Vec<Delta>, ProviderError) {
+    let mut decoder = decoder(name);
+    let mut said = Vec::new();
+    for event in events {
+        match decoder.event(event) {
+            Ok(deltas) => said.extend(deltas),
+            Err(error) => {
+                assert!(!decoder.may_end(), "{name}");
+                return (said, error);
+            }
+        }
+    }
+    unreachable!("{name} ends without an error")
+}
+
 /// Ollama's calls have no ids: in those that are made up, all but the last number is another one in every reading.
 fn without_its_chance(delta: &mut Delta) {
     if let Delta::ToolUse { id, .. } = delta {
@@ -94,9 +123,10 @@ fn answer(name: &str) -> (Vec<Block>, StopReason, Usage) {
 
 #[test]
 fn a_stream_that_is_cut_in_two_anywhere_has_the_same_events() {
-    for (name, bytes) in STREAMS {
+    for (name, bytes) in STREAMS.into_iter().chain(BROKEN) {
         let whole = events(name, &[bytes]);
-        assert!(whole.len() > 1, "{name}");
+        // That a prompt is kept back is said in one event.
+        assert_eq!(whole.len() > 1, name != "gemini-blocked", "{name}: {}", whole.len());
         for at in 0..=bytes.len() {
             let (head, tail) = bytes.split_at(at);
             assert_eq!(events(name, &[head, tail]), whole, "{name} at byte {at}");
@@ -112,6 +142,34 @@ fn a_stream_of_single_bytes_means_what_the_whole_does() {
             let cut = deltas(name, &events(name, &pieces));
             assert_eq!(cut, deltas(name, &events(name, &[bytes])), "{name} in pieces of {length}");
         }
+    }
+    for (name, bytes) in BROKEN {
+        for length in [1, 2, 3, 7, 64] {
+            let pieces: Vec<&[u8]> = bytes.chunks(length).collect();
+            let cut = broken(name, &events(name, &pieces));
+            assert_eq!(cut, broken(name, &events(name, &[bytes])), "{name} in pieces of {length}");
+        }
+    }
+}
+
+#[test]
+fn an_error_within_a_stream_has_its_providers_class_and_what_was_said_before_it_counts() {
+    let overloaded = ErrorKind::Overloaded { retry_after_ms: None };
+    for (name, kind, said) in [
+        ("openrouter-error", ErrorKind::ServerError, "I will "),
+        ("responses-failed", ErrorKind::ServerError, "I will "),
+        ("anthropic-error", overloaded, ""),
+        ("anthropic-error-after-content", overloaded, "I will commit it and"),
+        ("ollama-error", ErrorKind::ServerError, "I will "),
+    ] {
+        let (deltas, error) = broken(name, &events(name, &[bytes_of(name)]));
+        let text = |delta: &Delta| match delta {
+            Delta::Text { text, .. } => Some(text.clone()),
+            _ => None,
+        };
+        let text: String = deltas.iter().filter_map(text).collect();
+        assert_eq!((error.kind, text.as_str()), (kind, said), "{name}: {error}");
+        assert!(error.maybe_billed, "{name}");
     }
 }
 
@@ -202,6 +260,8 @@ fn an_answer_that_was_cut_or_kept_back_is_counted_and_says_what_there_is_of_it()
     assert_eq!(answer("gemini-max-tokens"), (vec![thought], StopReason::MaxTokens, usage));
     let usage = Usage { input: 12, output: 5, ..Usage::default() };
     assert_eq!(answer("gemini-safety"), (said(), StopReason::Refusal, usage));
+    let usage = Usage { input: 12, ..Usage::default() };
+    assert_eq!(answer("gemini-blocked"), (Vec::new(), StopReason::Refusal, usage));
     let usage = Usage { input: 12, output: 4, ..Usage::default() };
     assert_eq!(answer("ollama-length"), (said(), StopReason::MaxTokens, usage));
     let usage = Usage { input: 12, output: 900, reasoning: 880, ..Usage::default() };
@@ -220,6 +280,18 @@ fn what_azures_filter_remarks_beside_the_answer_is_no_part_of_it() {
         assert_eq!((blocks, stopped), (vec![Block::text("I will commit.")], stop), "{name}");
         assert!(usage.estimated && usage.input == 99, "{name} counts nothing: {usage:?}");
     }
+}
+
+#[test]
+fn what_other_servers_add_to_openais_format_is_counted_once_or_passed_over() {
+    let thought = Block::Thinking { text: "Looking for the branch.".into(), signature: None, model: None };
+    let blocks = vec![thought, Block::text("I will commit.")];
+    let usage = Usage { input: 12, cache_read: 1_000, cache_write: 100, ..Usage::default() };
+    let usage = Usage { output: 40, reasoning: 12, ..usage };
+    assert_eq!(answer("openrouter-text"), (blocks.clone(), StopReason::EndTurn, usage));
+    // Its thoughts stand under their older name and under their newer one.
+    let usage = Usage { input: 112, output: 40, ..Usage::default() };
+    assert_eq!(answer("vllm-reasoning"), (blocks, StopReason::EndTurn, usage));
 }
 
 #[test]

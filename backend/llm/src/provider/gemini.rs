@@ -244,15 +244,17 @@ impl GeminiDecoder {
             let simulated = model.starts_with(crate::scripted::MODEL_PREFIX);
             deltas.push(Delta::Started { model, simulated });
         }
+        let usage = chunk.usage_metadata.map(Usage::from);
         for candidate in chunk.candidates.into_iter().filter(|candidate| candidate.index == 0) {
             for part in candidate.content.map(|content| content.parts).unwrap_or_default() {
                 self.part(part, &mut deltas)?;
             }
             if let Some(reason) = candidate.finish_reason.filter(|_| !self.finished) {
-                deltas.push(self.finish(reason, candidate.finish_message)?);
+                let finished = self.finish(reason, candidate.finish_message);
+                deltas.push(finished.map_err(|error| error.with_usage(usage))?);
             }
         }
-        deltas.extend(chunk.usage_metadata.map(|usage| Delta::Usage { usage: usage.into() }));
+        deltas.extend(usage.map(|usage| Delta::Usage { usage }));
         let blocked = chunk.prompt_feedback.and_then(|feedback| feedback.block_reason);
         if blocked.is_some() && !self.finished {
             self.finished = true;

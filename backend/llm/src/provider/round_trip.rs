@@ -9,9 +9,13 @@ use crate::assemble::Assembler;
 use crate::inbound::{self, Encoder, Reply};
 use crate::sse::SseDecoder;
 use crate::types::{
-    Block, CacheMark, CachePlace, ChatRequest, Delta, Image, Message, Options, Role, StopReason, ToolChoice,
-    ToolSpec, Usage,
+    Block, CacheMark, CachePlace, ChatRequest, Delta, Message, StopReason, ToolChoice, Usage,
 };
+
+mod requests;
+
+pub(super) use requests::{Pick, picks, request};
+use requests::{input, said};
 
 pub(super) fn deployment(kind: ProviderKind) -> Deployment {
     Deployment {
@@ -23,113 +27,8 @@ pub(super) fn deployment(kind: ProviderKind) -> Deployment {
     }
 }
 
-fn input() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        any::<bool>().prop_map(Value::from),
-        any::<i32>().prop_map(Value::from),
-        "\\PC{0,12}".prop_map(Value::from),
-        Just(Value::Null),
-    ];
-    let tree = leaf.prop_recursive(3, 12, 3, |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
-            prop::collection::btree_map("[a-z]{1,5}", inner, 0..3).prop_map(|map| json!(map)),
-        ]
-    });
-    prop::collection::btree_map("[a-z]{1,6}", tree, 0..3).prop_map(|map| json!(map))
-}
-
-fn text() -> impl Strategy<Value = Block> {
-    "\\PC{1,30}".prop_map(|text| Block::Text { text })
-}
-
-fn tool_use() -> impl Strategy<Value = Block> {
-    ("[a-z0-9_]{1,8}", "[a-z_]{1,8}", input()).prop_map(|(id, name, input)| Block::ToolUse {
-        id,
-        name,
-        input,
-    })
-}
-
-fn tool_result() -> impl Strategy<Value = Block> {
-    // A result that begins with the error mark itself cannot be told from a failed one in OpenAI's format.
-    ("[a-z0-9_]{1,8}", "[^\\[]\\PC{0,30}", any::<bool>(), prop::collection::vec(image(), 0..2)).prop_map(
-        |(tool_use_id, content, is_error, images)| Block::ToolResult {
-            tool_use_id,
-            content,
-            is_error,
-            images,
-        },
-    )
-}
-
-fn image() -> impl Strategy<Value = Image> {
-    prop_oneof![
-        "[A-Za-z0-9+/]{4,12}".prop_map(|data| Image::Data { media_type: "image/png".into(), data }),
-        "https://[a-z]{1,8}/[a-z]{1,8}".prop_map(|url| Image::Url { url }),
-    ]
-}
-
-fn picture() -> impl Strategy<Value = Block> {
-    image().prop_map(|image| Block::Image { image })
-}
-
-prop_compose! {
-    fn options()(
-        top_p in prop::option::of(0.0..1.0f64),
-        tool_choice in prop::option::of(prop_oneof![
-            Just(ToolChoice::Auto), Just(ToolChoice::Any), Just(ToolChoice::Tool("t".into()))]),
-        alone in prop::option::of(Just(false)),
-        output_schema in prop::option::of(input()),
-        user in prop::option::of("[a-z]{1,8}"),
-        strict in any::<bool>(),
-    ) -> Options {
-        let strict_tools = strict.then(|| "t".to_owned()).into_iter().collect();
-        Options {
-            top_p, tool_choice, parallel_tool_calls: alone, output_schema, user, strict_tools, ..Options::default()
-        }
-    }
-}
-
-fn thinking() -> impl Strategy<Value = Block> {
-    ("\\PC{0,20}", "[a-z0-9]{1,12}").prop_map(|(text, signature)| Block::Thinking {
-        text,
-        signature: Some(signature),
-        model: Some("m".into()),
-    })
-}
-
-/// An assistant's blocks in the order in which models say them.
-fn said() -> impl Strategy<Value = Vec<Block>> {
-    (prop::option::of(thinking()), prop::option::of(text()), prop::collection::vec(tool_use(), 0..4))
-        .prop_map(|(thinking, text, calls)| thinking.into_iter().chain(text).chain(calls).collect())
-}
-
-prop_compose! {
-    pub(super) fn request()(
-        system in "\\PC{0,30}",
-        turns in prop::collection::vec(
-            (prop::collection::vec(tool_result(), 0..3), prop::option::of(text()),
-             prop::option::of(picture()), said()), 1..4),
-        options in options(),
-        temperature in prop::option::of(0.0..2.0f64),
-        stop in prop::collection::vec("[a-z]{1,5}", 0..3),
-        max_output_tokens in 1u32..100_000,
-    ) -> ChatRequest {
-        let mut messages = Vec::new();
-        for (results, text, picture, said) in turns {
-            // The API takes no conversation in which nothing is said.
-            let text = text.or_else(|| messages.is_empty().then(|| Block::text("go")));
-            messages.push(Message { role: Role::User, content: results.into_iter().chain(text).chain(picture).collect() });
-            messages.push(Message { role: Role::Assistant, content: said });
-        }
-        let tools = vec![ToolSpec { name: "t".into(), description: "d".into(), input_schema: json!({"type": "object"}) }];
-        ChatRequest { system, messages, tools, max_output_tokens, temperature, stop, options }
-    }
-}
-
 /// In OpenAI's format a tool's pictures are shown by the user, after what was said.
-fn shown_by_the_user(content: Vec<Block>) -> Vec<Block> {
+pub(super) fn shown_by_the_user(content: Vec<Block>) -> Vec<Block> {
     let mut shown = Vec::new();
     let mut results = Vec::new();
     for block in content {
@@ -144,7 +43,7 @@ fn shown_by_the_user(content: Vec<Block>) -> Vec<Block> {
     results.into_iter().chain(shown).collect()
 }
 
-/// What a wire keeps: neighbours of one role are one message, empty ones vanish, OpenAI has no reasoning.
+/// What a wire keeps: neighbours of one role are one message, empty ones vanish, OpenAI has no reasoning and no marks.
 fn normal(request: &ChatRequest, wire: Wire) -> ChatRequest {
     let mut messages: Vec<Message> = Vec::new();
     for message in &request.messages {
@@ -176,9 +75,13 @@ fn normal(request: &ChatRequest, wire: Wire) -> ChatRequest {
         // Its models take one of the two, and a temperature up to 1.
         options.top_p = options.top_p.filter(|_| temperature.is_none());
         temperature = temperature.map(|temperature| temperature.min(1.0));
-        // The marks that are set where nobody sets any.
-        options.cache = automatic_marks(&request.system, &messages);
     }
+    options.cache = match wire {
+        Wire::OpenAi => Vec::new(),
+        // The marks that are set where nobody sets any.
+        Wire::Anthropic if options.cache.is_empty() => automatic_marks(&request.system, &messages),
+        Wire::Anthropic => read_again(request),
+    };
     ChatRequest { messages, temperature, options, ..request.clone() }
 }
 
@@ -194,7 +97,40 @@ fn answered(blocks: &[Block], wire: Wire) -> Vec<Block> {
     kept.collect()
 }
 
-fn automatic_marks(system: &str, messages: &[Message]) -> Vec<CacheMark> {
+/// The marks by where things stand once neighbours of one role are one message. Anthropic takes none on thoughts.
+fn read_again(request: &ChatRequest) -> Vec<CacheMark> {
+    let mut starts = Vec::new();
+    let (mut place, mut length, mut role) = (0, 0, None);
+    for message in &request.messages {
+        if !message.content.is_empty() && role.is_some_and(|role| role != message.role) {
+            (place, length) = (place + 1, 0);
+        }
+        starts.push((place, length));
+        if !message.content.is_empty() {
+            role = Some(message.role);
+            length += message.content.len();
+        }
+    }
+    let moved = |mark: &CacheMark| {
+        let CachePlace::Block(message, number) = mark.after else { return Some(mark.clone()) };
+        let is_thought = matches!(request.messages[message].content[number], Block::Thinking { .. });
+        let (place, before) = starts[message];
+        let after = CachePlace::Block(place, before + number);
+        (!is_thought).then_some(CacheMark { after, time: mark.time })
+    };
+    request.options.cache.iter().filter_map(moved).collect()
+}
+
+/// Why an answer stopped, in the words that the client's format has for it: as `docs/TRANSLATION.md` lists them.
+fn stopped(stop: StopReason, wire: Wire) -> StopReason {
+    match (stop, wire) {
+        (StopReason::Other(word), Wire::Anthropic) if word == "pause_turn" => StopReason::Other(word),
+        (StopReason::Other(_), _) | (StopReason::StopSequence, Wire::OpenAi) => StopReason::EndTurn,
+        (stop, _) => stop,
+    }
+}
+
+pub(super) fn automatic_marks(system: &str, messages: &[Message]) -> Vec<CacheMark> {
     let system = (!system.is_empty()).then_some(CachePlace::System(system.len()));
     let last =
         messages.last().filter(|message| !matches!(message.content.last(), Some(Block::Thinking { .. })));
@@ -237,6 +173,19 @@ fn stream(wire: Wire, deltas: &[Delta], cuts: &[usize]) -> Assembler {
     }
     assert!(decoder.is_done());
     answer
+}
+
+/// Every reason to stop.
+fn stop() -> impl Strategy<Value = StopReason> {
+    let others = ["pause_turn", "anything"].map(|word| StopReason::Other(word.into()));
+    let known = [
+        StopReason::EndTurn,
+        StopReason::ToolUse,
+        StopReason::MaxTokens,
+        StopReason::StopSequence,
+        StopReason::Refusal,
+    ];
+    prop::sample::select([known.as_slice(), others.as_slice()].concat())
 }
 
 /// A model's blocks in small pieces.
@@ -287,20 +236,23 @@ proptest! {
     #[test]
     fn a_streamed_answer_arrives_as_it_was_said_wherever_the_bytes_are_cut(
         blocks in said(),
+        stop in stop(),
         cuts in prop::collection::vec(1usize..40, 1..20),
         output in 1u32..5_000,
     ) {
         for wire in [Wire::OpenAi, Wire::Anthropic] {
             let mut deltas = pieces(&blocks);
             let usage = Usage { input: 3, output, cache_read: 2, ..Usage::default() };
-            deltas.extend([Delta::Usage { usage }, Delta::Finished { stop: StopReason::EndTurn }]);
+            deltas.extend([Delta::Usage { usage }, Delta::Finished { stop: stop.clone() }]);
             let answer = stream(wire, &deltas, &cuts);
             prop_assert_eq!(answer.usage(99), Usage { estimated: false, ..usage });
             let expected = answered(&blocks, wire);
             let calls = expected.iter().any(|block| matches!(block, Block::ToolUse { .. }));
-            let (got, stop) = answer.finish();
-            prop_assert_eq!(got, expected);
-            prop_assert_eq!(stop, if calls { StopReason::ToolUse } else { StopReason::EndTurn });
+            let stop = match stopped(stop.clone(), wire) {
+                StopReason::EndTurn if calls => StopReason::ToolUse,
+                stop => stop,
+            };
+            prop_assert_eq!(answer.finish(), (expected, stop));
         }
     }
 

@@ -1,7 +1,7 @@
 //! A served script, deployments of it, and hooks that write down what they see.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, Once};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -144,6 +144,11 @@ pub(crate) struct Settled {
 #[derive(Debug, Default)]
 pub(crate) struct Hooks {
     pub(crate) refuse_from: Option<u32>,
+    /// Deployments that there is no money for, and how long it takes to say so.
+    pub(crate) too_dear: &'static [&'static str],
+    pub(crate) said_after: Duration,
+    /// The group that is asked instead where there is no money for any of the chain.
+    pub(crate) cheaper: Option<Arc<ModelGroup>>,
     /// The answer limit that is granted, when not what is asked for.
     pub(crate) grant: Option<u32>,
     pub(crate) fail_to_record: bool,
@@ -167,6 +172,9 @@ impl Hooks {
     }
 }
 
+/// The code of a refusal that others of the chain need not meet.
+const TOO_DEAR: &str = "too_dear";
+
 #[async_trait]
 impl AttemptHooks for Hooks {
     async fn before(&self, intent: &AttemptIntent<'_>) -> Result<Grant, Refused> {
@@ -176,10 +184,23 @@ impl AttemptHooks for Hooks {
                 reason: "the sprint's budget is spent".into(),
             });
         }
-        let row = (intent.n, intent.deployment.name.clone(), intent.worst_case_cost_micro_usd);
+        let name = intent.deployment.name.as_str();
+        if self.too_dear.contains(&name) {
+            tokio::time::sleep(self.said_after).await;
+            return Err(Refused { code: TOO_DEAR.into(), reason: format!("`{name}` costs too much") });
+        }
+        let row = (intent.n, name.to_owned(), intent.worst_case_cost_micro_usd);
         self.reserved.lock().unwrap().push(row);
         let max_output_tokens = self.grant.unwrap_or(intent.max_output_tokens);
         Ok(Grant { max_output_tokens, trace: None })
+    }
+
+    fn passes_on(&self, refused: &Refused) -> bool {
+        refused.code == TOO_DEAR
+    }
+
+    fn instead(&self, refused: &Refused) -> Option<Arc<ModelGroup>> {
+        self.cheaper.clone().filter(|_| refused.code == TOO_DEAR)
     }
 
     async fn after(&self, outcome: &AttemptOutcome<'_>) -> Result<(), RecordFailed> {

@@ -1,5 +1,7 @@
 //! A second deployment is asked when the first says nothing for a while: one answer, both recorded.
 
+use std::time::Duration;
+
 use syndarix_llm::{CallError, ErrorKind, ModelGroup, ProviderKind};
 use tokio_util::sync::CancellationToken;
 
@@ -81,6 +83,20 @@ async fn a_refused_second_attempt_leaves_the_first_alone() {
     let answer =
         gateway(policy(0)).complete(&group, &request("go"), &hooks, &CancellationToken::new()).await.unwrap();
     assert_eq!((answer.deployment.as_str(), hooks.settled().len()), ("a", 1));
+}
+
+#[tokio::test]
+async fn a_first_attempt_that_waits_for_money_in_vain_leaves_the_second_alone() {
+    let sound = Server::scripted(SOUND).await;
+    let said_after = Duration::from_millis(80);
+    let hooks = Hooks { too_dear: &["a"], said_after, ..Hooks::default() };
+    let group = hedged(
+        20,
+        vec![sound.deployment("a", ProviderKind::OpenAi), sound.deployment("b", ProviderKind::OpenAi)],
+    );
+    let answer =
+        gateway(policy(0)).complete(&group, &request("go"), &hooks, &CancellationToken::new()).await.unwrap();
+    assert_eq!((answer.deployment.as_str(), hooks.settled().len()), ("b", 1));
 }
 
 #[tokio::test]

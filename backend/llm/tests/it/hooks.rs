@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::post;
-use syndarix_llm::{CallError, ProviderKind};
+use syndarix_llm::{CallError, Cause, ProviderKind, Skipped};
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::{Hooks, KINDS, Server, call, client, gateway, gateway_over, group, policy, request};
@@ -36,6 +36,50 @@ async fn a_refused_reservation_stops_the_call_before_anything_is_sent() {
         assert_eq!(count.load(Ordering::SeqCst), u32::try_from(sent).unwrap());
         assert_eq!(hooks.settled().len(), sent, "what was admitted is settled, and nothing else");
     }
+}
+
+const FINE: &str = "[[rule]]\nname = 'ok'\nanswer.text = 'fine'\n";
+
+fn too_dear(name: &str) -> Cause {
+    let reason = format!("`{name}` costs too much");
+    Cause::Skipped { deployment: name.into(), reason: Skipped::OverBudget { reason } }
+}
+
+#[tokio::test]
+async fn where_there_is_no_money_for_a_deployment_the_next_that_there_is_money_for_makes_the_first_attempt() {
+    let server = Server::scripted(FINE).await;
+    let hooks = Hooks { too_dear: &["a", "b"], ..Hooks::default() };
+    let chain = ["a", "b", "c"].map(|name| server.deployment(name, ProviderKind::OpenAi)).to_vec();
+    let answer = call(&gateway(policy(2)), chain, &request("go"), &hooks).await.unwrap();
+    assert_eq!((answer.deployment.as_str(), answer.before), ("c", vec![too_dear("a"), too_dear("b")]));
+    assert_eq!(hooks.settled().iter().map(|settled| settled.n).collect::<Vec<_>>(), [1]);
+}
+
+#[tokio::test]
+async fn where_there_is_no_money_for_any_of_the_chain_the_cheaper_group_is_asked_or_else_nobody() {
+    let server = Server::scripted(FINE).await;
+    let dear = || ["a", "b"].map(|name| server.deployment(name, ProviderKind::OpenAi)).to_vec();
+    let cheaper = Arc::new(group(vec![server.deployment("c", ProviderKind::OpenAi)]));
+    let hooks = |cheaper| Hooks { too_dear: &["a", "b"], cheaper, ..Hooks::default() };
+
+    let answered = call(&gateway(policy(0)), dear(), &request("go"), &hooks(Some(cheaper))).await.unwrap();
+    let refused = call(&gateway(policy(0)), dear(), &request("go"), &hooks(None)).await.unwrap_err();
+
+    let passed_over = vec![too_dear("a"), too_dear("b")];
+    assert_eq!((answered.deployment.as_str(), &answered.before), ("c", &passed_over));
+    let CallError::Refused { refused, causes } = refused else { panic!("{refused:?}") };
+    assert_eq!((refused.reason.as_str(), causes), ("`b` costs too much", passed_over));
+}
+
+#[tokio::test]
+async fn once_something_was_sent_no_other_group_is_asked() {
+    let (server, count) = counting().await;
+    let chain = ["a", "b"].map(|name| server.deployment(name, ProviderKind::OpenAi)).to_vec();
+    let cheaper = Some(Arc::new(group(vec![server.deployment("c", ProviderKind::OpenAi)])));
+    let hooks = Hooks { too_dear: &["b"], cheaper, ..Hooks::default() };
+    let error = call(&gateway(policy(0)), chain, &request("go"), &hooks).await.unwrap_err();
+    assert!(matches!(&error, CallError::Refused { causes, .. } if causes.len() == 2), "{error:?}");
+    assert_eq!(count.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ mod routing;
 #[path = "../samples/mod.rs"]
 mod samples;
 mod scripted;
+mod stream_errors;
 mod streams;
 mod thoughts;
 mod translation;

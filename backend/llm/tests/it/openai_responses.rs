@@ -16,6 +16,10 @@ const TEXT: &str = include_str!("../fixtures/responses_text.sse");
 const TOOLS: &str = include_str!("../fixtures/responses_tools.sse");
 const TOOLS_WHOLE: &str = include_str!("../fixtures/responses_tools.json");
 const FAILED: &str = include_str!("../fixtures/responses_failed.sse");
+const FAILED_WHOLE: &str = r#"{"id": "resp_1", "object": "response", "status": "failed", "model": "gpt-6-sol-2026-09-01",
+    "error": {"code": "server_error", "message": "The model failed to generate a response."}, "output": [],
+    "usage": {"input_tokens": 1112, "input_tokens_details": {"cached_tokens": 1000}, "output_tokens": 40,
+        "output_tokens_details": {"reasoning_tokens": 12}, "total_tokens": 1152}}"#;
 
 fn gpt(server: &Server) -> Deployment {
     Deployment {
@@ -144,4 +148,25 @@ async fn a_response_that_fails_and_one_that_is_refused_have_the_class_that_the_p
             .unwrap_err();
         assert_eq!(kinds(&error), [("d".to_owned(), Some(expected))], "{body}");
     }
+}
+
+#[tokio::test]
+async fn what_a_response_used_that_fails_is_booked_as_its_provider_counts_it() {
+    let used = Usage { input: 112, output: 40, cache_read: 1_000, reasoning: 12, ..Usage::default() };
+
+    let (server, _) = recorded(200, SSE, FAILED).await;
+    let streamed = Hooks::default();
+    call(&gateway(policy(0)), vec![gpt(&server)], &request("go"), &streamed).await.unwrap_err();
+    let settled = &streamed.settled()[0];
+    assert!(settled.usage == used && settled.cost.micro_usd > 0, "{settled:?}");
+
+    let (server, _) = recorded(200, JSON, FAILED_WHOLE).await;
+    let body = json!({"model": "m", "input": "go"});
+    let native = Native::parse(Endpoint::Responses, body.to_string().into()).unwrap();
+    let (out, mut events) = mpsc::channel(8);
+    let (plain, group, gateway) = (Hooks::default(), group(vec![gpt(&server)]), gateway(policy(0)));
+    let reading = async { while events.recv().await.is_some() {} };
+    tokio::join!(reading, gateway.answer(&group, &native, &plain, out));
+    let settled = &plain.settled()[0];
+    assert!(settled.error.is_some() && settled.usage == used, "{settled:?}");
 }

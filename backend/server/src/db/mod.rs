@@ -13,6 +13,7 @@ mod heads;
 mod locked;
 mod pool;
 mod rebuild;
+mod refusals;
 mod retry;
 mod revision;
 mod statement;

@@ -7,6 +7,7 @@ use super::{
     locked::LockedLogs,
     pool::{apart, apart_for_many},
     rebuild::{self, Rebuild},
+    refusals::Refusals,
     unit::{Author, Uow},
     writes::{self, Answer, Committed, Writes},
 };
@@ -37,6 +38,7 @@ pub struct Store {
     reads: Combiner<Wanted>,
     commits: Combiner<Writes>,
     locked: Arc<LockedLogs>,
+    refusals: Arc<Refusals>,
 }
 
 /// Whoever is to know of what is committed.
@@ -82,13 +84,18 @@ impl Store {
                 })
             }
         });
-        let locked = Arc::default();
-        Self { pool, clock, ids: Ids::default(), world, reads, commits, locked }
+        let (locked, refusals) = (Arc::default(), Arc::default());
+        Self { pool, clock, ids: Ids::default(), world, reads, commits, locked, refusals }
     }
 
     /// The pool, for reads.
     pub fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// What writes the database refuses.
+    pub(crate) fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     /// The clock of every decision.

@@ -2,6 +2,7 @@
 
 use crate::{
     budgets::{models, request},
+    ledger,
     seed::project_of,
     support::TestApp,
 };
@@ -9,11 +10,11 @@ use axum::http::{Method, StatusCode};
 use chrono::Duration as Span;
 use serde_json::{Value, json};
 use syndarix::{
-    features::llm::{self, Failure, Purpose},
+    features::llm::{self, Failure, Place, Purpose},
     state::App,
 };
 use syndarix_domain::ids::{AgentId, CallId, ProjectId, RunId};
-use syndarix_llm::{ModelGroup, ModelGroups};
+use syndarix_llm::{Deployment, ModelGroup, ModelGroups, Rates};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -250,4 +251,82 @@ async fn at_a_soft_limit_the_cheaper_group_is_asked_and_the_row_says_so() {
         [by(None), by(Some("cheap")), by(None)],
         "that agent's, and nobody else's"
     );
+}
+
+/// So many micro-USD for each token: at a thousand, a call needs more than half a dollar.
+const DEAR: i64 = 1_000;
+
+/// Groups of deployments at one endpoint, each with what it costs for a token, in micro-USD. Each group names the next as
+/// its cheaper one.
+async fn priced(groups: &[(&str, &[(&str, i64)])]) -> TestApp {
+    let served = models().await;
+    let one = &served.get("code").unwrap().chain[0];
+    let deployment = |(name, each): &(&str, i64)| {
+        let rates = Rates { input: each * 1_000_000, output: each * 1_000_000, ..Rates::FREE };
+        Deployment { name: (*name).to_owned(), prices: Some(rates), ..one.clone() }
+    };
+    let names = groups.iter().skip(1).map(|(name, _)| Some((*name).to_owned())).chain([None]);
+    let chained = groups.iter().zip(names).map(|((name, chain), cheaper)| ModelGroup {
+        cheaper,
+        ..ModelGroup::new(*name, chain.iter().map(deployment).collect())
+    });
+    TestApp::with_models(ModelGroups::new(chained.collect()).unwrap()).await
+}
+
+async fn limit(app: &TestApp, seed: &Seed, micro_usd: i64) {
+    let node = format!("project/{}/total", seed.project);
+    let (status, answer) = put(app, seed, &node, json!({ "hard_limit_micro_usd": micro_usd })).await;
+    assert_eq!(status, StatusCode::NO_CONTENT, "{answer}");
+}
+
+#[tokio::test]
+async fn a_group_that_a_hard_limit_would_not_pay_for_is_served_by_its_cheaper_one_until_that_is_too_dear() {
+    let app = priced(&[("code", &[("dear", DEAR)]), ("cheap", &[("cheap-1", 1)])]).await;
+    let seed = Seed::new(&app).await;
+    limit(&app, &seed, 6_000).await;
+
+    call(&app, &seed, None).await.unwrap();
+
+    assert_eq!(served(&app).await, [by(Some("cheap"))], "what was not paid for has no row");
+    // The answer has cost 700.
+    limit(&app, &seed, 800).await;
+    let refused = call(&app, &seed, None).await;
+    let Err(Failure::Budget { detail, needed, .. }) = refused else { panic!("{refused:?}") };
+    assert!(needed.money.0 < 1_000, "what the cheaper one needs wakes who waits: {detail}");
+    assert!(detail.contains(&format!("this call may cost {}", needed.money)), "{detail}");
+}
+
+#[tokio::test]
+async fn a_free_model_later_in_the_chain_is_asked_where_a_hard_limit_would_not_pay_for_the_first() {
+    let app = priced(&[("code", &[("dear", DEAR), ("local", 0)]), ("cheap", &[("cheap-1", 1)])]).await;
+    let seed = Seed::new(&app).await;
+    limit(&app, &seed, 6_000).await;
+
+    call(&app, &seed, None).await.unwrap();
+
+    let rows: Vec<(String, i32, Option<String>)> =
+        sqlx::query_as("select deployment, attempt, downgraded_to from usage")
+            .fetch_all(app.app.pool())
+            .await
+            .unwrap();
+    assert_eq!(rows, [("local".to_owned(), 1, None)], "of the group that was asked for, and nobody else's");
+    app.app.gateway.close().await;
+    let passed_over: Vec<(String, String)> =
+        sqlx::query_as("select deployment, kind from usage_skip").fetch_all(app.app.pool()).await.unwrap();
+    assert_eq!(passed_over, [("dear".to_owned(), "over_budget".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_run_keeps_its_model_where_only_others_reservations_are_in_its_way() {
+    let app = priced(&[("code", &[("code-1", 1), ("local", 0)]), ("cheap", &[("free", 0)])]).await;
+    let seed = Seed::new(&app).await;
+    limit(&app, &seed, 1_000).await;
+    let (_, held) = ledger::reserve(&app.app, Place::of_project(seed.project), 900).await;
+    assert!(held.unwrap() > 500);
+
+    let run = Purpose { thinks: true, ..Purpose::of_project(seed.project, CallId(app.app.store.new_id())) };
+    let asked = llm::complete(&app.app, run, "code", &request(), &CancellationToken::new()).await;
+
+    assert!(matches!(asked, Err(Failure::Later { .. })), "{asked:?}");
+    assert_eq!(served(&app).await.len(), 1, "nobody was asked");
 }

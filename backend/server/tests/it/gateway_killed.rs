@@ -260,3 +260,24 @@ async fn a_process_that_is_told_to_end_writes_what_it_has_only_in_memory() {
     assert_eq!(site.counted().await, (STREAMS * 15, 0, STREAMS * 15), "and gives back what it kept ready");
     site.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_is_told_to_end_cuts_endless_streams_off_in_time_records_them_and_is_no_success() {
+    const OPEN: i64 = 20;
+    let mut site = Site::start("full", ENDING).await;
+    let mut streams = JoinSet::new();
+    for n in 0..OPEN {
+        streams.spawn(site.client(n));
+    }
+    fire::until("all are under way", async || (site.begun.load(Ordering::SeqCst) == OPEN).then_some(()))
+        .await;
+
+    let ended = killed::stop(&mut site.process).await.expect("it ends in time");
+
+    assert_eq!(ended.code(), Some(1), "somebody was cut off");
+    streams.join_all().await;
+    let rows = rows(&site.pool).await;
+    assert_eq!(i64::try_from(rows.len()).unwrap(), OPEN);
+    assert!(rows.iter().all(|row| row.0 != "reserved"), "{rows:?}");
+    site.end().await;
+}

@@ -1,6 +1,9 @@
 //! What the gateway's screens are made of: what keys have spent, how deployments are doing, the playground, the export.
 
-use crate::gateway::{Desk, SOUND, chat, deployment, serve, unending, until};
+use crate::{
+    fire,
+    gateway::{Desk, SOUND, chat, deployment, serve, unending, until},
+};
 use axum::{
     Router,
     body::Body,
@@ -9,7 +12,7 @@ use axum::{
 };
 use futures::StreamExt;
 use serde_json::{Value, json};
-use std::sync::atomic::Ordering;
+use std::{collections::BTreeSet, sync::atomic::Ordering};
 use syndarix_llm::{ErrorKind, ModelGroup, ProviderKind, scripted};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
@@ -239,6 +242,35 @@ async fn what_a_person_asks_costs_the_project_and_the_audit_says_who_asked() {
 }
 
 #[tokio::test]
+async fn usage_says_who_asked_in_the_playground_and_whose_key_it_was() {
+    let desk = Desk::scripted(SOUND).await;
+    let maria: Uuid =
+        sqlx::query_scalar("select id from app_user").fetch_one(desk.app.app.pool()).await.unwrap();
+    let cached = json!({ "gateway_cache_seconds": 60 });
+    desk.app.send(Method::PATCH, &below(&desk, ""), Some(&desk.token), Some(cached)).await;
+    let (_, hers) = desk.make(json!({ "name": "hers", "user_id": maria })).await;
+
+    play(&desk, question("openai")).await;
+    let (_, headers, _) = desk.ask(CHAT, &hers, &chat("openai")).await;
+    fire::until("the answer is given again", async || {
+        let (_, headers, _) = desk.ask(CHAT, &hers, &chat("openai")).await;
+        (headers["x-syndarix-cache"] == "hit").then_some(())
+    })
+    .await;
+    desk.ask(CHAT, &desk.key, &chat("anthropic")).await;
+
+    let (_, csv) = desk.app.text(&below(&desk, "/usage/export"), &desk.token).await;
+    let lines = csv.lines().skip(1).map(|line| line.split(',').collect::<Vec<_>>());
+    let who: BTreeSet<(&str, &str)> = lines.map(|cells| (cells[2], cells[cells.len() - 1])).collect();
+    let maria = maria.to_string();
+    assert_eq!(who, BTreeSet::from([("", maria.as_str()), ("hers", maria.as_str()), ("test", "")]), "{csv}");
+    let call = headers["x-syndarix-call-id"].to_str().unwrap();
+    let (_, way) = desk.app.get(&below(&desk, &format!("/usage/calls/{call}")), &desk.token).await;
+    let attempt = &way["attempts"][0];
+    assert_eq!((&attempt["user_id"], &attempt["user_name"]), (&json!(maria), &json!("maria")), "{way}");
+}
+
+#[tokio::test]
 async fn without_money_a_person_is_told_so_and_nobody_is_asked() {
     let desk = Desk::scripted(SOUND).await;
     let body = json!({ "hard_limit_micro_usd": 0 });
@@ -433,10 +465,10 @@ async fn what_was_spent_is_exported_as_lines_of_a_span_and_of_one_project() {
 
     assert_eq!(all.len(), 2, "{all:?}");
     assert!(all[0].starts_with("at,agent,gateway_key,"), "{all:?}");
-    let last = "sprint_id,step_id,model_group,downgraded_to,first_content_ms,gateway_key_id";
+    let last = "sprint_id,step_id,model_group,downgraded_to,first_content_ms,gateway_key_id,user_id";
     assert!(all[0].ends_with(&format!(",error_kind,{last}")), "{all:?}");
     let cells: Vec<&str> = all[1].split(',').collect();
-    assert_eq!((cells.len(), cells[2], cells[9], cells[10]), (30, "test", "openai", "settled"), "{all:?}");
+    assert_eq!((cells.len(), cells[2], cells[9], cells[10]), (31, "test", "openai", "settled"), "{all:?}");
     assert_eq!(cells[23..28], ["", "", "", "openai", ""], "no failure, no sprint, no step: {all:?}");
     assert!(cells[28].parse::<u64>().is_ok(), "{all:?}");
     assert_eq!((cells[11], cells[12], cells[15]), ("70", "20", "0"), "real and simulated are apart: {all:?}");

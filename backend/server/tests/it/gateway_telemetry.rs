@@ -19,13 +19,19 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 async fn a_call_is_measured_by_what_the_operator_configured_and_by_nobodys_id() {
     // Nothing is where this one is looked for.
     let (nowhere, _missing) = serve(Router::new()).await;
-    let script = scripted::Script::from_toml(SOUND).unwrap();
-    let (address, _provider) = serve(scripted::router(script)).await;
+    let scripted = |text: &str| scripted::router(scripted::Script::from_toml(text).unwrap());
+    // An answer that comes in one packet has no pace.
+    let paced = format!("{SOUND}fault = {{ kind = 'slow_stream', chunk_ms = 5 }}\n");
+    let (address, _provider) = serve(scripted(&paced)).await;
+    let busy = "[[rule]]\nname = 'r'\nfault = { kind = 'status', status = 429, retry_after_seconds = 600 }\n";
+    let (busy, _limited) = serve(scripted(busy)).await;
     let chain = vec![
         deployment("measured-first", ProviderKind::OpenAi, nowhere),
         deployment("measured-second", ProviderKind::OpenAi, address),
     ];
-    let desk = Desk::with(vec![ModelGroup::new("measured", chain)]).await;
+    let left_alone = vec![deployment("measured-busy", ProviderKind::OpenAi, busy)];
+    let groups = vec![ModelGroup::new("measured", chain), ModelGroup::new("busy", left_alone)];
+    let desk = Desk::with(groups).await;
     let mut streamed = chat("measured");
     streamed["stream"] = json!(true);
     for (path, body) in [("/v1/messages", &chat("measured")), ("/v1/chat/completions", &streamed)] {
@@ -36,6 +42,8 @@ async fn a_call_is_measured_by_what_the_operator_configured_and_by_nobodys_id() 
             "{answer}"
         );
     }
+    let (status, _, answer) = desk.ask("/v1/messages", &desk.key, &chat("busy")).await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "{answer}");
     let (id, _) = desk.make(json!({ "name": "another" })).await;
 
     let request = axum::http::Request::get("/metrics").body(Body::empty()).unwrap();
@@ -50,7 +58,9 @@ async fn a_call_is_measured_by_what_the_operator_configured_and_by_nobodys_id() 
         "syndarix_gateway_upstream_seconds_bucket{deployment=\"measured-second\",outcome=\"answered\",le=\"600\"} 2\n",
         // Of the one that was streamed only.
         "syndarix_gateway_first_token_seconds_count{deployment=\"measured-second\"} 1\n",
+        "syndarix_gateway_tokens_per_second_count{deployment=\"measured-second\"} 1\n",
         "syndarix_gateway_breaker_state{deployment=\"measured-second\"} 0\n",
+        "syndarix_gateway_breaker_state{deployment=\"measured-busy\"} 2\n",
         "syndarix_gateway_added_seconds_bucket{dialect=\"messages\",le=\"0.0001\"}",
         "syndarix_ledger_post_seconds_bucket{le=\"0.0001\"}",
         "syndarix_ledger_batch_size_bucket{le=\"1\"}",

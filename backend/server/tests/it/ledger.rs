@@ -15,7 +15,7 @@ use syndarix::{
 use syndarix_domain::{
     actor::Actor,
     budget::{Amount, Budget, Limit, Period, Scope, Wish},
-    ids::{AgentId, CallId, GatewayKeyId, OrganisationId, ProjectId, RunId, SprintId},
+    ids::{AgentId, CallId, GatewayKeyId, OrganisationId, ProjectId, RunId, SprintId, UserId},
     money::MicroUsd,
 };
 use syndarix_llm::{Rates, Usage};
@@ -27,6 +27,8 @@ const RATES: Rates = Rates { input: 0, output: 1_000_000, ..Rates::FREE };
 /// What is too short to be worth asking for.
 const FLOOR: u32 = 512;
 const AT_ONCE: Duration = Duration::ZERO;
+/// Who asks for all calls.
+pub(crate) const SOMEBODY: UserId = UserId(Uuid::from_u128(7));
 
 pub(crate) fn reservation(app: &App, place: Place, max_output: u32) -> Reservation {
     Reservation {
@@ -37,6 +39,7 @@ pub(crate) fn reservation(app: &App, place: Place, max_output: u32) -> Reservati
             number: 1,
             story: None,
             step: None,
+            user: Some(SOMEBODY),
             deployment: "d".into(),
             provider: "p".into(),
             model: "m".into(),
@@ -359,8 +362,8 @@ async fn usage_is_summed_up_once_its_hour_is_over_and_counts_once_all_the_while(
 /// One thing that happens.
 #[derive(Debug, Clone)]
 enum Move {
-    /// A call of one of three agents in one of two sprints, with a key or without.
-    Begin { agent: usize, sprint: usize, key: bool, output: u32 },
+    /// A call of one of three agents in one of two sprints and one of two runs, with a key or without.
+    Begin { agent: usize, sprint: usize, run: usize, key: bool, output: u32 },
     /// One that is open ends, at a share of its reservation in thousandths.
     End(proptest::sample::Index, u32),
     /// A limit is set on one of the nodes, in money or tokens.
@@ -370,10 +373,10 @@ enum Move {
 fn moves() -> impl proptest::strategy::Strategy<Value = Vec<Move>> {
     use proptest::prelude::*;
     let one = prop_oneof![
-        5 => (0_usize..3, 0_usize..2, any::<bool>(), 1_u32..3_000)
-            .prop_map(|(agent, sprint, key, output)| Move::Begin { agent, sprint, key, output }),
+        5 => (0_usize..3, 0_usize..2, 0_usize..2, any::<bool>(), 1_u32..3_000)
+            .prop_map(|(agent, sprint, run, key, output)| Move::Begin { agent, sprint, run, key, output }),
         4 => (any::<proptest::sample::Index>(), 0_u32..=1_000).prop_map(|(which, share)| Move::End(which, share)),
-        1 => (0_usize..8, 0_i64..20_000, any::<bool>()).prop_map(|(node, limit, money)| Move::Set(node, limit, money)),
+        1 => (0_usize..10, 0_i64..20_000, any::<bool>()).prop_map(|(node, limit, money)| Move::Set(node, limit, money)),
     ];
     prop::collection::vec(one, 10..40)
 }
@@ -399,27 +402,32 @@ async fn the_books_do_to_a_tree_of_budgets_what_the_model_does() {
         let project = project(&app, None).await;
         let organisation = organisation(&app.app, project).await;
         let id = |_| Uuid::now_v7();
-        let (agents, sprints, key) = ([0; 3].map(id), [0; 2].map(id), Uuid::now_v7());
+        let (agents, sprints, runs) = ([0; 3].map(id), [0; 2].map(id), [0; 2].map(id));
+        let key = Uuid::now_v7();
         let scopes = [(Scope::Organisation, organisation.0), (Scope::Project, project.0)]
             .into_iter()
             .chain(agents.map(|id| (Scope::Agent, id)))
             .chain(sprints.map(|id| (Scope::Sprint, id)))
-            .chain([(Scope::Key, key)]);
+            .chain([(Scope::Key, key)])
+            .chain(runs.map(|id| (Scope::Run, id)));
         let mut model: Vec<Modelled> = scopes
             .map(|node| Modelled { node, budget: Budget::default(), set: node.0 == Scope::Project })
             .collect();
         let mut open: Vec<(Reservation, Amount, Vec<usize>)> = Vec::new();
         for this in &moves {
             match this {
-                Move::Begin { agent, sprint, key: keyed, output } => {
+                Move::Begin { agent, sprint, run, key: keyed, output } => {
                     let place = Place {
                         agent: Some(AgentId(agents[*agent])),
                         sprint: Some(SprintId(sprints[*sprint])),
+                        run: Some(RunId(runs[*run])),
                         key: keyed.then_some(GatewayKeyId(key)),
                         ..Place::of_project(project)
                     };
-                    let above: Vec<usize> =
-                        [0, 1, 2 + agent, 5 + sprint].into_iter().chain(keyed.then_some(7)).collect();
+                    let above: Vec<usize> = [0, 1, 2 + agent, 5 + sprint, 8 + run]
+                        .into_iter()
+                        .chain(keyed.then_some(7))
+                        .collect();
                     let worst_case = |output: u32| Amount::new(i64::from(output), 10 + i64::from(output));
                     let wish = Wish { max_output: *output, floor: FLOOR, worst_case };
                     let limited: Vec<&Budget> = above

@@ -5,7 +5,9 @@ use crate::{
     ledger::{counted, hard, reservation, settlement},
     support::TestApp,
 };
+use axum::http::{Method, StatusCode};
 use futures::FutureExt;
+use serde_json::json;
 use std::{sync::Arc, time::Duration};
 use syndarix::{
     db::Author,
@@ -76,6 +78,32 @@ async fn what_a_full_disk_keeps_from_being_settled_is_owed_and_written_when_ther
     tokio::time::timeout(PATIENCE, app.app.ledger.close()).await.expect("nothing is owed for ever");
     assert_eq!(counted(&app.app, Target::of_project(place.project)).await, (300, 0, 307, 0));
     assert!(!app.app.ledger.settle(settlement(&app.app, &open, 300)).await.unwrap(), "once");
+}
+
+#[tokio::test]
+async fn an_instance_whose_calls_a_full_disk_refuses_again_and_again_is_not_ready() {
+    let app = TestApp::start().await;
+    let place = Place::of_project(project(&app, Some(10_000)).await);
+    let readiness = || app.send(Method::GET, "/readyz", None, None);
+    let (status, before) = readiness().await;
+    assert_eq!((status, &before["parts"]["writes"]["ok"]), (StatusCode::OK, &json!(true)), "{before}");
+    for statement in FULL.split_inclusive("end $$;") {
+        sqlx::raw_sql(statement).execute(app.app.pool()).await.unwrap();
+    }
+
+    let noticed = async {
+        loop {
+            app.app.ledger.reserve(&reservation(&app.app, place, 700), Duration::ZERO).await.unwrap_err();
+            if let (StatusCode::SERVICE_UNAVAILABLE, readiness) = readiness().await {
+                return readiness;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let readiness = tokio::time::timeout(PATIENCE, noticed).await.expect("it is noticed");
+
+    let writes = json!({ "ok": false, "required": true, "detail": "refused: its disk is full" });
+    assert_eq!((&readiness["status"], &readiness["parts"]["writes"]), (&json!("not_ready"), &writes));
 }
 
 #[tokio::test]

@@ -114,6 +114,12 @@ fn what_the_filter_keeps_back_is_a_refusal_and_a_call_that_is_none_is_asked_for_
     for reason in ["SAFETY", "PROHIBITED_CONTENT", "SPII", "RECITATION"] {
         assert_eq!(stop(json!({"candidates": [{"finishReason": reason}]})).unwrap(), refusal);
     }
-    let error = stop(json!({"candidates": [{"finishReason": "MALFORMED_FUNCTION_CALL"}]})).unwrap_err();
+    let error = stop(json!({
+        "candidates": [{"finishReason": "MALFORMED_FUNCTION_CALL"}],
+        "usageMetadata": {"promptTokenCount": 12, "thoughtsTokenCount": 30},
+    }))
+    .unwrap_err();
     assert!(error.kind.is_transient(), "{error}");
+    let used = Usage { input: 12, output: 30, reasoning: 30, ..Usage::default() };
+    assert_eq!(error.usage, Some(used), "and its tokens are counted");
 }

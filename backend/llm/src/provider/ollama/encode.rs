@@ -75,7 +75,13 @@ fn encode_message(message: &Message, names: &HashMap<&str, &str>, out: &mut Vec<
     let (mut text, mut images, mut calls) = (String::new(), Vec::new(), Vec::new());
     for block in &message.content {
         match block {
-            Block::Text { text: more } => text.push_str(more),
+            Block::Text { text: more } => {
+                // Texts of the user's are paragraphs; what a model said in pieces is one text.
+                if message.role == Role::User && !text.is_empty() && !more.is_empty() {
+                    text.push_str("\n\n");
+                }
+                text.push_str(more);
+            }
             Block::Image { image } => images.extend(data(image)),
             Block::ToolUse { name, input, .. } => calls.push(call(name, input)),
             Block::InvalidToolUse { name, raw, .. } => {
@@ -117,5 +123,30 @@ fn data(image: &Image) -> Option<&str> {
         Image::Data { data, .. } => Some(data),
         // Refused before it comes here.
         Image::Url { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::ProviderKind;
+    use crate::provider::round_trip::deployment;
+    use crate::types::Options;
+
+    #[test]
+    fn two_texts_of_the_users_are_two_paragraphs_and_two_of_a_models_are_one_text() {
+        let said = |role| Message { role, content: vec![Block::text("A"), Block::text("B")] };
+        let request = ChatRequest {
+            system: String::new(),
+            messages: vec![said(Role::User), said(Role::Assistant)],
+            tools: Vec::new(),
+            max_output_tokens: 9,
+            temperature: None,
+            stop: Vec::new(),
+            options: Options::default(),
+        };
+        let body = encode(&deployment(ProviderKind::Ollama), &request, 9);
+        let expected = json!([{"role": "user", "content": "A\n\nB"}, {"role": "assistant", "content": "AB"}]);
+        assert_eq!(body["messages"], expected);
     }
 }

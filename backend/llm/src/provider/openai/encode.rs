@@ -108,14 +108,10 @@ fn image(image: &Image) -> Value {
 }
 
 fn encode_message(message: &Message, out: &mut Vec<Value>) {
-    let mut text = String::new();
     let (mut calls, mut parts) = (Vec::new(), Vec::new());
     for block in &message.content {
         match block {
-            Block::Text { text: more } => {
-                parts.push(json!({"type": "text", "text": more}));
-                text.push_str(more);
-            }
+            Block::Text { text } => add_text(&mut parts, text, message.role),
             Block::Image { image: picture } => parts.push(image(picture)),
             Block::ToolUse { id, name, input } => calls.push(call(id, name, input)),
             Block::InvalidToolUse { id, name, raw, .. } => {
@@ -135,6 +131,7 @@ fn encode_message(message: &Message, out: &mut Vec<Value>) {
         Role::User => "user",
         Role::Assistant => "assistant",
     };
+    let text: String = parts.iter().filter_map(|part| part.get("text")?.as_str()).collect();
     if !calls.is_empty() {
         let content = if text.is_empty() { Value::Null } else { json!(text) };
         out.push(json!({"role": role, "content": content, "tool_calls": calls}));
@@ -142,6 +139,23 @@ fn encode_message(message: &Message, out: &mut Vec<Value>) {
         out.push(json!({"role": role, "content": parts}));
     } else if !text.is_empty() {
         out.push(json!({"role": role, "content": text}));
+    }
+}
+
+/// Texts of the user's that follow each other are paragraphs of one: not every server takes a list of texts. What a model
+/// said in pieces is one text.
+fn add_text(parts: &mut Vec<Value>, more: &str, role: Role) {
+    if more.is_empty() {
+        return;
+    }
+    match parts.last_mut().and_then(|part| part.get_mut("text")) {
+        Some(Value::String(text)) => {
+            if role == Role::User {
+                text.push_str("\n\n");
+            }
+            text.push_str(more);
+        }
+        _ => parts.push(json!({"type": "text", "text": more})),
     }
 }
 

@@ -300,10 +300,12 @@ impl ResponsesDecoder {
         Ok(deltas)
     }
 
-    fn end(&mut self, response: Response) -> Result<Vec<Delta>, ProviderError> {
-        let stop = self.stop(&response)?;
+    /// A response that failed says what it used as one that did not.
+    fn end(&mut self, mut response: Response) -> Result<Vec<Delta>, ProviderError> {
+        let usage = response.usage.take().map(Usage::from);
+        let stop = self.stop(&response).map_err(|error| error.with_usage(usage))?;
         self.done = true;
-        let usage = response.usage.map(|usage| Delta::Usage { usage: usage.into() });
+        let usage = usage.map(|usage| Delta::Usage { usage });
         Ok(usage.into_iter().chain([Delta::Finished { stop }]).collect())
     }
 

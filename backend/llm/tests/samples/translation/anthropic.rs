@@ -41,6 +41,11 @@ fn prompts() -> Vec<Case> {
             &["/messages/0"],
         ),
         case(
+            "two texts of the user's, side by side",
+            user(json!([{"type": "text", "text": "A"}, {"type": "text", "text": "B"}])),
+            &["/messages/0"],
+        ),
+        case(
             "a picture in the request",
             user(json!([{"type": "image", "source": base64}])),
             &["/messages/0/content/0"],
@@ -82,6 +87,11 @@ fn thinking() -> Vec<Case> {
         reasons(case(
             "`thinking: adaptive` with `effort: xhigh`",
             json!({"thinking": {"type": "adaptive"}, "output_config": {"effort": "xhigh"}}),
+            &["/reasoning_effort"],
+        )),
+        reasons(case(
+            "`thinking: adaptive` with `display`",
+            thinks(json!({"type": "adaptive", "display": "summarized"})),
             &["/reasoning_effort"],
         )),
         reasons(case("`thinking: disabled`", thinks(json!({"type": "disabled"})), &["/reasoning_effort"])),

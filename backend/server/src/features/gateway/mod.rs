@@ -43,6 +43,8 @@ use utoipa_axum::router::OpenApiRouter;
 const LOOK_WITHIN: Duration = Duration::from_secs(5);
 /// How many pieces a provider may be ahead of its reader.
 const AHEAD: usize = 32;
+/// How long a stop waits for what is written beside calls: it has little time, and the books come after.
+const BESIDE_WITHIN: Duration = Duration::from_secs(1);
 
 /// What one process keeps of the gateway.
 #[derive(Debug, Default)]
@@ -85,9 +87,20 @@ impl Front {
         self.limits.get().is_some_and(Buckets::are_shared)
     }
 
-    /// Lets something be written beside a call, which does not wait for it; a stop does.
+    /// Lets something be written beside a call, which does not wait for it; a stop does, for a moment.
     pub fn beside(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.calls.spawn(work);
+        let ending = self.ending.clone();
+        self.calls.spawn(async move {
+            let too_late = async {
+                ending.cancelled().await;
+                tokio::time::sleep(BESIDE_WITHIN).await;
+            };
+            tokio::select! {
+                biased;
+                () = work => {}
+                () = too_late => tracing::warn!("what was to be written beside a call is left out: the process stops"),
+            }
+        });
     }
 
     /// Ends what is still streamed, and waits until every call is recorded.
@@ -210,4 +223,21 @@ pub fn routes() -> OpenApiRouter<App> {
 /// What clients of models ask, outside the API.
 pub fn public_routes() -> axum::Router<App> {
     calls::routes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stop_waits_for_what_is_written_beside_calls_but_not_for_what_hangs() {
+        let front = Front::default();
+        let (written, told) = tokio::sync::oneshot::channel();
+        front.beside(async move { written.send(()).unwrap() });
+        front.beside(std::future::pending());
+
+        let closed = tokio::time::timeout(5 * BESIDE_WITHIN, front.close()).await;
+
+        assert!(closed.is_ok() && told.await.is_ok());
+    }
 }

@@ -73,6 +73,10 @@ impl<T: SetAside> AttemptHooks for Counting<T> {
         leave
     }
 
+    fn passes_on(&self, refused: &Refused) -> bool {
+        self.recorder.passes_on(refused)
+    }
+
     fn instead(&self, refused: &Refused) -> Option<Arc<ModelGroup>> {
         self.recorder.instead(refused)
     }

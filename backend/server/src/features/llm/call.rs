@@ -16,7 +16,7 @@ use syndarix_domain::{
     Timestamp,
     actor::Actor,
     budget::Amount,
-    ids::{AgentId, CallId, GatewayKeyId, ProjectId, RunId, StepId, StoryId},
+    ids::{AgentId, CallId, GatewayKeyId, ProjectId, RunId, StepId, StoryId, UserId},
     run::Run,
 };
 use syndarix_llm::{
@@ -42,6 +42,8 @@ pub struct Purpose {
     pub agent: Option<AgentId>,
     /// The virtual key that it came in with.
     pub key: Option<GatewayKeyId>,
+    /// The person who asks, where one is known.
+    pub user: Option<UserId>,
     /// A run asks to think: it parks while there is no money, and people read along. A client waits for its answer.
     pub thinks: bool,
 }
@@ -49,7 +51,17 @@ pub struct Purpose {
 impl Purpose {
     /// A call that is no step of a run.
     pub fn of_project(project: ProjectId, call: CallId) -> Self {
-        Self { project, call, story: None, run: None, step: None, agent: None, key: None, thinks: false }
+        Self {
+            project,
+            call,
+            story: None,
+            run: None,
+            step: None,
+            agent: None,
+            key: None,
+            user: None,
+            thinks: false,
+        }
     }
 
     /// A step's call, made by the job with this fence.
@@ -81,7 +93,7 @@ impl Purpose {
     }
 }
 
-/// The group that a group names for when a budget above a call has reached its soft limit.
+/// The group that a group names for when a budget above a call has reached its soft limit, or would not pay for it.
 pub(super) fn cheaper_than(groups: &ModelGroups, group: &ModelGroup) -> Option<Arc<ModelGroup>> {
     groups.group(group.cheaper.as_deref()?)
 }
@@ -91,7 +103,7 @@ pub(super) fn cheaper_than(groups: &ModelGroups, group: &ModelGroup) -> Option<A
 pub(super) struct Request {
     /// The model group, or the deployment.
     pub(super) group: String,
-    /// The cheaper group, where a soft limit is reached.
+    /// The cheaper group, where a soft limit is reached, or a hard one would not pay for what was asked for.
     pub(super) downgraded_to: Option<String>,
     /// Who asks.
     pub(super) dialect: Dialect,
@@ -232,11 +244,12 @@ fn failure(app: &App, recorder: &Recorder, error: CallError) -> Failure {
     };
     match error {
         CallError::Refused { refused, .. } => match refused.code.as_str() {
-            hooks::BUDGET => Failure::Budget {
-                detail: refused.reason,
-                needed: recorder.refusal().map(|refusal| refusal.needed).unwrap_or_default(),
-                place: recorder.place(),
-            },
+            hooks::BUDGET => {
+                let (detail, needed) = recorder
+                    .refusal()
+                    .map_or((refused.reason, Amount::default()), |least| (least.reason, least.needed));
+                Failure::Budget { detail, needed, place: recorder.place() }
+            }
             hooks::RESERVED => later(RESERVED_PAUSE, refused.reason),
             _ => Failure::NotRecorded { detail: refused.reason },
         },

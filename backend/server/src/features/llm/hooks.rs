@@ -42,7 +42,7 @@ pub(super) struct Recorder {
     purpose: Purpose,
     /// What was asked for.
     request: Request,
-    /// What serves it once a soft limit is reached.
+    /// What serves it once a soft limit is reached, or where a hard one would not pay for what was asked for.
     cheaper: Option<Arc<ModelGroup>>,
     place: Place,
     /// Attempts of this call that an earlier worker made.
@@ -69,8 +69,10 @@ struct UnderWay {
     simulated: bool,
     /// Whether the cheaper group is asked. Decided before the first attempt: none changes its model half way.
     downgraded: bool,
-    /// Why the last refused attempt was refused.
+    /// Of all that were refused for money, the one that needs least: once that is there, the call can be made.
     refusal: Option<Refusal>,
+    /// Others' reservations have been waited for.
+    waited: bool,
 }
 
 /// An attempt that is at its provider.
@@ -91,6 +93,15 @@ impl UnderWay {
         self.current = Some(reservation.id);
         self.away.insert(n, Away { reservation, granted, since, trace });
         self.attempts += 1;
+    }
+
+    /// It may not be made.
+    fn refused(&mut self, refusal: &Refusal) {
+        self.waited |= refusal.only_reserved;
+        let needs_less = |before: &Refusal| before.yields || refusal.needed.money <= before.needed.money;
+        if self.refusal.as_ref().is_none_or(needs_less) {
+            self.refusal = Some(refusal.clone());
+        }
     }
 
     /// It is back. Of two at once, the time is counted once.
@@ -152,6 +163,12 @@ impl Recorder {
         look(&mut self.under_way.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Whether something cheaper might be had where this was refused. A run does not change its model for what is only
+    /// reserved: it asks again in a moment.
+    fn is_for_money(&self, refused: &Refused) -> bool {
+        refused.code == BUDGET || refused.code == RESERVED && !self.purpose.thinks
+    }
+
     async fn reserve(&self, intent: &AttemptIntent<'_>) -> Result<Result<Grant, Refused>, Error> {
         let (deployment, purpose) = (intent.deployment, &self.purpose);
         let simulated = deployment.provider == ProviderKind::Scripted;
@@ -165,6 +182,7 @@ impl Recorder {
                 number: self.earlier.saturating_add(i32::try_from(intent.n).unwrap_or(i32::MAX)),
                 story: purpose.story,
                 step: purpose.step,
+                user: purpose.user,
                 deployment: deployment.name.clone(),
                 provider: deployment.vendor().to_owned(),
                 model: deployment.model.clone(),
@@ -181,7 +199,9 @@ impl Recorder {
             at: self.app.clock().now(),
             yields: intent.n == 1 && self.cheaper.is_some() && !downgraded,
         };
-        let patience = if purpose.thinks { Duration::ZERO } else { PATIENCE };
+        // Once, however many are asked for leave.
+        let waits = !purpose.thinks && !self.with(|under_way| under_way.waited);
+        let patience = if waits { PATIENCE } else { Duration::ZERO };
         let answer = self.app.ledger.reserve(&reservation, patience).await?;
         let trace = self.span.as_ref().map(CallSpan::attempt);
         self.with(|under_way| match &answer {
@@ -189,7 +209,7 @@ impl Recorder {
                 under_way.left(intent.n, (reservation, *granted), trace.clone());
                 under_way.simulated = simulated;
             }
-            Err(refusal) => under_way.refusal = Some(refusal.clone()),
+            Err(refusal) => under_way.refused(refusal),
         });
         let granted =
             |max_output_tokens| Grant { max_output_tokens, trace: trace.or_else(|| self.trace.clone()) };
@@ -318,12 +338,17 @@ impl AttemptHooks for Recorder {
         }
     }
 
+    fn passes_on(&self, refused: &Refused) -> bool {
+        self.is_for_money(refused)
+    }
+
     fn instead(&self, refused: &Refused) -> Option<Arc<ModelGroup>> {
-        if refused.code != YIELDS {
+        if refused.code != YIELDS && !self.is_for_money(refused) {
             return None;
         }
-        self.with(|under_way| under_way.downgraded = true);
-        self.cheaper.clone()
+        let cheaper = self.cheaper.clone()?;
+        let was_asked = self.with(|under_way| std::mem::replace(&mut under_way.downgraded, true));
+        (!was_asked).then_some(cheaper)
     }
 
     async fn after(&self, outcome: &AttemptOutcome<'_>) -> Result<(), RecordFailed> {

@@ -20,10 +20,10 @@ pub async fn record_known(
     sqlx::query(
         "insert into usage (id, project_id, story_id, run_id, step_id, agent_id, key_id, call_id, attempt, fence,
                             deployment, provider, model, model_group, state, simulated, from_cache,
-                            reserved_micro_usd, at, settled_at)
+                            reserved_micro_usd, at, settled_at, user_id)
          values ($1, $2, $3, $4, $5, $6, $7, $8,
                  1 + (select coalesce(max(attempt), 0) from usage where call_id = $8 and project_id = $2), $9,
-                 $10, $11, $12, $13, 'settled', $14, true, 0, $15, $15)",
+                 $10, $11, $12, $13, 'settled', $14, true, 0, $15, $15, $16)",
     )
     .bind(id)
     .bind(purpose.project.0)
@@ -40,6 +40,7 @@ pub async fn record_known(
     .bind(group)
     .bind(completion.simulated)
     .bind(now)
+    .bind(purpose.user.map(|id| id.0))
     .execute(uow.conn().await?)
     .await?;
     let data = json!({

@@ -22,7 +22,7 @@ pub use call::{Failure, Purpose, complete, room};
 pub use known::record_known;
 pub use ledger::{
     Attempt, Failed, Ledger, Lost, Node, Outcome, PassedOver, Place, Refusal, Reservation, Settlement, beat,
-    give_back, lock_books, spawn_beat,
+    forget_passed_over, give_back, lock_books, spawn_beat,
 };
 pub use meters::show_breakers;
 pub use money::{affordable, used};

@@ -76,6 +76,7 @@ async fn look(app: &App) -> Readiness {
         ("database".to_owned(), database),
         ("migrations".to_owned(), migrations),
         ("workers".to_owned(), workers),
+        ("writes".to_owned(), writes(app)),
         hints(app),
     ]);
     parts.extend(tools);
@@ -107,6 +108,14 @@ async fn database(app: &App) -> Part {
         Err(reason) => (*reason).to_owned(),
     };
     Part { ok: asked.is_ok(), required: true, detail }
+}
+
+/// Whether the database takes what this instance writes: a server may answer and refuse that. The books of model calls tell, and
+/// what says every few seconds that the process is there.
+fn writes(app: &App) -> Part {
+    let refused = app.store.refusals().lasting();
+    let detail = refused.map_or_else(|| "not refused".to_owned(), |why| format!("refused: {why}"));
+    Part { ok: refused.is_none(), required: true, detail }
 }
 
 async fn migrations(app: &App) -> Part {

@@ -11,7 +11,7 @@ use sqlx::Connection;
 use std::time::{Duration, Instant};
 use syndarix::{features::costs, http};
 use syndarix_domain::ids::ProjectId;
-use syndarix_llm::{ModelGroup, ProviderKind, scripted};
+use syndarix_llm::{Deployment, ModelGroup, ProviderKind, Rates, scripted};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 use uuid::Uuid;
@@ -259,6 +259,29 @@ async fn a_soft_limit_leads_no_key_to_a_cheaper_group_that_it_may_not_name() {
     let answered = [answering(&wide).await, answering(&narrow).await];
 
     assert_eq!(answered, ["cheap", "dear"]);
+}
+
+#[tokio::test]
+async fn a_hard_limit_leads_no_key_to_a_cheaper_group_that_it_may_not_name() {
+    let (address, _provider) = serve(scripted::router(scripted::Script::from_toml(SOUND).unwrap())).await;
+    let rates = Rates { input: 1_000_000_000, output: 1_000_000_000, ..Rates::FREE };
+    let dear = Deployment { prices: Some(rates), ..deployment("dear", ProviderKind::OpenAi, address) };
+    let cheap = deployment("cheap", ProviderKind::OpenAi, address);
+    let dear =
+        ModelGroup { cheaper: Some("cheap-group".into()), ..ModelGroup::new("dear-group", vec![dear]) };
+    let desk = Desk::with(vec![dear, ModelGroup::new("cheap-group", vec![cheap])]).await;
+    let (_, narrow) = desk.make(json!({ "name": "narrow", "models": ["dear-group"] })).await;
+    let (_, wide) = desk.make(json!({ "name": "wide", "models": ["dear-group", "cheap-group"] })).await;
+    let path = format!("/api/v1/projects/{}/budget", desk.project);
+    let limits = json!({ "hard_limit_micro_usd": 1_000 });
+    desk.app.send(Method::PUT, &path, Some(&desk.token), Some(limits)).await;
+
+    let (status, headers, body) = desk.ask(PATHS[0], &wide, &chat("dear-group")).await;
+    let refused = desk.ask(PATHS[0], &narrow, &chat("dear-group")).await;
+
+    assert_eq!(status, StatusCode::OK, "{body}");
+    assert_eq!(headers["x-syndarix-deployment"], "cheap");
+    assert_eq!(refused.0, StatusCode::PAYMENT_REQUIRED, "{}", refused.2);
 }
 
 #[tokio::test]

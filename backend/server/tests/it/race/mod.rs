@@ -124,7 +124,7 @@ async fn where_durability_is_relaxed_a_kill_costs_the_latest_rows_and_no_money_a
 }
 
 /// Sends a signal to PostgreSQL's main process and to all that it has started.
-fn signal_all(postgres: &Embedded, signal: &str) {
+pub(crate) fn signal_all(postgres: &Embedded, signal: &str) {
     let main = postgres.pid().to_string();
     let children = Command::new("pgrep").args(["-P", &main]).output().unwrap();
     let children = String::from_utf8(children.stdout).unwrap();
@@ -136,7 +136,7 @@ fn signal_all(postgres: &Embedded, signal: &str) {
 }
 
 /// A server of the test's own: with durable commits, since it is going to be killed.
-fn options(dir: &Path) -> EmbeddedOptions {
+pub(crate) fn options(dir: &Path) -> EmbeddedOptions {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).unwrap();
     EmbeddedOptions::platform_default(process_env).in_dir(dir.join("postgres"))

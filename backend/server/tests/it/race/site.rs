@@ -7,6 +7,7 @@ use super::{
     upstream::Upstream,
 };
 use crate::{fire, killed};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 use std::{collections::HashMap, net::SocketAddr, process::Child};
@@ -42,9 +43,19 @@ pub(crate) struct Race {
     instances: Vec<Uuid>,
     /// The names of all that there ever were.
     known: Vec<Uuid>,
+    /// In their order.
+    kills: Vec<Kill>,
     addresses: Addresses,
     /// Key and its secret, by project and number.
     keys: HashMap<(usize, usize), (Uuid, String)>,
+}
+
+/// The end of a process.
+struct Kill {
+    process: usize,
+    at: DateTime<Utc>,
+    /// From then on another one is asked in its place.
+    replaced: DateTime<Utc>,
 }
 
 impl Race {
@@ -69,6 +80,7 @@ impl Race {
             processes: vec![first],
             instances: Vec::new(),
             known: Vec::new(),
+            kills: Vec::new(),
             addresses,
             keys: HashMap::new(),
         };
@@ -159,6 +171,7 @@ impl Race {
 
     /// SIGKILL, and another process in its place; its reservations are found as if it had been silent for long.
     pub(crate) async fn kill(&mut self, process: usize) {
+        let killed = Utc::now();
         self.processes[process].kill().unwrap();
         self.processes[process].wait().unwrap();
         sqlx::query(
@@ -171,8 +184,15 @@ impl Race {
         let (child, at) = begin(&self.dir, &self.url, self.terms);
         self.processes[process] = child;
         self.instances[process] = self.newcomer().await;
+        self.kills.push(Kill { process, at: killed, replaced: Utc::now() });
         self.addresses.set(process, at);
         self.reconcile().await;
+    }
+
+    /// How long before the kill of a process something was that came from it; `None`: it was not killed after that.
+    pub(crate) fn before_its_kill(&self, process: usize, at: DateTime<Utc>) -> Option<TimeDelta> {
+        let kill = self.kills.iter().find(|kill| kill.process == process && at < kill.replaced)?;
+        Some(kill.at - at)
     }
 
     pub(crate) async fn reconcile(&self) {

@@ -12,6 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
+use chrono::{DateTime, Utc};
 use futures::{Stream, StreamExt, stream};
 use serde_json::{Value, json};
 use std::{
@@ -34,6 +35,8 @@ const PACE: Duration = Duration::from_millis(10);
 /// One request, as the provider saw it.
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
+    /// When it came.
+    pub(crate) at: DateTime<Utc>,
     /// Tokens of the prompt, as it counts them.
     pub(crate) prompt: i64,
     /// The answer limit that it was told.
@@ -103,7 +106,7 @@ impl Upstream {
 }
 
 async fn answer(State(books): State<Arc<Books>>, Json(body): Json<Value>) -> Response {
-    let request = books.requests.fetch_add(1, Ordering::SeqCst);
+    let (at, request) = (Utc::now(), books.requests.fetch_add(1, Ordering::SeqCst));
     let content = body["messages"][0]["content"].as_str().unwrap_or_default();
     let n = content.split(' ').nth(1).and_then(|n| n.parse::<usize>().ok());
     // What is asked after the race is no part of it, and gets a short answer.
@@ -112,7 +115,7 @@ async fn answer(State(books): State<Arc<Books>>, Json(body): Json<Value>) -> Res
     let (fate, turn) = of_race.map_or((Fate::Good, 0), |call| (call.fate, call.turn));
     let words = u32::try_from(limit).unwrap_or_default().min(of_race.map_or(4, |call| call.wordy));
     let mut asked =
-        Asked { prompt: i64::try_from(content.len() / 3).unwrap_or(0), limit, ..Asked::default() };
+        Asked { at, prompt: i64::try_from(content.len() / 3).unwrap_or(0), limit, ..Asked::default() };
     let Some(n) = n else { return StatusCode::BAD_REQUEST.into_response() };
     let asked = {
         let mut all = books.asked.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,6 @@
-//! Answers as the two providers write them, whole and streamed.
+//! Answers as providers write them, whole and streamed: chat completions and messages here, responses in a file of their own.
 
+use super::responses;
 use axum::{
     Json,
     body::{Body, Bytes},
@@ -12,8 +13,9 @@ use std::{convert::Infallible, time::Duration};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Dialect {
-    OpenAi,
-    Anthropic,
+    Chat,
+    Messages,
+    Responses,
 }
 
 /// What is answered.
@@ -30,26 +32,33 @@ impl Said {
         Self { thought: String::new(), text: text.into(), calls: Vec::new(), stop: "end" }
     }
 
-    fn stop(&self, dialect: Dialect) -> &'static str {
-        match (self.stop, dialect, self.calls.is_empty()) {
-            ("refuse", Dialect::OpenAi, _) => "content_filter",
-            ("refuse", Dialect::Anthropic, _) => "refusal",
-            ("long", Dialect::OpenAi, _) => "length",
-            ("long", Dialect::Anthropic, _) => "max_tokens",
-            (_, Dialect::OpenAi, false) => "tool_calls",
-            (_, Dialect::Anthropic, false) => "tool_use",
-            (_, Dialect::OpenAi, true) => "stop",
-            (_, Dialect::Anthropic, true) => "end_turn",
+    fn finish_reason(&self) -> &'static str {
+        match (self.stop, self.calls.is_empty()) {
+            ("refuse", _) => "content_filter",
+            ("long", _) => "length",
+            (_, false) => "tool_calls",
+            (_, true) => "stop",
+        }
+    }
+
+    fn stop_reason(&self) -> &'static str {
+        match (self.stop, self.calls.is_empty()) {
+            ("refuse", _) => "refusal",
+            ("long", _) => "max_tokens",
+            (_, false) => "tool_use",
+            (_, true) => "end_turn",
         }
     }
 }
 
-pub(super) fn respond(dialect: Dialect, streamed: bool, slow: bool, said: &Said) -> Response {
-    match (dialect, streamed) {
-        (Dialect::OpenAi, false) => Json(chat(said)).into_response(),
-        (Dialect::Anthropic, false) => Json(message(said)).into_response(),
-        (Dialect::OpenAi, true) => events(chunks(said, slow), slow),
-        (Dialect::Anthropic, true) => events(typed(said, slow), slow),
+pub(super) fn respond(dialect: Dialect, asked: &Value, slow: bool, said: &Said) -> Response {
+    match (dialect, asked["stream"] == true) {
+        (Dialect::Chat, false) => Json(chat(said)).into_response(),
+        (Dialect::Messages, false) => Json(message(said)).into_response(),
+        (Dialect::Responses, false) => Json(responses::whole(said, asked)).into_response(),
+        (Dialect::Chat, true) => events(chunks(said, slow), slow),
+        (Dialect::Messages, true) => events(typed(said, slow), slow),
+        (Dialect::Responses, true) => events(responses::streamed(said, asked, slow), slow),
     }
 }
 
@@ -65,14 +74,14 @@ fn events(frames: Vec<String>, slow: bool) -> Response {
 }
 
 /// A text in pieces; a slow one is long.
-fn pieces(text: &str, slow: bool) -> Vec<String> {
+pub(super) fn pieces(text: &str, slow: bool) -> Vec<String> {
     if slow {
         return (0..600).map(|number| format!("word {number} ")).collect();
     }
     text.split_inclusive(' ').map(str::to_owned).collect()
 }
 
-fn arguments(city: &str) -> String {
+pub(super) fn arguments(city: &str) -> String {
     json!({ "city": city }).to_string()
 }
 
@@ -94,7 +103,7 @@ fn chat(said: &Said) -> Value {
         message["reasoning_content"] = json!(said.thought);
     }
     json!({"id": "chatcmpl-u", "object": "chat.completion", "created": 1, "model": "gpt-5.5",
-        "choices": [{"index": 0, "message": message, "finish_reason": said.stop(Dialect::OpenAi)}],
+        "choices": [{"index": 0, "message": message, "finish_reason": said.finish_reason()}],
         "usage": chat_usage()})
 }
 
@@ -123,7 +132,7 @@ fn chunks(said: &Said, slow: bool) -> Vec<String> {
             frames.push(delta(json!({"tool_calls": [{"index": number, "function": {"arguments": part}}]})));
         }
     }
-    let stop = said.stop(Dialect::OpenAi);
+    let stop = said.finish_reason();
     frames.push(chunk(json!([{"index": 0, "delta": {}, "finish_reason": stop}]), Value::Null));
     frames.push(chunk(json!([]), chat_usage()));
     frames.push("data: [DONE]\n\n".into());
@@ -149,7 +158,7 @@ fn blocks(said: &Said) -> Vec<Value> {
 
 fn message(said: &Said) -> Value {
     json!({"id": "msg_u", "type": "message", "role": "assistant", "model": "claude-sonnet-5", "content": blocks(said),
-        "stop_reason": said.stop(Dialect::Anthropic), "stop_sequence": null, "usage": message_usage(40)})
+        "stop_reason": said.stop_reason(), "stop_sequence": null, "usage": message_usage(40)})
 }
 
 fn typed(said: &Said, slow: bool) -> Vec<String> {
@@ -172,7 +181,7 @@ fn typed(said: &Said, slow: bool) -> Vec<String> {
         );
         frames.push(event("content_block_stop", json!({"index": index})));
     }
-    let stop = json!({"stop_reason": said.stop(Dialect::Anthropic), "stop_sequence": null});
+    let stop = json!({"stop_reason": said.stop_reason(), "stop_sequence": null});
     frames.push(event("message_delta", json!({"delta": stop, "usage": message_usage(40)})));
     frames.push(event("message_stop", json!({})));
     frames

@@ -8,7 +8,7 @@ const LIST: &str = include_str!("../../sdk/scenarios.json");
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct List {
-    /// The models that every scenario is done over: one of each provider's format.
+    /// The models that every scenario is done over: one for each format that providers are asked in.
     models: Vec<String>,
     groups: Vec<Group>,
 }

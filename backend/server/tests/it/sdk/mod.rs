@@ -1,5 +1,5 @@
-//! The official SDKs against the gateway, with nothing but a base URL and a key: each over a provider of its own format
-//! and over one of the other.
+//! The official SDKs against the gateway, with nothing but a base URL and a key: each over a provider of its own format,
+//! over one of the other, and over OpenAI's newest models, which are asked over responses but for clients of chat completions.
 //!
 //! The providers are written by hand from their documentation, and not by the code that is tested. What the SDKs do is in
 //! `tests/sdk/`, a program for each language; which scenarios each of them must pass is in `tests/sdk/scenarios.json`. Their
@@ -7,6 +7,7 @@
 
 mod answers;
 mod list;
+mod responses;
 mod upstream;
 
 use crate::gateway::{self, Desk, serve};
@@ -24,8 +25,8 @@ use tokio::{net::TcpListener, process::Command, task::JoinSet};
 /// How long one language's scenarios may take on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(180);
 
-/// Streams that each language leaves in the middle: three ways to ask over two models.
-const LEFT: usize = 6;
+/// Streams that each language leaves in the middle: three ways to ask over three models.
+const LEFT: usize = 9;
 
 /// A model that reasons, at prices at which no key without a budget can afford anything.
 fn group(name: &str, kind: ProviderKind, model: &str, upstream: SocketAddr) -> ModelGroup {
@@ -57,6 +58,7 @@ impl Counter {
         let desk = Desk::with(vec![
             group("gpt", ProviderKind::OpenAi, "gpt-5-mini", upstream),
             group("claude", ProviderKind::Anthropic, "claude-sonnet-5", upstream),
+            group("gpt-6", ProviderKind::OpenAi, upstream::NEWEST, upstream),
         ])
         .await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -5,6 +5,8 @@ const assert = require('node:assert/strict');
 const OpenAI = require('openai');
 const Anthropic = require('@anthropic-ai/sdk');
 
+// OpenAI's newest models are asked over responses; what is written as chat completions stays that.
+const NEWEST = 'gpt-6';
 const HELLO = 'Hello from upstream.';
 const INLINE = 'data:image/png;base64,iVBORw0KGgo=';
 const LINKED = 'https://example.com/p.png';
@@ -21,8 +23,9 @@ const cities = (calls) => calls.map((call) => JSON.parse(call).city);
 // What is made of so many results.
 const sunny = (count) => Array.from({ length: count }, (_, i) => `sunny ${i}`).join(' and ');
 
-// Only Anthropic signs what it thought, and so only its model gets it back.
-const remembered = (model) => (model === 'claude' ? 'remembered' : 'forgotten');
+// Anthropic signs what it thought and OpenAI seals it in responses, and so only their models get it back.
+const remembered = (model, way) =>
+  model === 'claude' || (model === NEWEST && way !== 'chat') ? 'remembered' : 'forgotten';
 
 async function collect(stream) {
   const all = [];
@@ -57,6 +60,7 @@ module.exports = {
   HELLO,
   INLINE,
   LINKED,
+  NEWEST,
   OpenAI,
   SCHEMA,
   ai,

@@ -3,7 +3,7 @@
 
 const { jsonSchemaOutputFormat } = require('@anthropic-ai/sdk/helpers/json-schema');
 const {
-  ANSWER, Anthropic, HELLO, INLINE, LINKED, SCHEMA, ask, assert, claude, fails, remembered, retries, sunny,
+  ANSWER, Anthropic, HELLO, INLINE, LINKED, NEWEST, SCHEMA, ask, assert, claude, fails, remembered, retries, sunny,
 } = require('./common.cjs');
 
 const TOOLS = [{ name: 'weather', input_schema: SCHEMA, strict: true }];
@@ -13,6 +13,8 @@ const THINKING = { thinking: { type: 'adaptive' }, output_config: { effort: 'hig
 const asked = (model, messages, more = {}) => ({ model, max_tokens: 2000, messages, ...more });
 const create = (...all) => claude.messages.create(asked(...all));
 const streamed = (...all) => claude.messages.stream(asked(...all));
+// The newest models think unasked, and what they thought stands before what they say.
+const said = (answer) => answer.content.map((block) => (block.type === 'text' ? block.text : '')).join('');
 const callsOf = (answer) => answer.content.filter((block) => block.type === 'tool_use');
 
 async function loop(model, tag, expected) {
@@ -24,16 +26,16 @@ async function loop(model, tag, expected) {
   const results = calls.map((call, i) => ({ type: 'tool_result', tool_use_id: call.id, content: `sunny ${i}` }));
   messages.push({ role: 'assistant', content: first.content }, { role: 'user', content: results });
   const second = await create(model, messages, { tools: TOOLS });
-  assert.equal(second.content[0].text, sunny(expected.length));
+  assert.equal(said(second), sunny(expected.length));
 }
 
 module.exports = {
   async message_plain(model) {
     const answer = await create(model, ask('plain'));
-    assert.deepEqual([answer.content[0].text, answer.stop_reason, answer.type], [HELLO, 'end_turn', 'message']);
+    assert.deepEqual([said(answer), answer.stop_reason, answer.type], [HELLO, 'end_turn', 'message']);
     const { input_tokens, cache_read_input_tokens, cache_creation_input_tokens, output_tokens } = answer.usage;
-    // OpenAI's format says nothing of what is written to the cache.
-    const written = { gpt: 0, claude: 100 }[model];
+    // Chat completions need not say what is written to the cache.
+    const written = { gpt: 0, claude: 100, [NEWEST]: 100 }[model];
     assert.equal(input_tokens + cache_read_input_tokens + cache_creation_input_tokens, 1112);
     assert.deepEqual([cache_read_input_tokens, cache_creation_input_tokens, output_tokens], [1000, written, 40]);
     assert.equal(answer.usage.output_tokens_details.thinking_tokens, 9);
@@ -44,7 +46,7 @@ module.exports = {
     const pieces = [];
     stream.on('text', (piece) => pieces.push(piece));
     const answer = await stream.finalMessage();
-    assert.deepEqual([pieces.join(''), answer.content[0].text], [HELLO, HELLO]);
+    assert.deepEqual([pieces.join(''), said(answer)], [HELLO, HELLO]);
     assert.deepEqual([answer.stop_reason, answer.usage.output_tokens], ['end_turn', 40]);
     assert.ok(answer.usage.input_tokens > 0);
   },
@@ -72,7 +74,7 @@ module.exports = {
     const inline = { type: 'base64', media_type: 'image/png', data: INLINE.split(',')[1] };
     for (const [source, url] of [[inline, INLINE], [{ type: 'url', url: LINKED }, LINKED]]) {
       const content = [{ type: 'text', text: '#[vision]' }, { type: 'image', source }];
-      assert.equal((await create(model, [{ role: 'user', content }])).content[0].text, `seen ${url}`);
+      assert.equal(said(await create(model, [{ role: 'user', content }])), `seen ${url}`);
     }
   },
 
@@ -80,10 +82,11 @@ module.exports = {
     const messages = ask('think');
     const first = await streamed(model, messages, THINKING).finalMessage();
     assert.deepEqual(first.content.map((block) => block.type), ['thinking', 'text']);
-    assert.equal(first.content[0].thinking, 'Let me see.');
+    // OpenAI shows a summary to verified accounts only, and refuses others over the wish: the gateway does not ask for any.
+    assert.equal(first.content[0].thinking, model === NEWEST ? '' : 'Let me see.');
     const now = { role: 'user', content: 'and now?' };
     const second = await create(model, [...messages, { role: 'assistant', content: first.content }, now], THINKING);
-    assert.equal(second.content[0].text, remembered(model));
+    assert.equal(said(second), remembered(model, 'message'));
   },
 
   async message_stops(model) {
@@ -111,11 +114,11 @@ module.exports = {
       client.messages.create({ model, max_tokens: 20, messages: ask(`busy:message:${model}`) }),
     );
     assert.equal(again, 1);
-    assert.equal(answer.content[0].text, HELLO);
+    assert.equal(said(answer), HELLO);
   },
 
   async message_left(model) {
     const stream = await create(model, ask('slow'), { stream: true });
-    for await (const event of stream) if (event.type === 'content_block_delta') break;
+    for await (const event of stream) if (event.delta?.type === 'text_delta') break;
   },
 };

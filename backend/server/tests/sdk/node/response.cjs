@@ -6,6 +6,7 @@ const {
 } = require('./common.cjs');
 
 const TOOLS = [{ type: 'function', name: 'weather', parameters: SCHEMA, strict: true }];
+const SHOWN = { effort: 'high', summary: 'auto' };
 const TWICE = ['Rome', 'Oslo'];
 
 const create = (model, input, more = {}) => ai.responses.create({ model, input, ...more });
@@ -72,12 +73,15 @@ module.exports = {
 
   async response_thoughts(model) {
     const input = [{ role: 'user', content: '#[think]' }];
-    const first = await create(model, input, { reasoning: { effort: 'high', summary: 'auto' } });
+    const first = await create(model, input, { reasoning: SHOWN });
     assert.deepEqual(first.output.map((item) => item.type), ['reasoning', 'message']);
     assert.equal(first.output[0].summary[0].text, 'Let me see.');
     const now = { role: 'user', content: 'and now?' };
     const second = await create(model, [...input, ...first.output, now], { reasoning: { effort: 'high' } });
-    assert.equal(second.output_text, remembered(model));
+    assert.equal(second.output_text, remembered(model, 'response'));
+    const events = await collect(ai.responses.stream({ model, input: '#[think]', reasoning: SHOWN }));
+    const shown = events.filter((event) => event.type === 'response.reasoning_summary_text.delta');
+    assert.equal(shown.map((event) => event.delta).join(''), 'Let me see.');
   },
 
   async response_stops(model) {

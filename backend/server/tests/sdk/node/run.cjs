@@ -1,7 +1,9 @@
 // What the official Node SDKs do with the gateway, over a provider of each format; see ../python/run.py.
 'use strict';
 
-const MODELS = ['gpt', 'claude'];
+const { NEWEST } = require('./common.cjs');
+
+const MODELS = ['gpt', 'claude', NEWEST];
 const scenarios = {
   ...require('./chat.cjs'),
   ...require('./response.cjs'),

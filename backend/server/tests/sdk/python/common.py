@@ -10,7 +10,9 @@ import anthropic
 import openai
 import pydantic
 
-MODELS = ("gpt", "claude")
+# OpenAI's newest models are asked over responses; what is written as chat completions stays that.
+NEWEST = "gpt-6"
+MODELS = ("gpt", "claude", NEWEST)
 HELLO = "Hello from upstream."
 INLINE = "data:image/png;base64,iVBORw0KGgo="
 LINKED = "https://example.com/p.png"
@@ -48,9 +50,9 @@ def sunny(count):
     return " and ".join(f"sunny {i}" for i in range(count))
 
 
-def remembered(model):
-    """Only Anthropic signs what it thought, and so only its model gets it back."""
-    return "remembered" if model == "claude" else "forgotten"
+def remembered(model, way):
+    """Anthropic signs what it thought and OpenAI seals it in responses, and so only their models get it back."""
+    return "remembered" if model == "claude" or (model == NEWEST and way != "chat") else "forgotten"
 
 
 def fails(kind, status, call):

@@ -4,7 +4,7 @@ import os
 
 import anthropic
 
-from common import HELLO, INLINE, LINKED, SCHEMA, Answer, ask, claude, expect, fails, remembered, scenario, sunny
+from common import HELLO, INLINE, LINKED, NEWEST, SCHEMA, Answer, ask, claude, expect, fails, remembered, scenario, sunny
 
 TOOLS = [{"name": "weather", "input_schema": SCHEMA, "strict": True}]
 THINKING = {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}}
@@ -18,13 +18,18 @@ def streamed(model, messages, **more):
     return claude.messages.stream(model=model, max_tokens=2000, messages=messages, **more)
 
 
+def said(answer):
+    """The newest models think unasked, and what they thought stands before what they say."""
+    return "".join(block.text for block in answer.content if block.type == "text")
+
+
 @scenario
 def message_plain(model):
     answer = create(model, ask("plain"))
-    expect((answer.content[0].text, answer.stop_reason, answer.type), (HELLO, "end_turn", "message"))
+    expect((said(answer), answer.stop_reason, answer.type), (HELLO, "end_turn", "message"))
     usage = answer.usage
-    # OpenAI's format says nothing of what is written to the cache.
-    written = {"gpt": 0, "claude": 100}[model]
+    # Chat completions need not say what is written to the cache.
+    written = {"gpt": 0, "claude": 100, NEWEST: 100}[model]
     expect(usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens, 1112)
     expect((usage.cache_read_input_tokens, usage.cache_creation_input_tokens, usage.output_tokens), (1000, written, 40))
     expect(usage.output_tokens_details.thinking_tokens, 9)
@@ -35,7 +40,7 @@ def message_stream(model):
     with streamed(model, ask("plain")) as stream:
         text = "".join(stream.text_stream)
         answer = stream.get_final_message()
-    expect((text, answer.content[0].text, answer.stop_reason, answer.usage.output_tokens), (HELLO, HELLO, "end_turn", 40))
+    expect((text, said(answer), answer.stop_reason, answer.usage.output_tokens), (HELLO, HELLO, "end_turn", 40))
     assert answer.usage.input_tokens > 0
 
 
@@ -51,7 +56,7 @@ def loop(model, tag, expected):
     expect([call.input["city"] for call in calls], expected)
     results = [{"type": "tool_result", "tool_use_id": call.id, "content": f"sunny {i}"} for i, call in enumerate(calls)]
     messages += [{"role": "assistant", "content": answer.content}, {"role": "user", "content": results}]
-    expect(create(model, messages, tools=TOOLS).content[0].text, sunny(len(expected)))
+    expect(said(create(model, messages, tools=TOOLS)), sunny(len(expected)))
 
 
 @scenario
@@ -82,7 +87,7 @@ def message_vision(model):
     inline = {"type": "base64", "media_type": "image/png", "data": INLINE.split(",")[1]}
     for source, url in ((inline, INLINE), ({"type": "url", "url": LINKED}, LINKED)):
         parts = [{"type": "text", "text": "#[vision]"}, {"type": "image", "source": source}]
-        expect(create(model, [{"role": "user", "content": parts}]).content[0].text, f"seen {url}")
+        expect(said(create(model, [{"role": "user", "content": parts}])), f"seen {url}")
 
 
 @scenario
@@ -91,9 +96,10 @@ def message_thoughts(model):
     with streamed(model, messages, **THINKING) as stream:
         answer = stream.get_final_message()
     expect([block.type for block in answer.content], ["thinking", "text"])
-    expect(answer.content[0].thinking, "Let me see.")
+    # OpenAI shows a summary to verified accounts only, and refuses others over the wish: the gateway does not ask for any.
+    expect(answer.content[0].thinking, "" if model == NEWEST else "Let me see.")
     messages += [{"role": "assistant", "content": answer.content}, {"role": "user", "content": "and now?"}]
-    expect(create(model, messages, **THINKING).content[0].text, remembered(model))
+    expect(said(create(model, messages, **THINKING)), remembered(model, "message"))
 
 
 @scenario
@@ -124,13 +130,13 @@ def message_retried(model):
     asked = ask(f"busy:message:{model}")
     raw = claude.messages.with_raw_response.create(model=model, max_tokens=20, messages=asked)
     expect(raw.retries_taken, 1)
-    expect(raw.parse().content[0].text, HELLO)
+    expect(said(raw.parse()), HELLO)
 
 
 @scenario
 def message_left(model):
     stream = create(model, ask("slow"), stream=True)
     for event in stream:
-        if event.type == "content_block_delta":
+        if event.type == "content_block_delta" and event.delta.type == "text_delta":
             break
     stream.close()

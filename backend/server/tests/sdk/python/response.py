@@ -7,6 +7,7 @@ import openai
 from common import HELLO, INLINE, LINKED, SCHEMA, Answer, ai, cities, expect, fails, remembered, scenario, sunny
 
 TOOLS = [{"type": "function", "name": "weather", "parameters": SCHEMA, "strict": True}]
+SHOWN = {"effort": "high", "summary": "auto"}
 
 
 def create(model, asked, **more):
@@ -76,12 +77,15 @@ def response_vision(model):
 @scenario
 def response_thoughts(model):
     items = [{"role": "user", "content": "#[think]"}]
-    answer = create(model, items, reasoning={"effort": "high", "summary": "auto"})
+    answer = create(model, items, reasoning=SHOWN)
     expect([item.type for item in answer.output], ["reasoning", "message"])
     expect(answer.output[0].summary[0].text, "Let me see.")
     items += answer.output
     items.append({"role": "user", "content": "and now?"})
-    expect(create(model, items, reasoning={"effort": "high"}).output_text, remembered(model))
+    expect(create(model, items, reasoning={"effort": "high"}).output_text, remembered(model, "response"))
+    with ai.responses.stream(model=model, input="#[think]", reasoning=SHOWN) as stream:
+        shown = [event.delta for event in stream if event.type == "response.reasoning_summary_text.delta"]
+    expect("".join(shown), "Let me see.")
 
 
 @scenario

@@ -112,6 +112,17 @@ fn encode_assistant(content: &[Block], seal: &str, out: &mut Vec<Value>) {
     while out.len() > start && out.last().is_some_and(|item| item["type"] == "reasoning") {
         out.pop();
     }
+    name_phases(&mut out[start..]);
+}
+
+/// Says of what the model said whether it was its answer or stood before calls, as the API did: it wants that sent back, since a
+/// model that is not told may take the one for the other and stop early.
+fn name_phases(items: &mut [Value]) {
+    let has_calls = items.iter().any(|item| item["type"] == "function_call");
+    let phase = if has_calls { "commentary" } else { "final_answer" };
+    for item in items.iter_mut().filter(|item| item["role"] == "assistant") {
+        item["phase"] = json!(phase);
+    }
 }
 
 fn said(block: &Block, seal: &str) -> Option<Value> {

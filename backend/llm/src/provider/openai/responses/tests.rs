@@ -86,7 +86,7 @@ fn a_request_is_said_in_the_words_of_responses() {
         "input": [
             {"role": "user", "content": [{"type": "input_text", "text": "What is it?"}, picture]},
             {"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}], "encrypted_content": "sealed"},
-            {"role": "assistant", "content": "I look."},
+            {"role": "assistant", "content": "I look.", "phase": "commentary"},
             call("a"),
             call("b"),
             {"type": "function_call_output", "call_id": "a", "output": "[tool error] seen"},
@@ -152,6 +152,20 @@ fn thoughts_go_back_only_where_they_were_sealed_and_never_without_what_follows_t
     assert_eq!(said(vec![own()]), 0, "of an answer that was cut");
     assert_eq!(said(vec![thought(format!("{}sealed", seal(&other))), Block::text("ok")]), 0);
     assert_eq!(said(vec![thought("signed by Anthropic".into()), Block::text("ok")]), 0);
+}
+
+#[test]
+fn what_was_said_goes_back_as_an_answer_or_as_what_stood_before_a_call() {
+    let phases = |content: Vec<Block>| {
+        let messages = vec![Message::user("go"), Message::assistant(content), Message::user("on")];
+        let body = encode(&gpt(), &request(messages), 900);
+        let items = body["input"].as_array().unwrap();
+        items.iter().filter_map(|item| item["phase"].as_str().map(str::to_owned)).collect::<Vec<_>>()
+    };
+
+    assert_eq!(phases(vec![Block::text("I look."), call("a")]), ["commentary"]);
+    assert_eq!(phases(vec![Block::text("It is here.")]), ["final_answer"]);
+    assert_eq!(phases(vec![call("a")]), [""; 0]);
 }
 
 #[test]
@@ -222,6 +236,22 @@ fn a_response_that_fails_is_an_error_after_what_was_said_and_may_be_billed() {
         (error.kind, error.message.as_str()),
         (ErrorKind::ServerError, "The model failed to generate a response.")
     );
+}
+
+#[test]
+fn what_a_response_used_that_fails_comes_with_its_error() {
+    let response = json!({
+        "status": "failed",
+        "error": {"code": "server_error", "message": "no"},
+        "usage": {"input_tokens": 1_112, "input_tokens_details": {"cached_tokens": 1_000},
+            "output_tokens": 40, "output_tokens_details": {"reasoning_tokens": 12}, "total_tokens": 1_152},
+    });
+
+    let error = error_of(&[json!({"type": "response.failed", "response": response})]);
+
+    let used = Usage { input: 112, output: 40, cache_read: 1_000, reasoning: 12, ..Usage::default() };
+    assert_eq!(error.usage, Some(used));
+    assert_eq!(whole(response.to_string().as_bytes(), ResponsesDecoder::default()), Err(error));
 }
 
 #[test]

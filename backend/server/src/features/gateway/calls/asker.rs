@@ -126,6 +126,7 @@ impl Asker {
             Self::Key(key) => Purpose {
                 agent: key.agent,
                 key: Some(key.id),
+                user: key.user,
                 ..Purpose::of_project(key.project, CallId(id))
             },
             Self::Agent(agent) => Purpose {

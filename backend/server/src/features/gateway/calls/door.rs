@@ -108,7 +108,7 @@ pub(super) fn model(groups: &ModelGroups, asker: &Asker, name: &str) -> Result<A
     Err(Fault::new(403, "model_not_allowed", message))
 }
 
-/// The group without a cheaper one that the asker may not use: a soft limit leads nobody to a model that they may not name.
+/// The group without a cheaper one that the asker may not use: no budget leads anybody to a model that they may not name.
 fn kept_within(groups: &ModelGroups, asker: &Asker, group: Arc<ModelGroup>) -> Arc<ModelGroup> {
     let leads_out = group.cheaper.as_deref().is_some_and(|cheaper| !asker.allows(groups, cheaper));
     if leads_out { Arc::new(ModelGroup { cheaper: None, ..ModelGroup::clone(&group) }) } else { group }

@@ -44,7 +44,7 @@ struct GatewayGroup {
     chain: Vec<GatewayLink>,
     /// After how many milliseconds without any content a second deployment is asked as well; null: never.
     hedge_after_ms: Option<u64>,
-    /// The group that is asked instead once a budget has reached its soft limit.
+    /// The group that is asked instead once a budget has reached its soft limit, or would not pay for it.
     cheaper: Option<String>,
 }
 

@@ -77,7 +77,7 @@ pub(super) struct GroupSettings {
     #[serde(default)]
     #[schema(minimum = 1, maximum = 600_000)]
     pub(super) hedge_after_ms: Option<i32>,
-    /// The group that is asked instead once a budget above a call has reached its soft limit.
+    /// The group that is asked instead once a budget above a call has reached its soft limit, or would not pay for it.
     #[serde(default)]
     pub(super) cheaper: Option<String>,
     /// In the order in which they are tried.

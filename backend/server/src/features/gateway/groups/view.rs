@@ -48,7 +48,7 @@ pub(super) struct GroupView {
     routing: GroupRouting,
     /// After how many milliseconds without any content a second deployment is asked the same.
     hedge_after_ms: Option<u64>,
-    /// The group that is asked instead once a budget above a call has reached its soft limit.
+    /// The group that is asked instead once a budget above a call has reached its soft limit, or would not pay for it.
     cheaper: Option<String>,
     /// In the order in which they are tried.
     chain: Vec<MemberView>,

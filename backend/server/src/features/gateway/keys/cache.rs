@@ -17,7 +17,7 @@ use std::{
 };
 use syndarix_domain::{
     Timestamp,
-    ids::{AgentId, GatewayKeyId, ProjectId},
+    ids::{AgentId, GatewayKeyId, ProjectId, UserId},
 };
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -35,6 +35,7 @@ pub(in crate::features::gateway) struct Key {
     pub(in crate::features::gateway) id: GatewayKeyId,
     pub(in crate::features::gateway) project: ProjectId,
     pub(in crate::features::gateway) agent: Option<AgentId>,
+    pub(in crate::features::gateway) user: Option<UserId>,
     models: Option<Vec<String>>,
     expires_at: Option<Timestamp>,
     pub(in crate::features::gateway) meter: Meter,
@@ -166,6 +167,7 @@ impl Keyring {
             id: GatewayKeyId(found.id),
             project: ProjectId(found.project_id),
             agent: found.agent_id.map(AgentId),
+            user: found.user_id.map(UserId),
             models: found.models,
             expires_at: found.expires_at,
             cache: lifetime(found.gateway_cache_seconds),
@@ -233,6 +235,7 @@ mod tests {
                 id: GatewayKeyId(id),
                 project: ProjectId(Uuid::from_u128(2)),
                 agent: None,
+                user: None,
                 models: None,
                 expires_at: None,
                 meter: Meter::new(None, None),

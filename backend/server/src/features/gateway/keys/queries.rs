@@ -211,6 +211,7 @@ pub(super) struct Found {
     pub(super) id: Uuid,
     pub(super) project_id: Uuid,
     pub(super) agent_id: Option<Uuid>,
+    pub(super) user_id: Option<Uuid>,
     pub(super) models: Option<Vec<String>>,
     pub(super) requests_per_minute: Option<i32>,
     pub(super) tokens_per_minute: Option<i32>,
@@ -224,8 +225,8 @@ pub(super) struct Found {
 /// The key with this hash, of whatever project: who holds the secret holds the key, for as long as whom it is for is there.
 pub(super) async fn by_hash(pool: &PgPool, hash: Hash) -> Result<Option<Found>> {
     let sql = format!(
-        "select k.id, k.project_id, k.agent_id, k.models, k.requests_per_minute, k.tokens_per_minute, k.expires_at,
-                k.revoked_at, p.gateway_cache_seconds,
+        "select k.id, k.project_id, k.agent_id, k.user_id, k.models, k.requests_per_minute, k.tokens_per_minute,
+                k.expires_at, k.revoked_at, p.gateway_cache_seconds,
                 case when k.hash <> $1 then extract(epoch from k.previous_until - now())::float8 end as seconds_left
          from gateway_key k join project p on p.id = k.project_id
          where (k.hash = $1 or (k.previous_hash = $1 and k.previous_until > now())) and {AGENT_STAYS} and {PERSON_STAYS}"

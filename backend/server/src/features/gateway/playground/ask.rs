@@ -13,7 +13,7 @@ use crate::{
 use axum::{extract::State, response::Response};
 use serde_json::json;
 use std::sync::Arc;
-use syndarix_domain::ids::CallId;
+use syndarix_domain::{actor::Actor, ids::CallId};
 
 /// Ask a model, at the project's cost. Answers with events: `head` says who answers, `text` and `thinking` carry the
 /// answer as it is made, `end` comes last, with the way that the call took, and with the reason when there is no answer.
@@ -35,12 +35,16 @@ pub(super) async fn ask(
     let (group, native) = body.check(&*app.gateway.groups_of(&app, scope.project()).await?)?;
     let call = CallId(app.store.new_id());
     record(&app, &scope, call, &body.model).await?;
-    let purpose = Purpose::of_project(scope.project(), call);
+    let user = match scope.actor() {
+        Actor::User(user) => Some(user),
+        Actor::Agent(_) | Actor::System => None,
+    };
+    let purpose = Purpose { user, ..Purpose::of_project(scope.project(), call) };
     let events = gateway::run(&app, purpose, (group, Arc::new(native)), ());
     Ok(stream::respond(&app, purpose, events))
 }
 
-/// Usage rows say what was spent, and not by whom: this does.
+/// Usage rows say who has spent how much; here nobody can take it back that somebody asked.
 async fn record(app: &App, scope: &ProjectScope<Edit>, call: CallId, model: &str) -> Result<(), ApiError> {
     let mut uow = app.store.begin(Author::of(scope.actor()));
     let entry = Entry {

@@ -16,7 +16,7 @@ pub(super) struct PlaygroundEnd {
     stop: Option<String>,
     /// Why there is no whole answer.
     error: Option<PlaygroundFailure>,
-    /// The cheaper group that was asked instead, since a budget has reached its soft limit.
+    /// The cheaper group that was asked instead, since a budget has reached its soft limit, or would not pay for the other.
     downgraded_to: Option<String>,
     /// Every attempt in order; the last one answered, when there is an answer.
     attempts: Vec<PlaygroundAttempt>,

@@ -1,6 +1,6 @@
 //! A person asks a model: the same engine as behind `/v1`, at the project's cost.
 //!
-//! Invariants: it is recorded like any other call, and in the audit who made it; it ends with the way that it took,
+//! Invariants: it is recorded like any other call, with who made it, and so in the audit; it ends with the way that it took,
 //! also when nobody answered.
 
 mod ask;

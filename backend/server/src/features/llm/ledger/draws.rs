@@ -159,27 +159,27 @@ async fn add_ended(
 const ADD_ENDED: &str = "
 insert into usage (id, project_id, story_id, run_id, step_id, agent_id, sprint_id, key_id, call_id, attempt, fence,
                    deployment, provider, model, state, unpriced, simulated, model_group, downgraded_to, at,
-                   reserved_micro_usd, reserved_tokens, max_output, instance, cost_micro_usd, tokens_in, tokens_out,
+                   reserved_micro_usd, reserved_tokens, max_output, user_id, instance, cost_micro_usd, tokens_in, tokens_out,
                    tokens_cached, tokens_reasoning, latency_ms, estimated, error, settled_at, tokens_cache_write,
                    rate_input, rate_output, rate_cache_read, rate_cache_write, price_version, first_content_ms, error_kind,
                    tokens_cache_write_1h, rate_cache_write_1h, other_classes)
 select id, project_id, story_id, run_id, step_id, agent_id, sprint_id, key_id, call_id, attempt, fence,
        deployment, provider, answered, state, unpriced or unknown, scripted, model_group, downgraded_to, at,
-       reserved_micro_usd, reserved_tokens, max_output, $48, cost, tokens_in, tokens_out,
+       reserved_micro_usd, reserved_tokens, max_output, user_id, $49, cost, tokens_in, tokens_out,
        cached, reasoning, latency, estimated, error, settled_at, cache_write,
        rate_input, rate_output, rate_cache_read, rate_cache_write, version, first_content, error_kind,
        hour, rate_hour, other_classes
   from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[], $8::uuid[], $9::uuid[],
               $10::int[], $11::bigint[], $12::text[], $13::text[], $14::text[], $15::bool[], $16::bool[], $17::text[],
               $18::text[], $19::timestamptz[], $20::bigint[], $21::bigint[], $22::int[],
-              $23::uuid[], $24::text[], $25::bigint[], $26::bigint[], $27::bigint[], $28::bigint[], $29::bigint[],
-              $30::bigint[], $31::bool[], $32::bool[], $33::text[], $34::text[], $35::timestamptz[], $36::bigint[],
-              $37::bigint[], $38::bigint[], $39::bigint[], $40::bigint[], $41::text[], $42::bigint[], $43::text[],
-              $44::bool[], $45::bigint[], $46::bigint[], $47::jsonb[])
+              $23::uuid[], $24::uuid[], $25::text[], $26::bigint[], $27::bigint[], $28::bigint[], $29::bigint[],
+              $30::bigint[], $31::bigint[], $32::bool[], $33::bool[], $34::text[], $35::text[], $36::timestamptz[], $37::bigint[],
+              $38::bigint[], $39::bigint[], $40::bigint[], $41::bigint[], $42::text[], $43::bigint[], $44::text[],
+              $45::bool[], $46::bigint[], $47::bigint[], $48::jsonb[])
        as c (id, project_id, story_id, run_id, step_id, agent_id, sprint_id, key_id, call_id, attempt, fence, deployment,
              provider, model, unpriced, simulated, model_group, downgraded_to, at, reserved_micro_usd, reserved_tokens,
-             max_output, same, state, cost, tokens_in, tokens_out, cached, reasoning, latency, estimated, scripted, error,
-             answered, settled_at, cache_write, rate_input, rate_output, rate_cache_read, rate_cache_write, version,
+             max_output, user_id, same, state, cost, tokens_in, tokens_out, cached, reasoning, latency, estimated,
+             scripted, error, answered, settled_at, cache_write, rate_input, rate_output, rate_cache_read, rate_cache_write, version,
              first_content, error_kind, unknown, hour, rate_hour, other_classes)
 on conflict (id) do nothing returning id";
 

@@ -28,6 +28,7 @@ pub fn spawn_beat(app: &App, tasks: &TaskTracker, ending: CancellationToken) {
     tasks.spawn(async move {
         loop {
             if let Err(error) = beat(app.pool(), app.instance).await {
+                app.store.refusals().note(&error);
                 tracing::warn!(%error, "cannot say that this process holds its reservations");
             }
             tokio::select! {

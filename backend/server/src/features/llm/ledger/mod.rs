@@ -29,7 +29,7 @@ pub use holder::{beat, spawn_beat};
 pub use place::{Node, Place};
 pub use post::{Lost, give_back};
 pub use rows::{Attempt, Failed, Outcome};
-pub use skips::PassedOver;
+pub use skips::{PassedOver, forget_passed_over};
 
 use crate::{
     config::Durability,
@@ -360,6 +360,9 @@ fn together<'a>(shared: &'a Shared, project: ProjectId, entries: &'a [Entry]) ->
     Box::pin(async move {
         let begun = std::time::Instant::now();
         let posted = post::post(shared, project, entries).await;
+        if let Err(Error::Database(error)) = &posted {
+            shared.store.refusals().note(error);
+        }
         metrics::histogram!("syndarix_ledger_post_seconds").record(begun.elapsed());
         metrics::histogram!("syndarix_ledger_batch_size")
             .record(f64::from(u32::try_from(entries.len()).unwrap_or(u32::MAX)));

@@ -294,6 +294,7 @@ mod tests {
                 number: 1,
                 story: None,
                 step: None,
+                user: None,
                 deployment: "d".into(),
                 provider: "p".into(),
                 model: "m".into(),

@@ -10,7 +10,7 @@ use sqlx::{FromRow, PgConnection, Row as _, postgres::PgRow};
 use syndarix_domain::{
     Timestamp,
     budget::Amount,
-    ids::{AgentId, CallId, GatewayKeyId, ProjectId, RunId, SprintId, StepId, StoryId},
+    ids::{AgentId, CallId, GatewayKeyId, ProjectId, RunId, SprintId, StepId, StoryId, UserId},
 };
 use syndarix_llm::{Extras, Part, Rates, Usage};
 use uuid::Uuid;
@@ -26,6 +26,8 @@ pub struct Attempt {
     pub story: Option<StoryId>,
     /// For which step, and the fence of the job that does it.
     pub step: Option<(StepId, i64)>,
+    /// The person who asks, where one is known.
+    pub user: Option<UserId>,
     /// Whom it goes to.
     pub deployment: String,
     /// Who serves that.
@@ -167,19 +169,19 @@ pub(super) async fn add(
         "with booked as ({WRITE})
          insert into usage (id, project_id, story_id, run_id, step_id, agent_id, sprint_id, key_id, call_id, attempt, fence,
                             deployment, provider, model, state, unpriced, simulated, model_group, downgraded_to, at,
-                            reserved_micro_usd, reserved_tokens, max_output, rate_input, rate_output, rate_cache_read,
-                            rate_cache_write, instance, price_version)
+                            reserved_micro_usd, reserved_tokens, max_output, user_id, rate_input, rate_output,
+                            rate_cache_read, rate_cache_write, instance, price_version)
          select id, project_id, story_id, run_id, step_id, agent_id, sprint_id, key_id, call_id, attempt, fence,
                 deployment, provider, model, 'reserved', unpriced, simulated, model_group, downgraded_to, at,
-                reserved_micro_usd, reserved_tokens, max_output, rate_input, rate_output, rate_input, rate_input, $30,
-                price_version
+                reserved_micro_usd, reserved_tokens, max_output, user_id, rate_input, rate_output, rate_input, rate_input,
+                $31, price_version
            from unnest($8::uuid[], $9::uuid[], $10::uuid[], $11::uuid[], $12::uuid[], $13::uuid[], $14::uuid[], $15::uuid[],
                        $16::uuid[], $17::int[], $18::bigint[], $19::text[], $20::text[], $21::text[], $22::bool[], $23::bool[],
-                       $24::text[], $25::text[], $26::timestamptz[], $27::bigint[], $28::bigint[], $29::int[], $31::bigint[],
-                       $32::bigint[], $33::text[])
+                       $24::text[], $25::text[], $26::timestamptz[], $27::bigint[], $28::bigint[], $29::int[], $30::uuid[],
+                       $32::bigint[], $33::bigint[], $34::text[])
                 as r (id, project_id, story_id, run_id, step_id, agent_id, sprint_id, key_id, call_id, attempt, fence,
                       deployment, provider, model, unpriced, simulated, model_group, downgraded_to, at,
-                      reserved_micro_usd, reserved_tokens, max_output, rate_input, rate_output, price_version)
+                      reserved_micro_usd, reserved_tokens, max_output, user_id, rate_input, rate_output, price_version)
          on conflict (id) do nothing returning id"
     );
     // What the worst case is made of: of a call that nobody ends, the row says how its cost comes about.
@@ -193,7 +195,7 @@ pub(super) async fn add(
     Ok(added.try_map(|row: PgRow| row.try_get("id")).fetch_all(conn).await?)
 }
 
-/// Binds the 22 parameters of reservations, each with its answer limit and what is set aside for it.
+/// Binds the 23 parameters of reservations, each with its answer limit and what is set aside for it.
 pub(super) fn bind_reservations<'q>(
     query: PgQuery<'q>,
     granted: &[(&'q Reservation, u32, Amount)],
@@ -235,6 +237,7 @@ pub(super) fn bind_reservations<'q>(
         .bind(granted.iter().map(|(_, _, amount)| amount.money.0).collect::<Vec<_>>())
         .bind(granted.iter().map(|(_, _, amount)| amount.tokens).collect::<Vec<_>>())
         .bind(granted.iter().map(limit).collect::<Vec<_>>())
+        .bind(each!(row => row.attempt.user.map(|id| id.0)))
 }
 
 /// Binds the 25 parameters of settlements.

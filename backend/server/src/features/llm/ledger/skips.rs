@@ -1,12 +1,13 @@
 //! Deployments that calls passed over: written beside the books, those of many calls in one statement.
 //!
 //! Invariants: of a call that passed nobody over nothing is written; no answer waits for what is. No money hangs on it: what
-//! cannot be written soon is lost, and the log says so.
+//! cannot be written soon is lost, and the log says so; nothing of it is kept for good.
 
 use crate::db::{
     combine::{Combine, Combiner, Limits},
     storable,
 };
+use chrono::TimeDelta;
 use sqlx::PgPool;
 use std::time::Duration;
 use syndarix_domain::{
@@ -18,10 +19,16 @@ use uuid::Uuid;
 
 /// One at a time: while a deployment is left alone, every call passes it over, and all who come meanwhile go together.
 const WRITES: Limits = Limits { workers: 1, batch: 256, patience: Duration::from_secs(35) };
-/// What is not written by then is left out: behind a database that hangs it would pile up, and a stop would wait for it.
+/// What is not written by then is left out: behind a database that hangs it would pile up.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(10);
 /// The longest reason that is kept, in characters: it may repeat what was asked.
 const MAX_REASON: usize = 500;
+/// How long it is kept whom a call passed over: it is for people who look into what happened of late.
+const KEPT: TimeDelta = TimeDelta::days(30);
+/// Rows forgotten in one statement: bounds its locks.
+const FORGOTTEN_AT_ONCE: u64 = 5_000;
+/// Such statements in one turn. While a deployment is left alone, each call may add a row.
+const STATEMENTS: usize = 20;
 
 /// Whom one call passed over.
 #[derive(Debug)]
@@ -114,6 +121,24 @@ async fn write(pool: &PgPool, calls: &[PassedOver]) -> sqlx::Result<()> {
     .bind(rows.iter().map(|(call, _)| call.at).collect::<Vec<_>>())
     .execute(pool)
     .await?;
+    Ok(())
+}
+
+/// Forgets what is kept no longer, some of it if there is much: who calls this comes again.
+pub async fn forget_passed_over(pool: &PgPool, now: Timestamp) -> sqlx::Result<()> {
+    for _ in 0..STATEMENTS {
+        let forgotten = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "delete from usage_skip where (project_id, call_id, deployment, kind) in (
+                select project_id, call_id, deployment, kind from usage_skip where at < $1
+                 order by at limit {FORGOTTEN_AT_ONCE} for update skip locked)"
+        )))
+        .bind(now - KEPT)
+        .execute(pool)
+        .await?;
+        if forgotten.rows_affected() < FORGOTTEN_AT_ONCE {
+            break;
+        }
+    }
     Ok(())
 }
 
