@@ -3,7 +3,8 @@
 use super::{Cli, Failure, Global, output};
 use crate::{
     clock::Clock,
-    db::{self, Store},
+    db::{self, Rebuild as Replayed, Store},
+    features::costs::{self, RebuiltWindows},
     lifecycle::Session,
 };
 use clap::{Args, CommandFactory};
@@ -38,7 +39,7 @@ pub(super) async fn migrated(global: &Global) -> Result<Session, Failure> {
     Err(failure)
 }
 
-/// How the state is rebuilt.
+/// How the state and the counters of budgets are rebuilt.
 #[derive(Debug, Args)]
 pub(super) struct Rebuild {
     /// Repairs what differs and compares again; without it, differences are only told.
@@ -50,24 +51,45 @@ impl Rebuild {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode, Failure> {
         let session = migrated(global).await?;
         let store = Store::new(session.pool().clone(), Clock::default(), Hub::default(), Wake::new());
-        let done = store.rebuild(self.write).await;
+        let done = self.rebuilt(&store).await;
         session.close().await;
-        let report = done?;
+        let (replayed, windows) = done?;
+        let different = [replayed.different.as_slice(), windows.different.as_slice()].concat();
+        let left = [replayed.left.as_slice(), windows.left.as_slice()].concat();
         if global.json {
-            output::json(&json!(report));
+            output::json(&json!({
+                "streams": replayed.streams, "events": replayed.events, "windows": windows.windows,
+                "different": different, "left": left,
+            }));
         } else {
-            let verb = if self.write { "were repaired" } else { "differ from their events" };
+            let verbs = |differ| if self.write { "were repaired" } else { differ };
             output::line(&format!(
-                "replayed {} events of {} streams; {} state rows {verb}",
-                report.events,
-                report.streams,
-                report.different.len()
+                "replayed {} events of {} streams; {} state rows {}",
+                replayed.events,
+                replayed.streams,
+                replayed.different.len(),
+                verbs("differ from their events")
             ));
-            report.different.iter().for_each(|row| output::line(row));
-            report.left.iter().for_each(|row| output::line(&format!("still different: {row}")));
+            output::line(&format!(
+                "added up the usage of {} windows of budgets; {} {}",
+                windows.windows,
+                windows.different.len(),
+                verbs("differ from it")
+            ));
+            for row in &different {
+                output::line(row);
+            }
+            for row in &left {
+                output::line(&format!("still different: {row}"));
+            }
         }
-        let good = if self.write { report.left.is_empty() } else { report.different.is_empty() };
+        let good = if self.write { left.is_empty() } else { different.is_empty() };
         Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    async fn rebuilt(&self, store: &Store) -> Result<(Replayed, RebuiltWindows), db::Error> {
+        let replayed = store.rebuild(self.write).await?;
+        Ok((replayed, costs::rebuild_windows(store, self.write).await?))
     }
 }
 

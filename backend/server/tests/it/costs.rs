@@ -117,6 +117,22 @@ async fn every_budget_says_what_it_is_in_from_the_organisation_down() {
 }
 
 #[tokio::test]
+async fn a_runs_budget_is_called_by_its_story_and_its_agents_role() {
+    let app = TestApp::start().await;
+    let seed = project_of(&app, "maria").await;
+    at_work_in_a_sprint(&app, &seed).await;
+    let path = seed.path(&format!("budgets/run/{}/total", seed.run));
+    let limits = json!({ "hard_limit_micro_usd": 10_000 });
+    let (status, answer) = app.send(Method::PUT, &path, Some(&seed.user_token), Some(limits)).await;
+    assert_eq!(status, StatusCode::NO_CONTENT, "{answer}");
+
+    let (_, list) = app.get(&seed.path("budgets"), &seed.user_token).await;
+
+    let run = list["items"].as_array().unwrap().iter().find(|node| node["scope"] == "run").unwrap();
+    assert_eq!(run["name"], "#1 Export (engineer)", "{list}");
+}
+
+#[tokio::test]
 async fn costs_are_summed_up_by_virtual_key_and_every_exported_line_names_its_key() {
     let app = TestApp::start().await;
     let token = app.user("maria").await;
@@ -185,7 +201,48 @@ async fn an_organisations_month_is_the_sum_of_its_projects_and_goes_on_at_their_
         (&json!(11_000_000), &json!(500_000))
     );
     assert_eq!((&usage["tokens_in"], &usage["tokens_out"]), (&json!(280), &json!(80)));
+    let listed = usage["projects"].as_array().unwrap().iter().map(|one| {
+        let field = |name: &str| one[name].as_i64().unwrap();
+        (one["project_id"].as_str().unwrap(), field("to_date_micro_usd"), field("simulated_micro_usd"))
+    });
+    assert_eq!(
+        listed.collect::<Vec<_>>(),
+        [(shop.as_str(), 3_000_000, 0), (site.as_str(), 1_000_000, 500_000)],
+        "the month's, the dearest first, and of nobody else's project"
+    );
+    assert_eq!(usage["projects_left_out"], 0);
     assert_eq!(app.get(&path, &otto).await.0, StatusCode::NOT_FOUND, "it is for who manages it");
+}
+
+#[tokio::test]
+async fn the_dearest_projects_of_a_month_are_listed_and_how_many_more_there_are_is_said() {
+    let app = TestApp::start().await;
+    app.clock.set("2100-01-10T12:00:00Z".parse().unwrap());
+    let token = app.user("maria").await;
+    app.project(&token).await;
+    let spent = "with more as (
+                     insert into project (id, organisation_id, name, autonomy, policy, repository_state,
+                                          repository_source, created_at)
+                     select gen_random_uuid(), organisation_id, 'copy ' || n, autonomy, policy, repository_state,
+                            repository_source, created_at
+                       from project, generate_series(1, 203) n
+                     returning id, split_part(name, ' ', 2)::bigint as n)
+                 insert into usage (id, project_id, attempt, deployment, provider, model, state, reserved_micro_usd,
+                                    cost_micro_usd, simulated, tokens_in, tokens_out, at)
+                 select gen_random_uuid(), id, 1, 'd', 'openai', 'm', 'settled', 0, n, false, 70, 20,
+                        '2100-01-09T12:00:00Z'::timestamptz
+                   from more";
+    sqlx::raw_sql(spent).execute(app.app.pool()).await.unwrap();
+
+    let (status, usage) = app.get(&format!("{}/usage", organisation(&app, &token).await), &token).await;
+
+    assert_eq!(status, StatusCode::OK, "{usage}");
+    let listed = usage["projects"].as_array().unwrap();
+    let of =
+        |one: &Value| (one["name"].as_str().unwrap().to_owned(), one["to_date_micro_usd"].as_i64().unwrap());
+    let (first, last) = (of(&listed[0]), of(&listed[listed.len() - 1]));
+    assert_eq!((listed.len(), first, last), (200, ("copy 203".into(), 203), ("copy 4".into(), 4)));
+    assert_eq!(usage["projects_left_out"], 3);
 }
 
 #[tokio::test]
@@ -201,13 +258,13 @@ async fn what_an_organisation_spends_is_shown_in_a_project_to_those_who_manage_i
     let (status, answer) = app.post(&seed.path("members"), &seed.user_token, member).await;
     assert!(status.is_success(), "{answer}");
 
-    let mut seen = Vec::new();
+    let mut shown = Vec::new();
     for token in [&seed.user_token, &sam] {
         let (status, list) = app.get(&seed.path("budgets"), token).await;
         assert_eq!(status, StatusCode::OK, "{list}");
         let items = list["items"].as_array().unwrap();
-        seen.push(items.iter().filter(|node| node["scope"] == "organisation").count());
+        shown.push(items.iter().filter(|node| node["scope"] == "organisation").count());
     }
 
-    assert_eq!(seen, [1, 0]);
+    assert_eq!(shown, [1, 0]);
 }

@@ -34,7 +34,7 @@ pub(super) struct CallWay {
 struct CallSkip {
     /// Its name.
     deployment: String,
-    /// cooling_down, window_too_small, untranslatable.
+    /// cooling_down, window_too_small, untranslatable, over_budget.
     kind: String,
     /// For people, as it was the last time.
     reason: String,

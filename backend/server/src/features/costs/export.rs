@@ -24,7 +24,7 @@ const BATCH: i64 = 2_000;
 const HEADS: &str = "at,agent,gateway_key,story_id,run_id,call_id,attempt,provider,model,deployment,outcome,tokens_in,\
                      tokens_out,tokens_cached,tokens_reasoning,cost_micro_usd,simulated_micro_usd,latency_ms,estimated,\
                      unpriced,from_cache,tokens_cache_write,tokens_cache_write_1h,error_kind,sprint_id,step_id,\
-                     model_group,downgraded_to,first_content_ms,gateway_key_id\r\n";
+                     model_group,downgraded_to,first_content_ms,gateway_key_id,user_id\r\n";
 
 /// Of when.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -96,6 +96,7 @@ struct Line {
     downgraded_to: Option<String>,
     first_content_ms: Option<i64>,
     key_id: Option<Uuid>,
+    user_id: Option<Uuid>,
 }
 
 /// Page by page: the file may be larger than what fits into memory.
@@ -128,7 +129,7 @@ async fn page(
                 u.model, u.deployment, u.state, u.tokens_in, u.tokens_out, u.tokens_cached, u.tokens_reasoning,
                 u.cost_micro_usd, u.latency_ms, u.estimated, u.simulated, u.unpriced, u.from_cache, u.tokens_cache_write,
                 u.tokens_cache_write_1h, u.error_kind, u.sprint_id, u.step_id, u.model_group, u.downgraded_to,
-                u.first_content_ms, u.key_id
+                u.first_content_ms, u.key_id, u.user_id
            from usage u
            left join agent a on a.id = u.agent_id and a.project_id = u.project_id
            left join gateway_key k on k.id = u.key_id and k.project_id = u.project_id
@@ -185,6 +186,7 @@ impl Line {
             ms(self.first_content_ms),
             // Beside the name, which another key may have as well.
             id(self.key_id),
+            id(self.user_id),
         ];
         // Writing to a string does not fail.
         let _ = write!(out, "{}\r\n", fields.join(","));

@@ -2,7 +2,8 @@
 //!
 //! Invariants: `spent + simulated + reserved` never passes a hard limit (features/llm reserves before every attempt; a
 //! provider that charges more than the worst case is an alert); simulated spend is shown apart and never added to real
-//! money; raising a limit, and a new period, wake what waits for it.
+//! money; raising a limit, and a new period, wake what waits for it; what is counted in a window is the sum of its usage
+//! rows, and can be made anew from them.
 
 mod budget;
 mod call;
@@ -10,6 +11,7 @@ mod export;
 mod nodes;
 mod organisation;
 mod outlook;
+mod rebuild;
 mod reconcile;
 mod rollup;
 mod tree;
@@ -18,6 +20,7 @@ mod view;
 mod wake;
 
 pub use budget::{BudgetView, SetBudget, of_project, set};
+pub use rebuild::{RebuiltWindows, rebuild_windows};
 pub use reconcile::schedule;
 pub use tree::{Limits, Owner, Target, remove as remove_limits, set as set_limits};
 

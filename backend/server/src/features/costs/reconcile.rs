@@ -1,7 +1,7 @@
 //! Ends reservations that nobody will settle: their process died, and no later attempt of the same step comes by, because
 //! the run was stopped or there was none. Has runs look again whose budget has begun anew with the day. Sums usage up
-//! by the hour. Clears away answers to commands, and of models, that are kept no longer. Takes no input and may
-//! run at any time, any number of times.
+//! by the hour. Clears away answers to commands, and of models, that are kept no longer, and whom calls passed over.
+//! Takes no input and may run at any time, any number of times.
 
 use super::{rollup, wake};
 use crate::{
@@ -80,13 +80,14 @@ impl Reconcile {
         rollup::roll_up(&self.app, now).await?;
         crate::http::forget_old_answers(self.app.pool()).await?;
         gateway::forget_expired_answers(&self.app, now).await?;
+        llm::forget_passed_over(self.app.pool(), now).await?;
         Ok(Outcome::Done)
     }
 }
 
 #[async_trait]
 impl Handler for Reconcile {
-    async fn run(&self, _job: Job, _lease: Lease, _cancel: CancellationToken) -> Outcome {
-        self.reconcile().await.unwrap_or_else(|error| job::outcome_of(&error))
+    async fn run(&self, _job: Job, _lease: Lease, cancel: CancellationToken) -> Outcome {
+        job::until_cancelled(&cancel, self.reconcile()).await
     }
 }

@@ -58,14 +58,14 @@ impl Target {
         Self { on: Owner::Project(project, Scope::Key, key), period: Period::Total }
     }
 
-    fn scope(&self) -> (Scope, Uuid) {
+    pub(super) fn scope(&self) -> (Scope, Uuid) {
         match self.on {
             Owner::Organisation(id) => (Scope::Organisation, id.0),
             Owner::Project(_, scope, id) => (scope, id),
         }
     }
 
-    fn project(&self) -> Option<Uuid> {
+    pub(super) fn project(&self) -> Option<Uuid> {
         match self.on {
             Owner::Organisation(_) => None,
             Owner::Project(project, ..) => Some(project.0),
@@ -103,7 +103,7 @@ pub async fn set(uow: &mut Uow, target: Target, limits: Limits) -> Result<(), Er
     .fetch_one(&mut *conn)
     .await?;
     if fresh {
-        begin_window(conn, id, target, now).await?;
+        count(conn, id, target, now).await?;
     }
     uow.enqueue(wake::job(target.on))
 }
@@ -147,7 +147,7 @@ pub async fn remove(uow: &mut Uow, target: Target) -> Result<bool, Error> {
 }
 
 /// Nobody reserves or settles below the target until the transaction ends. A project that is just being made has no books.
-async fn hold(conn: &mut PgConnection, target: Target) -> Result<(), Error> {
+pub(super) async fn hold(conn: &mut PgConnection, target: Target) -> Result<(), Error> {
     match target.on {
         Owner::Project(project, Scope::Project, _) if target.period == Period::Total => {
             match lock_books(conn, project).await {
@@ -183,24 +183,39 @@ fn belongs(scope: Scope) -> &'static str {
     }
 }
 
-async fn begin_window(
+/// What the usage rows of a target come to from one moment, `$4`, up to another, `$5`, as a statement; `$2` is the target's
+/// id, `$3` the project's.
+pub(super) fn sums(scope: Scope) -> String {
+    let belongs = belongs(scope);
+    format!(
+        "select coalesce(sum(u.cost_micro_usd) filter (where u.state <> 'reserved' and not u.simulated), 0)::bigint
+                    as spent_micro_usd,
+                coalesce(sum(u.cost_micro_usd) filter (where u.state <> 'reserved' and u.simulated), 0)::bigint
+                    as simulated_micro_usd,
+                coalesce(sum(u.reserved_micro_usd) filter (where u.state = 'reserved'), 0)::bigint as reserved_micro_usd,
+                coalesce(sum(u.tokens_in + u.tokens_out) filter (where u.state <> 'reserved'), 0)::bigint as spent_tokens,
+                coalesce(sum(u.reserved_tokens) filter (where u.state = 'reserved'), 0)::bigint as reserved_tokens
+           from usage u where {belongs} and u.at >= $4 and u.at < $5"
+    )
+}
+
+/// Makes the window of a moment the sum of its usage rows. Whoever calls this holds the target's books.
+pub(super) async fn count(
     conn: &mut PgConnection,
     budget: Uuid,
     target: Target,
-    now: Timestamp,
+    at: Timestamp,
 ) -> Result<(), Error> {
-    let ((scope, scope_id), (starts_at, ends_at)) = (target.scope(), target.period.window(now));
-    let belongs = belongs(scope);
+    let ((scope, scope_id), (starts_at, ends_at)) = (target.scope(), target.period.window(at));
+    let sums = sums(scope);
     sqlx::query(sqlx::AssertSqlSafe(format!(
         "insert into budget_window (budget_id, starts_at, spent_micro_usd, simulated_micro_usd, reserved_micro_usd,
                                     spent_tokens, reserved_tokens)
-         select $1, $4,
-                coalesce(sum(u.cost_micro_usd) filter (where u.state <> 'reserved' and not u.simulated), 0),
-                coalesce(sum(u.cost_micro_usd) filter (where u.state <> 'reserved' and u.simulated), 0),
-                coalesce(sum(u.reserved_micro_usd) filter (where u.state = 'reserved'), 0),
-                coalesce(sum(u.tokens_in + u.tokens_out) filter (where u.state <> 'reserved'), 0),
-                coalesce(sum(u.reserved_tokens) filter (where u.state = 'reserved'), 0)
-           from usage u where {belongs} and u.at >= $4 and u.at < $5"
+         select $1, $4, s.* from ({sums}) s
+         on conflict (budget_id, starts_at) do update
+            set spent_micro_usd = excluded.spent_micro_usd, simulated_micro_usd = excluded.simulated_micro_usd,
+                reserved_micro_usd = excluded.reserved_micro_usd, spent_tokens = excluded.spent_tokens,
+                reserved_tokens = excluded.reserved_tokens"
     )))
     .bind(budget)
     .bind(scope_id)

@@ -205,9 +205,13 @@ pub(super) struct UsageCall {
     agent_name: Option<String>,
     /// The virtual key that the call came in with.
     key_name: Option<String>,
+    /// The person who asked, where one is known: in the playground, or whose virtual key it is.
+    user_id: Option<Uuid>,
+    /// Their name.
+    user_name: Option<String>,
     /// The deployment that was asked.
     deployment: String,
-    /// The cheaper group that it belongs to, since a budget had reached its soft limit.
+    /// The cheaper group that it belongs to, since a budget had reached its soft limit, or would not pay for another.
     downgraded_to: Option<String>,
     /// The model that answered, or was asked.
     model: String,
@@ -245,14 +249,15 @@ pub(super) struct UsageCall {
 
 /// Attempts of a project, `$1`. What only holds money for calls to come is none.
 pub(super) const ATTEMPTS: &str = "
-select u.id, u.call_id, u.at, u.run_id, u.step_id, a.name as agent_name, k.name as key_name, u.deployment, u.downgraded_to,
-       u.model, u.provider, u.attempt, u.tokens_in, u.tokens_out, u.cost_micro_usd, u.latency_ms, u.first_content_ms,
-       u.estimated, u.simulated, u.unpriced, u.from_cache, u.state as outcome, u.error_kind, u.error,
+select u.id, u.call_id, u.at, u.run_id, u.step_id, a.name as agent_name, k.name as key_name, u.user_id,
+       p.name as user_name, u.deployment, u.downgraded_to, u.model, u.provider, u.attempt, u.tokens_in, u.tokens_out,
+       u.cost_micro_usd, u.latency_ms, u.first_content_ms, u.estimated, u.simulated, u.unpriced, u.from_cache, u.state as outcome, u.error_kind, u.error,
        (select count(distinct s.deployment) from usage_skip s
          where s.project_id = u.project_id and s.call_id = u.call_id) as skipped
   from usage u
   left join agent a on a.id = u.agent_id and a.project_id = u.project_id
   left join gateway_key k on k.id = u.key_id and k.project_id = u.project_id
+  left join app_user p on p.id = u.user_id
  where u.project_id = $1 and (u.attempt > 0 or u.state <> 'reserved')";
 
 #[utoipa::path(get, path = "/projects/{project_id}/usage/calls", operation_id = "usage_calls", tag = "costs",

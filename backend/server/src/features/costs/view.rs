@@ -20,6 +20,10 @@ select b.scope, b.scope_id, b.period, b.hard_limit_micro_usd, b.soft_limit_micro
                     when 'project' then (select p.name from project p where p.id = b.scope_id)
                     when 'sprint' then (select s.state ->> 'name' from sprint s where s.id = b.scope_id)
                     when 'agent' then (select a.name from agent a where a.id = b.scope_id)
+                    when 'run' then (select concat('#', t.state ->> 'number', ' ', t.state ->> 'title',
+                                                   ' (' || replace(a.role, '_', ' ') || ')')
+                                       from story t
+                                      where t.project_id = b.project_id and t.id = (r.state ->> 'story')::uuid)
                     when 'key' then (select k.name from gateway_key k where k.id = b.scope_id) end as name,
        places.above,
        coalesce(w.starts_at, 'epoch') as starts_at, coalesce(w.spent_micro_usd, 0) as spent_micro_usd,
@@ -50,7 +54,7 @@ pub(super) struct BudgetNode {
     scope: String,
     /// Which one.
     scope_id: Uuid,
-    /// What people call it; null for a run.
+    /// What people call it; a run by its story and its agent's role.
     name: Option<String>,
     /// What it is in, from the organisation down. An agent is in the sprint that it works in at this moment.
     #[sqlx(json)]
