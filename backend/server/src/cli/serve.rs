@@ -3,7 +3,7 @@
 use super::{Failure, Global, output};
 use crate::{
     demo,
-    lifecycle::{self, Duty, Options, StopSignals},
+    lifecycle::{self, Duty, Options, StopSignals, Stopped},
 };
 use clap::Args;
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
@@ -59,8 +59,11 @@ async fn run(global: &Global, duty: Duty) -> Result<ExitCode, Failure> {
     }
     stop.asked().await;
     output::note("stopping");
-    running.stop().await;
-    Ok(ExitCode::SUCCESS)
+    let Stopped { cut_off } = running.stop().await;
+    if cut_off.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(Failure::new(format!("stopped, but not in good order: {}", cut_off.join("; "))))
 }
 
 /// A model that answers from a script.

@@ -5,7 +5,7 @@
 //! work. A stop goes the other way round: the tools and the API answer until the last job has ended or been handed back.
 //!
 //! Invariants: nothing is half started (a failure undoes what was done before it); a stop ends within
-//! [`STOP_LIMIT`]; jobs that do not end in time are handed back with no attempt used up.
+//! [`STOP_LIMIT`], and says what it had to cut off; jobs that do not end in time are handed back with no attempt used up.
 
 mod database;
 mod error;
@@ -45,7 +45,7 @@ use syndarix_jobs::{DRAIN_GRACE, QueueConfig, Wake, Worker, WorkerConfig, Worker
 use syndarix_llm::{Gateway, GatewayPolicy, ModelGroups};
 use syndarix_mcp::Manager;
 use syndarix_mcp_ci::sandbox::{Isolation, Level};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::timeout_at};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// A stop takes no longer than this: what supervises processes kills after it.
@@ -111,11 +111,19 @@ pub struct Running {
     address: SocketAddr,
     database: Database,
     worker: Option<WorkerHandle>,
+    requests: TaskTracker,
     tasks: TaskTracker,
     /// Cancelled when nobody needs the listeners any more.
     ending: CancellationToken,
     /// What sends spans.
     exports: (TaskTracker, CancellationToken),
+}
+
+/// How a stop went.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stopped {
+    /// What was cut off because its time was up, in words. Nothing: all was ended or handed back.
+    pub cut_off: Vec<&'static str>,
 }
 
 /// Starts everything, or nothing.
@@ -144,6 +152,9 @@ struct Assembled {
     app: App,
     address: SocketAddr,
     worker: Option<WorkerHandle>,
+    /// What answers people and programs.
+    requests: TaskTracker,
+    /// What goes on beside that.
     tasks: TaskTracker,
     ending: CancellationToken,
     /// What sends spans: it ends after those who make them.
@@ -152,8 +163,8 @@ struct Assembled {
 
 impl Assembled {
     fn running(self, database: Database) -> Running {
-        let Self { app, address, worker, tasks, ending, exports } = self;
-        Running { app, address, database, worker, tasks, ending, exports }
+        let Self { app, address, worker, requests, tasks, ending, exports } = self;
+        Running { app, address, database, worker, requests, tasks, ending, exports }
     }
 }
 
@@ -167,7 +178,7 @@ async fn assemble(
     db::migrate(&pool).await.map_err(StartError::Migrate)?;
     let address =
         listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
-    let (tasks, ending) = (TaskTracker::new(), CancellationToken::new());
+    let (requests, tasks, ending) = (TaskTracker::new(), TaskTracker::new(), CancellationToken::new());
     let exports = (TaskTracker::new(), CancellationToken::new());
     let keys = Keys::load(&pool, options.clock.clone()).await?;
     let vault = Vault::open(&config)?;
@@ -221,10 +232,11 @@ async fn assemble(
         app.models.trace_to(spans);
         exporter.spawn(&exports.0, exports.1.clone());
     }
-    tasks.spawn(http::serve(listener, http::router(app.clone()), http::Limits::of_process(), ending.clone()));
+    let router = http::router(app.clone());
+    requests.spawn(http::serve(listener, router, http::Limits::of_process(), ending.clone()));
     let worker = (options.duty != Duty::Api).then(|| worker(&app, pool, database.is_embedded()));
     tracing::info!(%address, %instance, "Syndarix is up");
-    Ok(Assembled { app, address, worker, tasks, ending, exports })
+    Ok(Assembled { app, address, worker, requests, tasks, ending, exports })
 }
 
 /// The application for one command: it reads and writes, and leaves working and serving to others.
@@ -309,32 +321,48 @@ impl Running {
 
     /// Stops claiming, lets running work end, hands the rest back, ends streams and requests, stops the database: all
     /// within [`STOP_LIMIT`], of which the database gets whatever the others left.
-    pub async fn stop(self) {
+    pub async fn stop(self) -> Stopped {
         let deadline = Instant::now() + STOP_LIMIT;
-        let Self { app, database, worker, tasks, ending, exports, .. } = self;
+        let Self { app, database, worker, requests, tasks, ending, exports, .. } = self;
+        let mut cut_off = Vec::new();
         app.stopping.cancel();
         if let Some(worker) = worker {
             let drained = worker.shutdown(DRAIN_LIMIT).await;
             tracing::info!(finished = drained.finished, handed_back = drained.handed_back, "stopped working");
+            if !drained.clean {
+                cut_off.push("jobs could not be handed back, and wait until their leases run out");
+            }
         }
         ending.cancel();
+        requests.close();
         tasks.close();
-        if tokio::time::timeout(REQUESTS_LIMIT, tasks.wait()).await.is_err() {
-            tracing::warn!("some requests are cut short");
+        let until = tokio::time::Instant::now() + REQUESTS_LIMIT;
+        if timeout_at(until, requests.wait()).await.is_err() {
+            cut_off.push("some requests were cut short");
         }
+        if timeout_at(until, tasks.wait()).await.is_err() {
+            tracing::warn!("what goes on beside requests does not end in time; it is left");
+        }
+        let until = tokio::time::Instant::now() + TOOLS_LIMIT;
         let closed = async {
             tokio::join!(app.tools.close(), app.gateway.close());
             app.ledger.close().await;
-            // What is left of their spans, once nobody makes any more.
-            let (exporting, end) = exports;
-            end.cancel();
-            exporting.close();
-            exporting.wait().await;
         };
-        if tokio::time::timeout(TOOLS_LIMIT, closed).await.is_err() {
-            tracing::warn!("some calls of tools or models, or their spans, are cut short");
+        if timeout_at(until, closed).await.is_err() {
+            cut_off.push("some calls of tools or models were cut short before they were recorded");
+        }
+        // What is left of their spans, once nobody makes any more.
+        let (exporting, end) = exports;
+        end.cancel();
+        exporting.close();
+        if timeout_at(until, exporting.wait()).await.is_err() {
+            tracing::warn!("some spans are cut short");
+        }
+        if !cut_off.is_empty() {
+            tracing::warn!(cut_off = %cut_off.join("; "), "the stop was not clean");
         }
         drop(app);
         database.close_by(deadline).await;
+        Stopped { cut_off }
     }
 }
