@@ -2,13 +2,12 @@
 
 use super::{
     Failure, Global,
-    local::{Local, items, text},
+    local::{Local, Names, items, text},
     output,
     work::{list, path_of, show},
 };
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Agent {
@@ -30,11 +29,21 @@ pub(super) enum Agent {
 
 #[derive(Debug, Args)]
 pub(super) struct One {
-    /// Its id.
-    agent: Uuid,
+    /// Its name or id.
+    agent: String,
     /// The project's name or id.
     #[arg(long)]
     project: String,
+}
+
+const NAMES: Names = Names { what: "agent", see: "`syndarix agent list`" };
+
+impl One {
+    async fn path(&self, local: &Local) -> Result<String, Failure> {
+        let agents = format!("{}/agents", path_of(local, &self.project).await?);
+        let id = local.id_in(&agents, &NAMES, &self.agent).await?;
+        Ok(format!("{agents}/{id}"))
+    }
 }
 
 #[derive(Debug, Args)]
@@ -96,7 +105,7 @@ impl Agent {
                 Self::Resume(one) => (one, "resume"),
                 Self::Terminate(one) => (one, "terminate"),
             };
-            let path = format!("{}/agents/{}/{verb}", path_of(local, &one.project).await?, one.agent);
+            let path = format!("{}/{verb}", one.path(local).await?);
             show(global, &LIST, &local.post(&path, &json!({})).await?);
             Ok(())
         })

@@ -1,6 +1,6 @@
 //! `audit`.
 
-use super::{Failure, Global, maintain, output};
+use super::{Failure, Global, local, maintain, output};
 use crate::{
     clock::Clock,
     features::audit::{self, ChainReport},
@@ -32,16 +32,16 @@ pub(super) struct Verify {
     /// An export to check, without any database.
     #[arg(long, value_name = "FILE", conflicts_with = "chain")]
     file: Option<PathBuf>,
-    /// This chain only: a project's id, or the nil id for the installation's own.
-    #[arg(long, value_name = "ID")]
-    chain: Option<Uuid>,
+    /// This chain only: a project's, by its name or id, or the installation's own, by the nil id.
+    #[arg(long, value_name = "NAME_OR_ID")]
+    chain: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Export {
-    /// This chain only: a project's id, or the nil id for the installation's own.
-    #[arg(long, value_name = "ID")]
-    chain: Option<Uuid>,
+    /// This chain only: a project's, by its name or id, or the installation's own, by the nil id.
+    #[arg(long, value_name = "NAME_OR_ID")]
+    chain: Option<String>,
     /// Where to write; standard output when not given.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -58,7 +58,7 @@ impl Audit {
             }
             Self::Verify(Verify { chain, .. }) => {
                 let session = maintain::migrated(global).await?;
-                let reports = verify(session.pool(), chain).await;
+                let reports = verify(session.pool(), chain.as_deref()).await;
                 session.close().await;
                 Ok(tell(global, &reports?))
             }
@@ -72,9 +72,17 @@ impl Audit {
     }
 }
 
+/// The chain that somebody means, if one.
+async fn chain_of(pool: &PgPool, wanted: Option<&str>) -> Result<Option<Uuid>, Failure> {
+    match wanted {
+        Some(project) => local::project_id(pool, project).await.map(Some),
+        None => Ok(None),
+    }
+}
+
 /// Checks, and remembers what was found.
-async fn verify(pool: &PgPool, chain: Option<Uuid>) -> Result<Vec<ChainReport>, sqlx::Error> {
-    let mut reports = audit::verify(pool, chain).await?;
+async fn verify(pool: &PgPool, chain: Option<&str>) -> Result<Vec<ChainReport>, Failure> {
+    let mut reports = audit::verify(pool, chain_of(pool, chain).await?).await?;
     reports.retain(|report| !report.is_absent());
     for report in &reports {
         audit::note(pool, report, Clock::default().now()).await?;
@@ -88,11 +96,12 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
 
 impl Export {
     async fn write(self, pool: &PgPool) -> Result<(), Failure> {
+        let chain = chain_of(pool, self.chain.as_deref()).await?;
         let mut sink: Box<dyn Write + Send> = match &self.output {
             Some(path) => Box::new(File::create(path).map_err(|error| unreadable(path, &error))?),
             None => Box::new(std::io::stdout()),
         };
-        let mut lines = pin!(audit::export(pool.clone(), self.chain));
+        let mut lines = pin!(audit::export(pool.clone(), chain));
         while let Some(bytes) = lines.try_next().await? {
             sink.write_all(&bytes)?;
         }

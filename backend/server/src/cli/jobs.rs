@@ -1,6 +1,12 @@
 //! `job`: what an operator sees and settles, of the whole installation.
 
-use super::{Failure, Global, history::History, local::Local, output, work::list};
+use super::{
+    Failure, Global,
+    history::History,
+    local::{Local, project_id},
+    output,
+    work::list,
+};
 use crate::{
     features::operations::{self, Cancellation},
     http::ApiError,
@@ -9,7 +15,6 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use syndarix_jobs::{DeathCause, Filter, JobState};
-use uuid::Uuid;
 
 /// Dead letters that `--all` reads at once.
 const PAGE: u16 = 500;
@@ -115,9 +120,9 @@ pub(super) struct Letters {
     /// With --all: of this kind only.
     #[arg(long, requires = "all")]
     kind: Option<String>,
-    /// With --all: of this project only.
-    #[arg(long, requires = "all", value_name = "ID")]
-    project: Option<Uuid>,
+    /// With --all: of this project only, by name or id.
+    #[arg(long, requires = "all", value_name = "NAME_OR_ID")]
+    project: Option<String>,
     /// With --all: dead of this cause only.
     #[arg(long, requires = "all", value_enum)]
     cause: Option<Cause>,
@@ -131,10 +136,14 @@ impl Letters {
         if !self.all {
             return Ok(self.jobs);
         }
+        let project = match &self.project {
+            Some(project) => Some(project_id(&mut *conn, project).await?),
+            None => None,
+        };
         let mut filter = Filter {
             queue: self.queue,
             kind: self.kind,
-            project: self.project,
+            project,
             cause: self.cause.map(DeathCause::from),
             limit: Some(PAGE),
             ..Filter::default()

@@ -2,14 +2,13 @@
 
 use super::{
     Failure, Global,
-    local::Local,
+    local::{Local, Names},
     output,
     work::{list, path_of, show},
 };
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use syndarix_domain::Timestamp;
-use uuid::Uuid;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Key {
@@ -29,8 +28,8 @@ pub(super) enum Key {
 
 #[derive(Debug, Args)]
 pub(super) struct One {
-    /// Its id.
-    key: Uuid,
+    /// Its name or id; where several have the name, its id.
+    key: String,
     /// The project's name or id.
     #[arg(long)]
     project: String,
@@ -82,6 +81,7 @@ impl Create {
     }
 }
 
+const NAMES: Names = Names { what: "key", see: "`syndarix key list`" };
 const LIST: [output::Column; 6] = [
     ("NAME", "name"),
     ("KEY", "prefix"),
@@ -124,6 +124,8 @@ impl Key {
 
 impl One {
     async fn path(&self, local: &Local) -> Result<String, Failure> {
-        Ok(format!("{}/gateway-keys/{}", path_of(local, &self.project).await?, self.key))
+        let keys = format!("{}/gateway-keys", path_of(local, &self.project).await?);
+        let id = local.id_in(&keys, &NAMES, &self.key).await?;
+        Ok(format!("{keys}/{id}"))
     }
 }

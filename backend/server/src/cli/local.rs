@@ -13,6 +13,7 @@ use axum::{
     http::{Method, Request, header},
 };
 use serde_json::Value;
+use sqlx::PgExecutor;
 use syndarix_domain::ids::UserId;
 use tower::ServiceExt;
 use uuid::Uuid;
@@ -142,17 +143,55 @@ impl Local {
     }
 
     /// The project that somebody means by its id or its name.
-    pub(super) async fn project(&self, named: &str) -> Result<Value, Failure> {
-        if named.parse::<Uuid>().is_ok() {
-            return self.get(&format!("/projects/{named}")).await;
+    pub(super) async fn project(&self, wanted: &str) -> Result<Value, Failure> {
+        if wanted.parse::<Uuid>().is_ok() {
+            return self.get(&format!("/projects/{wanted}")).await;
         }
-        let found = self.all("/projects", |project| project["name"] == named).await?;
-        match found.as_slice() {
-            [one] => Ok(one.clone()),
-            [] => Err(Failure::new(format!("there is no project `{named}`; see `syndarix project list`"))),
-            _ => Err(Failure::new(format!("several projects are called `{named}`: use an id"))),
-        }
+        let found = self.all("/projects", |project| project["name"] == wanted).await?;
+        only(found, &PROJECTS, wanted)
     }
+
+    /// The id of what somebody means by its id or its name, in a list. What is revoked is found by its id only.
+    pub(super) async fn id_in(&self, list: &str, names: &Names, wanted: &str) -> Result<String, Failure> {
+        if let Ok(id) = wanted.parse::<Uuid>() {
+            return Ok(id.to_string());
+        }
+        let fits = |one: &Value| one["name"] == wanted && one["revoked_at"].is_null();
+        let found = only(self.all(list, fits).await?, names, wanted)?;
+        Ok(text(&found, "id").to_owned())
+    }
+}
+
+/// What people find by its name, and where they see which names there are.
+pub(super) struct Names {
+    pub(super) what: &'static str,
+    pub(super) see: &'static str,
+}
+
+const PROJECTS: Names = Names { what: "project", see: "`syndarix project list`" };
+
+/// The only one that was found: of several, none is guessed.
+fn only<T>(found: Vec<T>, Names { what, see }: &Names, wanted: &str) -> Result<T, Failure> {
+    let several = found.len() > 1;
+    found.into_iter().next().filter(|_| !several).ok_or_else(|| {
+        Failure::new(if several {
+            format!("several {what}s are called `{wanted}`: use an id")
+        } else {
+            format!("there is no {what} `{wanted}`; see {see}")
+        })
+    })
+}
+
+/// The id of the project that an operator means by its id or its name, whoever's it is. An id need not be a project's.
+pub(super) async fn project_id(db: impl PgExecutor<'_>, wanted: &str) -> Result<Uuid, Failure> {
+    if let Ok(id) = wanted.parse() {
+        return Ok(id);
+    }
+    let found: Vec<Uuid> = sqlx::query_scalar("select id from project where name = $1 limit 2")
+        .bind(wanted)
+        .fetch_all(db)
+        .await?;
+    only(found, &PROJECTS, wanted)
 }
 
 /// A value for a query.

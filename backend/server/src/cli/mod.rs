@@ -85,7 +85,7 @@ enum Command {
     Doctor,
     /// Brings the database's schema up to this version.
     Migrate,
-    /// Replays all events and compares the result with what is stored.
+    /// Replays all events, adds all usage up, and compares both with what is stored.
     Rebuild(maintain::Rebuild),
     /// People.
     #[command(subcommand)]

@@ -2,7 +2,7 @@
 
 use super::{
     Failure, Global,
-    local::{Local, encoded, items, text},
+    local::{Local, Names, encoded, items, text},
     output,
 };
 use clap::{Args, Subcommand};
@@ -152,9 +152,25 @@ pub(super) struct CreateStory {
     /// Estimated effort.
     #[arg(long)]
     points: Option<u16>,
-    /// The sprint to plan it in.
+    /// The sprint to plan it in, by name or id.
     #[arg(long)]
-    sprint: Option<Uuid>,
+    sprint: Option<String>,
+}
+
+const SPRINTS: Names = Names { what: "sprint", see: "the project's board" };
+
+impl CreateStory {
+    async fn run(self, local: &Local) -> Result<Value, Failure> {
+        let project = path_of(local, &self.project).await?;
+        let sprint = match &self.sprint {
+            Some(sprint) => Some(local.id_in(&format!("{project}/sprints"), &SPRINTS, sprint).await?),
+            None => None,
+        };
+        let body = json!({
+            "title": self.title, "description": self.description, "points": self.points, "sprint_id": sprint,
+        });
+        local.post(&format!("{project}/stories"), &body).await
+    }
 }
 
 #[derive(Debug, Args)]
@@ -187,14 +203,7 @@ impl Story {
     pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
         Local::run(global, async |local| {
             match self {
-                Self::Create(create) => {
-                    let path = format!("{}/stories", path_of(local, &create.project).await?);
-                    let body = json!({
-                        "title": create.title, "description": create.description, "points": create.points,
-                        "sprint_id": create.sprint,
-                    });
-                    show(global, &STORY, &local.post(&path, &body).await?);
-                }
+                Self::Create(create) => show(global, &STORY, &create.run(local).await?),
                 Self::List { project, phase } => {
                     let mut path = format!("{}/stories?limit=200", path_of(local, &project).await?);
                     if let Some(phase) = phase {

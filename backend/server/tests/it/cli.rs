@@ -231,6 +231,7 @@ async fn one_changed_byte_of_one_audit_row_is_found_and_its_position_named() {
     assert!(place.run(&["audit", "export", "--output", export.to_str().unwrap()]).status.success());
     assert!(place.run(&["audit", "verify", "--file", export.to_str().unwrap()]).status.success());
     assert!(place.run(&["audit", "verify"]).status.success());
+    assert!(place.run(&["audit", "verify", "--chain", "shop"]).status.success());
     let pool = place.pool().await;
 
     let chain = project["id"].as_str().unwrap();
@@ -343,9 +344,13 @@ async fn an_operator_answers_questions_and_manages_agents() {
     let agents = place.json(&["agent", "list", "--project", "shop"]);
     let grace = agents["items"].as_array().unwrap().iter().find(|agent| agent["name"] == "Grace");
     let grace = grace.unwrap()["id"].as_str().unwrap();
-    for (verb, status) in [("pause", "paused"), ("resume", "idle"), ("terminate", "terminated")] {
-        assert_eq!(place.json(&["agent", verb, "--project", "shop", grace])["status"], status);
+    for (verb, named, status) in
+        [("pause", "Grace", "paused"), ("resume", grace, "idle"), ("terminate", "Grace", "terminated")]
+    {
+        assert_eq!(place.json(&["agent", verb, "--project", "shop", named])["status"], status);
     }
+    let said = refused(&place.run(&["agent", "pause", "--project", "shop", "Gracie"]));
+    assert!(said.contains("there is no agent `Gracie`; see `syndarix agent list`"), "{said}");
     place.end().await;
 }
 
@@ -417,6 +422,18 @@ async fn names_and_numbers_are_found_wherever_in_the_list_and_never_guessed() {
     sqlx::raw_sql(more).execute(&pool).await.unwrap();
     assert_eq!(place.json(&["project", "show", "first"])["id"], first["id"]);
     assert_eq!(place.json(&["story", "show", "--project", "first", "1"])["title"], "Sell apples");
+    let redriven = place.json(&["job", "redrive", "--all", "--project", "first"]);
+    assert_eq!(redriven["items"], serde_json::json!([]));
+    for command in [
+        &["job", "redrive", "--all", "--project", "nowhere"][..],
+        &["audit", "verify", "--chain", "nowhere"],
+        &["audit", "export", "--chain", "nowhere"],
+    ] {
+        let said = refused(&place.run(command));
+        assert!(said.contains("there is no project `nowhere`; see `syndarix project list`"), "{said}");
+    }
+    let said = refused(&place.run(&["story", "create", "Sell", "--project", "first", "--sprint", "none"]));
+    assert!(said.contains("there is no sprint `none`"), "{said}");
     let found = "with o as (insert into organisation values (gen_random_uuid(), 'Acme', now()) returning id)
                  insert into membership select o.id, u.id, 'owner', now() from o, app_user u";
     sqlx::raw_sql(found).execute(&pool).await.unwrap();
@@ -426,6 +443,30 @@ async fn names_and_numbers_are_found_wherever_in_the_list_and_never_guessed() {
     assert!(said.contains("--organisation") && said.contains("Acme"), "{said}");
     place.json(&["project", "create", "second", "--organisation", "Acme"]);
     pool.close().await;
+    place.end().await;
+}
+
+#[tokio::test]
+async fn a_key_is_found_by_its_name_as_long_as_one_has_it_and_is_good() {
+    let place = Place::new().await;
+    place.json(&["user", "create", "ada@example.org", "--name", "Ada", "--generate-password"]);
+    place.json(&["project", "create", "shop"]);
+    let key = |verb: &str, named: &str| place.run(&["key", verb, named, "--project", "shop", "--json"]);
+    let id_of = |done: Output| {
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        serde_json::from_slice::<Value>(&done.stdout).unwrap()["key"]["id"].as_str().unwrap().to_owned()
+    };
+    let first = id_of(key("create", "nightly"));
+    assert_eq!(id_of(key("rotate", "nightly")), first);
+    let second = id_of(key("create", "nightly"));
+
+    let said = refused(&key("revoke", "nightly"));
+
+    assert!(said.contains("several keys are called `nightly`: use an id"), "{said}");
+    assert!(key("revoke", &second).status.success());
+    assert_eq!(id_of(key("rotate", "nightly")), first, "what is revoked has the name no more");
+    let said = refused(&key("revoke", "weekly"));
+    assert!(said.contains("there is no key `weekly`; see `syndarix key list`"), "{said}");
     place.end().await;
 }
 
