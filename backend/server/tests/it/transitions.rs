@@ -1,6 +1,7 @@
 //! Transitions by themselves, many at once, and inside a transaction: the same promises on each path.
 
 mod keyed;
+mod random;
 
 use crate::{
     events::{person, project},
@@ -410,6 +411,60 @@ async fn whoever_was_in_a_group_that_failed_still_has_its_jobs_and_timers() {
     bench.holds().await;
 }
 
+/// Counts the statements that set timers, and those that take them away.
+const COUNT_STATEMENTS: &str = "
+create sequence timers_set minvalue 0;
+create sequence timers_cleared minvalue 0;
+create function count_statement() returns trigger language plpgsql as $$
+begin
+    perform nextval(tg_argv[0]::regclass);
+    return null;
+end $$;
+create trigger count_set after insert on timer for each statement execute function count_statement('timers_set');
+create trigger count_cleared after delete on timer for each statement execute function count_statement('timers_cleared');
+select nextval('timers_set'), nextval('timers_cleared')";
+
+#[tokio::test]
+async fn however_many_timers_a_unit_changes_one_statement_sets_them_and_one_takes_them_away() {
+    for path in PATHS {
+        let bench = Bench::start().await;
+        let sprint = bench.sprint().await;
+        let fire_at = bench.app.clock.now() + chrono::Duration::days(1);
+        let timer = |name: &str| NewTimer {
+            stream: sprint.0,
+            name: name.into(),
+            fire_at,
+            job: NewJob::new("hand", "what.follows", serde_json::json!({})),
+        };
+        let mut uow = bench.unit(path).await;
+        for name in ["over", "early"] {
+            uow.set_timer(timer(name)).unwrap();
+        }
+        uow.commit().await.unwrap();
+        sqlx::raw_sql(COUNT_STATEMENTS).execute(bench.store().pool()).await.unwrap();
+
+        let mut uow = bench.unit(path).await;
+        uow.execute::<Sprint>(bench.project, sprint, &edit("with timers")).await.unwrap();
+        uow.clear_timers(sprint, Some("over"));
+        uow.clear_timers(sprint, Some("early"));
+        for name in ["late", "later", "latest"] {
+            uow.set_timer(timer(name)).unwrap();
+        }
+        uow.set_timer(NewTimer { fire_at: fire_at + chrono::Duration::days(1), ..timer("late") }).unwrap();
+        uow.commit().await.unwrap();
+
+        let statements: (i64, i64) = sqlx::query_as(
+            "select (select last_value from timers_set), (select last_value from timers_cleared)",
+        )
+        .fetch_one(bench.store().pool())
+        .await
+        .unwrap();
+        assert_eq!(statements, (1, 1), "{path:?}");
+        let left = "select count(*) from timer where name in ('late', 'later', 'latest')";
+        assert_eq!((count(&bench, left).await, count(&bench, "select count(*) from timer").await), (3, 3));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_unit_that_the_database_refuses_fails_alone() {
     let bench = Bench::start().await;
@@ -502,7 +557,8 @@ async fn what_is_read_in_a_transaction_sees_what_the_unit_did_before() {
     assert_eq!(now.version, 1, "a unit that is not committed leaves nothing");
 }
 
-/// An index that mentions what every transition changes would be written by every transition.
+/// An index that mentions what every transition changes would be written by every transition. Of questions there is one of
+/// those that are open, which each leaves once, with its answer; a reminder moves it on as it stands.
 #[tokio::test]
 async fn moving_a_state_row_on_writes_none_of_its_indexes() {
     let bench = Bench::start().await;
@@ -511,6 +567,7 @@ async fn moving_a_state_row_on_writes_none_of_its_indexes() {
         ("story", "backlog", "working"),
         ("pull_request", "open", "approved"),
         ("run", "thinking", "acting"),
+        ("approval", "pending", "pending"),
     ];
     for (table, from, to) in moves {
         let mut tx = bench.app.app.pool().begin().await.unwrap();
