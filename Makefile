@@ -73,17 +73,18 @@ bench-gateway: ## Ask one upstream directly, through Syndarix and through other 
 chaos: setup-test build ## Kill it at random moments; the story still gets done. Then every cell with three seeds
 	.ci/chaos
 
-chaos-cells: setup-test build ## Every fault by itself, 20 seeds each (CELLS="name ..." for some of them)
-	.ci/chaos --seeds 20 --at-once 2 --cells $(CELLS)
+OTHER :=
+chaos-cells: setup-test build ## Every fault by itself, 20 seeds each (CELLS="name ..."; OTHER=the binary of the release before)
+	.ci/chaos --seeds 20 --at-once 2 $(if $(OTHER),--other-binary "$(OTHER)") --cells $(CELLS)
 
 MINUTES := 30
-soak: build ## Constant load for 30 minutes (MINUTES=...): nothing stuck, nothing grows that should not
+soak: setup $(UI) ## Constant load for 30 minutes (MINUTES=...): nothing stuck, nothing grows that should not
 	.ci/chaos --soak $(MINUTES)
 
-swarm: build ## Two processes, 200 agents, 50 stories at once; then with one of the two killed
+swarm: setup $(UI) ## Two processes, 200 agents, 50 stories at once; then with one of the two killed
 	.ci/chaos --swarm
 
-fairness: build ## 50 projects with 200 agents and 200 stories at once: does any wait longer than the others?
+fairness: setup $(UI) ## 50 projects with 200 agents and 200 stories at once: does any wait longer than the others?
 	.ci/chaos --fairness
 
 generate: ## Make generated files anew: API document, UI types, diagrams, translations

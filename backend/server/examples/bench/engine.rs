@@ -2,7 +2,7 @@
 
 use crate::{
     Failure,
-    figures::{Figures, cpu_seconds_of, percentile},
+    figures::{Figures, as_served, cpu_seconds_of, percentile},
 };
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 /// Stories moved at the same time.
 const STORIES: usize = 32;
 /// Projects that they are spread over: the log's head serialises the commits of one.
-const PROJECTS: usize = 8;
+pub(crate) const PROJECTS: usize = 8;
 
 /// Most streams moved at the same time.
 const MOST: usize = 256;
@@ -32,7 +32,7 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
-    fn cpu_seconds(self) -> f64 {
+    pub(crate) fn cpu_seconds(self) -> f64 {
         let ours = [Some(std::process::id()), self.beside].into_iter().flatten();
         cpu_seconds_of(&ours.collect::<Vec<_>>(), Some(self.postmaster))
     }
@@ -40,13 +40,17 @@ impl Measured {
 
 /// Moves of single streams: many in flight, and one at a time.
 pub(crate) async fn streams(store: &Store, by: Measured, figures: &mut Figures) -> Result<(), Failure> {
-    let settings = |streams: usize| json!({ "streams": streams, "projects": PROJECTS.min(streams), "fsync": "on", "synchronous_commit": "on", "audit": "on" });
     for streams in [MOST, 32, 1] {
         let name =
             if streams == 1 { "transitions, one stream" } else { &format!("transitions, {streams} streams") };
-        renames(store, streams, name, by, figures, &settings(streams)).await?;
+        renames(store, streams, name, by, figures, &settings(store, streams).await?).await?;
     }
-    keyed_renames(store, by, figures, &settings(MOST)).await
+    keyed_renames(store, by, figures, &settings(store, MOST).await?).await
+}
+
+async fn settings(store: &Store, streams: usize) -> Result<Value, Failure> {
+    let own = json!({ "streams": streams, "projects": PROJECTS.min(streams), "audit": "on" });
+    as_served(store.pool(), own).await
 }
 
 /// So many sprints, each given another name again and again; the rate, and that per CPU second.
@@ -114,8 +118,7 @@ pub(crate) async fn stories(store: &Store, by: Measured, figures: &mut Figures) 
         let store = store.clone();
         move |until| async move { move_about(&store, project, id, until).await }
     });
-    let settings = json!({ "streams": STORIES, "projects": PROJECTS, "fsync": "on", "synchronous_commit": "on", "audit": "on" });
-    rate("story transitions", tasks, by, figures, &settings).await?;
+    rate("story transitions", tasks, by, figures, &settings(store, STORIES).await?).await?;
     Ok(())
 }
 
@@ -141,7 +144,19 @@ where
     while let Some(moved) = running.join_next().await {
         samples.extend(moved??);
     }
-    let (wall, cpu) = (begun.elapsed().as_secs_f64(), by.cpu_seconds() - cpu);
+    let took = (begun.elapsed().as_secs_f64(), by.cpu_seconds() - cpu);
+    report(name, samples, took, figures, settings)
+}
+
+/// Adds what so many samples in so many seconds of wall and CPU come to: their rate, median and 99th percentile. Gives the
+/// rate, and that per CPU second.
+pub(crate) fn report(
+    name: &str,
+    mut samples: Vec<Duration>,
+    (wall, cpu): (f64, f64),
+    figures: &mut Figures,
+    settings: &Value,
+) -> Result<(f64, f64), Failure> {
     samples.sort_unstable();
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let count = samples.len() as f64;
@@ -198,7 +213,7 @@ async fn move_about(
     Ok(samples)
 }
 
-async fn project(store: &Store) -> Result<ProjectId, Failure> {
+pub(crate) async fn project(store: &Store) -> Result<ProjectId, Failure> {
     let (organisation, project) = (store.new_id(), store.new_id());
     sqlx::query("insert into organisation (id, name, created_at) values ($1, 'bench', now())")
         .bind(organisation)

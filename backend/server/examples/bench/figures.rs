@@ -2,12 +2,26 @@
 
 use crate::Failure;
 use serde_json::{Value, json};
+use sqlx::PgPool;
 use std::{
     fs::{self, File},
     io::Write,
     path::Path,
     time::Duration,
 };
+
+/// What decides whether a commit is on the disk when it is answered.
+const DURABILITY: [&str; 3] = ["fsync", "synchronous_commit", "full_page_writes"];
+
+/// The settings of a figure, with what the server says of its own: what was asked for need not be what it does.
+pub(crate) async fn as_served(pool: &PgPool, mut settings: Value) -> Result<Value, Failure> {
+    for name in DURABILITY {
+        let said: String =
+            sqlx::query_scalar("select current_setting($1)").bind(name).fetch_one(pool).await?;
+        settings[name] = json!(said);
+    }
+    Ok(settings)
+}
 
 /// Collects figures.
 pub(crate) struct Figures {

@@ -3,7 +3,7 @@
 use crate::{
     Failure,
     engine::Measured,
-    figures::{Figures, cpu_seconds, percentile},
+    figures::{Figures, as_served, cpu_seconds, percentile},
 };
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -123,12 +123,12 @@ async fn end(tasks: TaskTracker, client: Client) {
     tasks.wait().await;
 }
 
-fn settings(producer: Value) -> Value {
-    let mut settings = json!({ "places": PLACES, "fsync": "on", "synchronous_commit": "on" });
+async fn settings(pool: &PgPool, producer: Value) -> Result<Value, Failure> {
+    let mut settings = json!({ "places": PLACES });
     if let (Some(settings), Value::Object(producer)) = (settings.as_object_mut(), producer) {
         settings.extend(producer);
     }
-    settings
+    as_served(pool, settings).await
 }
 
 /// Clients that each enqueue one job after the other, each in a transaction of its own; returns the rate.
@@ -157,7 +157,7 @@ async fn singly(pool: &PgPool, by: Measured, way: Way, figures: &mut Figures) ->
     end(tasks, client).await;
     bench.stop().await;
     let count = float(enqueued);
-    let settings = settings(json!({ "clients": CLIENTS, "enqueued_in_batches_of": 1 }));
+    let settings = settings(pool, json!({ "clients": CLIENTS, "enqueued_in_batches_of": 1 })).await?;
     let name = match way {
         Way::OwnTransaction => "jobs, singly in transactions of their own",
         Way::Intake => "jobs, enqueued singly by 32 clients",
@@ -175,7 +175,7 @@ async fn batches(pool: &PgPool, by: Measured, figures: &mut Figures) -> Result<(
     let (wall, cpu) = (begun.elapsed().as_secs_f64(), cpu_seconds(bench.postmaster) - cpu);
     bench.stop().await;
     let count = float(enqueued);
-    let settings = settings(json!({ "enqueued_in_batches_of": BATCH }));
+    let settings = settings(pool, json!({ "enqueued_in_batches_of": BATCH })).await?;
     figures.add("jobs, enqueued in batches", (count / wall, "per second"), Some(count / cpu), &settings)
 }
 
@@ -239,7 +239,8 @@ async fn dispatch(pool: &PgPool, by: Measured, rate: f64, figures: &mut Figures)
     dispatch.sort_unstable();
     whole.sort_unstable();
     let count = float(committed.len() as u64);
-    let settings = settings(json!({ "clients": CLIENTS, "per_second": (count / wall).round() }));
+    let pace = json!({ "clients": CLIENTS, "per_second": (count / wall).round() });
+    let settings = settings(pool, pace).await?;
     figures.add(
         "job, committed to started, median",
         (percentile(&dispatch, 0.5), "ms"),
@@ -281,15 +282,16 @@ pub(crate) async fn beside_an_old_snapshot(
     for part in 1..=SLICES {
         let (rate, per_cpu) = slice(&bench, &mut enqueued, by.span / SLICES).await?;
         slices.push((rate, per_cpu));
-        let settings = settings(
-            json!({ "snapshot_held_for_s": (by.span / SLICES * part).as_secs(), "clean": clean.0.round() }),
-        );
+        let held = (by.span / SLICES * part).as_secs();
+        let held = json!({ "snapshot_held_for_s": held, "clean": clean.0.round() });
+        let settings = settings(pool, held).await?;
         figures.add("jobs beside an old snapshot", (rate, "per second"), Some(per_cpu), &settings)?;
         figures.add("jobs beside an old snapshot, of clean", (rate / clean.0, "share"), None, &settings)?;
     }
     bystander.rollback().await?;
     bench.stop().await;
-    let settings = settings(json!({ "snapshot_held_for_s": by.span.as_secs(), "last_slices": LAST }));
+    let held = json!({ "snapshot_held_for_s": by.span.as_secs(), "last_slices": LAST });
+    let settings = settings(pool, held).await?;
     let kept = last_of_first(&slices, LAST, |(rate, _)| *rate);
     figures.add("jobs beside an old snapshot, last of first", (kept, "share"), None, &settings)?;
     let kept = last_of_first(&slices, LAST, |(_, per_cpu)| *per_cpu);

@@ -1,5 +1,5 @@
-//! Figures: transitions, jobs, API calls, start-up, memory. Printed with their settings, and written as JSON lines
-//! under target/bench. How they are taken stands in docs/BENCHMARKS.md.
+//! Figures: transitions, jobs, run steps, API calls, start-up, memory. Printed with their settings, and written as JSON
+//! lines under target/bench. How they are taken stands in docs/BENCHMARKS.md.
 
 mod audit;
 mod engine;
@@ -9,6 +9,7 @@ mod jobs;
 mod leaving;
 mod parked;
 mod process;
+mod steps;
 
 use clap::Parser;
 use figures::Figures;
@@ -40,7 +41,7 @@ struct Arguments {
     /// Seconds for each rate.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
-    /// Only transitions and jobs.
+    /// Only transitions, jobs and run steps.
     #[arg(long)]
     engine: bool,
     /// Only what a failover takes, and how soon a provider is let go of when its client has left.
@@ -94,6 +95,7 @@ async fn main() -> Result<(), Failure> {
         let by = engine::Measured { span: Duration::from_secs(seconds), ..by };
         jobs::beside_an_old_snapshot(&pool, by, &mut figures).await?;
     }
+    steps::of_runs(&pool, &folder.path().join("steps"), by, &mut figures).await?;
     pool.close().await;
     postgres.stop().await?;
 

@@ -58,6 +58,8 @@ async fn play(launcher: &Launcher<'_>, out: &Path) -> Result<f64, Failure> {
     let at_first: i64 = sqlx::query_scalar(agents).fetch_one(&mut conn).await?;
     let started = Instant::now();
     swarm::start_all(&projects).await?;
+    let (of, stories) = (CROWD.projects, CROWD.all_stories());
+    say(&format!("{stories} stories of {of} projects with {at_first} agents are started"))?;
     swarm::reach(&mut conn, CROWD.all_stories(), started).await?;
     let wall = started.elapsed().as_secs_f64();
     swarm::check(&mut conn, launcher.binary, launcher.dir, launcher.database, &projects).await?;

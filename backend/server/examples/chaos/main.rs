@@ -65,8 +65,8 @@ struct Arguments {
     /// Seeds of each cell.
     #[arg(long, default_value_t = 3)]
     seeds: u32,
-    /// What processes are started from after a deploy; the same `syndarix` when not given.
-    #[arg(long)]
+    /// The `syndarix` of the release before: the cell that deploys begins with it; with the same when not given.
+    #[arg(long, value_name = "PATH")]
     other_binary: Option<PathBuf>,
     /// Cells that are played side by side, each with a PostgreSQL of its own.
     #[arg(long, default_value_t = 1)]
@@ -100,20 +100,23 @@ async fn play(arguments: &Arguments) -> Result<(), Failure> {
     let data_dir = arguments.data_dir.clone().unwrap_or_else(|| temporary.path().to_owned());
     open_to_others(&data_dir)?;
     if arguments.swarm {
-        return swarm::run(&arguments.binary, &data_dir).await;
+        return swarm::run(&arguments.binary, &data_dir, &arguments.out.join("swarm.jsonl")).await;
     }
     if arguments.fairness {
         return fairness::run(&arguments.binary, &data_dir, &arguments.out.join("fairness.jsonl")).await;
     }
     if let Some(minutes) = arguments.soak {
-        return soak::run(&arguments.binary, &data_dir, minutes, &arguments.out.join("soak.jsonl")).await;
+        return soak::run(&arguments.binary, &data_dir, minutes, &arguments.out).await;
+    }
+    if let Some(missing) = arguments.other_binary.as_deref().filter(|path| !path.is_file()) {
+        return Err(format!("there is no other binary at {}: build it first", missing.display()).into());
     }
     if arguments.cells.is_none() {
         rounds(arguments, &data_dir, seed).await?;
     }
     let plan = cells::Plan {
         binary: &arguments.binary,
-        other: arguments.other_binary.as_deref(),
+        before: arguments.other_binary.as_deref(),
         dir: &data_dir.join("cells"),
         names: arguments.cells.as_deref().unwrap_or_default(),
         seeds: arguments.seeds,

@@ -10,9 +10,12 @@ use std::{
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
+use syndarix::lifecycle::STOP_LIMIT;
 
 /// `serve` must answer within this long, PostgreSQL's crash recovery included.
 const START_LIMIT: Duration = Duration::from_secs(90);
+/// A process that is told to stop has ended within this: the product's own limit, and what a busy machine may add to it.
+const STOPPED_LIMIT: Duration = STOP_LIMIT.saturating_add(Duration::from_secs(5));
 /// The demo that prepares the project must end within this long.
 const DEMO_LIMIT: Duration = Duration::from_secs(300);
 
@@ -155,9 +158,7 @@ impl World {
 
     /// Ends `serve` in good order, and its database with it.
     pub(crate) fn stop_serving(&mut self) -> Result<(), Failure> {
-        Command::new("kill").args(["-TERM", &self.serve.id().to_string()]).status()?;
-        let ended = self.serve.wait()?;
-        if ended.success() { Ok(()) } else { Err(format!("serve was asked to stop: {ended}").into()) }
+        terminate(&mut self.serve)
     }
 
     /// Ends everything in good order.
@@ -203,6 +204,26 @@ impl Drop for World {
         let _ = self.serve.wait();
         let _ = self.model.kill();
         let _ = self.model.wait();
+    }
+}
+
+/// SIGTERM, and the end in good order and in time of a process that serves.
+pub(crate) fn terminate(serve: &mut Child) -> Result<(), Failure> {
+    let sent = Command::new("kill").args(["-TERM", &serve.id().to_string()]).status()?;
+    if !sent.success() {
+        return Err(format!("kill -TERM: {sent}").into());
+    }
+    let told = Instant::now();
+    loop {
+        match serve.try_wait()? {
+            Some(ended) if ended.success() => return Ok(()),
+            Some(ended) => return Err(format!("serve was told to stop, and ended with {ended}").into()),
+            None if told.elapsed() > STOPPED_LIMIT => {
+                let seconds = STOPPED_LIMIT.as_secs();
+                return Err(format!("serve was told to stop, and has not ended within {seconds} s").into());
+            }
+            None => std::thread::sleep(Duration::from_millis(50)),
+        }
     }
 }
 

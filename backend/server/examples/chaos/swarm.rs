@@ -7,6 +7,7 @@
 use crate::{
     Failure,
     client::{Api, Story},
+    figures::Figures,
     invariants::{self, Scene},
     process::{free_port, groups, log, wait_ready},
     say,
@@ -50,6 +51,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LIMIT: Duration = Duration::from_secs(3_600);
 /// Nothing may stand still for so long; how long all of it takes is the machine's affair.
 const STANDSTILL: Duration = Duration::from_secs(120);
+/// How often it is said how far they are.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
 /// What the agents say.
 pub(crate) const RULES: &str = include_str!("../../tests/it/fire/good_agents.toml");
 pub(crate) const HEAD: &str = include_str!("../capture.toml");
@@ -117,20 +120,25 @@ pub(crate) struct Project {
     pub(crate) stories: Vec<Story>,
 }
 
-pub(crate) async fn run(binary: &Path, data_dir: &Path) -> Result<(), Failure> {
+/// Plays both waves, and writes what came of them.
+pub(crate) async fn run(binary: &Path, data_dir: &Path, out: &Path) -> Result<(), Failure> {
     let options =
         EmbeddedOptions::platform_default(syndarix::config::process_env).in_dir(data_dir.join("postgres"));
     let database = syndarix_postgres::start(options).await?;
+    let mut figures = Figures::create(out)?;
     for (name, kill) in [("both live", false), ("one is killed", true)] {
         let url = fresh(database.url(), name).await?;
         let dir = data_dir.join(name.replace(' ', "-"));
         std::fs::create_dir_all(&dir)?;
-        wave(binary, &dir, &url, kill).await.map_err(|failure| {
+        let models = dir.join("models.toml");
+        let launcher = Launcher { binary, dir: &dir, database: &url, models, places: None };
+        wave(&launcher, (name, kill), &mut figures).await.map_err(|failure| {
             let log = std::fs::read_to_string(dir.join("serve.log")).unwrap_or_default();
             let tail: Vec<&str> = log.lines().rev().take(20).collect();
             format!("{name}: {failure}\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"))
         })?;
     }
+    figures.finish()?;
     database.stop().await?;
     say("swarm: 2 passed, 0 failed")
 }
@@ -145,29 +153,44 @@ pub(crate) async fn fresh(server: &str, name: &str) -> Result<String, Failure> {
     Ok(url.into())
 }
 
-async fn wave(binary: &Path, dir: &Path, database: &str, kill: bool) -> Result<(), Failure> {
-    let launcher = Launcher { binary, dir, database, models: dir.join("models.toml"), places: None };
-    let (mut processes, address) = start(&launcher).await?;
+async fn wave(
+    launcher: &Launcher<'_>,
+    (name, kill): (&str, bool),
+    figures: &mut Figures,
+) -> Result<(), Failure> {
+    let (mut processes, address) = start(launcher).await?;
     let api = Api::register(&address).await?;
     let projects = populate(&api, CROWD).await?;
-    let mut conn = PgConnection::connect(database).await?;
+    let mut conn = PgConnection::connect(launcher.database).await?;
     let agents: i64 = sqlx::query_scalar("select count(*) from agent").fetch_one(&mut conn).await?;
     let started = Instant::now();
     start_all(&projects).await?;
-    let mut since = 0.0;
+    let mut killed = None;
     if kill {
         reach(&mut conn, CROWD.all_stories() / 4, started).await?;
-        since = kill_at_work(&mut conn, &launcher, &mut processes).await?;
+        killed = Some(kill_at_work(&mut conn, launcher, &mut processes).await?);
     }
     reach(&mut conn, CROWD.all_stories(), started).await?;
     let wall = started.elapsed().as_secs_f64();
-    check(&mut conn, binary, dir, database, &projects).await?;
-    let (longest, median) = stalls(&mut conn, since).await?;
+    check(&mut conn, launcher.binary, launcher.dir, launcher.database, &projects).await?;
+    let (longest, median) = stalls(&mut conn, killed.map_or(0.0, |killed| killed.moment)).await?;
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let rate = CROWD.all_stories() as f64 / wall;
+    let settings = json!({
+        "projects": CROWD.projects, "stories": CROWD.all_stories(), "agents": agents, "processes": 2,
+    });
+    let taken_over = killed.map(|killed| ("taken over", killed.taken_over, "s"));
+    let all = [
+        ("stories", rate, "per second"),
+        ("longest standstill", longest, "s"),
+        ("median of the longest standstills", median, "s"),
+    ];
+    for (what, value, unit) in all.into_iter().chain(taken_over) {
+        figures.add(&format!("swarm, {name}, {what}"), (value, unit), None, &settings)?;
+    }
     if kill && longest > (LEASE + MARGIN).as_secs_f64() {
         return Err(format!("a story stood still for {longest:.1} s, with a lease of {LEASE:?}").into());
     }
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    let rate = CROWD.all_stories() as f64 / wall;
     let (stories, projects) = (CROWD.all_stories(), CROWD.projects);
     say(&format!(
         "{stories} stories of {projects} projects with {agents} agents done in {wall:.1} s ({rate:.2} stories/s); \
@@ -196,13 +219,21 @@ pub(crate) async fn start(launcher: &Launcher<'_>) -> Result<(Processes, String)
     Ok((processes, addresses.remove(1)))
 }
 
-/// Kills the first of the two while it has jobs in hand; when they were done in that very moment, a new one. Gives when,
-/// in seconds since 1970 by the database's clock.
+/// A kill that hit jobs in hand.
+#[derive(Clone, Copy)]
+struct Kill {
+    /// When, in seconds since 1970 by the database's clock.
+    moment: f64,
+    /// How long it was until all of them were taken over, in seconds.
+    taken_over: f64,
+}
+
+/// Kills the first of the two while it has jobs in hand; when they were done in that very moment, a new one.
 async fn kill_at_work(
     conn: &mut PgConnection,
     launcher: &Launcher<'_>,
     processes: &mut Processes,
-) -> Result<f64, Failure> {
+) -> Result<Kill, Failure> {
     for _ in 0..KILLS {
         let name = format!("syndarix-{}", processes.0[1].id());
         let begun = Instant::now();
@@ -218,9 +249,9 @@ async fn kill_at_work(
         let gone = processes.kill(1)?;
         let lost = taken_over(conn, &gone, killed).await?;
         if lost > 0 {
-            let after = killed.elapsed().as_secs_f64();
-            say(&format!("killed one of two with {lost} jobs in hand: taken over after {after:.1} s"))?;
-            return Ok(moment);
+            let taken_over = killed.elapsed().as_secs_f64();
+            say(&format!("killed one of two with {lost} jobs in hand: taken over after {taken_over:.1} s"))?;
+            return Ok(Kill { moment, taken_over });
         }
         let (child, address) = launcher.serve()?;
         processes.0.insert(1, child);
@@ -323,9 +354,9 @@ async fn spawn_agents(api: &Api, count: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits until so many stories are done, as long as something happens.
+/// Waits until so many stories are done, as long as something happens; says now and then how far they are.
 pub(crate) async fn reach(conn: &mut PgConnection, wanted: usize, started: Instant) -> Result<(), Failure> {
-    let (mut events, mut moved) = (0, Instant::now());
+    let (mut events, mut moved, mut told) = (0, Instant::now(), Instant::now());
     loop {
         let (done, blocked, now): (i64, i64, i64) = sqlx::query_as(
             "select count(*) filter (where phase = 'done'), count(*) filter (where phase in ('blocked', 'cancelled')),
@@ -356,8 +387,20 @@ pub(crate) async fn reach(conn: &mut PgConnection, wanted: usize, started: Insta
             )
             .into());
         }
+        if told.elapsed() > TOLD_EVERY {
+            tell(conn, (done, wanted), started).await?;
+            told = Instant::now();
+        }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// How far the stories are, for whoever waits for them.
+async fn tell(conn: &mut PgConnection, (done, of): (i64, usize), started: Instant) -> Result<(), Failure> {
+    let runs = "select count(distinct story_id) from run where phase not in ('succeeded', 'failed', 'stalled', 'cancelled')";
+    let under_way: i64 = sqlx::query_scalar(runs).fetch_one(conn).await?;
+    let seconds = started.elapsed().as_secs();
+    say(&format!("  {seconds:>5} s: {done} of {of} stories done, {under_way} under way"))
 }
 
 /// Waits until no job belongs to the worker that is gone; gives how many did.

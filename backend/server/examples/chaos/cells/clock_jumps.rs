@@ -1,24 +1,16 @@
-//! The clock of the process that works jumps by up to half an hour, forwards and back. The database's clock stays: leases and due
-//! times are its. No machine's clock is turned for it: a small library, loaded before the C library, moves what the
-//! process is told (`clock.c`, built with the compiler that links Rust).
+//! The clock of the process that works jumps by up to half an hour, forwards and back. The database's clock stays: leases
+//! and due times are its, and what becomes of them when it jumps is shown by `database_clock_jumps`.
 
-use super::{Cell, site::Site};
+use super::{Cell, clock::Clock, site::Site};
 use crate::Failure;
 use rand::{Rng, rngs::StdRng};
-use std::{
-    fs::{self, File, OpenOptions},
-    os::unix::fs::FileExt,
-    path::Path,
-    process::Command,
-    time::Duration,
-};
+use std::time::Duration;
 
 /// How far off the clock may be, in seconds. A run's work is measured by this clock from its start, and the shortest limit
 /// of the team is 2,400 s: a jump beyond it counts as work, and blocks the story for a person to look at.
 const FURTHEST: i64 = 900;
 /// An event's time that is off by so many seconds is the clock's doing.
 const WRONG: i64 = 60;
-const LIBRARY: &str = include_str!("clock.c");
 
 pub(super) const CELL: Cell = Cell {
     name: "clock-jumps",
@@ -65,38 +57,5 @@ async fn jump(clock: &Clock, rng: &mut StdRng, jumps: &mut Vec<i64>) -> Result<(
         clock.set(seconds)?;
         jumps.push(seconds);
         tokio::time::sleep(Duration::from_millis(rng.random_range(50..1_000))).await;
-    }
-}
-
-/// The library, and the file from which it reads how far off the clock is.
-struct Clock {
-    library: String,
-    path: String,
-    file: File,
-}
-
-impl Clock {
-    fn build(dir: &Path) -> Result<Self, Failure> {
-        let (source, library, path) = (dir.join("clock.c"), dir.join("clock.so"), dir.join("clock"));
-        fs::write(&source, LIBRARY)?;
-        let mut cc = Command::new("cc");
-        cc.args(["-shared", "-fPIC", "-O2", "-o"]).arg(&library).arg(&source).arg("-ldl");
-        let built =
-            cc.status().map_err(|error| format!("this cell needs a C compiler called cc: {error}"))?;
-        if !built.success() {
-            return Err(format!("clock.c does not compile: {built}").into());
-        }
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
-        let clock = Self { library: library.display().to_string(), path: path.display().to_string(), file };
-        clock.set(0)?;
-        Ok(clock)
-    }
-
-    fn environment(&self) -> Vec<(&'static str, String)> {
-        vec![("LD_PRELOAD", self.library.clone()), ("SYNDARIX_CHAOS_CLOCK", self.path.clone())]
-    }
-
-    fn set(&self, seconds: i64) -> Result<(), Failure> {
-        Ok(self.file.write_all_at(&seconds.to_ne_bytes(), 0)?)
     }
 }

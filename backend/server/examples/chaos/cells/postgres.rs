@@ -1,7 +1,10 @@
 //! The PostgreSQL under the cells: it is restarted and killed, and comes back at the same place.
 
 use crate::Failure;
-use std::{path::Path, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 use syndarix_postgres::{Embedded, EmbeddedOptions};
 
 /// Few enough that bystanders can take all of them.
@@ -28,6 +31,16 @@ impl Postgres {
 
     pub(crate) fn pid(&self) -> Result<u32, Failure> {
         Ok(self.server.as_ref().ok_or("PostgreSQL is down")?.pid())
+    }
+
+    /// The folder of its programs.
+    pub(crate) fn programs(&self) -> Result<&Path, Failure> {
+        Ok(self.server.as_ref().ok_or("PostgreSQL is down")?.binaries().bin_dir.as_path())
+    }
+
+    /// Where its programs are at the next start; without it, it looks for them itself.
+    pub(crate) fn run_from(&mut self, programs: Option<PathBuf>) {
+        self.options.binaries = programs;
     }
 
     /// A fast shutdown: every session is ended, nothing is asked.

@@ -2,7 +2,7 @@
 
 use crate::{
     Failure,
-    process::{free_port, log, wait_ready},
+    process::{free_port, log, terminate, wait_ready},
 };
 use std::{
     path::{Path, PathBuf},
@@ -83,9 +83,7 @@ impl Server {
 
     /// SIGTERM, and its end in good order.
     pub(crate) fn stop(&mut self) -> Result<(), Failure> {
-        self.signal("-TERM")?;
-        let ended = self.child.wait()?;
-        if ended.success() { Ok(()) } else { Err(format!("serve was asked to stop: {ended}").into()) }
+        terminate(&mut self.child)
     }
 
     fn signal(&self, signal: &str) -> Result<(), Failure> {

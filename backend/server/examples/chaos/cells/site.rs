@@ -60,8 +60,8 @@ pub(crate) struct Begun {
 /// What a site is made from.
 pub(crate) struct Ground<'a> {
     pub(crate) binary: &'a Path,
-    /// What processes are started from after a deploy.
-    pub(crate) other: Option<&'a Path>,
+    /// What is deployed, once, where it is not what is there already.
+    pub(crate) next: Option<&'a Path>,
     pub(crate) dir: PathBuf,
     pub(crate) name: &'a str,
     pub(crate) redis: Option<String>,
@@ -70,7 +70,8 @@ pub(crate) struct Ground<'a> {
 
 pub(crate) struct Site {
     pub(crate) launch: Launch,
-    pub(crate) other: Option<PathBuf>,
+    /// What is still to be deployed.
+    pub(crate) next: Option<PathBuf>,
     /// How many seeds are played: what must come often enough is shared among them.
     pub(crate) seeds: u32,
     pub(crate) postgres: Postgres,
@@ -111,22 +112,10 @@ impl Site {
             project(&api, "Asking", "true", true).await?,
             project(&api, "Slow", "sleep 1", false).await?,
         ];
-        let (other, seeds) = (ground.other.map(Path::to_owned), ground.seeds);
+        let (next, seeds) = (ground.next.map(Path::to_owned), ground.seeds);
         let (begun, label) = (Vec::new(), String::new());
         let waits = Vec::new();
-        Ok(Self {
-            launch,
-            other,
-            seeds,
-            postgres,
-            servers,
-            _model: model,
-            api,
-            projects,
-            begun,
-            label,
-            waits,
-        })
+        Ok(Self { launch, next, seeds, postgres, servers, _model: model, api, projects, begun, label, waits })
     }
 
     /// Access tokens do not last for all seeds of a cell.

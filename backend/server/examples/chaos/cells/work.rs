@@ -99,3 +99,15 @@ pub(crate) async fn started_elsewhere(
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
+
+/// From the take-over on, nothing is written under the old fence.
+pub(crate) async fn refused(site: &Site, hit: &Hit) -> Result<(), Failure> {
+    let late = "with lost as (select * from unnest($1::bigint[], $2::bigint[]) as lost (id, fence)),
+                     moved as (select w.id, min(w.n) as n from chaos_witness w join lost using (id) where w.fence > lost.fence group by 1)
+                select count(*) from chaos_witness w join lost using (id) join moved using (id)
+                 where w.n > moved.n and w.fence <= lost.fence";
+    let (ids, fences): (Vec<i64>, Vec<i64>) = hit.jobs.iter().copied().unzip();
+    let late: i64 =
+        sqlx::query_scalar(late).bind(&ids).bind(&fences).fetch_one(&mut site.connect().await?).await?;
+    if late == 0 { Ok(()) } else { Err(format!("{late} late writes under an old fence").into()) }
+}

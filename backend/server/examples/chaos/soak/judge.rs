@@ -136,11 +136,11 @@ fn beyond_its_rows(name: &str, before: &[Sample], after: &[Sample]) -> Option<St
     ))
 }
 
-fn most(samples: &[Sample], of: &dyn Fn(&Sample) -> f64) -> f64 {
+pub(super) fn most(samples: &[Sample], of: &dyn Fn(&Sample) -> f64) -> f64 {
     samples.iter().map(of).fold(0.0, f64::max)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-fn float(count: i64) -> f64 {
+pub(super) fn float(count: i64) -> f64 {
     count as f64
 }

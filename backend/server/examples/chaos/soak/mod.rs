@@ -2,8 +2,9 @@
 //!
 //! Two processes work on one database; so many stories are always under way, each some dozens of jobs, and beside them
 //! documents are replaced and the repository is indexed anew. Every
-//! half minute a sample of tables, memory and queue is written as a line of JSON. At the end nothing may be stuck, every
-//! invariant must hold, and over the last half nothing may have grown that should not: see [`judge`].
+//! half minute a sample of tables, memory and queue is written as a line of JSON, and the figures that they come to at the
+//! end. Then nothing may be stuck, every invariant must hold, and over the last half nothing may have grown that should not:
+//! see [`judge`].
 
 mod judge;
 mod sample;
@@ -14,8 +15,10 @@ use crate::{
         Postgres,
         site::{Begun, Ground, Place, Site},
     },
+    figures::Figures,
     say,
 };
+use judge::{float, most};
 use reqwest::Method;
 use sample::Sample;
 use serde_json::json;
@@ -41,7 +44,7 @@ const STORY_LIMIT: Duration = Duration::from_secs(120);
 /// Access tokens last for a quarter of an hour.
 const SIGN_IN_EVERY: Duration = Duration::from_secs(300);
 
-/// Runs for so long, writes samples to the file, and judges.
+/// Runs for so long, writes samples and figures to files in the folder, and judges.
 pub(crate) async fn run(binary: &Path, dir: &Path, minutes: u32, out: &Path) -> Result<(), Failure> {
     let span = Duration::from_secs(u64::from(minutes) * 60);
     // The last sample may miss the end by a moment.
@@ -50,17 +53,19 @@ pub(crate) async fn run(binary: &Path, dir: &Path, minutes: u32, out: &Path) -> 
         return Err(format!("a verdict needs {} samples: at least {least:?}", judge::FEWEST).into());
     }
     let postgres = Postgres::start(dir).await?;
-    let ground = Ground { binary, other: None, dir: dir.join("soak"), name: "soak", redis: None, seeds: 1 };
+    let ground = Ground { binary, next: None, dir: dir.join("soak"), name: "soak", redis: None, seeds: 1 };
     let mut site = Site::open(postgres, ground).await?;
     "soak".clone_into(&mut site.label);
-    fs::create_dir_all(out.parent().unwrap_or(Path::new(".")))?;
-    say(&format!("soak: {minutes} minutes, samples go to {}", out.display()))?;
-    let samples = match load(&mut site, span, File::create(out)?).await {
+    fs::create_dir_all(out)?;
+    let file = out.join("soak-samples.jsonl");
+    say(&format!("soak: {minutes} minutes, samples go to {}", file.display()))?;
+    let samples = match load(&mut site, span, File::create(file)?).await {
         Ok(samples) => samples,
         Err(failure) => return Err(format!("soak: {failure}\n{}", site.remains().await).into()),
     };
     site.finish().await?;
     site.check().await?;
+    write_figures(&samples, minutes, &out.join("soak.jsonl"))?;
     judge::can_refuse(&samples)?;
     judge::judge(&samples)?;
     let done = samples.last().map_or(0, |last| last.stories_done);
@@ -68,6 +73,30 @@ pub(crate) async fn run(binary: &Path, dir: &Path, minutes: u32, out: &Path) -> 
     say(&format!(
         "soak: {done} stories in {minutes} minutes, nothing stuck, nothing grew that should not, all invariants hold"
     ))
+}
+
+/// What the samples come to: of what may grow, the most that the last half saw.
+fn write_figures(samples: &[Sample], minutes: u32, out: &Path) -> Result<(), Failure> {
+    const MIB: f64 = 1024.0 * 1024.0;
+    let Some(last) = samples.last() else { return Ok(()) };
+    let last_half = &samples[samples.len() / 2..];
+    let settings = json!({
+        "minutes": minutes, "samples": samples.len(), "stories_at_once": STORIES, "documents": DOCUMENTS,
+        "processes": 2,
+    });
+    let took = Duration::from_secs(last.second).as_secs_f64() / 60.0;
+    let mut figures = Figures::create(out)?;
+    for (what, value, unit) in [
+        ("stories", float(last.stories_done) / took, "per minute"),
+        ("memory of both processes", most(last_half, &|sample| sample.rss_mib), "MiB"),
+        ("memory of the database's own", most(last_half, &|sample| sample.postgres_mib), "MiB"),
+        ("dead rows", most(last_half, &|sample| float(sample.dead())), "rows"),
+        ("tables and indexes at the end", float(last.bytes()) / MIB, "MiB"),
+        ("longest wait of a job that could run", most(samples, &|sample| sample.oldest_ready_seconds), "s"),
+    ] {
+        figures.add(&format!("soak, {what}"), (value, unit), None, &settings)?;
+    }
+    figures.finish()
 }
 
 /// Keeps the load up, and samples.

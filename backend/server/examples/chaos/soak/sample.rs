@@ -68,9 +68,18 @@ impl Sample {
         })
     }
 
+    /// Dead rows of all tables.
+    pub(super) fn dead(&self) -> i64 {
+        self.tables.values().map(|table| table.dead).sum()
+    }
+
+    /// All tables, with their indexes and all.
+    pub(super) fn bytes(&self) -> i64 {
+        self.tables.values().map(|table| table.bytes).sum()
+    }
+
     pub(super) fn sentence(&self) -> String {
-        let dead: i64 = self.tables.values().map(|table| table.dead).sum();
-        let bytes: i64 = self.tables.values().map(|table| table.bytes).sum();
+        let (dead, bytes) = (self.dead(), self.bytes());
         let job = self.tables.get("job").map_or(0, |table| table.bytes);
         format!(
             "  {:>5} s: {} stories done, {} jobs ready, {} running, {} later; {dead} dead tuples, {} KiB in all, job {} KiB; {:.0} MiB resident, {:.0} MiB of the database's own",
