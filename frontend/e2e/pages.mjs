@@ -365,6 +365,22 @@ const cases = {
     await dialog.getByRole("button", { name: "Remove" }).click();
     await row.waitFor({ state: "detached" });
   },
+  async "a budget is put on a run, which is chosen by its story and its agent's role"() {
+    const run = data.runs[2];
+    await go(`/projects/${p}/costs`);
+    await page.getByRole("button", { name: "Add budget" }).click();
+    const dialog = page.getByRole("dialog");
+    await dialog.getByLabel("On").selectOption("run");
+    await dialog.getByLabel("Which one").selectOption("#12 Round amounts half to even (Reviewer Grace, waiting)");
+    await dialog.getByLabel("Hard limit (USD)").fill("2");
+    await page.keyboard.press("Enter");
+    const row = page.locator(`[data-budget="run ${run.id} month"]`);
+    await row.filter({ hasText: "of $2.00 (0%)" }).waitFor();
+    await row.getByRole("button", { name: "Edit: Run #12 Round amounts half to even (reviewer), each month" }).waitFor();
+    await row.getByRole("button", { name: /^Remove/ }).click();
+    await dialog.getByRole("button", { name: "Remove" }).click();
+    await row.waitFor({ state: "detached" });
+  },
   async "the navigation of a phone is a modal that Escape, and the page one is on, close"() {
     const phone = await browser.newContext({ viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true });
     const tab = await phone.newPage();

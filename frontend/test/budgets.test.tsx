@@ -2,9 +2,9 @@ import { QueryClient, QueryClientProvider, useQuery } from "@tanstack/react-quer
 import { cleanup, fireEvent, render, screen, waitFor, within } from "@testing-library/react";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import * as queries from "../src/api/queries";
-import type { BudgetNode } from "../src/api/types";
+import type { BudgetNode, Run, Story } from "../src/api/types";
 import { Budgets } from "../src/costs/Budgets";
-import { EMPTY_BUDGET, formOfNode, hasLimit, limitsOf, nodeAlerts, nodeName, tokensUsed } from "../src/costs/budgets";
+import { EMPTY_BUDGET, formOfNode, hasLimit, limitsOf, nodeAlerts, nodeName, runName, tokensUsed } from "../src/costs/budgets";
 
 vi.mock("@tanstack/react-router", () => ({ Link: ({ children, to, ...rest }: { children: React.ReactNode; to: string; "aria-label"?: string }) => <a href={to} aria-label={rest["aria-label"]}>{children}</a> }));
 
@@ -44,7 +44,19 @@ describe("a budget's form", () => {
     expect(formOfNode(one)).toEqual({ scope: "sprint", target: "s-1", period: "week", hard: "1.25", soft: "", hardTokens: "", softTokens: "9" });
     expect([hasLimit(one), hasLimit(node({}))]).toEqual([true, false]);
     expect(nodeName(node({ scope: "run", name: null, scope_id: "0192-abcdef" }))).toBe("Run abcdef");
+    expect(formOfNode(node({ scope: "run", scope_id: "r-1" })).scope).toBe("run");
     expect(tokensUsed(node({ spent_tokens: 1_200_000, reserved_tokens: 300_000 }), 2_000_000)).toEqual({ text: "1.5M of 2M tokens", fraction: 0.75 });
+  });
+});
+
+/** A run that waits, and the story that it works on. */
+const WAITING = { id: "r-1", story_id: "s-1", agent: { id: "a-2", name: "Linus", role: "engineer" }, stage: "implementation", state: "waiting", started_at: "2026-11-29T10:00:00Z" } as Run;
+const STORY = { id: "s-1", number: 7, title: "Sell apples" } as Story;
+
+describe("a run that a budget is put on", () => {
+  it("is known by its story and its agent's role, and by no id", () => {
+    expect(runName(WAITING, [STORY])).toBe("#7 Sell apples (Engineer Linus, waiting)");
+    expect(runName({ ...WAITING, story_id: "gone" }, [STORY])).toBe("Implementation (Engineer Linus, waiting)");
   });
 });
 
@@ -55,6 +67,15 @@ describe("the list of budgets", () => {
     node({ hard_limit_micro_usd: 50_000_000, spent_micro_usd: 12_000_000 }),
     node({ scope: "agent", scope_id: "a-1", name: "Ada", period: "day", hard_limit_tokens: 2_000_000, soft_limit_tokens: 1_600_000, spent_tokens: 1_000_000 }),
   ];
+  /** What a list of the project has in it. */
+  const listed = (path: string, state: string | null): unknown[] => {
+    if (path.endsWith("/budgets")) return nodes;
+    if (path.endsWith("/agents")) return [{ id: "a-2", name: "Linus", status: "idle" }];
+    if (path.endsWith("/stories")) return [STORY];
+    // Those that are over are not asked for.
+    if (path.endsWith("/runs")) return state === "waiting" ? [WAITING] : state === "thinking" ? [{ ...WAITING, id: "r-2", state: "thinking", agent: { id: "a-3", name: "Grace", role: "reviewer" } }] : state ? [] : [{ ...WAITING, id: "r-3", state: "failed" }];
+    return [];
+  };
   beforeEach(() => {
     sent.length = 0;
     HTMLDialogElement.prototype.showModal ??= function showModal(this: HTMLDialogElement) { this.open = true; };
@@ -64,7 +85,7 @@ describe("the list of budgets", () => {
         sent.push({ method: init.method, path, body: init.body ? JSON.parse(String(init.body)) : null });
         return new Response(null, { status: 204 });
       }
-      return new Response(JSON.stringify({ items: path.endsWith("/budgets") ? nodes : path.endsWith("/agents") ? [{ id: "a-2", name: "Linus", status: "idle" }] : [] }));
+      return new Response(JSON.stringify({ items: listed(path, new URL(String(address), "http://localhost").searchParams.get("state")) }));
     }));
   });
   afterEach(() => {
@@ -118,5 +139,19 @@ describe("the list of budgets", () => {
     expect(sent.length).toBe(1);
     fireEvent.click(screen.getAllByText("Remove").at(-1) as HTMLElement);
     await waitFor(() => expect(sent.at(-1)).toEqual({ method: "DELETE", path: "/projects/p-1/budgets/agent/a-1/day", body: null }));
+  });
+
+  it("puts a budget on a run that is at work or waits, chosen by its story and its agent's role", async () => {
+    show(true);
+    fireEvent.click(await screen.findByRole("button", { name: "Add budget" }));
+    fireEvent.change(screen.getByLabelText("On"), { target: { value: "run" } });
+    await screen.findByText("#7 Sell apples (Engineer Linus, waiting)");
+    const which = screen.getByLabelText("Which one");
+    expect(Array.from(which.querySelectorAll("option"), (option) => option.textContent)).toEqual(["Choose one", "#7 Sell apples (Reviewer Grace, thinking)", "#7 Sell apples (Engineer Linus, waiting)"]);
+    fireEvent.change(which, { target: { value: "r-1" } });
+    fireEvent.change(screen.getByLabelText("Period"), { target: { value: "total" } });
+    fireEvent.change(screen.getByLabelText("Hard limit (tokens)"), { target: { value: "5000" } });
+    fireEvent.click(screen.getByText("Save"));
+    await waitFor(() => expect(sent).toEqual([{ method: "PUT", path: "/projects/p-1/budgets/run/r-1/total", body: { hard_limit_micro_usd: null, soft_limit_micro_usd: null, hard_limit_tokens: 5_000, soft_limit_tokens: null } }]));
   });
 });

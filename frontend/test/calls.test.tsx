@@ -19,7 +19,7 @@ describe("the list of calls", () => {
     vi.stubGlobal("fetch", vi.fn(async (address: string) => {
       const { pathname, searchParams: query } = new URL(String(address), "http://localhost");
       const of = /usage\/calls\/(.+)$/.exec(pathname)?.[1];
-      if (of === ASKED_NOBODY) return new Response(JSON.stringify({ call_id: of, attempts: [], skipped: [{ deployment: "large-2", kind: "cooling_down", reason: "cooling down for another 8000 ms", times: 1, at: "2026-11-29T10:00:00Z" }] }));
+      if (of === ASKED_NOBODY) return new Response(JSON.stringify({ call_id: of, attempts: [], skipped: [{ deployment: "large-2", kind: "cooling_down", reason: "cooling down for another 8 s", times: 1, at: "2026-11-29T10:00:00Z" }] }));
       if (of) {
         ways.push(of);
         const way = callWay(of);
@@ -69,7 +69,7 @@ describe("the list of calls", () => {
     const way = await screen.findByRole("region", { name: /^The way it took/ });
     expect(document.getElementById(button.getAttribute("aria-controls") ?? "")?.contains(way)).toBe(true);
     expect([...way.querySelectorAll("[data-attempt]")].map((one) => one.getAttribute("data-attempt"))).toEqual(["settled", "skipped"]);
-    expect(way.textContent).toMatch(/large-2passed over––cooling down for another 8000 ms3 times, the last time at /);
+    expect(way.textContent).toMatch(/large-2passed over––cooling down for another 8 s3 times, the last time at /);
     expect(ways).toEqual([usageCalls[4]?.call_id]);
     fireEvent.click(button);
     expect(screen.queryByRole("region", { name: /^The way it took/ })).toBeNull();
@@ -80,7 +80,7 @@ describe("the list of calls", () => {
     await rows();
     fireEvent.change(screen.getByRole("searchbox"), { target: { value: ASKED_NOBODY } });
     const way = await screen.findByRole("region", { name: /^The way it took/ });
-    expect(way.textContent).toContain("cooling down for another 8000 ms");
+    expect(way.textContent).toContain("cooling down for another 8 s");
     expect(way.textContent).not.toContain("last time at");
   });
 

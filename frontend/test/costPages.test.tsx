@@ -1,6 +1,7 @@
 import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
-import { act, cleanup, render, screen, within } from "@testing-library/react";
+import { act, cleanup, render, screen, waitFor, within } from "@testing-library/react";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { keys } from "../src/api/keys";
 import { LiveCache } from "../src/api/live";
 import type { Budget, BudgetNode, MonthOutlook } from "../src/api/types";
 import { MonthTile, monthlyOf } from "../src/costs/MonthTile";
@@ -84,9 +85,9 @@ describe("the costs of an organisation", () => {
   beforeEach(() => {
     const organisation = ofMonth({ scope: "organisation", scope_id: "o-1", name: "Acme", above: [] });
     answers = {
-      "/projects": { items: [{ id: "p-1", name: "Ledger", role: "admin", spent_micro_usd: 5, simulated_micro_usd: 0, budget: null }] },
+      "/projects": { items: [{ id: "p-1", organisation_id: "o-1", name: "Ledger", role: "admin", spent_micro_usd: 5, simulated_micro_usd: 0, budget: null }] },
       "/me": { user: {}, organisations: [{ id: "o-1", name: "Acme", role: "owner" }], projects: [] },
-      "/organisations/o-1/usage": { total_micro_usd: 9_000_000, simulated_micro_usd: 0, tokens_in: 7, tokens_out: 2, month: MONTH },
+      "/organisations/o-1/usage": { total_micro_usd: 9_000_000, simulated_micro_usd: 0, tokens_in: 7, tokens_out: 2, month: MONTH, projects: [], projects_left_out: 0 },
       "/organisations/o-1/budgets": { items: [organisation, node({ ...ALL_TIME })] },
     };
   });
@@ -101,12 +102,33 @@ describe("the costs of an organisation", () => {
     expect(project.queryByRole("button"), "a project's budget is changed in the project").toBeNull();
     expect(screen.getByRole("button", { name: "Edit: Organisation Acme, each month" })).toBeTruthy();
   });
+  it("are shown project by project with what each has spent this month, the dearest first, and say what is left out", async () => {
+    const project = (id: string, organisation_id: string, spent_micro_usd: number) => ({ id, organisation_id, name: id, role: "admin", spent_micro_usd, simulated_micro_usd: 0, budget: null });
+    const month = (project_id: string, to_date_micro_usd: number, simulated_micro_usd = 0) => ({ project_id, name: project_id, to_date_micro_usd, simulated_micro_usd });
+    answers["/projects"] = { items: [project("old", "o-1", 90_000_000), project("busy", "o-1", 3_000_000), project("foreign", "o-2", 70_000_000)] };
+    answers["/organisations/o-1/usage"] = { total_micro_usd: 9, simulated_micro_usd: 0, tokens_in: 7, tokens_out: 2, month: MONTH, projects: [month("busy", 2_500_000), month("old", 0, 1_500_000)], projects_left_out: 3 };
+    show(<AllCostsPage />);
+    await screen.findByText("$2.5000");
+    const rows = within(screen.getByRole("region", { name: "By project" })).getAllByRole("row").slice(1);
+    const cells = rows.map((row) => [row.querySelector("th")?.textContent, row.querySelector("td")?.textContent]);
+    expect(cells).toEqual([["busy", "$2.5000"], ["old", "≈ $1.50 simulated"], ["foreign", "not shown"]]);
+    expect(screen.getByText("Of Acme, this month is shown for the 2 dearest projects; 3 more spent something.")).toBeTruthy();
+    expect(screen.getByText(/shown to the owners and admins of its organisation/)).toBeTruthy();
+  });
+  it("say nothing of the month to who manages no organisation", async () => {
+    answers["/me"] = { user: {}, organisations: [{ id: "o-1", name: "Acme", role: "member" }], projects: [] };
+    show(<AllCostsPage />);
+    await screen.findByRole("region", { name: "By project" });
+    await waitFor(() => expect(client.getQueryData(keys.me())).toBeTruthy());
+    expect(screen.queryByRole("columnheader", { name: "This month" })).toBeNull();
+    expect(asked.filter((path) => path.includes("/organisations/"))).toEqual([]);
+  });
   it("are live: a call in any project, and another limit, load them anew", async () => {
     show(<AllCostsPage />);
     const month = within(await screen.findByRole("region", { name: "Spent this month by Acme" }));
     await month.findByText(/\$4\.00 of|of \$20\.00/);
     const cache = new LiveCache(client);
-    answers["/organisations/o-1/usage"] = { total_micro_usd: 9, simulated_micro_usd: 0, tokens_in: 7, tokens_out: 2, month: { ...MONTH, to_date_micro_usd: 6_000_000 } };
+    answers["/organisations/o-1/usage"] = { total_micro_usd: 9, simulated_micro_usd: 0, tokens_in: 7, tokens_out: 2, month: { ...MONTH, to_date_micro_usd: 6_000_000 }, projects: [], projects_left_out: 0 };
     act(() => cache.accept({ id: "e-1", seq: 1, type: "cost.recorded", time: "", project_id: "p-7", data: {} }));
     expect(await month.findByText("$6.00", {}, { timeout: 5_000 })).toBeTruthy();
     answers["/organisations/o-1/budgets"] = { items: [ofMonth({ scope: "organisation", scope_id: "o-1", name: "Acme", above: [], hard_limit_micro_usd: 30_000_000 })] };

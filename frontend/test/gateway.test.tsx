@@ -199,7 +199,7 @@ describe("the pages of the gateway", () => {
   });
 
   it("stream an answer, and end with the way it took", async () => {
-    const end = { call_id: "c", stop: "end_turn", error: null, downgraded_to: "fast-response", skipped: [{ deployment: "local", reason: "cooling down for another 8000 ms" }], cost_micro_usd: 0, simulated_micro_usd: 519, tokens_in: 18, tokens_out: 31, attempts: [
+    const end = { call_id: "c", stop: "end_turn", error: null, downgraded_to: "fast-response", skipped: [{ deployment: "local", reason: "cooling down for another 8 s" }], cost_micro_usd: 0, simulated_micro_usd: 519, tokens_in: 18, tokens_out: 31, attempts: [
       { attempt: 1, deployment: "large", provider: "anthropic", model: "m", outcome: "failed", error_kind: "auth", error: "no such key", latency_ms: 12, first_content_ms: null, tokens_in: 0, tokens_out: 0, cost_micro_usd: 0, simulated: false, estimated: false, unpriced: false },
       { attempt: 2, deployment: "small", provider: "scripted", model: "s", outcome: "settled", error_kind: null, error: null, latency_ms: 640, first_content_ms: 90, tokens_in: 18, tokens_out: 31, cost_micro_usd: 519, simulated: true, estimated: false, unpriced: false },
     ] };
@@ -214,7 +214,7 @@ describe("the pages of the gateway", () => {
     expect([...document.querySelectorAll("[data-attempt]")].map((row) => row.getAttribute("data-attempt"))).toEqual(["failed", "settled", "skipped"]);
     expect(way.textContent).toContain("the cheaper group fast-response was asked instead");
     expect(way.textContent).toContain("Key refused: no such key");
-    expect(way.textContent).toContain("cooling down for another 8000 ms");
+    expect(way.textContent).toContain("cooling down for another 8 s");
   });
 
   it("tell a stream that ends without an end from one that is whole", async () => {

@@ -147,10 +147,41 @@ describe("a run that waits for money", () => {
 
   it("and the costs page raise with the same button, hard limits only", async () => {
     render(<QueryClientProvider client={new QueryClient()}><NodeAlerts projectId="p-1" nodes={[USED_UP]} /></QueryClientProvider>);
-    const alerts = screen.getAllByRole("status");
+    const alerts = within(screen.getByRole("list", { name: "Limits that are near or reached" })).getAllByRole("listitem");
     expect(alerts.length).toBe(2);
     fireEvent.click(await within(alerts[0] as HTMLElement).findByRole("button", press));
     await waitFor(() => expect(sent.length).toBe(1));
     expect(within(alerts[1] as HTMLElement).queryByRole("button")).toBeNull();
+  });
+});
+
+describe("limits that are near, on the costs page", () => {
+  const spent = (scope: string, share: number, extra: Partial<BudgetNode> = {}) => node({ scope, scope_id: scope, name: scope, hard_limit_micro_usd: 1_000_000, spent_micro_usd: share * 10_000, ...extra });
+  beforeEach(() => void vi.stubGlobal("fetch", vi.fn(async () => new Response(JSON.stringify({ id: "p-1", role: "admin", repository: { state: "ready" } })))));
+  afterEach(() => {
+    cleanup();
+    vi.unstubAllGlobals();
+  });
+  const show = (...nodes: BudgetNode[]) => render(<QueryClientProvider client={new QueryClient()}><NodeAlerts projectId="p-1" nodes={nodes} /></QueryClientProvider>);
+  const told = () => screen.getAllByRole("listitem").map((item) => item.querySelector("p")?.textContent?.replace(/ of the (hard|soft) limit.*/, " $1"));
+
+  it("stand in one notice, the most urgent first, and the rest is a key press away", () => {
+    show(spent("agent", 85), spent("sprint", 95), spent("run", 100), spent("key", 90), spent("organisation", 200, { hard_limit_micro_usd: null, soft_limit_micro_usd: 1_000_000 }));
+    expect(screen.getAllByRole("status").length).toBe(1);
+    expect(screen.getByText("5 limits are near or reached, the most urgent first.")).toBeTruthy();
+    expect(told()).toEqual(["Run run, all time: 100% hard", "Sprint sprint, all time: 95% hard", "Key key, all time: 90% hard"]);
+    const more = screen.getByRole("button", { name: "Show 2 limits more" });
+    more.focus();
+    expect([document.activeElement, more.getAttribute("aria-expanded")]).toEqual([more, "false"]);
+    fireEvent.click(more);
+    expect(told().slice(3)).toEqual(["Agent agent, all time: 85% hard", "Organisation organisation, all time: 200% soft"]);
+    fireEvent.click(screen.getByRole("button", { name: "Show fewer" }));
+    expect(told().length).toBe(3);
+  });
+  it("are one sentence where there is one", () => {
+    show(spent("sprint", 95));
+    expect(screen.queryByText(/the most urgent first/)).toBeNull();
+    expect(told()).toEqual(["Sprint sprint, all time: 95% hard"]);
+    expect(screen.queryByRole("button", { name: /more$/ })).toBeNull();
   });
 });

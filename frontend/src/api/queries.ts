@@ -158,6 +158,21 @@ export const runsIn = (p: string, state?: string) =>
       (await api<T.Page<T.Run>>(`/projects/${p}/runs`, { signal, query: { state, limit: LIST_LIMIT } })).items,
   });
 
+/** The states of a run that is not over. */
+const AT_WORK = ["started", "thinking", "acting", "waiting"] satisfies T.RunState[];
+
+/** Runs that are at work or wait, the newest first. */
+export const runsAtWork = (p: string) =>
+  queryOptions({
+    queryKey: [...keys.runs(p), "at-work"],
+    queryFn: async ({ signal }) => {
+      const lists = await Promise.all(AT_WORK.map((state) => allOf<T.Page<T.Run>>(`/projects/${p}/runs`, signal, { state })));
+      // One that moves on while they are read may be in two of them.
+      const runs = new Map(lists.flatMap(({ items }) => items).map((one) => [one.id, one]));
+      return [...runs.values()].toSorted((a, b) => b.started_at.localeCompare(a.started_at));
+    },
+  });
+
 export const run = (p: string, r: string) =>
   queryOptions({
     queryKey: keys.run(p, r),

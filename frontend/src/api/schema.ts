@@ -1990,7 +1990,7 @@ export interface components {
              * @description Model calls stop at so many tokens of prompts and answers.
              */
             hard_limit_tokens?: number | null;
-            /** @description What people call it; null for a run. */
+            /** @description What people call it; a run by its story and its agent's role. */
             name?: string | null;
             /** @description total, day, week or month; a day, a week and a month begin at midnight, UTC. */
             period: string;
@@ -2063,7 +2063,7 @@ export interface components {
             at: string;
             /** @description Its name. */
             deployment: string;
-            /** @description cooling_down, window_too_small, untranslatable. */
+            /** @description cooling_down, window_too_small, untranslatable, over_budget. */
             kind: string;
             /** @description For people, as it was the last time. */
             reason: string;
@@ -2523,7 +2523,7 @@ export interface components {
         GatewayGroup: {
             /** @description The others follow in this order. */
             chain: components["schemas"]["GatewayLink"][];
-            /** @description The group that is asked instead once a budget has reached its soft limit. */
+            /** @description The group that is asked instead once a budget has reached its soft limit, or would not pay for it. */
             cheaper?: string | null;
             /**
              * Format: int64
@@ -2678,7 +2678,7 @@ export interface components {
         GroupSettings: {
             /** @description In the order in which they are tried. */
             chain: components["schemas"]["GroupMember"][];
-            /** @description The group that is asked instead once a budget above a call has reached its soft limit. */
+            /** @description The group that is asked instead once a budget above a call has reached its soft limit, or would not pay for it. */
             cheaper?: string | null;
             /**
              * Format: int32
@@ -3318,7 +3318,7 @@ export interface components {
                  * @description Model calls stop at so many tokens of prompts and answers.
                  */
                 hard_limit_tokens?: number | null;
-                /** @description What people call it; null for a run. */
+                /** @description What people call it; a run by its story and its agent's role. */
                 name?: string | null;
                 /** @description total, day, week or month; a day, a week and a month begin at midnight, UTC. */
                 period: string;
@@ -3705,7 +3705,7 @@ export interface components {
             items: {
                 /** @description In the order in which they are tried. */
                 chain: components["schemas"]["ModelGroupMember"][];
-                /** @description The group that is asked instead once a budget above a call has reached its soft limit. */
+                /** @description The group that is asked instead once a budget above a call has reached its soft limit, or would not pay for it. */
                 cheaper?: string | null;
                 /**
                  * Format: int64
@@ -4176,7 +4176,7 @@ export interface components {
                 cost_micro_usd: number;
                 /** @description The deployment that was asked. */
                 deployment: string;
-                /** @description The cheaper group that it belongs to, since a budget had reached its soft limit. */
+                /** @description The cheaper group that it belongs to, since a budget had reached its soft limit, or would not pay for another. */
                 downgraded_to?: string | null;
                 /** @description Why it failed. */
                 error?: string | null;
@@ -4238,6 +4238,13 @@ export interface components {
                 tokens_out: number;
                 /** @description The price is not known: charged at the dearest rates that are. */
                 unpriced: boolean;
+                /**
+                 * Format: uuid
+                 * @description The person who asked, where one is known: in the playground, or whose virtual key it is.
+                 */
+                user_id?: string | null;
+                /** @description Their name. */
+                user_name?: string | null;
             }[];
             /** @description Where the next page begins; null on the last. */
             next_cursor?: string | null;
@@ -4561,7 +4568,7 @@ export interface components {
         OrganisationModelGroup: {
             /** @description In the order in which they are tried. */
             chain: components["schemas"]["ModelGroupMember"][];
-            /** @description The group that is asked instead once a budget above a call has reached its soft limit. */
+            /** @description The group that is asked instead once a budget above a call has reached its soft limit, or would not pay for it. */
             cheaper?: string | null;
             /**
              * Format: int64
@@ -4586,6 +4593,13 @@ export interface components {
         OrganisationUsage: {
             /** @description The month as it stands and as it goes on. */
             month: components["schemas"]["MonthOutlook"];
+            /** @description What each project has spent this month, the dearest first, 200 at most; one that has spent nothing is not listed. */
+            projects: components["schemas"]["ProjectMonth"][];
+            /**
+             * Format: int64
+             * @description How many more projects have spent something this month.
+             */
+            projects_left_out: number;
             /**
              * Format: int64
              * @description What the scripted endpoint would have cost.
@@ -4699,7 +4713,7 @@ export interface components {
              * @description Real money, all attempts together, in micro-USD.
              */
             cost_micro_usd: number;
-            /** @description The cheaper group that was asked instead, since a budget has reached its soft limit. */
+            /** @description The cheaper group that was asked instead, since a budget has reached its soft limit, or would not pay for the other. */
             downgraded_to?: string | null;
             error?: components["schemas"]["PlaygroundFailure"] | null;
             /**
@@ -4823,6 +4837,26 @@ export interface components {
             field: string;
             /** @description What is wrong with it. */
             message: string;
+        };
+        /** @description What a project has spent this month, in micro-USD; by UTC days. */
+        ProjectMonth: {
+            /** @description Its name. */
+            name: string;
+            /**
+             * Format: uuid
+             * @description Which one.
+             */
+            project_id: string;
+            /**
+             * Format: int64
+             * @description What the scripted endpoint would have cost in it.
+             */
+            simulated_micro_usd: number;
+            /**
+             * Format: int64
+             * @description Real money spent in it.
+             */
+            to_date_micro_usd: number;
         };
         /** @description A project. */
         ProjectView: {
@@ -5623,7 +5657,7 @@ export interface components {
             cost_micro_usd: number;
             /** @description The deployment that was asked. */
             deployment: string;
-            /** @description The cheaper group that it belongs to, since a budget had reached its soft limit. */
+            /** @description The cheaper group that it belongs to, since a budget had reached its soft limit, or would not pay for another. */
             downgraded_to?: string | null;
             /** @description Why it failed. */
             error?: string | null;
@@ -5685,6 +5719,13 @@ export interface components {
             tokens_out: number;
             /** @description The price is not known: charged at the dearest rates that are. */
             unpriced: boolean;
+            /**
+             * Format: uuid
+             * @description The person who asked, where one is known: in the playground, or whose virtual key it is.
+             */
+            user_id?: string | null;
+            /** @description Their name. */
+            user_name?: string | null;
         };
         /** @description One sum. */
         UsageRow: {

@@ -6,7 +6,7 @@ import type { PutBudget } from "../api/types";
 import { t } from "../i18n/en";
 import { Button } from "../ui/button";
 import { SelectField, TextField } from "../ui/form";
-import { limitsOf, PERIODS, SCOPES, type BudgetErrors, type BudgetForm as Form, type Period, type Scope } from "./budgets";
+import { limitsOf, PERIODS, runName, SCOPES, type BudgetErrors, type BudgetForm as Form, type Period, type Scope } from "./budgets";
 
 interface Props {
   /** The project whose nodes can be chosen; none: the node is an organisation. */
@@ -69,10 +69,14 @@ export function BudgetForm({ projectId, initial, fixed, busy, error, onSubmit, o
 function Target({ projectId, scope, value, error, onChange }: { projectId: string; scope: Exclude<Scope, "project">; value: string; error: string | undefined; onChange: (id: string) => void }) {
   const sprints = useQuery({ ...queries.sprints(projectId), enabled: scope === "sprint" });
   const agents = useQuery({ ...queries.agents(projectId), enabled: scope === "agent" });
+  const runs = useQuery({ ...queries.runsAtWork(projectId), enabled: scope === "run" });
+  const stories = useQuery({ ...queries.stories(projectId), enabled: scope === "run" });
   const keys = useQuery({ ...queries.gatewayKeys(projectId), enabled: scope === "key" });
   const items = {
     sprint: sprints.data?.filter((sprint) => sprint.state !== "done" && sprint.state !== "cancelled"),
     agent: agents.data?.filter((agent) => agent.status !== "terminated"),
+    // Without their stories they have no names yet.
+    run: stories.isPending ? undefined : runs.data?.map((run) => ({ id: run.id, name: runName(run, stories.data ?? []) })),
     key: keys.data?.filter((key) => !key.revoked_at),
   }[scope];
   return (

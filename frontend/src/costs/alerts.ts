@@ -1,4 +1,4 @@
-import type { Budget, Project } from "../api/types";
+import type { Budget, OrganisationUsage, Project } from "../api/types";
 import { BUDGET_ALERT_AT } from "../inbox/alerts";
 import { budgetFraction } from "../ui/entity";
 
@@ -28,4 +28,26 @@ export function overall(projects: Project[]): { real: number; simulated: number;
   const sum = (field: "spent_micro_usd" | "simulated_micro_usd") => projects.reduce((total, project) => total + project[field], 0);
   const size = (project: Project) => project.spent_micro_usd + project.simulated_micro_usd;
   return { real: sum("spent_micro_usd"), simulated: sum("simulated_micro_usd"), rows: projects.toSorted((a, b) => size(b) - size(a) || a.name.localeCompare(b.name)) };
+}
+
+/** What a project has spent this month, real and simulated apart; null where whoever looks is not told. */
+export type Month = { real: number; simulated: number } | null;
+
+/** This month by project, as an organisation's managers are told. `told` holds what each organisation has said so far. */
+export function months(projects: Project[], told: ReadonlyMap<string, OrganisationUsage>): ReadonlyMap<string, Month> {
+  const listed = new Map([...told.values()].flatMap((usage) => usage.projects).map((one) => [one.project_id, { real: one.to_date_micro_usd, simulated: one.simulated_micro_usd }]));
+  return new Map(projects.map((project): [string, Month] => {
+    // In a list that has all of them, who is not in it has spent nothing.
+    const whole = told.get(project.organisation_id)?.projects_left_out === 0;
+    return [project.id, listed.get(project.id) ?? (whole ? { real: 0, simulated: 0 } : null)];
+  }));
+}
+
+/** The dearest of this month first; those that are alike, and those that nothing is known of, stay as they were. */
+export function byMonth(projects: Project[], known: ReadonlyMap<string, Month>): Project[] {
+  const size = (project: Project) => {
+    const month = known.get(project.id);
+    return month ? month.real + month.simulated : 0;
+  };
+  return projects.toSorted((a, b) => size(b) - size(a));
 }

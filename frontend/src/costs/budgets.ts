@@ -1,14 +1,15 @@
-import type { BudgetNode, PutBudget } from "../api/types";
+import type { BudgetNode, PutBudget, Run, Story } from "../api/types";
 import { compact, money, parseMoney } from "../format";
 import { t } from "../i18n/en";
 import { BUDGET_ALERT_AT } from "../inbox/alerts";
+import { labelOf } from "../ui/status";
 
 /** Budgets on the nodes of the tree: pure functions. */
 
 export const PERIODS = ["total", "day", "week", "month"] as const;
 export type Period = (typeof PERIODS)[number];
-/** On what a budget of a project is set here; one on a run is set where the run is. */
-export const SCOPES = ["project", "sprint", "agent", "key"] as const;
+/** On what a budget of a project is set. */
+export const SCOPES = ["project", "sprint", "agent", "run", "key"] as const;
 export type Scope = (typeof SCOPES)[number];
 
 /** There is one of these at most. */
@@ -18,6 +19,13 @@ export function nodeKey(node: Pick<BudgetNode, "scope" | "scope_id" | "period">)
 
 export function nodeName(node: Pick<BudgetNode, "scope" | "scope_id" | "name">): string {
   return `${t.budgets.scopes[node.scope] ?? node.scope} ${node.name ?? node.scope_id.slice(-6)}`;
+}
+
+/** A run as people know it: by its story, and by who works on it. One whose story is not there is known by its stage. */
+export function runName(run: Run, stories: Story[]): string {
+  const story = stories.find((one) => one.id === run.story_id);
+  const { role, name } = run.agent;
+  return t.budgets.runOf(story ? `#${story.number} ${story.title}` : labelOf(run.stage), `${labelOf(role)} ${name}`, labelOf(run.state).toLowerCase());
 }
 
 /** Every project has it, and it is edited with the project. */
@@ -65,7 +73,7 @@ export function nodeAlerts(nodes: BudgetNode[], from = BUDGET_ALERT_AT): NodeAle
 /** A form as it is typed. */
 export interface BudgetForm {
   scope: Scope;
-  /** Which sprint, agent or key; of the project itself nothing. */
+  /** Which sprint, agent, run or key; of the project itself nothing. */
   target: string;
   period: Period;
   hard: string;

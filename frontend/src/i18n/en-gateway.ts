@@ -143,7 +143,7 @@ export const playground = {
   skipped: "passed over",
   skippedTimes: (times: string, at: string) => `${times} times, the last time at ${at}`,
   noWay: "No attempt is recorded yet.",
-  downgraded: (group: string) => `A budget has reached its soft limit: the cheaper group ${group} was asked instead.`,
+  downgraded: (group: string) => `A budget has reached its soft limit, or would not pay for what was asked: the cheaper group ${group} was asked instead.`,
   tokens: (sent: string, received: string) => `${sent} tokens in, ${received} out`,
   estimated: "counted here",
   dropped: (fields: string[]) => `Left out by the translation: ${fields.join(", ")}`,

@@ -76,7 +76,7 @@ export const models = {
   hedge: "Ask a second one after (seconds)",
   hedgeHelp: "Without any content by then. Both are paid for. Empty: never.",
   cheaper: "Cheaper group",
-  cheaperHelp: "Asked instead once a budget has reached its soft limit.",
+  cheaperHelp: "Asked instead once a budget has reached its soft limit, or would not pay for this one.",
   noCheaper: "None",
   chain: "Deployments, in their order",
   chainHelp: "The others follow in this order when the first fails. Move one with its buttons, or with Alt and an arrow key.",

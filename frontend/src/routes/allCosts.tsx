@@ -1,10 +1,10 @@
-import { useQuery } from "@tanstack/react-query";
+import { useQueries, useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { ChartColumn } from "lucide-react";
 import { keys } from "../api/keys";
 import * as queries from "../api/queries";
 import type { Membership, Project } from "../api/types";
-import { budgetAlerts, overall } from "../costs/alerts";
+import { budgetAlerts, byMonth, months, overall, type Month } from "../costs/alerts";
 import { Budgets } from "../costs/Budgets";
 import { MonthTile, monthlyOf } from "../costs/MonthTile";
 import { Tile } from "../costs/parts";
@@ -12,7 +12,7 @@ import { money, moneyColumn } from "../format";
 import { t } from "../i18n/en";
 import { managed } from "../shell/project";
 import { buttonClass } from "../ui/button";
-import { BudgetBar } from "../ui/entity";
+import { BudgetBar, Simulated } from "../ui/entity";
 import { EmptyState, Loaded } from "../ui/feedback";
 import { PageFrame, TableFrame } from "../ui/page";
 import { Badge } from "../ui/status";
@@ -21,14 +21,15 @@ import { Badge } from "../ui/status";
 export function AllCostsPage() {
   const list = useQuery(queries.projects());
   const me = useQuery(queries.me());
+  const organisations = me.data ? managed(me.data) : [];
   return (
     <PageFrame title={t.costs.allTitle}>
       <Loaded query={list}>
         {(projects) => projects.length === 0
           ? <div className="card"><EmptyState icon={<ChartColumn size={28} aria-hidden="true" />} title={t.projects.empty} detail={t.projects.emptyDetail} action={<Link to="/projects" search={{ new: "1" }} className={buttonClass("primary")}>{t.projects.create}</Link>} /></div>
-          : <Overall projects={projects} />}
+          : <Overall projects={projects} organisations={organisations} />}
       </Loaded>
-      {(me.data ? managed(me.data) : []).map((one) => <OfOrganisation key={one.id} organisation={one} />)}
+      {organisations.map((one) => <OfOrganisation key={one.id} organisation={one} />)}
     </PageFrame>
   );
 }
@@ -47,8 +48,17 @@ function OfOrganisation({ organisation }: { organisation: Membership }) {
   );
 }
 
-function Overall({ projects }: { projects: Project[] }) {
-  const { real, simulated, rows } = overall(projects);
+/** What each project has spent this month is told to who manages its organisation: without one, there is no column of it. */
+function Overall({ projects, organisations }: { projects: Project[]; organisations: Membership[] }) {
+  const usages = useQueries({ queries: organisations.map((one) => queries.organisationUsage(one.id)) });
+  const told = new Map(organisations.flatMap(({ id }, index) => {
+    const usage = usages[index]?.data;
+    return usage ? [[id, usage] as const] : [];
+  }));
+  const loading = usages.some((usage) => usage.isPending);
+  const month = months(projects, told);
+  const { real, simulated, rows: dearest } = overall(projects);
+  const rows = byMonth(dearest, month);
   const right = (label: string) => ({ label, right: true as const });
   const none = <span className="text-faint">–</span>;
   return (
@@ -57,12 +67,13 @@ function Overall({ projects }: { projects: Project[] }) {
         <Tile label={t.costs.real}><p className="text-lg font-semibold tabular" data-total>{money(real)}</p><p className="mt-1 text-xs text-soft">{t.costs.sinceProjects}</p></Tile>
         <Tile label={t.costs.simulated} className="border-dashed"><p className="text-lg font-semibold text-soft tabular">{simulated > 0 ? "≈ " : ""}{money(simulated)}</p><p className="mt-1 text-xs text-soft">{t.costs.simulatedNote}</p></Tile>
       </section>
-      <TableFrame label={t.costs.byProject} heads={[t.costs.project, right(t.costs.real), right(t.costs.simulated), t.costs.budget]}>
+      <TableFrame label={t.costs.byProject} heads={[t.costs.project, ...(organisations.length > 0 ? [right(t.costs.thisMonth)] : []), right(t.costs.real), right(t.costs.simulated), t.costs.budget]}>
         {rows.map((project) => {
           const alert = budgetAlerts(project.budget)[0];
           return (
             <tr key={project.id} className="align-top hover:bg-hover" data-project={project.id}>
               <th scope="row" className="px-3 py-2 text-left font-medium"><Link to="/projects/$projectId/costs" params={{ projectId: project.id }} className="hover:underline">{project.name}</Link>{alert ? <Badge tone={alert.fraction >= 1 ? "bad" : "warn"} className="ml-2">{t.costs.near[alert.limit]}</Badge> : null}</th>
+              {organisations.length > 0 ? <td className="px-3 py-2 text-right tabular"><OfMonth month={month.get(project.id) ?? null} loading={loading} /></td> : null}
               <td className="px-3 py-2 text-right tabular">{project.spent_micro_usd > 0 ? moneyColumn(project.spent_micro_usd) : none}</td>
               <td className="px-3 py-2 text-right text-soft tabular">{project.simulated_micro_usd > 0 ? moneyColumn(project.simulated_micro_usd) : none}</td>
               <td className="min-w-48 px-3 py-2"><BudgetBar budget={project.budget} label={`${t.costs.budget}: ${project.name}`} /></td>
@@ -70,6 +81,18 @@ function Overall({ projects }: { projects: Project[] }) {
           );
         })}
       </TableFrame>
+      {organisations.map(({ id, name }) => {
+        const usage = told.get(id);
+        return usage && usage.projects_left_out > 0 ? <p key={id} className="mt-1.5 text-xs text-soft">{t.costs.monthCut(name, usage.projects.length, usage.projects_left_out)}</p> : null;
+      })}
+      {organisations.length > 0 && rows.some((project) => !told.has(project.organisation_id)) && !loading ? <p className="mt-1.5 text-xs text-soft">{t.costs.monthOfManagers}</p> : null}
     </>
   );
+}
+
+function OfMonth({ month, loading }: { month: Month; loading: boolean }) {
+  if (month === null) return <span className="text-faint">{loading ? "…" : t.costs.notShown}</span>;
+  if (month.real === 0 && month.simulated === 0) return <span className="text-faint">–</span>;
+  if (month.real === 0) return <Simulated short microUsd={month.simulated} />;
+  return <span title={month.simulated > 0 ? t.cost.beside(money(month.simulated)) : undefined}>{moneyColumn(month.real)}</span>;
 }

@@ -57,11 +57,12 @@ const NOTICE = {
   bad: { className: "border-bad/40 bg-bad-wash text-bad", icon: CircleAlert },
 } as const;
 
-export function Notice({ tone, children, action }: { tone: keyof typeof NOTICE; children: ReactNode; action?: ReactNode }) {
+/** The sign of a `tall` one, such as a list, stands at its top. */
+export function Notice({ tone, children, action, tall }: { tone: keyof typeof NOTICE; children: ReactNode; action?: ReactNode; tall?: boolean }) {
   const Icon = NOTICE[tone].icon;
   return (
     <div role="status" className={clsx("flex flex-wrap items-center gap-x-3 gap-y-1.5 rounded-lg border px-3 py-2", NOTICE[tone].className)}>
-      <Icon size={16} aria-hidden="true" className="shrink-0" />
+      <Icon size={16} aria-hidden="true" className={clsx("shrink-0", tall && "mt-0.5 self-start")} />
       <div className="min-w-0 flex-1 break-words">{children}</div>
       {action}
     </div>

@@ -24,6 +24,6 @@ export const usageCalls = [
 /** The way that a call took; nothing of one that is not recorded. */
 export const callWay = (call) => {
   const attempts = usageCalls.filter((one) => one.call_id === call).toSorted((a, b) => a.attempt - b.attempt);
-  const skipped = attempts.some((one) => one.skipped > 0) ? [{ deployment: "large-2", kind: "cooling_down", reason: "cooling down for another 8000 ms", times: 3, at: attempts[0].at }] : [];
+  const skipped = attempts.some((one) => one.skipped > 0) ? [{ deployment: "large-2", kind: "cooling_down", reason: "cooling down for another 8 s", times: 3, at: attempts[0].at }] : [];
   return attempts.length > 0 ? { call_id: call, attempts, skipped } : null;
 };

@@ -73,11 +73,11 @@ function play(body, res, { invalid, known }) {
   const attempt = (n, extra) => ({ attempt: n, deployment: "large", provider: "anthropic", model: "claude-large-2", outcome: "settled", error: null, latency_ms: 2_310, first_content_ms: 420, tokens_in: 18, tokens_out: 31, cost_micro_usd: 519, simulated: false, estimated: false, unpriced: false, ...extra });
   const failed = attempt(1, { outcome: "failed", error: "Overloaded { retry_after_ms: Some(90000) }: Overloaded", latency_ms: 310, first_content_ms: null, tokens_in: 0, tokens_out: 0, cost_micro_usd: 0 });
   const second = attempt(2, { deployment: "large-elsewhere", provider: "openai", model: "gpt-large-1" });
-  const end = { call_id, stop: "end_turn", error: null, downgraded_to: body.prompt.includes("cheap") ? "fast-response" : null, attempts: [failed, second], skipped: [{ deployment: "local", reason: "cooling down for another 8000 ms" }], cost_micro_usd: 519, simulated_micro_usd: 0, tokens_in: 18, tokens_out: 31 };
+  const end = { call_id, stop: "end_turn", error: null, downgraded_to: body.prompt.includes("cheap") ? "fast-response" : null, attempts: [failed, second], skipped: [{ deployment: "local", reason: "cooling down for another 8 s" }], cost_micro_usd: 519, simulated_micro_usd: 0, tokens_in: 18, tokens_out: 31 };
   res.writeHead(200, { "Content-Type": "text/event-stream", "Cache-Control": "no-store" });
   const send = (event, data) => res.write(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
   if (body.prompt.includes("fail")) {
-    send("end", { ...end, stop: null, attempts: [failed], skipped: [{ deployment: "local", reason: "cooling down for another 8000 ms" }], cost_micro_usd: 0, tokens_in: 0, tokens_out: 0, error: { status: 503, code: "unavailable", detail: "no deployment of the group answered", retry_after_seconds: 8 } });
+    send("end", { ...end, stop: null, attempts: [failed], skipped: [{ deployment: "local", reason: "cooling down for another 8 s" }], cost_micro_usd: 0, tokens_in: 0, tokens_out: 0, error: { status: 503, code: "unavailable", detail: "no deployment of the group answered", retry_after_seconds: 8 } });
     res.end();
     return ANSWERED;
   }
