@@ -1,4 +1,3 @@
 -- Since when a job waits, where it waits for a length of time: a wait that has yet to begin was written before the clock was
 -- set back, and begins anew. Null where it waits for a time that somebody named.
 alter table job add column waits_since timestamptz;
-create index job_waits on job (waits_since) where owner is null and not due and waits_since is not null;

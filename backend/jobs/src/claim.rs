@@ -50,10 +50,11 @@ pub struct Claimed {
     pub look_again: Option<Duration>,
 }
 
-// A slot is one level of one project, with the time at which its ready jobs begin. A job's round is how many of its project
-// would run before it, for each part of its weight: who has nothing running is never behind who has something. `offer` names more jobs than are
-// wanted: others may be locking them at this moment. The first row brings along where each slot begins now, and in which
-// order the jobs are to start.
+// A slot is one level of one project, with the time at which its ready jobs begin; a time to come was believed before the
+// clock was set back, and is believed no more. A job's round is how many of its project would run before it, for each part
+// of its weight: who has nothing running is never behind who has something. `offer` names more jobs than are wanted: others
+// may be locking them at this moment. The first row brings along where each slot begins now, and in which order the jobs
+// are to start.
 //
 // The plan may have been made while the table was empty, so nothing joins the table: a join would be planned as reading
 // all of it for each row. Rows are reached by key alone: one by one from `next_up`, in its order, or by an array.
@@ -62,7 +63,7 @@ pub struct Claimed {
 // called once, and not at all where nothing has a rate.
 const CLAIM: &str = "
 with slot as materialized (
-    select tenant, seat, running, weight, level, coalesce(since, '-infinity') as since, nth
+    select tenant, seat, running, weight, level, case when since <= now() then since else '-infinity' end as since, nth
       from unnest($3::uuid[], $7::bigint[], $8::bigint[], $9::smallint[], $10::timestamptz[], $11::float8[])
            with ordinality as s (tenant, seat, running, level, since, weight, nth)
 ), offer as materialized (

@@ -36,7 +36,7 @@ const IDLE_AT_MOST: &str = "1s";
 /// Takes a duty, or extends it when `holder` has it; `None`: somebody else has it.
 ///
 /// Run it on its own, outside any transaction, well within `ttl` of the last time. All who ask for a duty name the same
-/// `ttl`: a lease that ends later than a new one would counts as one from before the clock was set back.
+/// `ttl`: a lease that ends a second later than a new one would, or more, counts as one from before the clock was set back.
 pub async fn lead(
     conn: &mut PgConnection,
     duty: &str,
@@ -79,11 +79,14 @@ returning epoch";
 
 // Not while a transaction holds the duty: its row is locked then. A lease that ran out may have been another's meanwhile
 // in all but writing, so it gets a new epoch also in the same hands. Of one that was given before the clock was set back
-// nobody knows how old it is: its holder, if it lives, is as quick to renew it as a candidate is to take it.
+// nobody knows how old it is: its holder, if it lives, is as quick to renew it as a candidate is to take it. A clock that
+// steps back by less than a second was not set: see `clock::NOTICED`.
 const TAKE: &str = "
 with vacant as materialized (
     select duty from leader_lease
-     where duty = $1 and (expires_at < clock_timestamp() or expires_at > clock_timestamp() + make_interval(secs => $3))
+     where duty = $1
+       and (expires_at < clock_timestamp()
+            or expires_at > clock_timestamp() + make_interval(secs => $3) + interval '1 second')
        for update skip locked
 )
 update leader_lease

@@ -47,7 +47,7 @@ mod wake;
 mod worker;
 
 pub use claim::{Claim, Claimed, claim, promote};
-pub use clock::{SetRight, set_right};
+pub use clock::{SetRight, set_ready_right, set_right};
 pub use config::{Backoff, QueueConfig, WorkerConfig};
 pub use cursor::Cursor;
 pub use dead::{DeathCause, Redriven, purge, redrive};

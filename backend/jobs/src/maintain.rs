@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::clock::{self, Watch};
 use crate::outage::{CallError, Outage, STATEMENT_LIMIT};
 use crate::rate::{self, LastLine};
-use crate::rescue::Patrol;
+use crate::rescue::{self, Patrol};
 use crate::worker::Shared;
 use crate::{Duty, Leadership, NotLeader, claim, retention, telemetry, timers};
 
@@ -93,6 +94,9 @@ async fn tick(shared: &Shared, due: &mut Due) -> Result<(), sqlx::Error> {
     if ripe.set_back {
         clock::set_right(conn, shared.config.lease).await?;
     }
+    if due.watch.is_set_back() && clock::set_ready_right(conn).await? == 0 {
+        due.watch.put_right();
+    }
     let mut woken = Vec::new();
     if ripe.delayed {
         woken.extend(claim::promote(conn).await?);
@@ -107,11 +111,18 @@ async fn tick(shared: &Shared, due: &mut Due) -> Result<(), sqlx::Error> {
         }
         woken.extend(fired.queues);
     }
+    let (limits, holder) = (shared.config.rescue(), shared.config.holder());
     if !ripe.lost && !due.patrol.is_whole_due() {
         due.patrol.found_nothing(ripe.at);
-    } else if due.watch.is_trusted(Instant::now()) && due.rescue.is_due() {
-        let (limits, holder) = (shared.config.rescue(), shared.config.holder());
-        woken.extend(due.patrol.rescue(conn, limits, holder).await?.queues);
+    } else if due.watch.is_trusted(Instant::now()) {
+        if due.rescue.is_due() {
+            woken.extend(due.patrol.rescue(conn, limits, holder).await?.queues);
+        }
+    } else if let Some(holder) = holder
+        && due.rescue.is_due()
+    {
+        // Who held its place before is gone, whatever the clock says.
+        woken.extend(rescue::succeed(conn, limits, holder).await?.queues);
     }
     for queue in &woken {
         shared.wake.poke(queue);
@@ -153,7 +164,10 @@ impl Ripe {
                                        or place = $3 and incarnation <> $4)) as lost,
                     exists (select from job where lease_until > now() + make_interval(secs => $5))
                     or exists (select from job where owner is null and not due and waits_since > now() + make_interval(secs => $6))
-                    or exists (select from worker where last_seen > now() + make_interval(secs => $6)) as set_back,
+                    or exists (select from worker where last_seen > now() + make_interval(secs => $6))
+                    or exists (select from timer where stream = $7 and every_seconds is not null
+                                  and (fire_at > now() + make_interval(secs => every_seconds + $6)
+                                       or last_tick > now() + make_interval(secs => $6))) as set_back,
                     now() as at",
         )
         .bind(leases_since)
@@ -162,6 +176,7 @@ impl Ripe {
         .bind(shared.config.incarnation)
         .bind((shared.config.lease + clock::NOTICED).as_secs_f64())
         .bind(clock::NOTICED.as_secs_f64())
+        .bind(Uuid::nil())
         .fetch_one(conn)
         .await
     }

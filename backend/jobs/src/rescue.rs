@@ -3,7 +3,7 @@
 //! Three detectors. A free advisory lock beside a stale heartbeat says at once that the process died. A place that only
 //! one process at a time can hold says it of those that held it before, also when the server has restarted and forgotten
 //! the locks. A lease that ran out says it for networks that died without a word, and for claims whose worker never
-//! learnt of them.
+//! learnt of them. Right after a start, and after a jump of the clock, only a place says anything: see `clock.rs`.
 //!
 //! Nobody knows which of a dead worker's jobs killed it, if any did. So no single loss says anything about a job: the
 //! first rescue is ready at once, and those that follow without an end in between wait longer and longer, each for a
@@ -12,7 +12,7 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
 use crate::cursor::Paced;
@@ -145,11 +145,7 @@ async fn rescue_since(
     since: Option<DateTime<Utc>>,
 ) -> Result<(Rescued, Option<DateTime<Utc>>), sqlx::Error> {
     let mut transaction = conn.begin().await?;
-    let mine: bool = sqlx::query_scalar("select pg_try_advisory_xact_lock($1)")
-        .bind(RESCUE_LOCK)
-        .fetch_one(&mut *transaction)
-        .await?;
-    if !mine {
+    if !is_alone(&mut transaction).await? {
         return Ok((Rescued::default(), None));
     }
     let mut dead = dead_workers(&mut transaction, limits.stale_after).await?;
@@ -157,12 +153,43 @@ async fn rescue_since(
         dead.extend(earlier_holders(&mut transaction, holder).await?);
     }
     let looked_at = sqlx::query_scalar("select now()").fetch_one(&mut *transaction).await?;
-    let lost = lost_jobs(&mut transaction, &dead, since).await?;
+    // Two statements, because the common one must not walk past the leases that hold.
+    let mut lost = leases_over(&mut transaction, since).await?;
+    lost.extend(leases_of(&mut transaction, &dead, Some(looked_at)).await?);
+    Ok((end(transaction, &dead, lost, limits).await?, Some(looked_at)))
+}
+
+/// As [`rescue`], but only from those that held the holder's place before: no clock has to say that they are gone.
+pub(crate) async fn succeed(
+    conn: &mut PgConnection,
+    limits: Rescue,
+    holder: Holder<'_>,
+) -> Result<Rescued, sqlx::Error> {
+    let mut transaction = conn.begin().await?;
+    if !is_alone(&mut transaction).await? {
+        return Ok(Rescued::default());
+    }
+    let gone = earlier_holders(&mut transaction, holder).await?;
+    let lost = leases_of(&mut transaction, &gone, None).await?;
+    end(transaction, &gone, lost, limits).await
+}
+
+/// Whether nobody else rescues at this moment, nor will until the end of the transaction.
+async fn is_alone(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select pg_try_advisory_xact_lock($1)").bind(RESCUE_LOCK).fetch_one(conn).await
+}
+
+async fn end(
+    mut transaction: Transaction<'_, Postgres>,
+    dead: &[Uuid],
+    lost: Vec<Lost>,
+    limits: Rescue,
+) -> Result<Rescued, sqlx::Error> {
     let (rescued, tally) = take_over(&mut transaction, lost, limits).await?;
-    note_emptied(&mut transaction, &dead).await?;
+    note_emptied(&mut transaction, dead).await?;
     transaction.commit().await?;
     tally.committed();
-    Ok((rescued, Some(looked_at)))
+    Ok(rescued)
 }
 
 /// A worker that was silent for so long that no claim of it can be under way, and holds nothing, is not asked about again.
@@ -208,34 +235,40 @@ async fn earlier_holders(conn: &mut PgConnection, now: Holder<'_>) -> Result<Vec
     .await
 }
 
-async fn lost_jobs(
+async fn leases_over(
     conn: &mut PgConnection,
-    dead: &[Uuid],
     since: Option<DateTime<Utc>>,
 ) -> Result<Vec<Lost>, sqlx::Error> {
-    // Two statements, because the common one must not walk past the leases that hold.
-    let mut lost: Vec<Lost> = sqlx::query_as(
+    sqlx::query_as(
         "select id, queue, rescues, cancel_requested from job
           where lease_until >= coalesce($1, '-infinity') and lease_until < now()
           order by lease_until limit $2 for update skip locked",
     )
     .bind(since)
     .bind(RESCUED_PER_PASS)
-    .fetch_all(&mut *conn)
-    .await?;
-    if !dead.is_empty() {
-        lost.extend(
-            sqlx::query_as::<_, Lost>(
-                "select id, queue, rescues, cancel_requested from job
-                  where owner = any($1) and lease_until >= now() order by lease_until limit $2 for update skip locked",
-            )
-            .bind(dead)
-            .bind(RESCUED_PER_PASS)
-            .fetch_all(conn)
-            .await?,
-        );
+    .fetch_all(conn)
+    .await
+}
+
+/// The jobs of these workers whose leases end at this time or later.
+async fn leases_of(
+    conn: &mut PgConnection,
+    dead: &[Uuid],
+    from: Option<DateTime<Utc>>,
+) -> Result<Vec<Lost>, sqlx::Error> {
+    if dead.is_empty() {
+        return Ok(Vec::new());
     }
-    Ok(lost)
+    sqlx::query_as(
+        "select id, queue, rescues, cancel_requested from job
+          where owner = any($1) and lease_until >= coalesce($3, '-infinity')
+          order by lease_until limit $2 for update skip locked",
+    )
+    .bind(dead)
+    .bind(RESCUED_PER_PASS)
+    .bind(from)
+    .fetch_all(conn)
+    .await
 }
 
 async fn take_over(

@@ -19,7 +19,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 pub enum Schedule {
     /// At a time, and whole periods after it.
     Every {
-        /// The first time, and what all others are counted from.
+        /// The first time, and what all others are counted from; at most a period ahead: see [`crate::set_right`].
         anchor: DateTime<Utc>,
         /// At least a second.
         period: Duration,

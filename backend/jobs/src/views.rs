@@ -204,9 +204,12 @@ pub async fn queue_stats(conn: &mut PgConnection) -> Result<Vec<QueueStats>, sql
 
 /// Live jobs, newest first.
 pub async fn list(conn: &mut PgConnection, filter: &Filter) -> Result<Vec<JobRow>, sqlx::Error> {
+    // All columns are named: where a newer release adds some, plans of `*` fail from then on.
     let rows = sqlx::query(
         "select * from (
-            select *, case when owner is not null then 'running' when run_at > now() or in_line_at is not null then 'delayed' else 'ready' end as state
+            select id, queue, project_id, kind, payload, priority, run_at, attempt, max_attempts, rescues, owner, lease_until,
+                   cancel_requested, last_error, created_at,
+                   case when owner is not null then 'running' when run_at > now() or in_line_at is not null then 'delayed' else 'ready' end as state
               from job
          ) j
           where ($1::uuid is null or project_id = $1) and ($2::text is null or queue = $2)
@@ -255,7 +258,8 @@ fn job_row(row: &sqlx::postgres::PgRow) -> Result<JobRow, sqlx::Error> {
 pub async fn list_dead(conn: &mut PgConnection, filter: &Filter) -> Result<Vec<DeadJob>, sqlx::Error> {
     let (like, unlike) = filter.cause.map(DeathCause::patterns).unwrap_or_default();
     let rows = sqlx::query(
-        "select * from job_dead
+        "select id, queue, project_id, kind, payload, attempt, max_attempts, rescues, reason, errors, created_at, died_at
+           from job_dead
           where ($1::uuid is null or project_id = $1) and ($2::text is null or queue = $2)
             and ($3::text is null or kind = $3) and ($4::bigint is null or id < $4)
             and ($6::uuid[] is null or project_id = any($6))

@@ -181,7 +181,9 @@ pub struct Drained {
     pub finished: u64,
     /// Jobs that were cut short and are ready again, with no attempt used up.
     pub handed_back: u64,
-    /// Everything was written. When false the database did not answer: the leases run out by themselves.
+    /// Jobs that could be neither ended nor handed back: others take them over when their leases run out.
+    pub left: u64,
+    /// Everything was written. When false the database did not answer.
     pub clean: bool,
 }
 
@@ -213,7 +215,7 @@ impl WorkerHandle {
         let shared = &self.shared;
         let started = Instant::now();
         shared.stop.cancel();
-        let before = u64::try_from(self.running()).unwrap_or(u64::MAX);
+        let before = self.running_here();
         if tokio::time::timeout(deadline, shared.idle()).await.is_err() {
             shared.handing_back.store(true, Ordering::Release);
             shared.cancel_all();
@@ -225,16 +227,21 @@ impl WorkerHandle {
         if tokio::time::timeout(LOOPS_TO_END, shared.tasks.wait()).await.is_err() {
             tracing::warn!("a job handler does not stop; its lease is taken from it");
         }
-        let left =
+        let gone =
             tokio::time::timeout(STATEMENT_LIMIT, leave(&shared.pool, shared.config.incarnation)).await;
         // Closing is a courtesy to the server.
         tokio::time::timeout(LOOPS_TO_END, shared.pool.close()).await.ok();
-        let clean = matches!(left, Ok(Ok(_)));
-        let rest = left.ok().and_then(Result::ok).unwrap_or(0);
-        let handed_back = shared.handed_back.load(Ordering::Acquire) + rest;
-        let finished = before.saturating_sub(handed_back);
-        tracing::info!(finished, handed_back, clean, elapsed = ?started.elapsed(), "the worker is drained");
-        Drained { finished, handed_back, clean }
+        let rest = gone.ok().and_then(Result::ok);
+        let clean = rest.is_some();
+        let left = if clean { 0 } else { self.running_here() };
+        let handed_back = shared.handed_back.load(Ordering::Acquire) + rest.unwrap_or(0);
+        let finished = before.saturating_sub(handed_back + left);
+        tracing::info!(finished, handed_back, left, clean, elapsed = ?started.elapsed(), "the worker is drained");
+        Drained { finished, handed_back, left, clean }
+    }
+
+    fn running_here(&self) -> u64 {
+        u64::try_from(self.running()).unwrap_or(u64::MAX)
     }
 }
 

@@ -12,7 +12,7 @@ use syndarix_jobs::{
 };
 use uuid::Uuid;
 
-const SCHEMA: [&str; 11] = [
+const SCHEMA: [&str; 12] = [
     include_str!("../../../../migrations/20261120000200_jobs.sql"),
     include_str!("../../../../migrations/20261128000600_worker_place.sql"),
     include_str!("../../../../migrations/20261128102000_queue_without_dead_ends.sql"),
@@ -24,6 +24,7 @@ const SCHEMA: [&str; 11] = [
     include_str!("../../../../migrations/20261128112000_shares.sql"),
     include_str!("../../../../migrations/20261128113000_purge_reasons.sql"),
     include_str!("../../../../migrations/20261202120000_waits_begin_anew.sql"),
+    include_str!("../../../../migrations/20261202121000_waits_by_beginning.sql"),
 ];
 
 /// Longest a test waits for something that must happen.

@@ -129,3 +129,20 @@ fn a_project_that_nobody_knew_is_found_beside_a_full_queue() {
         until_claimed(&pool, &mut cursor, stranger).await;
     });
 }
+
+#[test]
+fn new_jobs_are_claimed_at_once_also_beside_those_of_a_clock_that_was_ahead() {
+    on_database(|pool| async move {
+        let mut cursor = Cursor::default();
+        enqueue_all(&pool, &vec![job("early"); 9]).await;
+        let ahead = "update job set run_at = run_at + interval '1 hour'";
+        sqlx::query(ahead).execute(&pool).await.unwrap();
+        assert_eq!(
+            claim_all(&pool, &mut cursor).await.len(),
+            7,
+            "two are left, and are believed to be the first"
+        );
+        let new = enqueue(&pool, &job("new")).await;
+        assert!(claim_all(&pool, &mut cursor).await.contains(&new));
+    });
+}

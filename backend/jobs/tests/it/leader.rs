@@ -65,10 +65,10 @@ fn a_duty_is_renewed_beside_its_own_transaction_and_not_taken_from_it() {
     });
 }
 
-/// As if the clock had been set back by an hour since the duty was taken or renewed.
-async fn set_back(pool: &PgPool) {
-    let ahead = "update leader_lease set expires_at = expires_at + interval '1 hour'";
-    sqlx::query(ahead).execute(pool).await.unwrap();
+/// As if the clock had been set back by so many seconds since the duty was taken or renewed.
+async fn set_back(pool: &PgPool, seconds: f64) {
+    let ahead = "update leader_lease set expires_at = expires_at + make_interval(secs => $1)";
+    sqlx::query(ahead).bind(seconds).execute(pool).await.unwrap();
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn a_duty_whose_leader_died_before_the_clock_was_set_back_is_taken_at_once_but_n
         let (mine, yours, ttl) = (id(), id(), Duration::from_secs(60));
         let mut conn = pool.acquire().await.unwrap();
         let first = lead(&mut conn, "seal", mine, ttl).await.unwrap().unwrap();
-        set_back(&pool).await;
+        set_back(&pool, 3_600.0).await;
         let mut at_work = pool.begin().await.unwrap();
         first.hold(&mut at_work).await.unwrap();
         assert!(lead(&mut conn, "seal", yours, ttl).await.unwrap().is_none(), "its work is under way");
@@ -89,15 +89,28 @@ fn a_duty_whose_leader_died_before_the_clock_was_set_back_is_taken_at_once_but_n
 }
 
 #[test]
-fn a_leader_that_lives_keeps_its_duty_when_the_clock_is_set_back() {
+fn a_leader_that_asks_first_keeps_its_duty_when_the_clock_is_set_back() {
     on_database(|pool| async move {
         let (mine, yours, ttl) = (id(), id(), Duration::from_secs(60));
         let mut conn = pool.acquire().await.unwrap();
         lead(&mut conn, "seal", mine, ttl).await.unwrap().unwrap();
-        set_back(&pool).await;
+        set_back(&pool, 3_600.0).await;
 
         assert_eq!(lead(&mut conn, "seal", mine, ttl).await.unwrap().unwrap().epoch, 1);
         assert!(lead(&mut conn, "seal", yours, ttl).await.unwrap().is_none());
+    });
+}
+
+#[test]
+fn a_clock_that_steps_back_a_little_takes_its_duty_from_nobody() {
+    on_database(|pool| async move {
+        let (mine, yours, ttl) = (id(), id(), Duration::from_secs(60));
+        let mut conn = pool.acquire().await.unwrap();
+        lead(&mut conn, "seal", mine, ttl).await.unwrap().unwrap();
+        set_back(&pool, 0.9).await;
+
+        assert!(lead(&mut conn, "seal", yours, ttl).await.unwrap().is_none());
+        assert_eq!(lead(&mut conn, "seal", mine, ttl).await.unwrap().unwrap().epoch, 1);
     });
 }
 

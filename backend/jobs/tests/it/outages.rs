@@ -150,11 +150,23 @@ fn a_drain_comes_back_when_the_database_does_not() {
         let (through, wire) = through_a_wire(&pool).await;
         let worker = start(&through, &deaf(), quick("a", 1));
         enqueue(&pool, &job("x")).await;
-        until_count(&pool, "select count(*) from job where owner is not null", 1).await;
+        until(|| worker.running() == 1).await;
         wire.send_replace(Wire::Frozen);
         let started = Instant::now();
         let drained = worker.shutdown(Duration::from_millis(200)).await;
-        assert!(!drained.clean);
+        assert_eq!((drained.finished, drained.left, drained.clean), (0, 1, false));
         assert!(started.elapsed() < Duration::from_millis(8_500), "took {:?}", started.elapsed());
+    });
+}
+
+#[test]
+fn a_drain_without_the_database_leaves_no_job_where_none_ran() {
+    on_database(|pool| async move {
+        let (through, wire) = through_a_wire(&pool).await;
+        let worker = start(&through, &deaf(), quick("a", 1));
+        until(|| worker.is_healthy()).await;
+        wire.send_replace(Wire::Cut);
+        let drained = worker.shutdown(Duration::from_millis(200)).await;
+        assert_eq!((drained.finished, drained.left, drained.clean), (0, 0, false));
     });
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use syndarix_jobs::{
-    Filter, JobState, NewJob, QueueConfig, Registry, WorkerConfig, list, queue_stats, workers,
+    Filter, JobState, NewJob, QueueConfig, Registry, WorkerConfig, list, list_dead, queue_stats, workers,
 };
 
 use crate::harness::{claim, enqueue_all, id, job, on_database, quick, start, until_count};
@@ -58,5 +58,22 @@ fn a_worker_says_which_queues_it_polls_and_an_older_one_is_believed_to_poll_all(
         assert!(polls("old", "sync"), "it did not say");
         drop(conn);
         assert!(worker.shutdown(Duration::from_secs(2)).await.clean);
+    });
+}
+
+#[test]
+fn lists_go_on_when_a_newer_release_adds_columns() {
+    on_database(|pool| async move {
+        enqueue_all(&pool, &[job("a")]).await;
+        let (mut conn, all) = (pool.acquire().await.unwrap(), Filter::default());
+        list(&mut conn, &all).await.unwrap();
+        list_dead(&mut conn, &all).await.unwrap();
+        for newer in
+            ["alter table job add column newer integer", "alter table job_dead add column newer integer"]
+        {
+            sqlx::query(newer).execute(&pool).await.unwrap();
+        }
+        assert_eq!(list(&mut conn, &all).await.unwrap().len(), 1);
+        assert_eq!(list_dead(&mut conn, &all).await.unwrap().len(), 0);
     });
 }

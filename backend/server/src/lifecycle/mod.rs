@@ -329,7 +329,7 @@ impl Running {
         if let Some(worker) = worker {
             let drained = worker.shutdown(DRAIN_LIMIT).await;
             tracing::info!(finished = drained.finished, handed_back = drained.handed_back, "stopped working");
-            if !drained.clean {
+            if drained.left > 0 {
                 cut_off.push("jobs could not be handed back, and wait until their leases run out");
             }
         }
