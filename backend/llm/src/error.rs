@@ -109,6 +109,11 @@ impl ErrorKind {
         )
     }
 
+    /// Whether time alone may heal it.
+    pub fn may_pass(self) -> bool {
+        self.is_transient() || matches!(self, Self::Timeout { .. })
+    }
+
     /// Whether another deployment may answer where this one did not.
     pub fn allows_failover(self) -> bool {
         !matches!(self, Self::BadRequest | Self::Cancelled)
@@ -273,6 +278,21 @@ pub enum Cause {
     },
 }
 
+impl Cause {
+    /// Whether time alone may heal it: the deployment may answer a later call.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Failed { error, .. } => error.kind.may_pass(),
+            Self::Skipped { reason, .. } => matches!(reason, Skipped::CoolingDown { .. }),
+        }
+    }
+
+    /// Whether the deployment was passed over for want of money.
+    pub fn is_over_budget(&self) -> bool {
+        matches!(self, Self::Skipped { reason: Skipped::OverBudget { .. }, .. })
+    }
+}
+
 impl std::fmt::Display for Cause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -285,13 +305,16 @@ impl std::fmt::Display for Cause {
 /// Why a whole call failed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CallError {
-    /// `before` refused an attempt.
+    /// `before` refused an attempt, and whoever could be asked all the same did not answer for a reason that stays.
     #[error("{refused}")]
     Refused {
         /// The reason.
         refused: Refused,
-        /// Attempts that had failed by then.
+        /// All attempts in order.
         causes: Vec<Cause>,
+        /// The shortest wait after which one of those that were asked, or left alone, is worth asking again, in
+        /// milliseconds.
+        retry_after_ms: Option<u64>,
     },
     /// The caller cancelled.
     #[error("the call was cancelled")]
@@ -306,7 +329,7 @@ pub enum CallError {
         /// All attempts in order.
         causes: Vec<Cause>,
     },
-    /// Every deployment of the group failed or was passed over.
+    /// Every deployment of the group failed or was passed over; some for want of money, where another one may answer later.
     #[error("no deployment of the group answered: {}", list(.causes))]
     Exhausted {
         /// All attempts in order.

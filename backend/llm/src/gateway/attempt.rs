@@ -109,13 +109,9 @@ impl Call<'_> {
         Ok(result.map_err(|error| Failed { n: leg.n, error, passed_on, lost }))
     }
 
-    /// Asks the caller for leave.
+    /// Asks the caller for leave, for as long as the attempt is wanted.
     async fn admit(&self, leg: Leg<'_>, bound: u32) -> Result<Grant, Stop> {
         let deployment = leg.deployment;
-        if leg.cancel.is_cancelled() {
-            self.gateway.breaker.undecided(deployment.circuit(), Instant::now());
-            return Err(Stop::Cancelled);
-        }
         let price = self.gateway.price(deployment, bound);
         let (max_output_tokens, choices) = (self.ask.max_output(deployment), self.ask.choices(deployment));
         let all = max_output_tokens.saturating_mul(choices);
@@ -131,10 +127,15 @@ impl Call<'_> {
             price,
             ceiling,
         };
-        self.hooks.before(&intent).await.map_err(|refused| {
+        let leave = tokio::select! {
+            biased;
+            () = leg.cancel.cancelled() => Err(Stop::Cancelled),
+            leave = self.hooks.before(&intent) => leave.map_err(Stop::Refused),
+        };
+        if leave.is_err() {
             self.gateway.breaker.undecided(deployment.circuit(), Instant::now());
-            Stop::Refused(refused)
-        })
+        }
+        leave
     }
 
     /// Sends the request and reads the whole answer, passing its pieces on.

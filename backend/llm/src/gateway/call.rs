@@ -60,9 +60,11 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The same after deployments of another group were passed over.
-    pub(super) fn after(self, causes: Vec<Cause>) -> Self {
-        Self { causes, ..self }
+    /// The same after another group was refused before anything was sent. Where that was for want of money it stays what
+    /// is in the way, unless somebody answers.
+    pub(super) fn after(self, refused: Refused, causes: Vec<Cause>, retry_after_ms: Option<u64>) -> Self {
+        let refused = Some(refused).filter(|refused| self.hooks.passes_on(refused));
+        Self { refused, causes, retry_after: retry_after_ms.map(Duration::from_millis), ..self }
     }
 
     pub(super) fn read_by(self, reader: Option<&'a Reader<'a>>) -> Self {
@@ -82,8 +84,8 @@ impl<'a> Call<'a> {
             self.note_alone(group, &rest);
             return Ok(Completion { before: self.causes, ..completion });
         }
-        if let Some(refused) = self.refused {
-            return Err(CallError::Refused { refused, causes: self.causes });
+        if let Some(refused) = self.refused.take() {
+            return Err(self.refusal(refused));
         }
         let retry_after_ms = self.retry_after.map(millis);
         Err(CallError::Exhausted { causes: self.causes, retry_after_ms })
@@ -139,16 +141,19 @@ impl<'a> Call<'a> {
                 Err(Stop::Refused(refused)) if self.hooks.passes_on(&refused) => {
                     // Nothing was sent: whoever is asked next has the number.
                     *self.n.get_mut() = numbered;
-                    self.skip(deployment, Skipped::OverBudget { reason: refused.reason.clone() });
-                    self.refused = Some(refused);
+                    self.pass_over(deployment, refused);
                     return Ok(None);
                 }
                 tried => tried.map_err(|stop| self.stopped(stop))?,
             };
-            // Two that failed have been tried enough.
-            let round = if tried.len() > 1 { u32::MAX } else { round };
+            if let Some(refused) = tried.refused.filter(|refused| self.hooks.passes_on(refused)) {
+                self.pass_over(deployment, refused);
+            }
+            // Where another one was asked too, or instead, both have been tried enough.
+            let alone = tried.attempts.iter().all(|(one, _)| std::ptr::eq(*one, deployment));
+            let round = if alone { round } else { u32::MAX };
             let (answers, failures): (Vec<_>, Vec<_>) =
-                tried.into_iter().partition(|(_, result)| result.is_ok());
+                tried.attempts.into_iter().partition(|(_, result)| result.is_ok());
             if let Some((answered, Ok(completion))) = answers.into_iter().next() {
                 return Ok(Some((answered, completion)));
             }
@@ -167,12 +172,18 @@ impl<'a> Call<'a> {
     }
 
     fn stopped(&mut self, stop: Stop) -> CallError {
-        let causes = std::mem::take(&mut self.causes);
         match stop {
-            Stop::Refused(refused) => CallError::Refused { refused, causes },
-            Stop::Cancelled => CallError::Cancelled { causes },
-            Stop::NotRecorded(failed) => CallError::NotRecorded { failed, causes },
+            Stop::Refused(refused) => self.refusal(refused),
+            Stop::Cancelled => CallError::Cancelled { causes: std::mem::take(&mut self.causes) },
+            Stop::NotRecorded(failed) => {
+                CallError::NotRecorded { failed, causes: std::mem::take(&mut self.causes) }
+            }
         }
+    }
+
+    fn refusal(&mut self, refused: Refused) -> CallError {
+        let causes = std::mem::take(&mut self.causes);
+        CallError::Refused { refused, causes, retry_after_ms: self.retry_after.map(millis) }
     }
 
     /// Keeps the cause and decides how to go on.
@@ -190,7 +201,12 @@ impl<'a> Call<'a> {
             return Err(CallError::Cancelled { causes: std::mem::take(&mut self.causes) });
         }
         if failed.passed_on || !kind.allows_failover() {
-            return Err(CallError::Fatal { causes: std::mem::take(&mut self.causes) });
+            // What this one finds wrong, whoever is too dear may not. An answer that broke off had nothing to do with money.
+            let broke_off = kind.may_pass() || failed.passed_on && self.reader.is_some();
+            return Err(match self.refused.take().filter(|_| !broke_off) {
+                Some(refused) => self.refusal(refused),
+                None => CallError::Fatal { causes: std::mem::take(&mut self.causes) },
+            });
         }
         if kind == ErrorKind::ContextTooLong {
             self.too_small = self.too_small.max(Some(deployment.context_window));
@@ -213,6 +229,12 @@ impl<'a> Call<'a> {
             () = self.cancel.cancelled() => Err(CallError::Cancelled { causes: std::mem::take(&mut self.causes) }),
             () = tokio::time::sleep(length) => Ok(()),
         }
+    }
+
+    /// There is no money for this one.
+    fn pass_over(&mut self, deployment: &Deployment, refused: Refused) {
+        self.skip(deployment, Skipped::OverBudget { reason: refused.reason.clone() });
+        self.refused = Some(refused);
     }
 
     fn skip(&mut self, deployment: &Deployment, reason: Skipped) {

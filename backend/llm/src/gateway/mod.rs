@@ -89,6 +89,8 @@ pub struct AttemptOutcome<'a> {
 #[async_trait]
 pub trait AttemptHooks: Send + Sync {
     /// Reserves the budget and records the intent, durably. A refusal stops the whole call, unless it [`Self::passes_on`].
+    ///
+    /// It is dropped where the attempt is not wanted any more: what it may have reserved by then is its own to take back.
     async fn before(&self, intent: &AttemptIntent<'_>) -> Result<Grant, Refused>;
 
     /// Settles and records the outcome, durably: the answer is given out only after this.
@@ -209,16 +211,26 @@ impl Gateway {
         let result = call::Call::new(self, ask, hooks, cancel).read_by(reader).run(group).await;
         let nothing_sent =
             |causes: &[Cause]| causes.iter().all(|cause| matches!(cause, Cause::Skipped { .. }));
-        let (refused, causes) = match result {
-            Err(CallError::Refused { refused, causes }) if nothing_sent(&causes) => (refused, causes),
-            result => return result,
-        };
-        match hooks.instead(&refused) {
-            Some(other) => {
-                let call = call::Call::new(self, ask, hooks, cancel).read_by(reader).after(causes);
-                call.run(&other).await
+        let result = match result {
+            Err(CallError::Refused { refused, causes, retry_after_ms }) if nothing_sent(&causes) => {
+                match hooks.instead(&refused) {
+                    Some(other) => {
+                        let call = call::Call::new(self, ask, hooks, cancel).read_by(reader);
+                        call.after(refused, causes, retry_after_ms).run(&other).await
+                    }
+                    None => Err(CallError::Refused { refused, causes, retry_after_ms }),
+                }
             }
-            None => Err(CallError::Refused { refused, causes }),
+            result => result,
+        };
+        match result {
+            // Whoever there is money for may answer before there is money for the others.
+            Err(CallError::Refused { refused, causes, retry_after_ms })
+                if hooks.passes_on(&refused) && causes.iter().any(Cause::may_pass) =>
+            {
+                Err(CallError::Exhausted { causes, retry_after_ms })
+            }
+            result => result,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Two attempts at once: the first to have content wins, and the other is cancelled and recorded.
 //!
 //! Invariants: only the winner's answer is passed on; each attempt is admitted and recorded like any other; one of them that is
-//! refused, for want of money for two, leaves the other alone.
+//! refused, for want of money for two, leaves the other alone; nobody waits for leave that the other needs no more.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Attempted, Leg, Stop};
 use super::call::Call;
+use crate::error::Refused;
 use crate::provider::Deployment;
 
 /// Who runs against whom.
@@ -50,7 +51,17 @@ impl Race {
 }
 
 /// What came of one or two attempts at once, each with its deployment.
-pub(super) type Tried<'d> = Vec<(&'d Deployment, Attempted)>;
+pub(super) struct Tried<'d> {
+    pub(super) attempts: Vec<(&'d Deployment, Attempted)>,
+    /// Why the first was not made although the second was.
+    pub(super) refused: Option<Refused>,
+}
+
+impl<'d> Tried<'d> {
+    fn one(deployment: &'d Deployment, attempted: Attempted) -> Self {
+        Self { attempts: vec![(deployment, attempted)], refused: None }
+    }
+}
 
 impl<'a> Call<'a> {
     /// Asks one, and after a while without content another one as well. The other is taken out of `rest`.
@@ -62,7 +73,7 @@ impl<'a> Call<'a> {
     ) -> Result<Tried<'a>, Stop> {
         let Some(after) = after.filter(|_| !rest.is_empty()) else {
             let leg = Leg { n: self.numbered(), deployment: first, cancel: self.cancel, race: None };
-            return Ok(vec![(first, self.attempt(leg).await?)]);
+            return Ok(Tried::one(first, self.attempt(leg).await?));
         };
         // By itself, or every call would have the room for two attempts more.
         Box::pin(self.hedged(first, rest, after)).await
@@ -80,11 +91,11 @@ impl<'a> Call<'a> {
         let mut one = std::pin::pin!(self.attempt(leg));
         tokio::select! {
             biased;
-            done = &mut one => return Ok(vec![(first, done?)]),
+            done = &mut one => return Ok(Tried::one(first, done?)),
             () = tokio::time::sleep(after) => {}
         }
         let second = if race.is_decided() { None } else { self.take_hedge(rest) };
-        let Some(second) = second else { return Ok(vec![(first, one.await?)]) };
+        let Some(second) = second else { return Ok(Tried::one(first, one.await?)) };
         let n = self.numbered();
         let leg = Leg { n, deployment: second, cancel: &race.cancels[1], race: Some(&race) };
         let (one, two) = futures::join!(one, self.attempt(leg));
@@ -96,12 +107,14 @@ impl<'a> Call<'a> {
             }
             two => Some((second, two?)),
         };
-        let one = match (one, &two) {
+        let (one, refused) = match (one, &two) {
             // It waited for money while the second was asked, and got none.
-            (Err(Stop::Refused(_)), Some(_)) => None,
-            (one, _) => Some((first, one?)),
+            (Err(Stop::Refused(refused)), Some(_)) => (None, Some(refused)),
+            // It waited until the second had won, or nobody wanted either.
+            (Err(Stop::Cancelled), Some(_)) => (None, None),
+            (one, _) => (Some((first, one?)), None),
         };
-        Ok(one.into_iter().chain(two).collect())
+        Ok(Tried { attempts: one.into_iter().chain(two).collect(), refused })
     }
 
     /// The next one that may be asked the same.

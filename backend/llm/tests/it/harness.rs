@@ -9,10 +9,10 @@ use axum::Router;
 use serde_json::json;
 use syndarix_llm::scripted::{self, Script};
 use syndarix_llm::{
-    AttemptHooks, AttemptIntent, AttemptOutcome, Block, BreakerPolicy, CallError, ChatRequest, Completion,
-    Cost, Delta, Deployment, EndpointAccess, ErrorKind, Gateway, GatewayPolicy, Grant, Http, Message,
-    ModelGroup, Options, PriceTable, ProviderError, ProviderKind, RecordFailed, Refused, Secret, ToolSpec,
-    Usage, http_client,
+    AttemptHooks, AttemptIntent, AttemptOutcome, Block, BreakerPolicy, CallError, Cause, ChatRequest,
+    Completion, Cost, Delta, Deployment, EndpointAccess, ErrorKind, Gateway, GatewayPolicy, Grant, Http,
+    Message, ModelGroup, Options, PriceTable, ProviderError, ProviderKind, RecordFailed, Refused, Secret,
+    Skipped, ToolSpec, Usage, http_client,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -147,6 +147,8 @@ pub(crate) struct Hooks {
     /// Deployments that there is no money for, and how long it takes to say so.
     pub(crate) too_dear: &'static [&'static str],
     pub(crate) said_after: Duration,
+    /// It ends the chain, as a soft limit does.
+    pub(crate) ends_the_chain: bool,
     /// The group that is asked instead where there is no money for any of the chain.
     pub(crate) cheaper: Option<Arc<ModelGroup>>,
     /// The answer limit that is granted, when not what is asked for.
@@ -170,6 +172,12 @@ impl Hooks {
     pub(crate) fn deltas(&self) -> Vec<Delta> {
         self.deltas.lock().unwrap().clone()
     }
+}
+
+/// A deployment was passed over since there was no money for it.
+pub(crate) fn too_dear(name: &str) -> Cause {
+    let reason = format!("`{name}` costs too much");
+    Cause::Skipped { deployment: name.into(), reason: Skipped::OverBudget { reason } }
 }
 
 /// The code of a refusal that others of the chain need not meet.
@@ -196,7 +204,7 @@ impl AttemptHooks for Hooks {
     }
 
     fn passes_on(&self, refused: &Refused) -> bool {
-        refused.code == TOO_DEAR
+        refused.code == TOO_DEAR && !self.ends_the_chain
     }
 
     fn instead(&self, refused: &Refused) -> Option<Arc<ModelGroup>> {
@@ -242,8 +250,8 @@ pub(crate) fn kinds(error: &CallError) -> Vec<(String, Option<ErrorKind>)> {
         .causes()
         .iter()
         .map(|cause| match cause {
-            syndarix_llm::Cause::Failed { deployment, error, .. } => (deployment.clone(), Some(error.kind)),
-            syndarix_llm::Cause::Skipped { deployment, .. } => (deployment.clone(), None),
+            Cause::Failed { deployment, error, .. } => (deployment.clone(), Some(error.kind)),
+            Cause::Skipped { deployment, .. } => (deployment.clone(), None),
         })
         .collect()
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use syndarix_llm::{CallError, ErrorKind, ModelGroup, ProviderKind};
+use syndarix_llm::{CallError, Cause, ErrorKind, ModelGroup, ProviderKind};
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Hooks, KINDS, Server, gateway, policy, request};
+use crate::harness::{Hooks, KINDS, Server, gateway, policy, request, too_dear};
 
 const SOUND: &str = "[[rule]]\nname = 'ok'\nanswer.text = 'one two three four five six seven'\n";
 
@@ -87,16 +87,52 @@ async fn a_refused_second_attempt_leaves_the_first_alone() {
 
 #[tokio::test]
 async fn a_first_attempt_that_waits_for_money_in_vain_leaves_the_second_alone() {
-    let sound = Server::scripted(SOUND).await;
-    let said_after = Duration::from_millis(80);
+    let late = slow(100).await;
+    let said_after = Duration::from_millis(60);
     let hooks = Hooks { too_dear: &["a"], said_after, ..Hooks::default() };
     let group = hedged(
         20,
-        vec![sound.deployment("a", ProviderKind::OpenAi), sound.deployment("b", ProviderKind::OpenAi)],
+        vec![late.deployment("a", ProviderKind::OpenAi), late.deployment("b", ProviderKind::OpenAi)],
     );
     let answer =
         gateway(policy(0)).complete(&group, &request("go"), &hooks, &CancellationToken::new()).await.unwrap();
     assert_eq!((answer.deployment.as_str(), hooks.settled().len()), ("b", 1));
+    assert_eq!(answer.before, [too_dear("a")], "it is no secret for what the second was asked");
+}
+
+#[tokio::test]
+async fn a_first_attempt_that_still_waits_for_money_keeps_nobody_waiting_once_the_second_answers() {
+    let sound = Server::scripted(SOUND).await;
+    let hooks = Hooks { too_dear: &["a"], said_after: Duration::from_secs(600), ..Hooks::default() };
+    let group = hedged(
+        20,
+        vec![sound.deployment("a", ProviderKind::OpenAi), sound.deployment("b", ProviderKind::OpenAi)],
+    );
+    let (gateway, asked, cancel) = (gateway(policy(0)), request("go"), CancellationToken::new());
+    let call = gateway.complete(&group, &asked, &hooks, &cancel);
+    let answer = tokio::time::timeout(Duration::from_secs(60), call).await.expect("it is over").unwrap();
+    let settled: Vec<u32> = hooks.settled().iter().map(|settled| settled.n).collect();
+    assert_eq!((answer.deployment.as_str(), answer.before, settled), ("b", vec![], vec![2]));
+}
+
+#[tokio::test]
+async fn when_the_second_fails_a_first_that_there_is_no_money_for_is_not_asked_for_again_but_the_third() {
+    let broken = Server::scripted("[[rule]]\nname = 'r'\nfault = { kind = 'status', status = 500 }\n").await;
+    let sound = Server::scripted(SOUND).await;
+    let hooks = Hooks { too_dear: &["a"], said_after: Duration::from_millis(80), ..Hooks::default() };
+    let chain = [("a", &sound), ("b", &broken), ("c", &sound)];
+    let chain = chain.map(|(name, server)| server.deployment(name, ProviderKind::OpenAi)).to_vec();
+    let answer = gateway(policy(2))
+        .complete(&hedged(20, chain), &request("go"), &hooks, &CancellationToken::new())
+        .await
+        .unwrap();
+    assert_eq!((answer.deployment.as_str(), &answer.before[0]), ("c", &too_dear("a")));
+    assert!(
+        matches!(&answer.before[1..], [Cause::Failed { n: 2, deployment, .. }] if deployment == "b"),
+        "{:?}",
+        answer.before
+    );
+    assert_eq!(hooks.settled().iter().map(|settled| settled.n).collect::<Vec<_>>(), [2, 3]);
 }
 
 #[tokio::test]

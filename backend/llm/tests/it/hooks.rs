@@ -6,10 +6,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::post;
-use syndarix_llm::{CallError, Cause, ProviderKind, Skipped};
+use syndarix_llm::inbound::Fault;
+use syndarix_llm::{CallError, Cause, ProviderKind};
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Hooks, KINDS, Server, call, client, gateway, gateway_over, group, policy, request};
+use crate::harness::{
+    Hooks, KINDS, Server, call, client, gateway, gateway_over, group, policy, request, too_dear,
+};
 
 /// A server that fails every request and counts them.
 async fn counting() -> (Server, Arc<AtomicU32>) {
@@ -31,7 +34,7 @@ async fn a_refused_reservation_stops_the_call_before_anything_is_sent() {
         let chain =
             vec![server.deployment("a", ProviderKind::OpenAi), server.deployment("b", ProviderKind::OpenAi)];
         let error = call(&gateway(policy(2)), chain, &request("go"), &hooks).await.unwrap_err();
-        let CallError::Refused { refused, causes } = error else { panic!("{error:?}") };
+        let CallError::Refused { refused, causes, .. } = error else { panic!("{error:?}") };
         assert_eq!((refused.code.as_str(), causes.len()), ("budget_exceeded", sent));
         assert_eq!(count.load(Ordering::SeqCst), u32::try_from(sent).unwrap());
         assert_eq!(hooks.settled().len(), sent, "what was admitted is settled, and nothing else");
@@ -40,9 +43,8 @@ async fn a_refused_reservation_stops_the_call_before_anything_is_sent() {
 
 const FINE: &str = "[[rule]]\nname = 'ok'\nanswer.text = 'fine'\n";
 
-fn too_dear(name: &str) -> Cause {
-    let reason = format!("`{name}` costs too much");
-    Cause::Skipped { deployment: name.into(), reason: Skipped::OverBudget { reason } }
+async fn failing(how: &str) -> Server {
+    Server::scripted(&format!("[[rule]]\nname = 'r'\nfault = {{ kind = 'status', {how} }}\n")).await
 }
 
 #[tokio::test]
@@ -67,7 +69,7 @@ async fn where_there_is_no_money_for_any_of_the_chain_the_cheaper_group_is_asked
 
     let passed_over = vec![too_dear("a"), too_dear("b")];
     assert_eq!((answered.deployment.as_str(), &answered.before), ("c", &passed_over));
-    let CallError::Refused { refused, causes } = refused else { panic!("{refused:?}") };
+    let CallError::Refused { refused, causes, .. } = refused else { panic!("{refused:?}") };
     assert_eq!((refused.reason.as_str(), causes), ("`b` costs too much", passed_over));
 }
 
@@ -78,8 +80,65 @@ async fn once_something_was_sent_no_other_group_is_asked() {
     let cheaper = Some(Arc::new(group(vec![server.deployment("c", ProviderKind::OpenAi)])));
     let hooks = Hooks { too_dear: &["b"], cheaper, ..Hooks::default() };
     let error = call(&gateway(policy(0)), chain, &request("go"), &hooks).await.unwrap_err();
-    assert!(matches!(&error, CallError::Refused { causes, .. } if causes.len() == 2), "{error:?}");
+    assert!(matches!(&error, CallError::Exhausted { causes, .. } if causes.len() == 2), "{error:?}");
     assert_eq!(count.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn where_whoever_there_is_money_for_cannot_answer_this_the_call_is_refused_for_money() {
+    for how in [
+        "status = 401",
+        "status = 404",
+        "status = 400",
+        "status = 400, message = 'prompt is too long: 9 > 8'",
+    ] {
+        let server = failing(how).await;
+        let chain = |names: &[&str]| {
+            names.iter().map(|name| server.deployment(name, ProviderKind::OpenAi)).collect::<Vec<_>>()
+        };
+        let cheaper = Some(Arc::new(group(chain(&["c"]))));
+        for (names, cheaper, reached) in [(["a", "b"], cheaper, 3), (["a", "c"], None, 2)] {
+            let hooks = Hooks { too_dear: &["a", "b"], cheaper, ..Hooks::default() };
+            let error = call(&gateway(policy(2)), chain(&names), &request("go"), &hooks).await.unwrap_err();
+            let CallError::Refused { refused, causes, .. } = error else { panic!("{how}: {error:?}") };
+            assert!(refused.reason.ends_with("costs too much"), "{how}: {refused}");
+            assert_eq!((causes.len(), hooks.settled().len()), (reached, 1), "{how}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_soft_limit_led_to_ends_as_it_ends() {
+    let server = failing("status = 401").await;
+    let cheaper = Some(Arc::new(group(vec![server.deployment("c", ProviderKind::OpenAi)])));
+    let hooks = Hooks { too_dear: &["a"], ends_the_chain: true, cheaper, ..Hooks::default() };
+    let chain = vec![server.deployment("a", ProviderKind::OpenAi)];
+    let error = call(&gateway(policy(0)), chain, &request("go"), &hooks).await.unwrap_err();
+    assert!(matches!(error, CallError::Exhausted { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn where_one_that_there_is_money_for_is_only_busy_the_call_may_come_back_before_there_is_more() {
+    let (busy, sound) =
+        (failing("status = 429, retry_after_seconds = 60").await, Server::scripted(FINE).await);
+    let gateway = gateway(policy(2));
+    let cheaper = || Some(Arc::new(group(vec![sound.deployment("c", ProviderKind::OpenAi)])));
+    // At first it says so, and then it is left alone for that; a cheaper group that is too dear as well changes nothing.
+    for (cheaper, status, passed_over) in [(None, 429, 1), (None, 503, 2), (cheaper(), 503, 3)] {
+        let hooks = Hooks { too_dear: &["a", "c"], cheaper, ..Hooks::default() };
+        let chain =
+            vec![sound.deployment("a", ProviderKind::OpenAi), busy.deployment("b", ProviderKind::OpenAi)];
+        let error = call(&gateway, chain, &request("go"), &hooks).await.unwrap_err();
+        let fault = Fault::from(&error);
+        assert_eq!((fault.status, fault.should_retry), (status, None), "{error:?}");
+        assert!(fault.retry_after.is_some_and(|wait| (50..=60).contains(&wait)), "{fault:?}");
+        assert!(
+            matches!(error, CallError::Exhausted { .. }) && error.causes()[0] == too_dear("a"),
+            "{error:?}"
+        );
+        let skipped = error.causes().iter().filter(|cause| matches!(cause, Cause::Skipped { .. }));
+        assert_eq!(skipped.count(), passed_over);
+    }
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ pub(crate) async fn models() -> ModelGroups {
     models_of("scripted", SCRIPT).await
 }
 
-async fn models_of(provider: &str, script: &str) -> ModelGroups {
+pub(crate) async fn models_of(provider: &str, script: &str) -> ModelGroups {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let script = scripted::Script::from_toml(script).unwrap();

@@ -2,7 +2,7 @@
 
 use crate::{
     fire::until,
-    gateway::{Desk, SOUND, chat},
+    gateway::{Desk, SOUND, chat, dear, deployment, serve},
 };
 use axum::{
     Json, Router,
@@ -13,6 +13,7 @@ use axum::{
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use syndarix::features::gateway::forget_expired_answers;
+use syndarix_llm::{ModelGroup, ProviderKind, scripted};
 use uuid::Uuid;
 
 const CHAT: &str = "/v1/chat/completions";
@@ -177,6 +178,23 @@ async fn a_budget_of_nothing_serves_what_is_known_and_a_limit_of_the_minute_refu
     let (_, narrow) = desk.make(json!({ "name": "narrow", "models": ["anthropic"] })).await;
     assert_eq!(desk.ask(CHAT, &narrow, &chat("openai")).await.0, StatusCode::FORBIDDEN);
     assert_eq!(count(&desk).await, 1, "a refusal is no answer");
+}
+
+#[tokio::test]
+async fn what_a_later_model_answered_because_the_first_was_too_dear_is_not_kept() {
+    let (address, _provider) = serve(scripted::router(scripted::Script::from_toml(SOUND).unwrap())).await;
+    let chain = vec![dear("dear", address), deployment("cheap", ProviderKind::OpenAi, address)];
+    let desk = Desk::with(vec![ModelGroup::new("both", chain)]).await;
+    set(&desk, &desk.project, &desk.token, json!(60)).await;
+    desk.limit(1_000).await;
+    let (status, headers, answer) = desk.ask(CHAT, &desk.key, &chat("both")).await;
+    assert_eq!((status, said(&headers).as_str()), (StatusCode::OK, "miss"), "{answer}");
+    assert_eq!(headers["x-syndarix-deployment"], "cheap");
+
+    // What is written beside calls is waited for.
+    desk.app.app.gateway.close().await;
+
+    assert_eq!(count(&desk).await, 0);
 }
 
 #[tokio::test]

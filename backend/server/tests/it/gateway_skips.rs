@@ -1,6 +1,6 @@
 //! Whom calls passed over, as it is on record: with the call, also where nobody was asked at all, and for its project only.
 
-use crate::gateway::{Desk, SOUND, chat, deployment, serve, until};
+use crate::gateway::{Desk, SOUND, chat, dear, deployment, serve, until};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use syndarix::features::llm::PassedOver;
@@ -94,6 +94,22 @@ async fn a_call_for_which_nobody_was_asked_is_found_by_its_id_with_everyone_that
     let elsewhere = desk.app.project(&other).await;
     let path = format!("/api/v1/projects/{elsewhere}/usage/calls/{call}");
     assert_eq!(desk.app.get(&path, &other).await.0, StatusCode::NOT_FOUND, "it is not a call of theirs");
+}
+
+#[tokio::test]
+async fn a_client_that_asks_again_and_again_without_money_leaves_nothing() {
+    let (address, _provider) = serve(scripted::router(scripted::Script::from_toml(SOUND).unwrap())).await;
+    let chain = vec![dear("first", address), dear("second", address)];
+    let desk = Desk::with(vec![ModelGroup::new("both", chain)]).await;
+    desk.limit(1_000).await;
+    for _ in 0..3 {
+        assert_eq!(ask(&desk, "both").await.0, StatusCode::PAYMENT_REQUIRED);
+    }
+
+    // What is written beside calls is waited for.
+    desk.app.app.gateway.close().await;
+
+    assert_eq!(rows(&desk).await, (0, 0));
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ use syndarix_domain::{
 };
 use syndarix_llm::{
     Ask, CallError, Cause, ChatRequest, Completion, Deployment, ErrorKind, ModelGroup, ModelGroups, Native,
-    Skipped, estimate_request,
+    estimate_request,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -136,7 +136,7 @@ pub enum Failure {
         /// What the call counts against.
         place: Place,
     },
-    /// Every deployment is rate limited, overloaded or down: later it may work.
+    /// Every deployment that there is money for is rate limited, overloaded or down: later it may work.
     Later {
         /// When to try again.
         until: Timestamp,
@@ -255,29 +255,15 @@ fn failure(app: &App, recorder: &Recorder, error: CallError) -> Failure {
         },
         CallError::NotRecorded { .. } => Failure::NotRecorded { detail },
         CallError::Cancelled { .. } => Failure::Cancelled,
-        CallError::Exhausted { causes, retry_after_ms } if causes.iter().any(may_pass) => {
+        CallError::Exhausted { causes, retry_after_ms } if causes.iter().any(Cause::may_pass) => {
             let asked = retry_after_ms.and_then(|ms| i64::try_from(ms.div_ceil(1000)).ok());
             later(asked.unwrap_or(DEFAULT_PAUSE).clamp(1, LONGEST_PAUSE), detail)
         }
         // It broke off after its first words: nobody acted on them, so it is asked again.
-        CallError::Fatal { causes } if causes.last().is_some_and(may_pass) => later(BROKEN_PAUSE, detail),
+        CallError::Fatal { causes } if causes.last().is_some_and(Cause::may_pass) => {
+            later(BROKEN_PAUSE, detail)
+        }
         CallError::Exhausted { .. } | CallError::Fatal { .. } => Failure::Fatal { detail },
-    }
-}
-
-/// The kind of failure that time heals.
-fn may_pass(cause: &Cause) -> bool {
-    match cause {
-        Cause::Skipped { reason, .. } => matches!(reason, Skipped::CoolingDown { .. }),
-        Cause::Failed { error, .. } => matches!(
-            error.kind,
-            ErrorKind::RateLimited { .. }
-                | ErrorKind::Overloaded { .. }
-                | ErrorKind::ServerError
-                | ErrorKind::Timeout { .. }
-                | ErrorKind::Connection
-                | ErrorKind::Malformed
-        ),
     }
 }
 

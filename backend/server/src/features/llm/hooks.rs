@@ -256,14 +256,13 @@ impl Recorder {
         }
     }
 
-    /// Whom the call passed over is written down beside it: nearly always nobody.
-    fn note_passed_over(&self, result: Result<&Completion, &CallError>) {
-        let causes = match result {
-            Ok(completion) => &completion.before[..],
-            Err(error) => error.causes(),
-        };
+    /// Whom the call passed over is written down beside it: nearly always nobody. Where nobody was asked, not who was too
+    /// dear: a client that asks again and again without money leaves nothing.
+    fn note_passed_over(&self, result: Result<&Completion, &CallError>, was_sent: bool) {
+        let causes = result.map_or_else(CallError::causes, |completion| &completion.before[..]);
+        let noted = causes.iter().filter(|cause| was_sent || !cause.is_over_budget());
         let of = (self.purpose.project, self.purpose.call);
-        let Some(call) = PassedOver::of(of, causes, self.app.clock().now()) else { return };
+        let Some(call) = PassedOver::of(of, noted, self.app.clock().now()) else { return };
         let app = self.app.clone();
         self.app.gateway.beside(async move { app.ledger.passed_over(call).await });
     }
@@ -393,6 +392,6 @@ impl AttemptHooks for Recorder {
         if let Some(span) = &self.span {
             span.ended(&self.request(), attempts, result);
         }
-        self.note_passed_over(result);
+        self.note_passed_over(result, attempts > 0);
     }
 }

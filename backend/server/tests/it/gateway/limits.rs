@@ -1,9 +1,10 @@
 //! Limits of size, money and pace, as callers are told of them.
 
-use super::{Desk, PATHS, SOUND, chat, json_of};
+use super::{Desk, PATHS, SOUND, chat, dear, deployment, json_of, serve};
 use axum::http::{Method, StatusCode, header};
 use futures::future::join_all;
 use serde_json::json;
+use syndarix_llm::{ModelGroup, ProviderKind, scripted};
 use uuid::Uuid;
 
 #[tokio::test]
@@ -29,6 +30,22 @@ async fn no_money_is_402_which_no_sdk_tries_again() {
         assert_eq!(status, StatusCode::PAYMENT_REQUIRED, "{answer}");
         assert_eq!(headers["x-should-retry"], "false");
         assert!(json_of(&answer)["error"]["message"].as_str().unwrap().contains("budget"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn where_a_model_that_there_is_money_for_is_only_busy_clients_are_told_when_to_come_back() {
+    let busy = "[[rule]]\nname = 'r'\nfault = { kind = 'status', status = 429, retry_after_seconds = 90 }\n";
+    let (address, _provider) = serve(scripted::router(scripted::Script::from_toml(busy).unwrap())).await;
+    let chain = vec![dear("dear", address), deployment("local", ProviderKind::OpenAi, address)];
+    let desk = Desk::with(vec![ModelGroup::new("both", chain)]).await;
+    desk.limit(1_000).await;
+    // It says so at first, and is left alone for that then.
+    for expected in [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE] {
+        let (status, headers, answer) = desk.ask(PATHS[0], &desk.key, &chat("both")).await;
+        assert_eq!((status, headers.get("x-should-retry")), (expected, None), "{answer}");
+        let wait: u64 = headers[header::RETRY_AFTER].to_str().unwrap().parse().unwrap();
+        assert!((30..=90).contains(&wait), "{wait}");
     }
 }
 

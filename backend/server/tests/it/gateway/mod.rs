@@ -12,7 +12,7 @@ use crate::support::TestApp;
 use axum::{
     Json, Router,
     body::Body,
-    http::{HeaderMap, Request, StatusCode, header},
+    http::{HeaderMap, Method, Request, StatusCode, header},
     routing::post,
 };
 use serde_json::{Value, json};
@@ -44,6 +44,12 @@ pub(crate) fn deployment(name: &str, provider: ProviderKind, address: SocketAddr
         endpoint_access: EndpointAccess::PrivateNetwork,
         ..Deployment::new(name, provider, format!("http://{address}/v1").parse().unwrap())
     }
+}
+
+/// One that no small budget pays for.
+pub(crate) fn dear(name: &str, address: SocketAddr) -> Deployment {
+    let rates = Rates { input: 1_000_000_000, output: 1_000_000_000, ..Rates::FREE };
+    Deployment { prices: Some(rates), ..deployment(name, ProviderKind::OpenAi, address) }
 }
 
 pub(crate) async fn serve(router: Router) -> (SocketAddr, JoinSet<()>) {
@@ -102,6 +108,14 @@ impl Desk {
         let (status, headers) = (response.status(), response.headers().clone());
         let bytes = axum::body::to_bytes(response.into_body(), 1 << 24).await.unwrap();
         (status, headers, String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    /// The project's hard limit, from now on.
+    pub(crate) async fn limit(&self, micro_usd: i64) {
+        let path = format!("/api/v1/projects/{}/budget", self.project);
+        let body = json!({ "hard_limit_micro_usd": micro_usd });
+        let (status, answer) = self.app.send(Method::PUT, &path, Some(&self.token), Some(body)).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
     }
 
     /// What is recorded of the gateway's calls: key, state, tokens in and out, whether they are estimated.

@@ -312,8 +312,8 @@ impl Reservation {
 
     /// Its end, where nothing was sent.
     fn unsent(&self, at: Timestamp) -> Settlement {
-        let message = "nothing was sent: the books did not answer in time";
-        let settlement = self.ended(at, Failed { kind: "books", message: message.into() });
+        let message = "nothing was sent: the answer of the books was waited for no longer";
+        let settlement = self.ended(at, Failed { kind: rows::CANCELLED, message: message.into() });
         Settlement { unsure: true, ..settlement }
     }
 

@@ -48,7 +48,11 @@ struct Skip {
 
 impl PassedOver {
     /// Of a call with these causes; `None`: it passed nobody over.
-    pub fn of((project, call): (ProjectId, CallId), causes: &[Cause], at: Timestamp) -> Option<Self> {
+    pub fn of<'a>(
+        (project, call): (ProjectId, CallId),
+        causes: impl IntoIterator<Item = &'a Cause>,
+        at: Timestamp,
+    ) -> Option<Self> {
         let mut skipped: Vec<Skip> = Vec::new();
         for cause in causes {
             let Cause::Skipped { deployment, reason } = cause else { continue };

@@ -16,7 +16,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::{sync::Arc, time::Duration};
 use syndarix_domain::ids::ProjectId;
-use syndarix_llm::{Block, Completion, Event, ModelGroup, Question, Raw, StopReason};
+use syndarix_llm::{Block, Cause, Completion, Event, ModelGroup, Question, Raw, StopReason};
 use tokio::sync::mpsc;
 
 /// The largest answer that is kept, in bytes.
@@ -127,9 +127,10 @@ impl Keeping {
     }
 
     fn keep(&mut self, completion: &Completion) {
-        // A budget near its end may have asked a cheaper group, which is no answer for later.
+        // A budget near its end may have asked a cheaper group, or a later one of the chain: no answer for better times.
         let is_of_group = self.group.chain.iter().any(|one| one.name == completion.deployment);
-        if !is_whole(completion) || !is_of_group || !(self.is_neutral || self.raw.is_some()) {
+        let is_second_best = !is_of_group || completion.before.iter().any(Cause::is_over_budget);
+        if !is_whole(completion) || is_second_best || !(self.is_neutral || self.raw.is_some()) {
             return;
         }
         let (dropped, raw) = (std::mem::take(&mut self.dropped), self.raw.take());
