@@ -1,7 +1,7 @@
 //! Budgets on the nodes of the tree, as people set them and as runs feel them.
 
 use crate::{
-    budgets::{models, request},
+    budgets::{models, models_of, request},
     ledger,
     seed::project_of,
     support::TestApp,
@@ -176,10 +176,8 @@ async fn an_organisations_budget_is_for_its_managers_and_binds_all_its_projects(
     assert_eq!(status, StatusCode::NO_CONTENT, "{answer}");
     let refused = call(&app, &seed, None).await;
     let Err(Failure::Budget { detail, .. }) = refused else { panic!("{refused:?}") };
-    assert!(
-        detail.starts_with("the organisation's hard budget of $0.000010 for today would be passed"),
-        "{detail}"
-    );
+    let sentence = "the organisation's hard budget for today would be passed: an owner or admin of the organisation can raise it";
+    assert_eq!(detail, sentence, "its amounts are for its managers");
     assert_eq!(budgets(&app, &seed).await[0]["scope"], "organisation", "its projects see it");
     let (_, listed) = app.get(&path, &seed.token).await;
     assert_eq!(listed["items"].as_array().unwrap().len(), 2, "{listed}");
@@ -259,7 +257,16 @@ const DEAR: i64 = 1_000;
 /// Groups of deployments at one endpoint, each with what it costs for a token, in micro-USD. Each group names the next as
 /// its cheaper one.
 async fn priced(groups: &[(&str, &[(&str, i64)])]) -> TestApp {
-    let served = models().await;
+    priced_at(&models().await, groups).await
+}
+
+/// The same at an endpoint that fails like this.
+async fn priced_failing(how: &str, groups: &[(&str, &[(&str, i64)])]) -> TestApp {
+    let script = format!("[[rule]]\nname = 'r'\nfault = {{ kind = 'status', {how} }}\n");
+    priced_at(&models_of("scripted", &script).await, groups).await
+}
+
+async fn priced_at(served: &ModelGroups, groups: &[(&str, &[(&str, i64)])]) -> TestApp {
     let one = &served.get("code").unwrap().chain[0];
     let deployment = |(name, each): &(&str, i64)| {
         let rates = Rates { input: each * 1_000_000, output: each * 1_000_000, ..Rates::FREE };
@@ -314,6 +321,36 @@ async fn a_free_model_later_in_the_chain_is_asked_where_a_hard_limit_would_not_p
     let passed_over: Vec<(String, String)> =
         sqlx::query_as("select deployment, kind from usage_skip").fetch_all(app.app.pool()).await.unwrap();
     assert_eq!(passed_over, [("dear".to_owned(), "over_budget".to_owned())]);
+}
+
+#[tokio::test]
+async fn where_the_cheaper_group_cannot_answer_a_run_waits_for_the_budget_of_the_first_and_does_not_fail() {
+    for how in ["status = 401", "status = 404", "status = 400"] {
+        let groups: [(&str, &[(&str, i64)]); 2] = [("code", &[("dear", DEAR)]), ("cheap", &[("cheap-1", 1)])];
+        let app = priced_failing(how, &groups).await;
+        let seed = Seed::new(&app).await;
+        limit(&app, &seed, 6_000).await;
+
+        let refused = call(&app, &seed, None).await;
+
+        let Err(Failure::Budget { needed, .. }) = refused else { panic!("{how}: {refused:?}") };
+        assert!(needed.money.0 > 6_000, "{how}: what the first needs wakes who waits: {needed:?}");
+        assert_eq!(served(&app).await, [by(Some("cheap"))], "{how}");
+    }
+}
+
+#[tokio::test]
+async fn where_a_free_model_is_only_busy_a_run_asks_again_when_it_is_back_and_does_not_wait_for_money() {
+    let how = "status = 429, retry_after_seconds = 90";
+    let app = priced_failing(how, &[("code", &[("dear", DEAR), ("local", 0)])]).await;
+    let seed = Seed::new(&app).await;
+    limit(&app, &seed, 6_000).await;
+
+    let refused = call(&app, &seed, None).await;
+
+    let Err(Failure::Later { until, detail, .. }) = refused else { panic!("{refused:?}") };
+    assert_eq!(until, app.clock.now() + Span::seconds(90), "{detail}");
+    assert!(detail.contains("dear: it is too dear") && detail.contains("local: rate_limited"), "{detail}");
 }
 
 #[tokio::test]

@@ -249,7 +249,8 @@ async fn the_dearest_projects_of_a_month_are_listed_and_how_many_more_there_are_
 async fn what_an_organisation_spends_is_shown_in_a_project_to_those_who_manage_it_only() {
     let app = TestApp::start().await;
     let seed = project_of(&app, "maria").await;
-    let path = format!("{}/budgets/month", organisation(&app, &seed.user_token).await);
+    let organisation = organisation(&app, &seed.user_token).await;
+    let path = format!("{organisation}/budgets/month");
     let limits = json!({ "hard_limit_micro_usd": 10_000 });
     let (status, answer) = app.send(Method::PUT, &path, Some(&seed.user_token), Some(limits)).await;
     assert_eq!(status, StatusCode::NO_CONTENT, "{answer}");
@@ -258,13 +259,17 @@ async fn what_an_organisation_spends_is_shown_in_a_project_to_those_who_manage_i
     let (status, answer) = app.post(&seed.path("members"), &seed.user_token, member).await;
     assert!(status.is_success(), "{answer}");
 
-    let mut shown = Vec::new();
-    for token in [&seed.user_token, &sam] {
+    let is_shown = async |token: &str| {
         let (status, list) = app.get(&seed.path("budgets"), token).await;
         assert_eq!(status, StatusCode::OK, "{list}");
-        let items = list["items"].as_array().unwrap();
-        shown.push(items.iter().filter(|node| node["scope"] == "organisation").count());
+        list["items"].as_array().unwrap().iter().any(|node| node["scope"] == "organisation")
+    };
+    assert!(is_shown(&seed.user_token).await && !is_shown(&sam).await);
+    for (role, manages) in [("member", false), ("admin", true)] {
+        let member = json!({ "email": "sam@example.org", "role": role });
+        let (status, answer) = app.post(&format!("{organisation}/members"), &seed.user_token, member).await;
+        assert_eq!(status, StatusCode::CREATED, "{answer}");
+        let lists = app.get(&format!("{organisation}/budgets"), &sam).await.0 == StatusCode::OK;
+        assert_eq!((is_shown(&sam).await, lists), (manages, manages), "{role}");
     }
-
-    assert_eq!(shown, [1, 0]);
 }

@@ -192,7 +192,7 @@ async fn every_node_above_a_call_has_its_say() {
         let (_, answer) = reserve(&app.app, place, 1_000).await;
         let refusal = answer.unwrap_err();
         let name = match target.on {
-            Owner::Organisation(_) => "the organisation's hard budget of $0.000100 for this month".to_owned(),
+            Owner::Organisation(_) => "the organisation's hard budget for this month".to_owned(),
             Owner::Project(_, scope, _) => format!("the {scope}'s hard budget of $0.000100 for today"),
         };
         assert!(refusal.reason.starts_with(&name), "{refusal:?}");
@@ -223,6 +223,22 @@ async fn tokens_run_out_like_money() {
     let sentence = "the project's hard budget of 2000 tokens would be passed: 507 used, 1044 reserved, this call may use 522";
     assert_eq!(refusal.reason, sentence);
     assert!(refusal.only_reserved, "it would fit if nobody else were at it");
+}
+
+#[tokio::test]
+async fn an_organisations_budget_refuses_without_a_word_of_what_its_projects_spend() {
+    let app = TestApp::start().await;
+    let place = Place::of_project(project(&app, None).await);
+    let on = Owner::Organisation(organisation(&app.app, place.project).await);
+    for (limits, budget) in [
+        (hard(100), "hard budget for this week"),
+        (Limits { hard_tokens: Some(100), ..Limits::default() }, "hard budget of tokens for this week"),
+    ] {
+        set(&app.app, Target { on, period: Period::Week }, limits).await;
+        let refusal = reserve(&app.app, place, 1_000).await.1.unwrap_err();
+        let raised = "an owner or admin of the organisation can raise it";
+        assert_eq!(refusal.reason, format!("the organisation's {budget} would be passed: {raised}"));
+    }
 }
 
 #[tokio::test]
@@ -307,6 +323,27 @@ async fn what_a_silent_process_has_reserved_is_ended_and_what_a_living_one_has_i
     assert!(!dead.settle(settlement(&app.app, &lost, 5)).await.unwrap(), "it comes too late to count twice");
     let total = counted(&app.app, Target::of_project(place.project)).await;
     assert_eq!(total, (700, 700, 710, 710));
+}
+
+#[tokio::test]
+async fn a_process_that_was_heard_before_the_clock_was_set_back_is_found_silent_all_the_same() {
+    let app = TestApp::start().await;
+    let place = Place::of_project(project(&app, None).await);
+    let gone = Uuid::now_v7();
+    let dead = Ledger::new(app.app.store.clone(), gone, Durability::Full);
+    dead.reserve(&reservation(&app.app, place, 700), AT_ONCE).await.unwrap().unwrap();
+    beat(app.app.pool(), gone).await.unwrap();
+    costs::schedule(&app.app).await.unwrap();
+    let mut states: Vec<String> = Vec::new();
+    for passes in [
+        "update reservation_holder set last_seen = last_seen + interval '1 hour'",
+        "update reservation_holder set last_seen = last_seen - interval '2 minutes'",
+    ] {
+        sqlx::query(passes).execute(app.app.pool()).await.unwrap();
+        app.ring(Uuid::nil(), "costs.reconcile").await;
+        states.push(sqlx::query_scalar("select state from usage").fetch_one(app.app.pool()).await.unwrap());
+    }
+    assert_eq!(states, ["reserved", "interrupted"], "it may live, and then it is gone");
 }
 
 /// What a project sees of its usage: cost, tokens of answers, calls.

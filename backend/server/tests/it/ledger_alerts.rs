@@ -2,7 +2,7 @@
 
 use crate::{
     budgets::{alerts, project},
-    ledger::{hard, reserve, set, settlement},
+    ledger::{hard, organisation, reserve, set, settlement},
     support::TestApp,
 };
 use chrono::Duration as Span;
@@ -125,4 +125,36 @@ async fn with_a_soft_limit_people_are_alerted_of_that_one_alone() {
     set(&app.app, Target::of_project(place.project), limits).await;
     assert_eq!(use_up(&app, place, &[390, 390]).await, [0, 1]);
     assert_eq!(alerts(&app, place.project).await, [("hard_limit".to_owned(), Some(80))]);
+}
+
+#[tokio::test]
+async fn a_projects_people_are_alerted_of_its_organisations_limits_without_the_amounts() {
+    let app = TestApp::start().await;
+    let place = Place::of_project(project(&app, None).await);
+    let on = Owner::Organisation(organisation(&app.app, place.project).await);
+    let limits = Limits { hard_tokens: Some(1_000), ..hard(1_000) };
+    set(&app.app, Target { on, period: Period::Month }, limits).await;
+    assert_eq!(use_up(&app, place, &[400, 400]).await, [0, 2]);
+    let expected = [
+        "80 % of the organisation's hard limit this month is reached. Calls beyond it are refused.",
+        "80 % of the organisation's hard limit of tokens this month is reached. Calls beyond it are refused.",
+    ];
+    assert_eq!(sentences(&app, place.project).await, expected);
+    let mailed: Vec<String> = sqlx::query_scalar(
+        "select payload ->> 'sentence' from job where kind = 'people.notify' and project_id = $1 order by id",
+    )
+    .bind(place.project.0)
+    .fetch_all(app.app.pool())
+    .await
+    .unwrap();
+    assert_eq!(mailed, expected);
+    let fields: Vec<String> = sqlx::query_scalar(
+        "select distinct field from event, jsonb_object_keys(data) field
+          where project_id = $1 and type = 'cost.alert.v1' order by field",
+    )
+    .bind(place.project.0)
+    .fetch_all(app.app.pool())
+    .await
+    .unwrap();
+    assert_eq!(fields, ["percent", "period", "reason", "scope", "scope_id", "text"]);
 }

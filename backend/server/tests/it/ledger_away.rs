@@ -129,7 +129,7 @@ async fn a_reservation_that_nobody_waits_for_any_more_is_taken_back_whether_or_n
 }
 
 /// Until a transaction of this database waits for another's lock.
-async fn somebody_waits(app: &TestApp) {
+pub(crate) async fn somebody_waits(app: &TestApp) {
     let waiting = "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')";
     let waits = async {
         while !sqlx::query_scalar::<_, bool>(waiting).fetch_one(app.app.pool()).await.unwrap() {

@@ -4,13 +4,17 @@ use crate::{
     budgets::project,
     cli,
     ledger::{counted, hard, organisation, reserve, set, settlement},
+    ledger_away::somebody_waits,
     support::TestApp,
 };
 use serde_json::json;
 use std::sync::Arc;
-use syndarix::features::{
-    costs::{Owner, RebuiltWindows, Target, rebuild_windows},
-    llm::Place,
+use syndarix::{
+    db::Author,
+    features::{
+        costs::{self, Owner, RebuiltWindows, Target, rebuild_windows},
+        llm::Place,
+    },
 };
 use syndarix_domain::{
     budget::{Period, Scope},
@@ -103,6 +107,31 @@ async fn a_window_that_was_changed_by_hand_is_named_and_made_anew_from_its_usage
     }
     app.app.ledger.settle(settlement(&app.app, &open, 200)).await.unwrap();
     assert_eq!(tree.counted(&app).await, [(500, 0, 514, 0); 3], "and the books go on");
+}
+
+#[tokio::test]
+async fn a_budget_that_is_taken_away_meanwhile_is_passed_over_and_the_others_are_made_anew() {
+    let app = TestApp::start().await;
+    let tree = Tree::of(&app, project(&app, None).await).await;
+    let (done, _) = reserve(&app.app, tree.place, 600).await;
+    app.app.ledger.settle(settlement(&app.app, &done, 300)).await.unwrap();
+    execute(&app, "update budget_window set spent_micro_usd = 7").await;
+    let [organisation, project, key] = tree.targets;
+    let mut remover = app.app.store.begin(Author::system());
+    assert!(costs::remove_limits(&mut remover, key).await.unwrap());
+
+    let (repaired, ()) = tokio::join!(rebuilt(&app, true), async {
+        // All budgets are listed by then, and the first of them waits for the books.
+        somebody_waits(&app).await;
+        remover.commit().await.unwrap();
+    });
+
+    let mut named: Vec<_> = repaired.different.iter().filter_map(|window| window.split('/').nth(1)).collect();
+    named.sort_unstable();
+    assert_eq!((named, repaired.left), (vec!["organisation", "project"], vec![]));
+    for target in [organisation, project] {
+        assert_eq!(counted(&app.app, target).await, (300, 0, 307, 0));
+    }
 }
 
 /// Calls of one task, one after the other.

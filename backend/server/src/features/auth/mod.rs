@@ -31,7 +31,7 @@ pub use change_password::set_password;
 pub use identify::identify;
 pub use keys::{AccessClaims, Grant, Keys, KeysError};
 pub use logout_all::sign_out;
-pub use organisations::{MembershipView, organisations_of, require_manager};
+pub use organisations::{MembershipView, manages, organisations_of, require_manager};
 pub use view::{SessionView, UserView};
 
 pub(crate) use credentials::{email_of, named};

@@ -112,21 +112,30 @@ pub async fn organisations_of(pool: &PgPool, user: UserId) -> Result<Vec<Members
     Ok(rows)
 }
 
-/// Refuses whoever may not make things in an organisation: 404 for a stranger, 403 for a plain member.
-pub async fn require_manager(
+/// Whether a person manages an organisation, as its owners and admins do; none where they do not belong to it.
+pub async fn manages(
     pool: &PgPool,
     organisation: OrganisationId,
     user: UserId,
-) -> Result<(), ApiError> {
+) -> Result<Option<bool>, sqlx::Error> {
     let role: Option<String> =
         sqlx::query_scalar("select role from membership where organisation_id = $1 and user_id = $2")
             .bind(organisation.0)
             .bind(user.0)
             .fetch_optional(pool)
             .await?;
-    match role.as_deref() {
-        Some("owner" | "admin") => Ok(()),
-        Some(_) => Err(ApiError::forbidden("this needs the role owner or admin in the organisation")),
+    Ok(role.map(|role| matches!(role.as_str(), "owner" | "admin")))
+}
+
+/// Refuses whoever may not make things in an organisation: 404 for a stranger, 403 for a plain member.
+pub async fn require_manager(
+    pool: &PgPool,
+    organisation: OrganisationId,
+    user: UserId,
+) -> Result<(), ApiError> {
+    match manages(pool, organisation, user).await? {
+        Some(true) => Ok(()),
+        Some(false) => Err(ApiError::forbidden("this needs the role owner or admin in the organisation")),
         None => Err(ApiError::not_found("organisation")),
     }
 }

@@ -25,9 +25,11 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema, FromRow)]
 #[schema(as = Budget)]
 pub struct BudgetView {
-    /// Model calls stop here; null is no limit.
+    /// Model calls never pass this: what it would not pay for is asked of what costs less, later in the chain or in a
+    /// cheaper group, and else refused. Null is no limit.
     pub hard_limit_micro_usd: Option<i64>,
-    /// People are told at 80, 90 and 100 % of this; from there on a cheaper model group is asked where one is named.
+    /// People are told at 80, 90 and 100 % of this; from there on a cheaper model group is asked where one is named, as it
+    /// is for what a hard limit would not pay for.
     pub soft_limit_micro_usd: Option<i64>,
     /// Real money spent.
     pub spent_micro_usd: i64,
@@ -41,7 +43,7 @@ pub struct BudgetView {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetBudget {
-    /// Model calls stop here; null is no limit. It must be said: what is forgotten must not take a limit away.
+    /// Model calls never pass this; null is no limit. It must be said: what is forgotten must not take a limit away.
     #[serde(deserialize_with = "Option::deserialize")]
     #[schema(required = true)]
     pub hard_limit_micro_usd: Option<i64>,

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     db::{Author, Error, audit, retry_conflicts},
-    features::auth::require_manager,
+    features::auth::{manages, require_manager},
     http::{Admin, ApiError, Caller, List, Page, ProjectScope, ValidJson, ValidQuery, View},
     state::App,
 };
@@ -42,16 +42,18 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PutBudget {
-    /// Model calls stop here.
+    /// Model calls never pass this: what it would not pay for is asked of what costs less, later in the chain or in a
+    /// cheaper group, and else refused.
     #[serde(default)]
     hard_limit_micro_usd: Option<i64>,
-    /// People are told at 80, 90 and 100 % of this; from there on a cheaper model group is asked where one is named.
+    /// People are told at 80, 90 and 100 % of this; from there on a cheaper model group is asked where one is named, as it
+    /// is for what a hard limit would not pay for.
     #[serde(default)]
     soft_limit_micro_usd: Option<i64>,
-    /// Model calls stop at so many tokens of prompts and answers.
+    /// The hard limit of tokens, of prompts and answers.
     #[serde(default)]
     hard_limit_tokens: Option<i64>,
-    /// The same for tokens.
+    /// The soft limit of tokens.
     #[serde(default)]
     soft_limit_tokens: Option<i64>,
 }
@@ -114,14 +116,11 @@ async fn manages_organisation_of(
     caller: &Caller,
 ) -> Result<bool, sqlx::Error> {
     let Ok(user) = caller.user() else { return Ok(false) };
-    sqlx::query_scalar(
-        "select exists (select from project p join membership m using (organisation_id)
-                         where p.id = $1 and m.user_id = $2 and m.role in ('owner', 'admin'))",
-    )
-    .bind(project.0)
-    .bind(user.0)
-    .fetch_one(pool)
-    .await
+    let organisation: Uuid = sqlx::query_scalar("select organisation_id from project where id = $1")
+        .bind(project.0)
+        .fetch_one(pool)
+        .await?;
+    Ok(manages(pool, OrganisationId(organisation), user).await? == Some(true))
 }
 
 /// Set a budget on the project, or on a sprint, an agent, a run or a virtual key of it.

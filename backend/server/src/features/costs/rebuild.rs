@@ -131,6 +131,9 @@ impl Window {
             Ok(()) | Err(Error::NotFound(_)) => {}
             Err(error) => return Err(error),
         }
+        if !self.is_kept(conn).await? {
+            return Ok(None);
+        }
         let found = self.difference(conn).await?;
         if found.is_some() && write {
             tree::count(conn, self.budget, self.target, self.starts_at).await?;
@@ -138,6 +141,12 @@ impl Window {
             uow.commit().await?;
         }
         Ok(found)
+    }
+
+    /// Whether its budget has not been taken away since it was listed. What is there stays until the transaction ends.
+    async fn is_kept(self, conn: &mut PgConnection) -> Result<bool, Error> {
+        let budget = sqlx::query_scalar::<_, Uuid>("select id from budget where id = $1 for key share");
+        Ok(budget.bind(self.budget).fetch_optional(conn).await?.is_some())
     }
 
     async fn difference(self, conn: &mut PgConnection) -> Result<Option<String>, Error> {

@@ -55,6 +55,12 @@ impl Reconcile {
 
     async fn reconcile(&self) -> Result<Outcome, Error> {
         let now = self.app.clock().now();
+        // Who was heard before the clock was set back would not count as silent before the old time has come again.
+        sqlx::query(
+            "update reservation_holder set last_seen = now() where last_seen > now() + interval '1 s'",
+        )
+        .execute(self.app.pool())
+        .await?;
         let abandoned: Vec<(Uuid, Uuid)> = sqlx::query_as(
             "select u.project_id, u.id from usage u
               where u.state = 'reserved' and u.at < case

@@ -61,13 +61,15 @@ pub(super) struct BudgetNode {
     above: Vec<BudgetPlace>,
     /// total, day, week or month; a day, a week and a month begin at midnight, UTC.
     period: String,
-    /// Model calls stop here.
+    /// Model calls never pass this: what it would not pay for is asked of what costs less, later in the chain or in a
+    /// cheaper group, and else refused.
     hard_limit_micro_usd: Option<i64>,
-    /// People are told at 80, 90 and 100 % of this; from there on a cheaper model group is asked where one is named.
+    /// People are told at 80, 90 and 100 % of this; from there on a cheaper model group is asked where one is named, as it
+    /// is for what a hard limit would not pay for.
     soft_limit_micro_usd: Option<i64>,
-    /// Model calls stop at so many tokens of prompts and answers.
+    /// The hard limit of tokens, of prompts and answers.
     hard_limit_tokens: Option<i64>,
-    /// The same for tokens.
+    /// The soft limit of tokens.
     soft_limit_tokens: Option<i64>,
     /// Since when it is counted.
     #[schema(value_type = String, format = DateTime)]

@@ -14,7 +14,8 @@ use syndarix_domain::{
     ids::{ProjectId, RunId},
     run::{Command, Run},
 };
-use syndarix_jobs::{Job, NewJob, Outcome, Registry};
+use syndarix_jobs::{Job, Lease, NewJob, Outcome, Registry};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 const KIND: &str = "costs.wake";
@@ -55,7 +56,13 @@ pub(super) fn job(owner: Owner) -> NewJob {
 }
 
 pub(super) fn jobs(app: &App, registry: Registry) -> Registry {
-    registry.with(KIND, job::handler(app, |app, job, _| async move { wake(&app, &job).await }))
+    let app = app.clone();
+    // Deaf to its cancellation: the limit is set, and nothing else would wake the runs that it had not come to.
+    let handler = move |job: Job, _: Lease, _: CancellationToken| {
+        let app = app.clone();
+        async move { wake(&app, &job).await.unwrap_or_else(|error| job::outcome_of(&error)) }
+    };
+    registry.with(KIND, handler)
 }
 
 async fn wake(app: &App, job: &Job) -> Result<Outcome, Error> {

@@ -6,7 +6,7 @@ use crate::{
     db::{Error, Uow},
     features::approvals::{self, Notice},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use syndarix_domain::{
     budget::{self, Budget, Period, Scope},
     ids::ProjectId,
@@ -42,7 +42,7 @@ pub(super) async fn near(uow: &mut Uow, project: ProjectId, book: &Book) -> Resu
             for percent in budget::crossed(limit.0, before.money.0, spent.money.0) {
                 let field = format!("{}_limit_micro_usd", which.name());
                 let data = json!({ field: limit, "spent_micro_usd": spent.money });
-                let words = (limit.to_string(), spent.money.to_string());
+                let words = ("", limit.to_string(), spent.money.to_string());
                 reached(uow, project, window, (which, percent), words, data).await?;
             }
         }
@@ -51,7 +51,7 @@ pub(super) async fn near(uow: &mut Uow, project: ProjectId, book: &Book) -> Resu
                 let field = format!("{}_limit_tokens", which.name());
                 let data = json!({ field: limit, "spent_tokens": spent.tokens });
                 let words = |tokens: i64| format!("{tokens} tokens");
-                let words = (words(limit), words(spent.tokens));
+                let words = (" of tokens", words(limit), words(spent.tokens));
                 reached(uow, project, window, (which, percent), words, data).await?;
             }
         }
@@ -64,8 +64,8 @@ async fn reached(
     project: ProjectId,
     window: &Window,
     (which, percent): (Watched, u8),
-    (limit, spent): (String, String),
-    mut data: serde_json::Value,
+    (of, limit, spent): (&str, String, String),
+    mut data: Value,
 ) -> Result<(), Error> {
     let (node, period) = (window.node, window.period);
     let when = if period == Period::Total { String::new() } else { format!(" {}", period.phrase()) };
@@ -73,15 +73,20 @@ async fn reached(
         Watched::Soft => "",
         Watched::Hard => " Calls beyond it are refused.",
     };
-    let sentence = format!(
-        "The {} has spent {spent}{when}: {percent} % of its {} limit of {limit} is reached.{what_then}",
-        node.scope,
-        which.name()
-    );
-    data["reason"] = format!("{}_limit", which.name()).into();
-    data["scope"] = node.scope.name().into();
+    let (scope, name) = (node.scope, which.name());
+    let sentence = if scope == Scope::Organisation {
+        // Its amounts say what projects spend that these people may not know of: who manages it sees them in its costs.
+        data = json!({});
+        format!("{percent} % of the organisation's {name} limit{of}{when} is reached.{what_then}")
+    } else {
+        format!(
+            "The {scope} has spent {spent}{when}: {percent} % of its {name} limit of {limit} is reached.{what_then}"
+        )
+    };
+    data["reason"] = format!("{name}_limit").into();
+    data["scope"] = scope.name().into();
     data["scope_id"] =
-        if node.scope == Scope::Organisation { None } else { Some(node.id) }.map(|id| id.to_string()).into();
+        if scope == Scope::Organisation { None } else { Some(node.id) }.map(|id| id.to_string()).into();
     data["period"] = period.name().into();
     data["percent"] = percent.into();
     data["text"] = sentence.clone().into();
@@ -91,9 +96,9 @@ async fn reached(
         Watched::Soft => format!("{percent} % of {limit}"),
         Watched::Hard => format!("{percent} % of the hard {limit}"),
     };
-    let kind = match (node.scope, period) {
+    let kind = match (scope, period) {
         (Scope::Project, Period::Total) => share,
-        _ => format!("{share}, {} {} from {}", node.scope, node.id, window.starts_at.date_naive()),
+        _ => format!("{share}, {scope} {} from {}", node.id, window.starts_at.date_naive()),
     };
     approvals::notify(uow, project, Notice::about(format!("budget/{project}"), kind, sentence)).await
 }

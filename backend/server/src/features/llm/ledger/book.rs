@@ -234,7 +234,8 @@ impl Window {
         format!("the {}'s", self.node.scope)
     }
 
-    /// The page of a run reads the budget and the amounts from this sentence: `frontend/src/costs/raise.ts`.
+    /// The page of a run reads the budget and the amounts from this sentence: `frontend/src/costs/raise.ts`. It has none
+    /// of an organisation's amounts: they say what projects spend that whoever asks may not know of.
     fn refusal(&self, needed: Amount) -> Refusal {
         let Budget { hard, spent, reserved, .. } = self.budget;
         let only_reserved = self.budget.would_fit(needed);
@@ -242,6 +243,11 @@ impl Window {
         let period = if self.period == Period::Total { String::new() } else { format!(" for {period}") };
         let all = spent.plus(reserved).plus(needed);
         let reason = match hard.money.filter(|limit| all.money > *limit) {
+            passed if self.node.scope == Scope::Organisation => {
+                let tokens = if passed.is_none() { " of tokens" } else { "" };
+                let who = "an owner or admin of the organisation can raise it";
+                format!("{name} hard budget{tokens}{period} would be passed: {who}")
+            }
             Some(limit) => format!(
                 "{name} hard budget of {limit}{period} would be passed: {} spent, {} reserved, this call may cost {}",
                 spent.money, reserved.money, needed.money

@@ -42,7 +42,7 @@ pub struct Attempt {
     pub simulated: bool,
     /// What was asked for.
     pub group: String,
-    /// The cheaper group that serves it, where a soft limit is reached.
+    /// The cheaper group that serves it, where a soft limit is reached, or a hard one would not pay for another.
     pub downgraded_to: Option<String>,
 }
 
