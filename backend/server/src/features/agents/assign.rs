@@ -7,7 +7,7 @@ use sqlx::{FromRow, PgPool, types::Json};
 use syndarix_domain::{
     ids::{AgentId, ProjectId, RunId},
     pull_request::PullRequest,
-    stage::Role,
+    stage::{Room, StageName},
 };
 use syndarix_forge::{GitError, Identity};
 use uuid::Uuid;
@@ -42,19 +42,19 @@ const NAMES: &[&str] = &[
     "Mina", "Nils", "Olga", "Pablo", "Quinn", "Rosa", "Soren", "Tariq", "Uma", "Vera", "Wen", "Yara", "Zoe",
 ];
 
-/// An idle agent of the first role that has one, marked as working on this run; else a new one within the
-/// project's limit; else none.
+/// An idle agent of the first of the stage's roles that has one, marked as working on this run; else a new one where the
+/// project has [`Room`]; else none.
 pub async fn assign(
     uow: &mut Uow,
     project: ProjectId,
-    roles: &[Role],
+    stage: StageName,
     run: RunId,
     task: &str,
 ) -> Result<Option<Agent>, Error> {
-    let roles: Vec<&str> = roles.iter().map(|role| role.name()).collect();
+    let roles: Vec<&str> = stage.roles().iter().map(|role| role.name()).collect();
     let idle = match idle(uow, project, &roles).await? {
         Some(agent) => Some(agent),
-        None => spawn_one(uow, project, &roles).await?,
+        None => spawn_one(uow, project, (stage, &roles)).await?,
     };
     let Some(agent) = idle else { return Ok(None) };
     sqlx::query(
@@ -88,32 +88,61 @@ async fn idle(uow: &mut Uow, project: ProjectId, roles: &[&str]) -> Result<Optio
 }
 
 /// Whether the project may have one more. Counted under the project's row lock, so that two at once cannot both
-/// take the last place. Where it is full without the lock too, nobody stands in line to hear that: stories that wait for
-/// an agent ask every few seconds.
+/// take the last place.
 pub(super) async fn free_place(uow: &mut Uow, project: ProjectId) -> Result<bool, Error> {
-    if is_full(uow, project).await? {
+    lock(uow, project).await?;
+    let Team { roles, limit } = team(uow, project).await?;
+    Ok(roles.len() < limit)
+}
+
+/// The same for a stage that finds nobody. Where there is no room without the lock either, nobody stands in line to hear that:
+/// stories that wait for an agent ask every few seconds.
+async fn has_room(uow: &mut Uow, project: ProjectId, stage: StageName) -> Result<bool, Error> {
+    if !team(uow, project).await?.has_room(stage) {
         return Ok(false);
     }
+    lock(uow, project).await?;
+    Ok(team(uow, project).await?.has_room(stage))
+}
+
+async fn lock(uow: &mut Uow, project: ProjectId) -> Result<(), Error> {
     sqlx::query("select from project where id = $1 for no key update")
         .bind(project.0)
         .execute(uow.conn().await?)
         .await?;
-    Ok(!is_full(uow, project).await?)
+    Ok(())
 }
 
-async fn is_full(uow: &mut Uow, project: ProjectId) -> Result<bool, Error> {
-    let full = sqlx::query_scalar(
-        "select (select count(*) from agent where project_id = $1 and status <> 'terminated') >= agent_limit
+/// The roles of a project's agents, and how many it may have.
+struct Team {
+    roles: Vec<String>,
+    limit: usize,
+}
+
+impl Team {
+    fn has_room(&self, stage: StageName) -> bool {
+        Room::of(stage, &self.roles, self.limit) == Room::Free
+    }
+}
+
+async fn team(uow: &mut Uow, project: ProjectId) -> Result<Team, Error> {
+    let found: Option<(Vec<String>, i32)> = sqlx::query_as(
+        "select array(select role from agent where project_id = $1 and status <> 'terminated'), agent_limit
            from project where id = $1",
     )
     .bind(project.0)
     .fetch_optional(uow.conn().await?)
     .await?;
-    full.ok_or(Error::NotFound("project"))
+    let (roles, limit) = found.ok_or(Error::NotFound("project"))?;
+    Ok(Team { roles, limit: usize::try_from(limit).unwrap_or(0) })
 }
 
-async fn spawn_one(uow: &mut Uow, project: ProjectId, roles: &[&str]) -> Result<Option<Agent>, Error> {
-    if !free_place(uow, project).await? {
+async fn spawn_one(
+    uow: &mut Uow,
+    project: ProjectId,
+    (stage, roles): (StageName, &[&str]),
+) -> Result<Option<Agent>, Error> {
+    if !has_room(uow, project, stage).await? {
         return Ok(None);
     }
     let found: Option<(Uuid, i32, String, Json<Definition>)> = sqlx::query_as(

@@ -59,7 +59,7 @@ impl WorkStage {
         } else {
             Outcome::Snooze {
                 wait: NO_AGENT_PAUSE,
-                reason: format!("every agent that could work on {} is busy", payload.stage.name()),
+                reason: format!("no agent is free to work on {}", payload.stage.name()),
             }
         })
     }
@@ -75,8 +75,7 @@ impl WorkStage {
         if wanted {
             let run = RunId(uow.new_id());
             let task = format!("{} of story {}: {}", payload.stage.name(), story.number, story.title);
-            let Some(agent) = agents::assign(&mut uow, project, payload.stage.roles(), run, &task).await?
-            else {
+            let Some(agent) = agents::assign(&mut uow, project, payload.stage, run, &task).await? else {
                 return Ok(false);
             };
             let new = run::New {

@@ -104,9 +104,9 @@ pub(super) struct StoryRow {
     pub(super) simulated: i64,
     /// Who decides, where it is one person.
     pub(super) approver: Option<String>,
-    /// Agents of the project, and how many it may have; none of a story as it was.
+    /// The roles of the project's agents, and how many it may have; none of a story as it was.
     #[sqlx(default)]
-    pub(super) agents: Option<i64>,
+    pub(super) agents: Option<Vec<String>>,
     #[sqlx(default)]
     pub(super) agent_limit: Option<i64>,
     /// The job that would go on with it.

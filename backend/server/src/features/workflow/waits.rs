@@ -5,7 +5,7 @@ use super::views::{StoryRow, deadline};
 use crate::features::runs::{self, Waiting};
 use syndarix_domain::{
     Timestamp,
-    stage::StageName,
+    stage::{Room, StageName},
     story::{Phase, Story, Work},
 };
 
@@ -18,11 +18,11 @@ const ITS_OWN: &str = "(s.state #>> '{phase,work,name}' is distinct from 'mergin
 const AT_WORK: &str = "s.phase not in ('done', 'blocked', 'cancelled')";
 
 /// What [`waiting`] needs beside the state, for a story `s` of the project `$1` with its run `r`. What is of the project is
-/// counted once.
+/// looked up once.
 pub(super) fn columns() -> String {
     format!(
         "{}, case when s.state #>> '{{phase,work,name}}' = 'queued' then
-                (select count(*) from agent where project_id = $1 and status <> 'terminated') end as agents,
+                array(select role from agent where project_id = $1 and status <> 'terminated') end as agents,
          (select agent_limit::bigint from project where id = $1) as agent_limit",
         runs::WAITING
     )
@@ -67,15 +67,30 @@ fn queued(row: &StoryRow, stage: StageName, since: Timestamp) -> Option<Waiting>
         let waiting = Waiting { job: held_up.job.clone(), ..of("queue", "operator", detail, since) };
         return reminded(&row.state.0, Some(waiting));
     }
-    let stage = stage.name();
-    let detail = match (row.agents, row.agent_limit) {
-        (Some(agents), Some(limit)) if agents >= limit => format!(
-            "every agent that could work on {stage} is busy, and the project has all {limit} agents that it may have"
-        ),
-        _ => format!("no agent is free to work on {stage}, and no active agent type can make another one"),
-    };
+    let detail = nobody_free(stage, row.agents.as_deref().unwrap_or_default(), row.agent_limit);
     let waiting = Waiting { job: held_up.job, ..of("agent", "admin", detail, since) };
     reminded(&row.state.0, Some(waiting))
+}
+
+/// Why no agent takes a stage, and what would help.
+fn nobody_free(stage: StageName, agents: &[String], limit: Option<i64>) -> String {
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    let (name, role) = (stage.name(), stage.roles()[0].name());
+    match Room::of(stage, agents, limit) {
+        Room::Full if stage.is_worked_by(agents) => format!(
+            "every agent that could work on {name} is busy, and the project has all {limit} agents that it may have"
+        ),
+        Room::Full => format!(
+            "nobody in the project can work on {name}, which takes a {role}, and it has all {limit} agents that it may have: \
+             raise the limit, or terminate an agent that is not needed"
+        ),
+        Room::Kept => format!(
+            "every agent that could work on {name} is busy, and the places that are left are for stages that nobody can work yet"
+        ),
+        Room::Free => {
+            format!("no agent is free to work on {name}, and no active agent type can make another one")
+        }
+    }
 }
 
 fn of(on: &str, owner: &str, detail: String, since: Timestamp) -> Waiting {
@@ -86,4 +101,22 @@ fn of(on: &str, owner: &str, detail: String, since: Timestamp) -> Waiting {
 fn reminded(story: &Story, waiting: Option<Waiting>) -> Option<Waiting> {
     let waiting = waiting?;
     Some(Waiting { deadline: waiting.deadline.or_else(|| deadline(&story.phase)), ..waiting })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_finds_no_agent_is_told_what_would_help() {
+        let roles = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let four = roles(&["analyst", "architect", "engineer", "reviewer"]);
+        let said = |agents: &[String], limit| nobody_free(StageName::Testing, agents, Some(limit));
+        assert!(said(&four, 4).contains("nobody in the project can work on testing, which takes a qa"));
+        assert!(said(&four, 4).contains("raise the limit"));
+        assert!(said(&four, 5).contains("no active agent type can make another one"));
+        let with_qa = roles(&["analyst", "qa"]);
+        assert!(said(&with_qa, 2).contains("is busy, and the project has all 2 agents"));
+        assert!(said(&with_qa, 5).contains("for stages that nobody can work yet"));
+    }
 }
