@@ -50,10 +50,12 @@ impl Repository {
         Ok((Worktree::open(&self.git, &self.bare, &path)?, true))
     }
 
-    /// Removes the worktree at `path` with its uncommitted work; nothing there is a success.
-    pub async fn remove_worktree(&self, path: &Path, _held: &FileLock) -> Result<(), GitError> {
-        let (bare, path) = (self.bare.clone(), canonical_target(path)?);
+    /// Removes the worktree at `path` with its uncommitted work; nothing there is a success. It goes on when its caller
+    /// goes away, and keeps the lock until it ends.
+    pub async fn remove_worktree(&self, path: &Path, lock: &FileLock) -> Result<(), GitError> {
+        let (bare, path, held) = (self.bare.clone(), canonical_target(path)?, lock.shared()?);
         let work = move || {
+            let _held = held;
             remove_tree(&path).map_err(GitError::io("removing the worktree's files"))?;
             // `git worktree prune` would also drop the entries of worktrees whose `.git` file an agent deleted.
             while let Some(admin) = find_admin(&bare, &path)? {

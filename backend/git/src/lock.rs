@@ -9,7 +9,7 @@ use crate::{GitError, Input};
 /// Wait between two tries for a lock: short against the milliseconds of a ref update.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// An exclusive lock on a file, free again when this value and every git child that inherited it are gone.
+/// An exclusive lock on a file, free again when this value, and every git child and thread that shares it, are gone.
 ///
 /// The kernel keeps it per opened file, so it excludes other tasks of this process as well as other processes, and
 /// a killed process leaves nothing to clean up.
@@ -45,10 +45,11 @@ impl FileLock {
 
     /// The standard input by which a git child inherits the lock.
     pub fn handed_on(&self) -> Result<Input, GitError> {
-        let file = self
-            .file
-            .try_clone()
-            .map_err(GitError::io(format!("sharing the lock {}", self.path.display())))?;
-        Ok(Input::Lock(file))
+        self.shared().map(Input::Lock)
+    }
+
+    /// Holds the lock as well, for work that may go on when this value is gone.
+    pub(crate) fn shared(&self) -> Result<File, GitError> {
+        self.file.try_clone().map_err(GitError::io(format!("sharing the lock {}", self.path.display())))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::Duration;
 
 use syndarix_git::{
     BranchName, CheckedOut, Expected, Git, GitError, Identity, NewFiles, RefUpdate, RepoPath, Repository,
@@ -62,4 +63,23 @@ async fn a_worktree_below_a_link_is_the_same_worktree() {
     symlink(dir.path(), &link).unwrap();
     let worktree = Worktree::open(&git, repository.dir(), &link.join("w")).unwrap();
     assert_eq!(worktree.path(), dir.path().canonicalize().unwrap().join("w"));
+}
+
+#[tokio::test]
+async fn a_removal_that_nobody_waits_for_any_more_keeps_the_lock_until_it_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_git, repository) = repository(dir.path()).await;
+    let path = dir.path().join("w");
+    // More than is removed while the lock changes hands.
+    for n in 0..10_000 {
+        std::fs::write(path.join(n.to_string()), "x").unwrap();
+    }
+    let lock = repository.lock().await.unwrap();
+    let removal = repository.remove_worktree(&path, &lock);
+    assert!(tokio::time::timeout(Duration::ZERO, removal).await.is_err(), "it is dropped on the way");
+    drop(lock);
+
+    let _next = repository.lock().await.unwrap();
+
+    assert!(!path.exists(), "nothing is removed under the next one's lock");
 }

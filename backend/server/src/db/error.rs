@@ -83,9 +83,7 @@ impl Error {
 impl Error {
     /// Somebody else's lock was not let go in time. Nothing was written.
     pub(super) fn is_lock_timeout(&self) -> bool {
-        let Self::Database(error) = self else { return false };
-        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-        code.is_some_and(|code| code == LOCKED)
+        matches!(self, Self::Database(error) if is_lock_timeout(error))
     }
 
     /// The same failure, for another who asked together with the first.
@@ -95,6 +93,12 @@ impl Error {
             other => Self::Database(sqlx::Error::Protocol(other.to_string())),
         }
     }
+}
+
+/// Somebody else's lock was not let go in time.
+pub(super) fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| code == LOCKED)
 }
 
 /// What callers tell apart stays what it is; of the rest the sentence.

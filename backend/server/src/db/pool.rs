@@ -1,4 +1,4 @@
-//! The connection pool, and migrations at start.
+//! The connection pool, and connections beside it.
 
 use sqlx::{
     ConnectOptions, Connection, PgConnection, PgPool,
@@ -18,8 +18,6 @@ const STATEMENT_TIMEOUT: &str = "30s";
 
 /// How long what is asked for many waits for a lock: whoever needs it then goes on waiting by itself.
 const LOCK_TIMEOUT: &str = "1s";
-
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
 
 /// Opens the pool. It connects lazily: the first query shows whether the server is there.
 pub fn connect(options: PgConnectOptions, max_connections: u32) -> PgPool {
@@ -68,38 +66,13 @@ fn pool(options: PgConnectOptions, max_connections: u32) -> PgPool {
         .connect_lazy_with(options)
 }
 
-/// Brings the schema up to this version, under PostgreSQL's advisory lock: two instances may start at once.
-pub async fn migrate(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
-    // A connection of its own: neither the wait for another instance nor a long migration may run into the limit.
-    let own = PgPoolOptions::new().max_connections(1).connect_lazy_with(unlimited(pool));
-    let done = MIGRATIONS.run(&own).await;
-    own.close().await;
-    done
-}
-
 /// A connection beside the pool for work that may take as long as it takes.
 pub(super) async fn without_time_limit(pool: &PgPool) -> Result<PgConnection, sqlx::Error> {
     unlimited(pool).connect().await
 }
 
 /// Of options that are given twice, PostgreSQL takes the last.
-fn unlimited(pool: &PgPool) -> PgConnectOptions {
+pub(super) fn unlimited(pool: &PgPool) -> PgConnectOptions {
     let limits = [("statement_timeout", "0"), ("idle_in_transaction_session_timeout", "0")];
     pool.connect_options().as_ref().clone().options(limits)
-}
-
-/// Migrations that this version has and the database has not. Empty: the schema is what this version expects.
-pub async fn pending_migrations(pool: &PgPool) -> Result<Vec<i64>, sqlx::Error> {
-    let begun: bool =
-        sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null").fetch_one(pool).await?;
-    let applied: Vec<i64> = if begun {
-        sqlx::query_scalar("select version from _sqlx_migrations where success").fetch_all(pool).await?
-    } else {
-        Vec::new()
-    };
-    Ok(MIGRATIONS
-        .iter()
-        .map(|migration| migration.version)
-        .filter(|version| !applied.contains(version))
-        .collect())
 }

@@ -1,9 +1,11 @@
 //! Whether the database takes writes: whoever is refused one says so here, and the readiness looks.
 
+use super::Error;
 use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
+use syndarix_jobs::EnqueueError;
 
 /// A file of the server's cannot grow.
 const DISK_FULL: &str = "53100";
@@ -34,6 +36,21 @@ impl Refusals {
             Some(READ_ONLY) => self.refused("it is read-only", Instant::now()),
             _ => {}
         }
+    }
+
+    /// The same of a unit of work.
+    pub(super) fn note_unit(&self, error: &Error) {
+        if let Error::Database(error) | Error::Jobs(EnqueueError::Database(error)) = error {
+            self.note(error);
+        }
+    }
+
+    /// Takes note of what came of a unit's writes, and gives it back.
+    pub(super) fn noted<T>(&self, done: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error) = &done {
+            self.note_unit(error);
+        }
+        done
     }
 
     /// Why the database has been refusing writes for some time.

@@ -61,6 +61,7 @@ impl Store {
     /// A store over this pool.
     pub fn new(pool: PgPool, clock: Clock, hub: Hub, wake: Wake) -> Self {
         let world = World { hub, wake };
+        let (locked, refusals) = (Arc::default(), Arc::<Refusals>::default());
         let reads = Combiner::new(READS, {
             let pool = apart(&pool, connections(READS));
             move |wanted| {
@@ -69,22 +70,24 @@ impl Store {
             }
         });
         let commits = Combiner::new(COMMITS, {
-            let (pool, world) = (apart_for_many(&pool, connections(COMMITS)), world.clone());
+            let pool = apart_for_many(&pool, connections(COMMITS));
+            let (world, refusals) = (world.clone(), Arc::clone(&refusals));
             move |units| {
-                let (pool, world) = (pool.clone(), world.clone());
+                let (pool, world, refusals) = (pool.clone(), world.clone(), Arc::clone(&refusals));
                 Box::pin(async move {
                     let answers = writes::commit_together(&pool, units).await;
                     // Here, and not where it is waited for: who asked may have gone away meanwhile.
                     for answer in &answers {
-                        if let Answer::Committed(committed) = answer {
-                            world.tell(committed);
+                        match answer {
+                            Answer::Committed(committed) => world.tell(committed),
+                            Answer::Failed(error) => refusals.note_unit(error),
+                            Answer::Alone(_) => {}
                         }
                     }
                     answers
                 })
             }
         });
-        let (locked, refusals) = (Arc::default(), Arc::default());
         Self { pool, clock, ids: Ids::default(), world, reads, commits, locked, refusals }
     }
 
@@ -128,7 +131,8 @@ impl Store {
 
     async fn commit_alone(&self, unit: Writes) -> Result<Committed, Error> {
         let projects = unit.projects();
-        let committed = self.locked.watch(projects, unit.commit_alone(&self.pool)).await?;
+        let done = self.locked.watch(projects, unit.commit_alone(&self.pool)).await;
+        let committed = self.refusals.noted(done)?;
         self.world.tell(&committed);
         Ok(committed)
     }

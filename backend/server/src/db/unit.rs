@@ -113,11 +113,12 @@ impl Uow {
             Some(tx) => tx,
             none => none.insert(self.store.pool.begin().await?),
         };
+        let refusals = self.store.refusals();
         if let Some(claimed) = &self.writes.claim {
-            claimed.claim.take(tx).await?;
+            refusals.noted(claimed.claim.take(tx).await)?;
             self.writes.claim = None;
         }
-        self.writes.flush(tx).await?;
+        refusals.noted(self.writes.flush(tx).await)?;
         Ok(tx)
     }
 
@@ -358,8 +359,8 @@ impl Uow {
         let committed = match tx {
             None => store.commit(writes).await?,
             Some(mut tx) => {
-                writes.finish(&mut tx).await?;
-                tx.commit().await?;
+                store.refusals().noted(writes.finish(&mut tx).await)?;
+                store.refusals().noted(tx.commit().await.map_err(Error::from))?;
                 let committed = writes.committed();
                 store.world.tell(&committed);
                 committed

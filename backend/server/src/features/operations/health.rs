@@ -110,8 +110,8 @@ async fn database(app: &App) -> Part {
     Part { ok: asked.is_ok(), required: true, detail }
 }
 
-/// Whether the database takes what this instance writes: a server may answer and refuse that. The books of model calls tell, and
-/// what says every few seconds that the process is there.
+/// Whether the database takes what this instance writes: a server may answer and refuse that. Units of work tell, the books of
+/// model calls, and what says every few seconds that the process is there.
 fn writes(app: &App) -> Part {
     let refused = app.store.refusals().lasting();
     let detail = refused.map_or_else(|| "not refused".to_owned(), |why| format!("refused: {why}"));
