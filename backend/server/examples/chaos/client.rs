@@ -4,11 +4,13 @@ use crate::Failure;
 use reqwest::{Client, Method, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Who registers.
 pub(crate) const EMAIL: &str = "swarm@example.org";
 pub(crate) const PASSWORD: &str = "a password for the swarm";
+/// A database that is started anew answers within this.
+const AWAY_LIMIT: Duration = Duration::from_secs(30);
 
 /// A signed-in user of one project.
 #[derive(Clone)]
@@ -108,6 +110,20 @@ impl Api {
         Ok((response.status().as_u16(), response.json().await?))
     }
 
+    /// A command that is repeated under its key for as long as the database is away.
+    async fn surely(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        let key = format!("{:032x}", rand::random::<u128>());
+        let limit = Instant::now() + AWAY_LIMIT;
+        loop {
+            let (status, value) = self.command(path, body, Some(&key)).await?;
+            match status {
+                200..=299 => return Ok(value),
+                503 if Instant::now() < limit => tokio::time::sleep(Duration::from_millis(100)).await,
+                _ => return Err(format!("{path}: {status}: {value}").into()),
+            }
+        }
+    }
+
     /// The project's event stream.
     pub(crate) async fn follow(&self) -> Result<Response, Failure> {
         let http = Client::builder().connect_timeout(Duration::from_secs(10)).build()?;
@@ -127,8 +143,7 @@ impl Api {
 
     pub(crate) async fn write_titled(&self, title: &str, description: &str) -> Result<Story, Failure> {
         let body = json!({ "title": title, "description": description });
-        let story = self.call(Method::POST, &self.path("/stories"), Some(body)).await?;
-        Ok(serde_json::from_value(story)?)
+        Ok(serde_json::from_value(self.surely(&self.path("/stories"), &body).await?)?)
     }
 
     /// The demonstration's project has a hard limit that sixty stories would reach.
@@ -139,7 +154,7 @@ impl Api {
     }
 
     pub(crate) async fn start_story(&self, story: &str) -> Result<(), Failure> {
-        self.call(Method::POST, &self.path(&format!("/stories/{story}/start")), None).await?;
+        self.surely(&self.path(&format!("/stories/{story}/start")), &Value::Null).await?;
         Ok(())
     }
 

@@ -20,6 +20,9 @@ const DISK_FULL: &str = "53100";
 /// A statement, or its wait for a lock, took longer than its session allows.
 const TOO_LONG: &str = "57014";
 const LOCKED: &str = "55P03";
+/// What PostgreSQL says while it ends, after it has crashed, and while it starts: admin_shutdown, crash_shutdown,
+/// cannot_connect_now.
+const GOING: &str = "57P0";
 
 /// What the caller is told. An internal error is logged once, with its chain, and shown without it.
 #[derive(Debug, thiserror::Error)]
@@ -187,8 +190,26 @@ impl From<db::Error> for ApiError {
                     "the disk of the database is full, and nothing of this was written: free some space, then try again",
                 )
             }
+            db::Error::Database(error) if is_cut_off(&error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the database went away meanwhile");
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "unavailable",
+                    "the database went away before it answered, so nobody knows whether this was done: look, or repeat it with \
+                     its Idempotency-Key",
+                )
+            }
             other => Self::internal(&other),
         }
+    }
+}
+
+/// Whether the line to the database broke, or its server is ending or starting.
+fn is_cut_off(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolClosed => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| code.starts_with(GOING)),
+        _ => false,
     }
 }
 
@@ -201,5 +222,19 @@ impl From<sqlx::Error> for ApiError {
 impl db::AsConflict for ApiError {
     fn is_conflict(&self) -> bool {
         self.conflict
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_goes_away_is_nobodys_mistake_and_comes_back() {
+        let cut = sqlx::Error::Io(std::io::ErrorKind::BrokenPipe.into());
+        let error = ApiError::from(cut);
+        assert_eq!((error.status(), error.code()), (StatusCode::SERVICE_UNAVAILABLE, "unavailable"));
+        let fault = ApiError::from(sqlx::Error::ColumnNotFound("x".into()));
+        assert_eq!(fault.status(), StatusCode::INTERNAL_SERVER_ERROR);
     }
 }

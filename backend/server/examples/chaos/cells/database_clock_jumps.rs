@@ -12,6 +12,7 @@ use super::{
     work::{Hit, refused, started_elsewhere, strike},
 };
 use crate::Failure;
+use chrono::{DateTime, Utc};
 use rand::{Rng, rngs::StdRng};
 use sqlx::PgConnection;
 use std::{
@@ -28,9 +29,12 @@ const TAKEN_OVER: Duration = Duration::from_secs(15);
 /// After a jump, everything goes on within this: a term of a leader, a poll, and what a busy machine adds to them.
 const GOES_ON: Duration = Duration::from_secs(10);
 const ASKED_LIMIT: Duration = Duration::from_secs(60);
-/// Timers that a seed sets. What they ask for may be done at any time, any number of times; nobody else puts it in their
-/// queue.
+/// What comes back after at most so many seconds is waited for; what takes longer has to be on its way.
+const OFTEN: f64 = 20.0;
+/// Timers that a seed sets.
 const TIMERS: i64 = 4;
+/// What they ask for: it wakes the runs of nobody, so that it heals nothing here. Nobody else puts it in their queue.
+const RING: &str = "costs.wake";
 
 pub(super) const CELL: Cell = Cell {
     name: "database-clock-jumps",
@@ -78,13 +82,16 @@ async fn jumps(site: &mut Site, rng: &mut StdRng, clock: &Clock) -> Result<Strin
 
     // Nobody is hurt this time: what lives must heal by itself.
     jump(clock, &mut conn, 0).await?;
+    let since = "select clock_timestamp()";
+    let since: DateTime<Utc> = sqlx::query_scalar(since).fetch_one(&mut conn).await?;
     goes_on(site, &mut conn, "set right").await?;
     site.finish().await?;
     refused(site, &frozen).await?;
     all_rang(&mut conn, rung_before).await?;
+    let recurring = comes_back(&mut conn, since).await?;
     Ok(format!(
         "set back by {back} s, {} jobs of a killed process started elsewhere after {:.1} s; ahead by {} s, {} of a frozen one \
-         after {:.1} s; set right; {TIMERS} timers rang once, {} stories done",
+         after {:.1} s; set right; {recurring} recurring jobs came back, {TIMERS} timers rang once, {} stories done",
         killed.jobs.len(),
         first.as_secs_f64(),
         back + ahead,
@@ -126,17 +133,19 @@ async fn taken_over(conn: &mut PgConnection, hit: &Hit) -> Result<Duration, Fail
     Ok(waited)
 }
 
-/// Whether nothing that came in was begun yet, timers that should have rung, and duties without a leader that lives, whose
-/// lease ends when one of now would.
+/// Whether nothing that came in was begun yet, timers that should have rung, duties without a leader that lives, whose lease
+/// ends when one of now would, and recurring jobs that are further away than they ever are.
 const STILL: &str = "
 select not exists (select from chaos_witness came join chaos_witness taken using (id)
                     where came.op = 'INSERT' and came.n > $1 and taken.owner is not null),
        (select count(*) from timer where stream = md5($2)::uuid and fire_at < clock_timestamp() + interval '2 seconds'),
        (select count(*) from leader_lease l
          where l.expires_at not between clock_timestamp() and clock_timestamp() + interval '3 seconds'
-            or not exists (select from worker w where w.incarnation = l.holder and w.name = any($3)))";
+            or not exists (select from worker w where w.incarnation = l.holder and w.name = any($3))),
+       (select count(*) from timer where fire_at > clock_timestamp() + make_interval(secs => every_seconds + 1))";
 
-/// What comes in from now on is begun, timers ring, and every duty is led, all of it in time; and the rules hold.
+/// What comes in from now on is begun, timers ring, every duty is led, and recurring jobs are on their way, all of it in time;
+/// and the rules hold.
 async fn goes_on(site: &mut Site, conn: &mut PgConnection, since: &str) -> Result<(), Failure> {
     let seen = "select coalesce(max(n), 0) from chaos_witness";
     let seen: i64 = sqlx::query_scalar(seen).fetch_one(&mut *conn).await?;
@@ -146,15 +155,16 @@ async fn goes_on(site: &mut Site, conn: &mut PgConnection, since: &str) -> Resul
     site.begin(Place::Plain, &title).await?;
     let living: Vec<String> = site.servers.iter().filter(|server| !server.frozen).map(Server::name).collect();
     loop {
-        let (idle, silent, vacant): (bool, i64, i64) =
+        let (idle, silent, vacant, resting): (bool, i64, i64, i64) =
             sqlx::query_as(STILL).bind(seen).bind(&site.label).bind(&living).fetch_one(&mut *conn).await?;
-        if !idle && silent == 0 && vacant == 0 {
+        if !idle && silent == 0 && vacant == 0 && resting == 0 {
             return site.check_always().await;
         }
         if begun.elapsed() > GOES_ON {
             let waited = begun.elapsed();
             return Err(format!(
-                "{since}, {waited:.1?} ago: nothing new is begun ({idle}), {silent} timers do not ring, {vacant} duties are not led"
+                "{since}, {waited:.1?} ago: nothing new is begun ({idle}), {silent} timers do not ring, {vacant} duties are not \
+                 led, {resting} recurring jobs rest"
             )
             .into());
         }
@@ -165,8 +175,8 @@ async fn goes_on(site: &mut Site, conn: &mut PgConnection, since: &str) -> Resul
 /// Sets a timer of the seed's own, for so many seconds from now on, by the database's clock.
 async fn set_timer(site: &Site, conn: &mut PgConnection, name: &str, seconds: f64) -> Result<(), Failure> {
     let set = "insert into timer (stream, name, fire_at, queue, kind, payload, max_attempts)
-               values (md5($1)::uuid, $2, clock_timestamp() + make_interval(secs => $3), 'sync', 'runs.reconcile', '{}', 3)";
-    sqlx::query(set).bind(&site.label).bind(name).bind(seconds).execute(conn).await?;
+               values (md5($1)::uuid, $2, clock_timestamp() + make_interval(secs => $3), 'sync', $4, '{}', 3)";
+    sqlx::query(set).bind(&site.label).bind(name).bind(seconds).bind(RING).execute(conn).await?;
     Ok(())
 }
 
@@ -177,8 +187,8 @@ async fn is_set(site: &Site, conn: &mut PgConnection, name: &str) -> Result<bool
 
 /// How many timers have rung, and their jobs are done.
 async fn rung(conn: &mut PgConnection) -> Result<i64, Failure> {
-    let done = "select count(*) from job_done where queue = 'sync' and kind = 'runs.reconcile'";
-    Ok(sqlx::query_scalar(done).fetch_one(conn).await?)
+    let done = "select count(*) from job_done where queue = 'sync' and kind = $1";
+    Ok(sqlx::query_scalar(done).bind(RING).fetch_one(conn).await?)
 }
 
 /// Waits until every timer of this seed has rung; none has twice.
@@ -191,6 +201,28 @@ async fn all_rang(conn: &mut PgConnection, before: i64) -> Result<(), Failure> {
         }
         if count > TIMERS || begun.elapsed() > GOES_ON {
             return Err(format!("{TIMERS} timers were set, and {count} have rung").into());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits until what comes back often has done so since a jump back; gives how much that is. A tick from before the jump is
+/// still to come.
+async fn comes_back(conn: &mut PgConnection, since: DateTime<Utc>) -> Result<i64, Failure> {
+    let begun = Instant::now();
+    let came = "select count(*), count(*) filter (where last_tick between $2 + make_interval(secs => every_seconds / 2) and clock_timestamp())
+                  from timer where every_seconds <= $1";
+    loop {
+        let (all, back): (i64, i64) =
+            sqlx::query_as(came).bind(OFTEN).bind(since).fetch_one(&mut *conn).await?;
+        if all > 0 && all == back {
+            return Ok(all);
+        }
+        if begun.elapsed() > GOES_ON + Duration::from_secs_f64(OFTEN) {
+            return Err(format!(
+                "{back} of {all} recurring jobs have come back since the clock was set right"
+            )
+            .into());
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

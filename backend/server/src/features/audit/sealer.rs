@@ -19,7 +19,8 @@ const TICK: Duration = Duration::from_secs(1);
 pub fn spawn_sealer(app: &App, tracker: &TaskTracker, cancel: CancellationToken) {
     let app = app.clone();
     // Not over the pool of requests: while that is busy, a lease may be over before a connection is free to renew it.
-    let duty = Duty { name: DUTY, holder: app.instance, pool: apart(app.pool(), 1) };
+    // Two: one whose line is dead without a word keeps its place in the pool until the system gives it up, minutes later.
+    let duty = Duty { name: DUTY, holder: app.instance, pool: apart(app.pool(), 2) };
     let seal = move |leadership, ending| seal_until(app.clone(), leadership, ending);
     tracker.spawn(duty.keep(seal, cancel));
 }

@@ -1,6 +1,7 @@
 //! The audit chain: sealed in order, broken by any change, named by position, verified offline.
 
 mod changes;
+mod silence;
 
 use crate::{
     events::{happen, person, project},
@@ -18,6 +19,7 @@ use syndarix::{
         audit::{Entry, Severity},
     },
     features::audit::{ChainReport, export, spawn_sealer, verify, verify_export},
+    state::App,
 };
 use syndarix_domain::{actor::Actor, ids::ProjectId};
 use tokio_util::{
@@ -31,8 +33,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Seals until it is dropped.
 fn sealing(app: &TestApp) -> DropGuard {
+    sealing_as(&app.app)
+}
+
+fn sealing_as(app: &App) -> DropGuard {
     let cancel = CancellationToken::new();
-    spawn_sealer(&app.app, &TaskTracker::new(), cancel.clone());
+    spawn_sealer(app, &TaskTracker::new(), cancel.clone());
     cancel.drop_guard()
 }
 
