@@ -5,14 +5,19 @@ use crate::{
     events::{person, project},
     operations::{bury, make_owner},
     scene::Scene,
+    signals::{answering, set_budget},
     support::TestApp,
 };
 use axum::http::{Method, StatusCode};
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use std::time::{Duration, Instant};
 use syndarix::features;
-use syndarix_domain::ids::ProjectId;
+use syndarix_domain::{
+    ids::ProjectId,
+    run::{Phase, Wait},
+};
 use syndarix_jobs::{Cancelled, Enqueued, NewJob, QueueConfig, Worker, WorkerConfig, WorkerHandle};
 use uuid::Uuid;
 
@@ -121,7 +126,6 @@ async fn what_runs_stops_when_it_hears_of_its_cancellation_and_is_not_waited_for
     .unwrap();
     let (project, id) = (Uuid::now_v7(), Uuid::now_v7());
     let jobs = [
-        ("default", "costs.wake", json!({ "project": project, "organisation": null })),
         ("default", "costs.reconcile", json!({})),
         ("default", "runs.reconcile", json!({})),
         ("default", "stories.reconcile", json!({})),
@@ -133,16 +137,74 @@ async fn what_runs_stops_when_it_hears_of_its_cancellation_and_is_not_waited_for
     let mut conn = test.app.pool().acquire().await.unwrap();
     let queued = syndarix_jobs::enqueue_many(&mut conn, &jobs).await.unwrap();
     let worker = patient_worker(&test);
-    until_count(&mut conn, "select count(*) from job where owner is not null", 7).await;
+    until_count(&mut conn, "select count(*) from job where owner is not null", 6).await;
 
     for job in queued {
         let Enqueued::Queued(job) = job else { panic!("it has no unique key") };
         assert_eq!(syndarix_jobs::cancel(&mut conn, job).await.unwrap(), Cancelled::Requested);
     }
 
-    until_count(&mut conn, "select count(*) from job_done where outcome = 'cancelled'", 7).await;
+    until_count(&mut conn, "select count(*) from job_done where outcome = 'cancelled'", 6).await;
     holder.rollback().await.unwrap();
     worker.shutdown(Duration::from_secs(5)).await;
+}
+
+async fn has_beaten(conn: &mut PgConnection, since: DateTime<Utc>) -> bool {
+    sqlx::query_scalar("select exists (select from worker where last_seen > $1)")
+        .bind(since)
+        .fetch_one(conn)
+        .await
+        .unwrap()
+}
+
+/// Until the worker has beaten twice from now on: of what the first one said it has heard by then.
+async fn until_heard(conn: &mut PgConnection) {
+    for _ in 0..2 {
+        let now: DateTime<Utc> = sqlx::query_scalar("select now()").fetch_one(&mut *conn).await.unwrap();
+        let started = Instant::now();
+        while !has_beaten(conn, now).await {
+            assert!(started.elapsed() < PATIENCE, "it does not beat");
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_money_is_woken_although_the_job_that_does_so_is_cancelled_on_the_way() {
+    let test = TestApp::with_models(answering().await).await;
+    let scene = Scene::analysis(&test).await;
+    set_budget(&scene, 1).await;
+    scene.due().await;
+    test.run_jobs().await;
+    let phase = scene.run_state().await.phase;
+    assert!(matches!(phase, Phase::Waiting { wait: Wait::Budget { .. }, .. }), "{phase:?}");
+    set_budget(&scene, 50_000_000).await;
+    // What the job reads first.
+    let mut holder = test.app.pool().begin().await.unwrap();
+    sqlx::raw_sql(
+        "set local idle_in_transaction_session_timeout = 0; lock table project in access exclusive mode",
+    )
+    .execute(&mut *holder)
+    .await
+    .unwrap();
+    let mut conn = test.app.pool().acquire().await.unwrap();
+    let worker = patient_worker(&test);
+    let held = "select count(*) from job where kind = 'costs.wake' and owner is not null";
+    until_count(&mut conn, held, 1).await;
+
+    let job: i64 = sqlx::query_scalar("select id from job where kind = 'costs.wake'")
+        .fetch_one(&mut *conn)
+        .await
+        .unwrap();
+    assert_eq!(syndarix_jobs::cancel(&mut conn, job).await.unwrap(), Cancelled::Requested);
+    until_heard(&mut conn).await;
+    holder.rollback().await.unwrap();
+
+    until_count(&mut conn, "select count(*) from job where kind = 'costs.wake'", 0).await;
+    worker.shutdown(Duration::from_secs(5)).await;
+    test.run_jobs().await;
+    let phase = scene.run_state().await.phase;
+    assert!(matches!(phase, Phase::Waiting { wait: Wait::RateLimit { .. }, .. }), "it went on: {phase:?}");
 }
 
 #[tokio::test]

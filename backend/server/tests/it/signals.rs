@@ -60,7 +60,7 @@ async fn signal_at_the_gate(test: &TestApp, signal: impl Future<Output = ()>) {
     test.run_jobs().await;
 }
 
-async fn answering() -> ModelGroups {
+pub(crate) async fn answering() -> ModelGroups {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let script = "name = \"busy\"\n[[rule]]\nname = \"asks for patience\"\nwhen = {}\nfault = { kind = \"status\", status = 429, retry_after_seconds = 600 }\n";
@@ -74,7 +74,7 @@ async fn answering() -> ModelGroups {
     ModelGroups::new(vec![group]).unwrap()
 }
 
-async fn set_budget(scene: &Scene<'_>, limit: i64) {
+pub(crate) async fn set_budget(scene: &Scene<'_>, limit: i64) {
     let limits = SetBudget { hard_limit_micro_usd: Some(limit), soft_limit_micro_usd: None };
     costs::set(&scene.test.app, Author::system(), scene.project, &limits).await.unwrap();
 }

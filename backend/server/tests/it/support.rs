@@ -125,7 +125,7 @@ impl TestApp {
         let dir = tempfile::tempdir().unwrap();
         // Far ahead of the database's clock: what is set for later than this moment never rings by itself in a test.
         let clock = Clock::fixed("2100-01-01T09:00:00Z".parse().unwrap());
-        let app = assemble(&database, &dir, clock.clone(), settings, groups).await;
+        let app = assemble(server().database(&database), &dir, clock.clone(), settings, groups).await;
         Self { router: http::router(app.clone()), handlers: features::jobs(&app), app, clock, database, dir }
     }
 
@@ -178,7 +178,12 @@ impl TestApp {
 
     /// Another process over the same database and data, as after a restart.
     pub async fn another(&self) -> App {
-        assemble(&self.database, &self.dir, self.clock.clone(), |_| (), self.app.models.groups.clone()).await
+        self.another_by(server().database(&self.database)).await
+    }
+
+    /// The same, with another way to the database.
+    pub async fn another_by(&self, way: PgConnectOptions) -> App {
+        assemble(way, &self.dir, self.clock.clone(), |_| (), self.app.models.groups.clone()).await
     }
 
     /// Lets a timer of this stream ring now, and works on what follows.
@@ -287,7 +292,7 @@ impl Drop for TestApp {
 }
 
 async fn assemble(
-    database: &str,
+    database: PgConnectOptions,
     dir: &TempDir,
     clock: Clock,
     settings: impl FnOnce(&mut Config),
@@ -297,7 +302,7 @@ async fn assemble(
     let flags = Flags { data_dir: Some(dir.path().into()), ..Flags::default() };
     let mut config = Config::load(&flags, |_| None).unwrap();
     settings(&mut config);
-    let pool = db::connect(server().database(database), 8);
+    let pool = db::connect(database, 8);
     let (hub, wake) = (Hub::default(), Wake::new());
     let store = Store::new(pool.clone(), clock.clone(), hub.clone(), wake.clone());
     let git = Git::new(&dir.path().join("git-home")).unwrap();

@@ -18,15 +18,13 @@ use uuid::Uuid;
 /// Tokens that are set aside for a prompt beside its bytes.
 const AROUND: i64 = 12;
 
-/// How long a row of usage may be on its way where durability is relaxed: with something older than that, nothing is granted
-/// from memory.
+/// How long a row of usage may be on its way where durability is relaxed: with something older than that, nothing more is
+/// granted from memory.
 const LATE: TimeDelta = TimeDelta::milliseconds(100);
-/// What rows were late by in a race tells how busy the machine was, up to this.
-const MOST: TimeDelta = TimeDelta::seconds(2);
-/// And it may have stood still just before a kill.
-const STILL: TimeDelta = TimeDelta::seconds(1);
+/// And what a busy machine may put between a grant and its arrival at the provider.
+const BUSY: TimeDelta = TimeDelta::seconds(2);
 
-/// Notes every change of every budget, as whoever commits it leaves it, and when each row of usage was written.
+/// Notes every change of every budget, as whoever commits it leaves it.
 const WATCH: &str = "
 create unlogged table race_log (n bigint generated always as identity, budget_id uuid, used bigint, hard bigint,
                                 tokens bigint, hard_tokens bigint);
@@ -38,15 +36,7 @@ begin
       from budget b where b.id = new.budget_id;
     return new;
 end $$;
-create trigger race_watched before insert or update on budget_window for each row execute function race_watched();
-create unlogged table race_row (id uuid, at timestamptz);
-create index race_row_id on race_row (id);
-create function race_written() returns trigger language plpgsql as $$
-begin
-    insert into race_row (id, at) values (new.id, clock_timestamp());
-    return null;
-end $$;
-create trigger race_written after insert on usage for each row execute function race_written();";
+create trigger race_watched before insert or update on budget_window for each row execute function race_watched();";
 
 /// Begins to look.
 pub(crate) async fn watch(pool: &PgPool) -> Result<()> {
@@ -58,8 +48,6 @@ pub(crate) async fn watch(pool: &PgPool) -> Result<()> {
 #[derive(Debug, FromRow)]
 struct Row {
     attempt: i32,
-    /// When it was written; unknown once the database was killed.
-    written: Option<DateTime<Utc>>,
     /// What was set aside for the prompt, in tokens.
     prompt: i64,
     state: String,
@@ -83,39 +71,36 @@ pub(crate) struct Verdict {
     changes: i64,
     /// Requests without a row.
     lost: usize,
-    /// How long before the kill of its process the oldest of them came.
-    oldest: TimeDelta,
-    /// How much later than the provider the tables knew of a request, at the most.
-    late: TimeDelta,
+    /// The longest time within which those of one key came of which a kill left no rows.
+    within: TimeDelta,
     /// What is booked for leases of processes that were killed.
     leases: i64,
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rows, requests, answered, refused, changes, wrong, lost, oldest, late, leases } = self;
-        let (wrong, oldest, late) = (wrong.len(), oldest.num_milliseconds(), late.num_milliseconds());
+        let Self { rows, requests, answered, refused, changes, wrong, lost, within, leases } = self;
+        let (wrong, within) = (wrong.len(), within.num_milliseconds());
         write!(
             f,
             "{requests} requests upstream, {answered} whole answers, {refused} refused for money, rows {rows:?}, \
-             {changes} changes of budgets noted, {lost} without a row, the oldest {oldest} ms before a kill, rows up to \
-             {late} ms after their requests, {leases} booked for leases, {wrong} wrong"
+             {changes} changes of budgets noted, {lost} without a row, those of a key within {within} ms, {leases} booked for \
+             leases, {wrong} wrong"
         )
     }
 }
 
 /// Compares what the provider, the clients, the rows and the budgets say of a race that is over.
 ///
-/// Where durability is relaxed, what a process was asked for just before it was killed may have no rows, and is paid for by
-/// what was booked for its leases. How long before is bounded: by how long a row may be on its way, and by what this machine
-/// was late by.
+/// Where durability is relaxed, what a process was asked for before it was killed may have no rows, and is paid for by what
+/// was booked for its leases. How much that is is bounded: see [`of_the_lost`].
 pub(crate) async fn judge(race: &Race, plan: &Plan, upstream: &Upstream, seen: &[Seen]) -> Result<Verdict> {
     let (pool, relaxed) = (&race.pool, race.is_relaxed());
     let mut verdict = Verdict { requests: upstream.requests(), ..Verdict::default() };
     let rows: Vec<Row> = sqlx::query_as(
-        "select attempt, (select min(r.at) from race_row r where r.id = u.id) as written,
-                reserved_tokens - max_output as prompt, state, estimated, cost_micro_usd as cost, tokens_in, tokens_out, error
-           from usage u where attempt > 0 order by call_id, attempt",
+        "select attempt, reserved_tokens - max_output as prompt, state, estimated, cost_micro_usd as cost, tokens_in, tokens_out,
+                error
+           from usage where attempt > 0 order by call_id, attempt",
     )
     .fetch_all(pool)
     .await?;
@@ -134,7 +119,6 @@ pub(crate) async fn judge(race: &Race, plan: &Plan, upstream: &Upstream, seen: &
         let rows = rows.map(Vec::as_slice).unwrap_or_default();
         let of_key = witnessed.entry(race.key(call)).or_default();
         of_key.charged += asked.iter().map(|asked| asked.charged()).sum::<i64>();
-        verdict.late = verdict.late.max(latest(asked, rows));
         let lost = without_row(asked, rows);
         if relaxed && !lost.is_empty() {
             unwritten.extend(lost.iter().map(|asked| (call, asked.at)));
@@ -220,32 +204,28 @@ fn without_row<'a>(asked: &'a [Arc<Asked>], rows: &[Row]) -> Vec<&'a Arc<Asked>>
     (1..).zip(asked).filter(|(number, _)| !has_row(*number)).map(|(_, asked)| asked).collect()
 }
 
-/// How much later than the provider the tables knew of one of these requests, at the most. What is booked the durable way
-/// they know before.
-fn latest(asked: &[Arc<Asked>], rows: &[Row]) -> TimeDelta {
-    let late = |(number, asked): (i32, &Arc<Asked>)| {
-        let row = rows.iter().find(|row| row.attempt == number)?;
-        Some(row.written? - asked.at)
-    };
-    (1..).zip(asked).filter_map(late).max().unwrap_or_default()
-}
-
-/// Requests without a row came from a process that was killed, and no longer before that than rows are on their way: a tenth
-/// of a second, and what rows were late by in this race, within reason. A process that wrote none at all would have lost
-/// everything since it began, and no row of it would make the bound larger.
+/// Requests without a row came from a process that was killed, and those of one key all within a tenth of a second: while
+/// something of it waits for longer, nothing more is granted from memory. How long before the kill that was says how long the
+/// database took to answer, and is not bounded.
 fn of_the_lost(race: &Race, lost: &[(&Call, DateTime<Utc>)], verdict: &mut Verdict) {
-    let bound = LATE + verdict.late.min(MOST) + STILL;
     verdict.lost = lost.len();
+    let mut spans: HashMap<_, (DateTime<Utc>, DateTime<Utc>)> = HashMap::new();
     for (call, at) in lost {
-        let Some(age) = race.before_its_kill(call.process, *at) else {
+        let Some(kill) = race.kill_after(call.process, *at) else {
             verdict.wrong.push(format!("a request has no row, and its process lives: {call:?}"));
             continue;
         };
-        verdict.oldest = verdict.oldest.max(age);
-        if age > bound {
-            let (age, bound) = (age.num_milliseconds(), bound.num_milliseconds());
+        let (from, until) = spans.entry((kill, call.project, call.key)).or_insert((*at, *at));
+        (*from, *until) = ((*from).min(*at), (*until).max(*at));
+    }
+    for ((_, project, key), (from, until)) in spans {
+        let within = until - from;
+        verdict.within = verdict.within.max(within);
+        if within > LATE + BUSY {
+            let within = within.num_milliseconds();
             verdict.wrong.push(format!(
-                "a request of {age} ms before its process was killed has no row; at the most {bound} ms are lost: {call:?}"
+                "requests of {within} ms of key {key} of project {project} have no rows: they were granted from memory while \
+                 others waited for theirs"
             ));
         }
     }

@@ -7,7 +7,7 @@ use super::{
     upstream::Upstream,
 };
 use crate::{fire, killed};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 use std::{collections::HashMap, net::SocketAddr, process::Child};
@@ -189,10 +189,10 @@ impl Race {
         self.reconcile().await;
     }
 
-    /// How long before the kill of a process something was that came from it; `None`: it was not killed after that.
-    pub(crate) fn before_its_kill(&self, process: usize, at: DateTime<Utc>) -> Option<TimeDelta> {
+    /// When the process was killed from which something came then, and which it was; `None`: it was not killed after that.
+    pub(crate) fn kill_after(&self, process: usize, at: DateTime<Utc>) -> Option<(usize, DateTime<Utc>)> {
         let kill = self.kills.iter().find(|kill| kill.process == process && at < kill.replaced)?;
-        Some(kill.at - at)
+        Some((process, kill.at))
     }
 
     pub(crate) async fn reconcile(&self) {

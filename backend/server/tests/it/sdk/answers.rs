@@ -9,13 +9,36 @@ use axum::{
 };
 use futures::stream;
 use serde_json::{Value, json};
-use std::{convert::Infallible, time::Duration};
+use std::{io, time::Duration};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Dialect {
     Chat,
     Messages,
     Responses,
+}
+
+/// How a stream goes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Course {
+    Whole,
+    /// It would take a minute; nobody waits for its end.
+    Slow,
+    /// After the first words the provider says that it failed.
+    Broken,
+    /// After the first words the connection is gone.
+    Cut,
+}
+
+impl Course {
+    pub(super) fn of(tag: &str) -> Self {
+        match tag {
+            "slow" => Self::Slow,
+            "broken" => Self::Broken,
+            "cut" => Self::Cut,
+            _ => Self::Whole,
+        }
+    }
 }
 
 /// What is answered.
@@ -51,24 +74,63 @@ impl Said {
     }
 }
 
-pub(super) fn respond(dialect: Dialect, asked: &Value, slow: bool, said: &Said) -> Response {
-    match (dialect, asked["stream"] == true) {
-        (Dialect::Chat, false) => Json(chat(said)).into_response(),
-        (Dialect::Messages, false) => Json(message(said)).into_response(),
-        (Dialect::Responses, false) => Json(responses::whole(said, asked)).into_response(),
-        (Dialect::Chat, true) => events(chunks(said, slow), slow),
-        (Dialect::Messages, true) => events(typed(said, slow), slow),
-        (Dialect::Responses, true) => events(responses::streamed(said, asked, slow), slow),
+pub(super) fn respond(dialect: Dialect, asked: &Value, course: Course, said: &Said) -> Response {
+    let slow = course == Course::Slow;
+    let mut frames = match (dialect, asked["stream"] == true) {
+        (Dialect::Chat, false) => return Json(chat(said)).into_response(),
+        (Dialect::Messages, false) => return Json(message(said)).into_response(),
+        (Dialect::Responses, false) => return Json(responses::whole(said, asked)).into_response(),
+        (Dialect::Chat, true) => chunks(said, slow),
+        (Dialect::Messages, true) => typed(said, slow),
+        (Dialect::Responses, true) => responses::streamed(said, asked, slow),
+    };
+    if matches!(course, Course::Broken | Course::Cut) {
+        frames.truncate(begun(&frames, said));
+    }
+    if course == Course::Broken {
+        frames.push(failure(dialect, frames.len()));
+    }
+    events(frames, course)
+}
+
+/// How many frames there are up to the first words of the text.
+fn begun(frames: &[String], said: &Said) -> usize {
+    let first = json!(pieces(&said.text, false)[0]).to_string();
+    frames.iter().position(|frame| frame.contains(&first)).unwrap() + 1
+}
+
+/// How a provider says that it failed in the middle of a stream, of which this is the frame of that number.
+fn failure(dialect: Dialect, number: usize) -> String {
+    let words = "the model went away";
+    match dialect {
+        Dialect::Chat => {
+            let error = json!({"message": words, "type": "server_error", "param": null, "code": null});
+            format!("data: {}\n\n", json!({ "error": error }))
+        }
+        Dialect::Messages => {
+            let error = json!({"type": "overloaded_error", "message": words});
+            format!("event: error\ndata: {}\n\n", json!({"type": "error", "error": error}))
+        }
+        Dialect::Responses => {
+            let error = json!({"type": "error", "code": "server_error", "message": words, "param": null,
+                "sequence_number": number});
+            format!("event: error\ndata: {error}\n\n")
+        }
     }
 }
 
-/// A slow stream would take a minute; nobody waits for its end.
-fn events(frames: Vec<String>, slow: bool) -> Response {
-    let pause = Duration::from_millis(if slow { 100 } else { 0 });
+fn events(frames: Vec<String>, course: Course) -> Response {
+    let pause = Duration::from_millis(if course == Course::Slow { 100 } else { 0 });
+    let mut frames: Vec<io::Result<Bytes>> = frames.into_iter().map(|frame| Ok(Bytes::from(frame))).collect();
+    if course == Course::Cut {
+        frames.push(Err(io::Error::other("cut on purpose")));
+    }
     let frames = stream::unfold(frames.into_iter(), move |mut frames| async move {
         let frame = frames.next()?;
+        // Meanwhile the server writes what it has: of a body that fails, the rest would be lost.
+        tokio::task::yield_now().await;
         tokio::time::sleep(pause).await;
-        Some((Ok::<_, Infallible>(Bytes::from(frame)), frames))
+        Some((frame, frames))
     });
     ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(frames)).into_response()
 }

@@ -12,7 +12,9 @@ mod upstream;
 
 use crate::gateway::{self, Desk, serve};
 use serde_json::json;
+use sqlx::FromRow;
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
@@ -21,12 +23,20 @@ use std::{
 use syndarix::http;
 use syndarix_llm::{Deployment, ModelGroup, ProviderKind, Rates};
 use tokio::{net::TcpListener, process::Command, task::JoinSet};
+use uuid::Uuid;
 
 /// How long one language's scenarios may take on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(180);
 
-/// Streams that each language leaves in the middle: three ways to ask over three models.
-const LEFT: usize = 9;
+/// Streams that each language leaves in the middle of each model: one for each way to ask.
+const LEFT: usize = 3;
+
+/// Streams of each model that break in each manner: for each way to ask one that is read in pieces, and one that is waited
+/// for as a whole. Never five in a row, after which a deployment is left alone for a while.
+const BROKEN: usize = 6;
+
+/// The prompt's tokens as the providers count them.
+const PROMPT: i64 = 1_112;
 
 /// A model that reasons, at prices at which no key without a budget can afford anything.
 fn group(name: &str, kind: ProviderKind, model: &str, upstream: SocketAddr) -> ModelGroup {
@@ -43,6 +53,29 @@ fn group(name: &str, kind: ProviderKind, model: &str, upstream: SocketAddr) -> M
         ..gateway::deployment(&format!("deployment-of-{name}"), kind, upstream)
     };
     ModelGroup::new(name, vec![deployment])
+}
+
+/// What is recorded of a call whose answer began and did not come to its end.
+#[derive(Debug, FromRow)]
+struct Unfinished {
+    deployment: String,
+    error_kind: String,
+    tokens_in: i64,
+    tokens_out: i64,
+    estimated: bool,
+}
+
+/// How many of them there are at which deployment, by what ended them.
+type Ends = BTreeMap<(String, String), usize>;
+
+/// What each language's scenarios leave behind.
+fn expected_ends() -> Ends {
+    let providers = [("gpt", "server_error"), ("claude", "overloaded"), ("gpt-6", "server_error")];
+    let ends = providers.into_iter().flat_map(|(model, word)| {
+        let ends = [("cancelled", LEFT), (word, BROKEN), ("connection", BROKEN)];
+        ends.map(|(kind, count)| ((format!("deployment-of-{model}"), kind.to_owned()), count))
+    });
+    ends.collect()
 }
 
 /// A gateway that is reached as programs reach it.
@@ -69,12 +102,16 @@ impl Counter {
         Self { desk, address, _tasks: [providers, server] }
     }
 
-    /// How many calls ended because their client left, with what was used until then.
-    async fn left(&self) -> usize {
-        let rows = self.desk.usage().await;
-        rows.iter()
-            .filter(|(_, state, _, out, estimated)| state == "failed" && *estimated && *out > 0)
-            .count()
+    /// The calls whose answers began and did not come to their end.
+    async fn unfinished(&self) -> Vec<Unfinished> {
+        sqlx::query_as(
+            "select deployment, error_kind, tokens_in, tokens_out, estimated from usage
+              where project_id = $1 and state = 'failed' and tokens_out > 0 order by at, id",
+        )
+        .bind(self.desk.project.parse::<Uuid>().unwrap())
+        .fetch_all(self.desk.app.app.pool())
+        .await
+        .unwrap()
     }
 
     /// Runs a language's scenarios to their end, and fails with what they printed, or with what it leaves out.
@@ -110,13 +147,24 @@ impl Counter {
         );
     }
 
-    async fn wait_until_all_that_left_are_recorded(&self) {
-        let started = Instant::now();
-        while self.left().await < LEFT {
-            assert!(started.elapsed() < Duration::from_secs(10), "{} of {LEFT}", self.left().await);
+    /// Every call whose answer did not come to its end has its row, with what it used as far as that is known.
+    async fn assert_what_did_not_end_is_recorded(&self) {
+        let (expected, started) = (expected_ends(), Instant::now());
+        let all: usize = expected.values().sum();
+        let mut rows = self.unfinished().await;
+        while rows.len() < all {
+            assert!(started.elapsed() < Duration::from_secs(10), "{} of {all}: {rows:#?}", rows.len());
             tokio::time::sleep(Duration::from_millis(20)).await;
+            rows = self.unfinished().await;
         }
-        assert_eq!(self.left().await, LEFT);
+        let mut ends = Ends::new();
+        for row in &rows {
+            *ends.entry((row.deployment.clone(), row.error_kind.clone())).or_default() += 1;
+            assert!(row.estimated && row.tokens_in > 0 && row.tokens_out > 0, "{row:?}");
+            // Anthropic tells the prompt's tokens when it begins, OpenAI tells nothing before the end.
+            assert_eq!(row.tokens_in == PROMPT, row.deployment == "deployment-of-claude", "{row:?}");
+        }
+        assert_eq!(ends, expected);
     }
 }
 
@@ -135,12 +183,12 @@ async fn installed(language: &str) -> String {
 async fn the_python_sdks_work_with_a_base_url_and_a_key() {
     let counter = Counter::open().await;
     counter.run("python", "python3", "python/run.py", "PYTHONPATH").await;
-    counter.wait_until_all_that_left_are_recorded().await;
+    counter.assert_what_did_not_end_is_recorded().await;
 }
 
 #[tokio::test]
 async fn the_node_sdks_work_with_a_base_url_and_a_key() {
     let counter = Counter::open().await;
     counter.run("node", "node", "node/run.cjs", "NODE_PATH").await;
-    counter.wait_until_all_that_left_are_recorded().await;
+    counter.assert_what_did_not_end_is_recorded().await;
 }

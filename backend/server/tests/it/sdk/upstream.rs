@@ -2,7 +2,7 @@
 //! sent is as their format wants it, and answer with what they were shown.
 
 use super::{
-    answers::{Dialect, Said, respond},
+    answers::{Course, Dialect, Said, respond},
     responses::SEALED,
 };
 use axum::{
@@ -47,7 +47,7 @@ fn answer(dialect: Dialect, body: &Value, asked: &Mutex<HashMap<String, u32>>) -
         }
     }
     match fits(dialect, body).and_then(|()| said(dialect, &tag, body)) {
-        Ok(said) => respond(dialect, body, tag == "slow", &said),
+        Ok(said) => respond(dialect, body, Course::of(&tag), &said),
         Err(complaint) => refuse(dialect, StatusCode::BAD_REQUEST, "invalid_request_error", &complaint),
     }
 }

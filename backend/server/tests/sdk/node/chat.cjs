@@ -2,7 +2,8 @@
 'use strict';
 
 const {
-  ANSWER, HELLO, INLINE, LINKED, NEWEST, OpenAI, SCHEMA, ai, ask, assert, cities, collect, fails, remembered, retries, sunny,
+  ANSWER, HELLO, INLINE, LINKED, NEWEST, OpenAI, SCHEMA, ai, ask, assert, breaksOff, cities, collect, fails, remembered,
+  retries, sunny,
 } = require('./common.cjs');
 
 const TOOLS = [{ type: 'function', function: { name: 'weather', parameters: SCHEMA, strict: true } }];
@@ -22,6 +23,18 @@ async function loop(model, tag, expected) {
   const results = said.tool_calls.map((call, i) => ({ role: 'tool', tool_call_id: call.id, content: `sunny ${i}` }));
   const second = await create(model, [...messages, said, ...results], offered(model));
   assert.equal(second.choices[0].message.content, sunny(expected.length));
+}
+
+async function* readAlong(model, tag) {
+  const stream = await create(model, ask(tag), { stream: true });
+  for await (const chunk of stream) yield chunk.choices[0].delta.content ?? '';
+}
+
+async function breaks(model, tag) {
+  const whole = () => ai.chat.completions.stream({ model, messages: ask(tag) }).finalChatCompletion();
+  for (const error of await breaksOff(OpenAI.APIError, tag, readAlong(model, tag), whole)) {
+    assert.deepEqual([error.type, error.code], ['server_error', 'upstream_error']);
+  }
 }
 
 module.exports = {
@@ -121,5 +134,13 @@ module.exports = {
   async chat_left(model) {
     const stream = await create(model, ask('slow'), { stream: true });
     for await (const chunk of stream) if (chunk.choices[0].delta.content) break;
+  },
+
+  async chat_broken(model) {
+    await breaks(model, 'broken');
+  },
+
+  async chat_cut(model) {
+    await breaks(model, 'cut');
   },
 };

@@ -8,6 +8,10 @@ const Anthropic = require('@anthropic-ai/sdk');
 // OpenAI's newest models are asked over responses; what is written as chat completions stays that.
 const NEWEST = 'gpt-6';
 const HELLO = 'Hello from upstream.';
+// What comes of that before a stream breaks.
+const BEGUN = 'Hello ';
+// What the gateway names as the cause.
+const CAUSES = { broken: 'the model went away', cut: 'connection: ' };
 const INLINE = 'data:image/png;base64,iVBORw0KGgo=';
 const LINKED = 'https://example.com/p.png';
 const SCHEMA = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'], additionalProperties: false };
@@ -43,6 +47,19 @@ async function fails(kind, status, call) {
   return error;
 }
 
+// Whoever reads along has the beginning and then the exception, whoever waits for the whole has the exception: nobody
+// takes a part for the answer. Within a stream there is no status.
+async function breaksOff(kind, tag, pieces, whole) {
+  const read = [];
+  const readAlong = async () => {
+    for await (const piece of pieces) read.push(piece);
+  };
+  const errors = [await fails(kind, undefined, readAlong), await fails(kind, undefined, whole)];
+  assert.equal(read.join(''), BEGUN);
+  for (const { message } of errors) assert.ok(message.includes('broke off') && message.includes(CAUSES[tag]), message);
+  return errors;
+}
+
 // Asks with a client whose requests are counted: the SDKs do not say how often they tried again.
 async function retries(Client, call) {
   let requests = 0;
@@ -66,6 +83,7 @@ module.exports = {
   ai,
   ask,
   assert,
+  breaksOff,
   cities,
   claude,
   collect,

@@ -3,7 +3,8 @@
 
 const { jsonSchemaOutputFormat } = require('@anthropic-ai/sdk/helpers/json-schema');
 const {
-  ANSWER, Anthropic, HELLO, INLINE, LINKED, NEWEST, SCHEMA, ask, assert, claude, fails, remembered, retries, sunny,
+  ANSWER, Anthropic, HELLO, INLINE, LINKED, NEWEST, SCHEMA, ask, assert, breaksOff, claude, fails, remembered, retries,
+  sunny,
 } = require('./common.cjs');
 
 const TOOLS = [{ name: 'weather', input_schema: SCHEMA, strict: true }];
@@ -27,6 +28,18 @@ async function loop(model, tag, expected) {
   messages.push({ role: 'assistant', content: first.content }, { role: 'user', content: results });
   const second = await create(model, messages, { tools: TOOLS });
   assert.equal(said(second), sunny(expected.length));
+}
+
+async function* readAlong(model, tag) {
+  const stream = await create(model, ask(tag), { stream: true });
+  for await (const event of stream) if (event.delta?.type === 'text_delta') yield event.delta.text;
+}
+
+async function breaks(model, tag) {
+  const whole = () => streamed(model, ask(tag)).finalMessage();
+  for (const error of await breaksOff(Anthropic.APIError, tag, readAlong(model, tag), whole)) {
+    assert.equal(error.type, 'api_error');
+  }
 }
 
 module.exports = {
@@ -120,5 +133,13 @@ module.exports = {
   async message_left(model) {
     const stream = await create(model, ask('slow'), { stream: true });
     for await (const event of stream) if (event.delta?.type === 'text_delta') break;
+  },
+
+  async message_broken(model) {
+    await breaks(model, 'broken');
+  },
+
+  async message_cut(model) {
+    await breaks(model, 'cut');
   },
 };

@@ -2,7 +2,7 @@
 'use strict';
 
 const {
-  ANSWER, HELLO, INLINE, LINKED, OpenAI, SCHEMA, ai, assert, cities, collect, fails, remembered, retries, sunny,
+  ANSWER, HELLO, INLINE, LINKED, OpenAI, SCHEMA, ai, assert, breaksOff, cities, collect, fails, remembered, retries, sunny,
 } = require('./common.cjs');
 
 const TOOLS = [{ type: 'function', name: 'weather', parameters: SCHEMA, strict: true }];
@@ -19,6 +19,18 @@ async function loop(model, tag, expected) {
   const results = calls.map((call, i) => ({ type: 'function_call_output', call_id: call.call_id, output: `sunny ${i}` }));
   const second = await create(model, [...input, ...first.output, ...results], { tools: TOOLS, store: false });
   assert.equal(second.output_text, sunny(expected.length));
+}
+
+async function* readAlong(model, tag) {
+  const stream = await create(model, `#[${tag}]`, { stream: true });
+  for await (const event of stream) if (event.type === 'response.output_text.delta') yield event.delta;
+}
+
+async function breaks(model, tag) {
+  const whole = () => ai.responses.stream({ model, input: `#[${tag}]` }).finalResponse();
+  for (const error of await breaksOff(OpenAI.APIError, tag, readAlong(model, tag), whole)) {
+    assert.deepEqual([error.type, error.code], ['server_error', 'upstream_error']);
+  }
 }
 
 module.exports = {
@@ -121,5 +133,13 @@ module.exports = {
   async response_left(model) {
     const stream = await create(model, '#[slow]', { stream: true });
     for await (const event of stream) if (event.type === 'response.output_text.delta') break;
+  },
+
+  async response_broken(model) {
+    await breaks(model, 'broken');
+  },
+
+  async response_cut(model) {
+    await breaks(model, 'cut');
   },
 };

@@ -4,7 +4,9 @@ import os
 
 import openai
 
-from common import HELLO, INLINE, LINKED, NEWEST, SCHEMA, Answer, ai, ask, cities, expect, fails, remembered, scenario, sunny
+from common import (
+    HELLO, INLINE, LINKED, NEWEST, SCHEMA, Answer, ai, ask, breaks_off, cities, expect, fails, remembered, scenario, sunny,
+)
 
 TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": SCHEMA, "strict": True}}]
 
@@ -135,3 +137,28 @@ def chat_left(model):
         if chunk.choices[0].delta.content:
             break
     stream.close()
+
+
+def read_along(model, tag):
+    for chunk in create(model, ask(tag), stream=True):
+        yield chunk.choices[0].delta.content or ""
+
+
+def whole(model, tag):
+    with ai.chat.completions.stream(model=model, messages=ask(tag)) as stream:
+        return stream.get_final_completion()
+
+
+def breaks(model, tag):
+    for error in breaks_off(openai.APIError, tag, read_along(model, tag), lambda: whole(model, tag)):
+        expect((error.type, error.code), ("server_error", "upstream_error"))
+
+
+@scenario
+def chat_broken(model):
+    breaks(model, "broken")
+
+
+@scenario
+def chat_cut(model):
+    breaks(model, "cut")

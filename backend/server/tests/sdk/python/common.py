@@ -14,6 +14,10 @@ import pydantic
 NEWEST = "gpt-6"
 MODELS = ("gpt", "claude", NEWEST)
 HELLO = "Hello from upstream."
+# What comes of that before a stream breaks.
+BEGUN = "Hello "
+# What the gateway names as the cause.
+CAUSES = {"broken": "the model went away", "cut": "connection: "}
 INLINE = "data:image/png;base64,iVBORw0KGgo="
 LINKED = "https://example.com/p.png"
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": False}
@@ -55,10 +59,31 @@ def remembered(model, way):
     return "remembered" if model == "claude" or (model == NEWEST and way != "chat") else "forgotten"
 
 
-def fails(kind, status, call):
+def raised(kind, call):
     try:
         call()
     except kind as error:
-        expect(error.status_code, status)
         return error
     raise AssertionError(f"no {kind.__name__}")
+
+
+def fails(kind, status, call):
+    error = raised(kind, call)
+    expect(error.status_code, status)
+    return error
+
+
+def breaks_off(kind, tag, pieces, whole):
+    """Whoever reads along has the beginning and then the exception, whoever waits for the whole has the exception: nobody
+    takes a part for the answer."""
+    read = []
+
+    def read_along():
+        for piece in pieces:
+            read.append(piece)
+
+    errors = [raised(kind, read_along), raised(kind, whole)]
+    expect("".join(read), BEGUN)
+    for error in errors:
+        assert "broke off" in error.message and CAUSES[tag] in error.message, error.message
+    return errors

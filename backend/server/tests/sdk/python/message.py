@@ -4,7 +4,9 @@ import os
 
 import anthropic
 
-from common import HELLO, INLINE, LINKED, NEWEST, SCHEMA, Answer, ask, claude, expect, fails, remembered, scenario, sunny
+from common import (
+    HELLO, INLINE, LINKED, NEWEST, SCHEMA, Answer, ask, breaks_off, claude, expect, fails, remembered, scenario, sunny,
+)
 
 TOOLS = [{"name": "weather", "input_schema": SCHEMA, "strict": True}]
 THINKING = {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}}
@@ -140,3 +142,30 @@ def message_left(model):
         if event.type == "content_block_delta" and event.delta.type == "text_delta":
             break
     stream.close()
+
+
+def read_along(model, tag):
+    for event in create(model, ask(tag), stream=True):
+        if event.type == "content_block_delta" and event.delta.type == "text_delta":
+            yield event.delta.text
+
+
+def whole(model, tag):
+    with streamed(model, ask(tag)) as stream:
+        return stream.get_final_message()
+
+
+def breaks(model, tag):
+    for error in breaks_off(anthropic.APIStatusError, tag, read_along(model, tag), lambda: whole(model, tag)):
+        # The status was sent before the first words.
+        expect((error.type, error.status_code), ("api_error", 200))
+
+
+@scenario
+def message_broken(model):
+    breaks(model, "broken")
+
+
+@scenario
+def message_cut(model):
+    breaks(model, "cut")

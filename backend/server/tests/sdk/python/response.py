@@ -4,7 +4,7 @@ import os
 
 import openai
 
-from common import HELLO, INLINE, LINKED, SCHEMA, Answer, ai, cities, expect, fails, remembered, scenario, sunny
+from common import HELLO, INLINE, LINKED, SCHEMA, Answer, ai, breaks_off, cities, expect, fails, remembered, scenario, sunny
 
 TOOLS = [{"type": "function", "name": "weather", "parameters": SCHEMA, "strict": True}]
 SHOWN = {"effort": "high", "summary": "auto"}
@@ -131,3 +131,29 @@ def response_left(model):
         if event.type == "response.output_text.delta":
             break
     stream.close()
+
+
+def read_along(model, tag):
+    for event in create(model, f"#[{tag}]", stream=True):
+        if event.type == "response.output_text.delta":
+            yield event.delta
+
+
+def whole(model, tag):
+    with ai.responses.stream(model=model, input=f"#[{tag}]") as stream:
+        return stream.get_final_response()
+
+
+def breaks(model, tag):
+    for error in breaks_off(openai.APIError, tag, read_along(model, tag), lambda: whole(model, tag)):
+        expect((error.type, error.code), ("server_error", "upstream_error"))
+
+
+@scenario
+def response_broken(model):
+    breaks(model, "broken")
+
+
+@scenario
+def response_cut(model):
+    breaks(model, "cut")
