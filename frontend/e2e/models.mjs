@@ -77,7 +77,7 @@ export function modelCases({ page, mock, go, written, expectingErrors }) {
       await dialog.waitFor({ state: "detached" });
       const sent = JSON.parse(written("/model-groups/code").at(-1).body);
       check(sent.chain[1].deployment === before[0] && sent.chain[1].weight === 7 && sent.cheaper === "night", `sent: ${JSON.stringify(sent)}`);
-      await group("code").getByText("past a soft limit: night").waitFor();
+      await group("code").getByText("past a soft limit, or where a hard one would not pay: night").waitFor();
     },
     async "a group is made of what there is, and removing it brings the configured one back"() {
       await go("/models");

@@ -33,7 +33,8 @@ beforeEach(() => {
     const path = String(address).replace(/^.*\/api\/v1/, "");
     asked.push(path);
     const known = Object.keys(answers).find((end) => path.replace(/\?.*/, "").endsWith(end));
-    return new Response(JSON.stringify(known ? answers[known] : { items: [] }));
+    const answer = known ? answers[known] : { items: [] };
+    return answer instanceof Response ? answer.clone() : new Response(JSON.stringify(answer));
   }));
 });
 afterEach(() => {
@@ -114,6 +115,16 @@ describe("the costs of an organisation", () => {
     expect(cells).toEqual([["busy", "$2.5000"], ["old", "≈ $1.50 simulated"], ["foreign", "not shown"]]);
     expect(screen.getByText("Of Acme, this month is shown for the 2 dearest projects; 3 more spent something.")).toBeTruthy();
     expect(screen.getByText(/shown to the owners and admins of its organisation/)).toBeTruthy();
+  });
+  it("that could not be loaded are not said to be for others", async () => {
+    answers["/organisations/o-1/usage"] = new Response(JSON.stringify({ status: 503, detail: "The database is away." }), { status: 503 });
+    show(<AllCostsPage />);
+    await screen.findByText("What the projects of Acme have spent this month could not be loaded: try again below.");
+    expect(within(screen.getByRole("region", { name: "By project" })).getByText("not loaded")).toBeTruthy();
+    expect(screen.queryByText(/shown to the owners and admins of its organisation/)).toBeNull();
+    const month = within(screen.getByRole("region", { name: "Spent this month by Acme" }));
+    expect((await month.findByRole("alert")).textContent).toContain("The database is away.");
+    expect(month.getByRole("button", { name: "Try again" })).toBeTruthy();
   });
   it("say nothing of the month to who manages no organisation", async () => {
     answers["/me"] = { user: {}, organisations: [{ id: "o-1", name: "Acme", role: "member" }], projects: [] };

@@ -122,7 +122,7 @@ describe("the pages of the gateway", () => {
     show(<Models project={PROJECT} />);
     const [groups] = await screen.findAllByRole("region", { name: "Model groups" }) as [HTMLElement];
     expect(within(groups).getByText("code").closest("tr")?.textContent).toContain("large×3: Cooling down");
-    expect(within(groups).getByText("first by weight, then in this order; a second one is asked as well after 2.5 s without a word; past a soft limit: fast-response")).toBeTruthy();
+    expect(within(groups).getByText("first by weight, then in this order; a second one is asked as well after 2.5 s without a word; past a soft limit, or where a hard one would not pay: fast-response")).toBeTruthy();
     expect(screen.getByText("large is cooling down")).toBeTruthy();
     const row = document.querySelector('[data-deployment="large"]');
     for (const words of ["anthropic/claude-large-2", "214", "33%", "8.4 s", "31 s", "1.2 s", "200K", "Overloaded: Overloaded: the service"]) expect(row?.textContent).toContain(words);

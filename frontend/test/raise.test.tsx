@@ -17,6 +17,7 @@ const USED_UP = node({ hard_limit_micro_usd: 10_000_000, soft_limit_micro_usd: 8
 const OF_ORGANISATION = node({ scope: "organisation", scope_id: "o-1", name: "Acme", period: "month", hard_limit_micro_usd: 100_000_000, spent_micro_usd: 99_000_000 });
 const RUN = { id: "r-1", agent: { id: "a-1", name: "Ada", role: "engineer" }, story_id: "s-1" };
 const REFUSED = "the project's hard budget of $10.00 would be passed: $9.99 spent, $0.00 reserved, this call may cost $0.05";
+const OF_ALL = "the organisation's hard budget for this month would be passed: an owner or admin of the organisation can raise it";
 const only = (extra: Partial<BudgetNode>) => {
   const [alert] = nodeAlerts([node(extra)], 0);
   if (!alert) throw new Error("no limit");
@@ -27,6 +28,10 @@ describe("the server's refusal", () => {
   it("names the budget, and what this call would use of it", () => {
     expect(refusalOf(REFUSED)).toEqual({ scope: "project", period: "total", unit: "money", needs: 10_040_000 });
     expect(refusalOf("the agent's hard budget of 2000 tokens for today would be passed: 507 used, 1044 reserved, this call may use 522")).toEqual({ scope: "agent", period: "day", unit: "tokens", needs: 2_073 });
+  });
+  it("names an organisation's budget without what counts in it", () => {
+    expect(refusalOf(OF_ALL)).toEqual({ scope: "organisation", period: "month", unit: "money", needs: 0 });
+    expect(refusalOf(OF_ALL.replace("budget for this month", "budget of tokens"))).toEqual({ scope: "organisation", period: "total", unit: "tokens", needs: 0 });
   });
   it("that is another sentence names none", () => {
     expect(refusalOf("money is short")).toBeNull();
@@ -85,7 +90,6 @@ describe("a run that waits for money", () => {
       }
       if (path.endsWith("/budgets")) return json({ items: nodes });
       if (path.endsWith("/members")) return json({ items: [{ user_id: "u-1", name: "Maria Keller", email: "m@x", role: "admin" }, { user_id: "u-2", name: "Tom", email: "t@x", role: "approver" }] });
-      if (path === "/me") return json({ user: {}, projects: [], organisations: [{ id: "o-1", name: "Acme", role: role === "admin" ? "admin" : "member" }] });
       return json(path.includes("/stories/") ? { id: "s-1", sprint_id: null } : { id: "p-1", role, repository: { state: "ready" } });
     }));
   });
@@ -123,26 +127,25 @@ describe("a run that waits for money", () => {
 
   it("tells who may not raise it whom to ask, and where the costs are", async () => {
     role = "editor";
-    nodes = [USED_UP, OF_ORGANISATION];
     show();
     await screen.findByText("An admin of the project can raise it: Maria Keller.");
-    await screen.findByText("An owner or admin of Acme can raise it.");
     expect(screen.queryByRole("button")).toBeNull();
     expect(screen.getByRole("link", { name: "Open costs" }).getAttribute("href")).toBe("/projects/$projectId/costs");
   });
 
   it("has its organisation's limit raised by who manages that", async () => {
     nodes = [OF_ORGANISATION];
-    show("the organisation's hard budget of $100.00 for this month would be passed: $99.00 spent, $0.50 reserved, this call may cost $1.00");
+    show(OF_ALL);
     fireEvent.click(await screen.findByRole("button", { name: "Raise by half, to $150.00: Organisation Acme, each month" }));
     await waitFor(() => expect(sent.map(({ path }) => path)).toEqual(["/organisations/o-1/budgets/month"]));
   });
 
-  it("says of a budget that it cannot show where it is, with the server's reason", async () => {
-    nodes = [];
-    show("the organisation's hard budget of $1.00 for today would be passed: $1.00 spent, $0.00 reserved, this call may cost $0.05");
-    await screen.findByText(/not among those you can see here: it is on the organisation/);
-    expect(screen.getByText(/^The organisation's hard budget of \$1\.00 for today would be passed/)).toBeTruthy();
+  it("says of its organisation's limit who sees and raises that, to who does not manage it, with the server's reason", async () => {
+    nodes = [node({ hard_limit_micro_usd: 10_000_000 })];
+    show(OF_ALL);
+    await screen.findByText("The budget that refuses is not among those you can see here: it is on the organisation, whose owners and admins see the amounts. The reason above is the server's. They can raise it.");
+    expect(screen.getByText(/^The organisation's hard budget for this month would be passed: an owner or admin/)).toBeTruthy();
+    expect(screen.queryByRole("button")).toBeNull();
   });
 
   it("and the costs page raise with the same button, hard limits only", async () => {
@@ -170,6 +173,7 @@ describe("limits that are near, on the costs page", () => {
     expect(screen.getAllByRole("status").length).toBe(1);
     expect(screen.getByText("5 limits are near or reached, the most urgent first.")).toBeTruthy();
     expect(told()).toEqual(["Run run, all time: 100% hard", "Sprint sprint, all time: 95% hard", "Key key, all time: 90% hard"]);
+    expect(screen.getByText("Only models that it still pays for are asked; without one, calls are refused and runs wait until it is raised.")).toBeTruthy();
     const more = screen.getByRole("button", { name: "Show 2 limits more" });
     more.focus();
     expect([document.activeElement, more.getAttribute("aria-expanded")]).toEqual([more, "false"]);

@@ -1947,7 +1947,8 @@ export interface components {
         Budget: {
             /**
              * Format: int64
-             * @description Model calls stop here; null is no limit.
+             * @description Model calls never pass this: what it would not pay for is asked of what costs less, later in the chain or in a
+             *     cheaper group, and else refused. Null is no limit.
              */
             hard_limit_micro_usd?: number | null;
             /**
@@ -1962,7 +1963,8 @@ export interface components {
             simulated_micro_usd: number;
             /**
              * Format: int64
-             * @description People are told at 80, 90 and 100 % of this; from there on a cheaper model group is asked where one is named.
+             * @description People are told at 80, 90 and 100 % of this; from there on a cheaper model group is asked where one is named, as it
+             *     is for what a hard limit would not pay for.
              */
             soft_limit_micro_usd?: number | null;
             /**
@@ -1982,12 +1984,13 @@ export interface components {
             ends_at?: string | null;
             /**
              * Format: int64
-             * @description Model calls stop here.
+             * @description Model calls never pass this: what it would not pay for is asked of what costs less, later in the chain or in a
+             *     cheaper group, and else refused.
              */
             hard_limit_micro_usd?: number | null;
             /**
              * Format: int64
-             * @description Model calls stop at so many tokens of prompts and answers.
+             * @description The hard limit of tokens, of prompts and answers.
              */
             hard_limit_tokens?: number | null;
             /** @description What people call it; a run by its story and its agent's role. */
@@ -2018,12 +2021,13 @@ export interface components {
             simulated_micro_usd: number;
             /**
              * Format: int64
-             * @description People are told at 80, 90 and 100 % of this; from there on a cheaper model group is asked where one is named.
+             * @description People are told at 80, 90 and 100 % of this; from there on a cheaper model group is asked where one is named, as it
+             *     is for what a hard limit would not pay for.
              */
             soft_limit_micro_usd?: number | null;
             /**
              * Format: int64
-             * @description The same for tokens.
+             * @description The soft limit of tokens.
              */
             soft_limit_tokens?: number | null;
             /**
@@ -3310,12 +3314,13 @@ export interface components {
                 ends_at?: string | null;
                 /**
                  * Format: int64
-                 * @description Model calls stop here.
+                 * @description Model calls never pass this: what it would not pay for is asked of what costs less, later in the chain or in a
+                 *     cheaper group, and else refused.
                  */
                 hard_limit_micro_usd?: number | null;
                 /**
                  * Format: int64
-                 * @description Model calls stop at so many tokens of prompts and answers.
+                 * @description The hard limit of tokens, of prompts and answers.
                  */
                 hard_limit_tokens?: number | null;
                 /** @description What people call it; a run by its story and its agent's role. */
@@ -3346,12 +3351,13 @@ export interface components {
                 simulated_micro_usd: number;
                 /**
                  * Format: int64
-                 * @description People are told at 80, 90 and 100 % of this; from there on a cheaper model group is asked where one is named.
+                 * @description People are told at 80, 90 and 100 % of this; from there on a cheaper model group is asked where one is named, as it
+                 *     is for what a hard limit would not pay for.
                  */
                 soft_limit_micro_usd?: number | null;
                 /**
                  * Format: int64
-                 * @description The same for tokens.
+                 * @description The soft limit of tokens.
                  */
                 soft_limit_tokens?: number | null;
                 /**
@@ -4978,22 +4984,24 @@ export interface components {
         PutBudget: {
             /**
              * Format: int64
-             * @description Model calls stop here.
+             * @description Model calls never pass this: what it would not pay for is asked of what costs less, later in the chain or in a
+             *     cheaper group, and else refused.
              */
             hard_limit_micro_usd?: number | null;
             /**
              * Format: int64
-             * @description Model calls stop at so many tokens of prompts and answers.
+             * @description The hard limit of tokens, of prompts and answers.
              */
             hard_limit_tokens?: number | null;
             /**
              * Format: int64
-             * @description People are told at 80, 90 and 100 % of this; from there on a cheaper model group is asked where one is named.
+             * @description People are told at 80, 90 and 100 % of this; from there on a cheaper model group is asked where one is named, as it
+             *     is for what a hard limit would not pay for.
              */
             soft_limit_micro_usd?: number | null;
             /**
              * Format: int64
-             * @description The same for tokens.
+             * @description The soft limit of tokens.
              */
             soft_limit_tokens?: number | null;
         };
@@ -5264,7 +5272,7 @@ export interface components {
         SetBudget: {
             /**
              * Format: int64
-             * @description Model calls stop here; null is no limit. It must be said: what is forgotten must not take a limit away.
+             * @description Model calls never pass this; null is no limit. It must be said: what is forgotten must not take a limit away.
              */
             hard_limit_micro_usd: number | null;
             /**

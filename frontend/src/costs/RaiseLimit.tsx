@@ -6,7 +6,7 @@ import * as queries from "../api/queries";
 import type { BudgetNode } from "../api/types";
 import { percent } from "../format";
 import { t } from "../i18n/en";
-import { can, managed } from "../shell/project";
+import { can } from "../shell/project";
 import { Button } from "../ui/button";
 import { errorText } from "../ui/feedback";
 import { nodeName, type NodeAlert } from "./budgets";
@@ -21,13 +21,11 @@ export function alertSentence({ node, limit, fraction, amount }: NodeAlert): str
   return `${placeName(node)}: ${t.costs.alert[limit](percent(fraction), amount)}`;
 }
 
-/** An organisation's budget is for who manages it, another for who administers the project. Undefined until it is known. */
+/** Who is shown an organisation's budget manages it; another is for who administers the project. Undefined until it is known. */
 function useMayRaise(projectId: string, node: BudgetNode): boolean | undefined {
   const ofOrganisation = node.scope === "organisation";
   const project = useQuery({ ...queries.project(projectId), enabled: !ofOrganisation }).data;
-  const me = useQuery({ ...queries.me(), enabled: ofOrganisation }).data;
-  if (ofOrganisation) return me && managed(me).some((one) => one.id === node.scope_id);
-  return project && can(project.role, "administer");
+  return ofOrganisation || (project && can(project.role, "administer"));
 }
 
 interface Props {
@@ -52,7 +50,7 @@ export function RaiseLimit({ projectId, alert, needs = 0, onRaised }: Props) {
     onSuccess: () => onRaised?.(),
   });
   if (may === undefined) return null;
-  if (!may) return <p>{node.scope === "organisation" ? t.budgets.askOrganisation(node.name) : <AskProject projectId={projectId} />}</p>;
+  if (!may) return <p><AskProject projectId={projectId} /></p>;
   // What is raised is not offered a second time: the run is on its way, and one press was meant.
   if (put.isSuccess) return <p>{t.budgets.raisedNow}</p>;
   if (offer === null) return null;

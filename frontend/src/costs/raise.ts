@@ -11,11 +11,11 @@ export interface Refusal {
   scope: string;
   period: string;
   unit: NodeAlert["unit"];
-  /** So much would be used with this call. */
+  /** So much would be used with this call; 0 of an organisation's, whose amounts the sentence leaves out. */
   needs: number;
 }
 
-const SENTENCE = /^the (\w+)'s hard budget of (?:\$[\d.]+|(\d+) tokens)(?: for (today|this week|this month))? would be passed: (\S+) (?:spent|used), (\S+) reserved, this call may (?:cost|use) (\S+)$/;
+const SENTENCE = /^the (\w+)'s hard budget(?: of (?:\$[\d.]+|(?:\d+ )?(tokens)))?(?: for (today|this week|this month))? would be passed: (?:(\S+) (?:spent|used), (\S+) reserved, this call may (?:cost|use) (\S+)|an owner or admin of the organisation can raise it)$/;
 const PERIOD: Record<string, string> = { today: "day", "this week": "week", "this month": "month" };
 
 /** The budget of a wait, from the server's sentence; null where it says something else. */
@@ -24,7 +24,7 @@ export function refusalOf(detail: string): Refusal | null {
   if (!match) return null;
   const [, scope = "", tokens, period = "", ...amounts] = match;
   const unit = tokens === undefined ? "money" : "tokens";
-  const needs = amounts.reduce((sum, text) => sum + ((unit === "money" ? parseMoney(text) : Number(text)) || 0), 0);
+  const needs = amounts.filter(Boolean).reduce((sum, text) => sum + ((unit === "money" ? parseMoney(text) : Number(text)) || 0), 0);
   return { scope, period: PERIOD[period] ?? "total", unit, needs };
 }
 

@@ -38,7 +38,7 @@ export const inbox = {
   gone: "It was answered elsewhere, or has moved on, while you wrote. Nothing was sent.",
   select: (title: string) => `Select ${title}`,
   budgetAlert: (project: string, share: string) => `${project}: ${share} of the budget is used`,
-  budgetDetail: "At 100 % runs are parked until someone raises it.",
+  budgetDetail: "At 100 % runs that no cheaper model can serve are parked until someone raises it.",
   stalledAlert: (agent: string) => `${agent} has stalled`,
   failedAlert: (agent: string) => `A run of ${agent} has failed`,
   parkedAlert: (agent: string) => `${agent} is parked on the budget`,

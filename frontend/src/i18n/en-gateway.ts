@@ -12,7 +12,7 @@ export const gateway = {
   routing: { order: "in this order", weighted: "first by weight, then in this order", least_latency: "the fastest first, then in this order", least_cost: "the cheapest first, then in this order" } as Record<string, string>,
   weight: (share: number) => `×${share}`,
   hedged: (after: string) => `a second one is asked as well after ${after} without a word`,
-  cheaper: (group: string) => `past a soft limit: ${group}`,
+  cheaper: (group: string) => `past a soft limit, or where a hard one would not pay: ${group}`,
   deployments: "Deployments",
   deployment: "Deployment",
   state: "State",

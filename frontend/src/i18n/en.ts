@@ -217,7 +217,7 @@ export const t = {
     cacheHelp: "To the same question through the gateway, at no cost, up to a week. Empty: every question is asked.",
     budget: "Budget",
     hard: "Hard limit (USD)",
-    hardHelp: "At the limit calls are refused and runs wait. Empty means no limit. Raising it wakes the runs that wait.",
+    hardHelp: "At the limit only models that it still pays for are asked; without one, calls are refused and runs wait. Empty means no limit. Raising it wakes the runs that wait.",
     soft: "Soft limit (USD)",
     softHelp: "Alerts at 80, 90 and 100 %; from there on a cheaper model group is asked where one is named.",
     members: "Members",

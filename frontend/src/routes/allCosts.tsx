@@ -56,6 +56,8 @@ function Overall({ projects, organisations }: { projects: Project[]; organisatio
     return usage ? [[id, usage] as const] : [];
   }));
   const loading = usages.some((usage) => usage.isPending);
+  const failed = new Set(organisations.flatMap(({ id }, index) => (usages[index]?.isError && !told.has(id) ? [id] : [])));
+  const isManaged = (project: Project) => organisations.some(({ id }) => id === project.organisation_id);
   const month = months(projects, told);
   const { real, simulated, rows: dearest } = overall(projects);
   const rows = byMonth(dearest, month);
@@ -73,7 +75,7 @@ function Overall({ projects, organisations }: { projects: Project[]; organisatio
           return (
             <tr key={project.id} className="align-top hover:bg-hover" data-project={project.id}>
               <th scope="row" className="px-3 py-2 text-left font-medium"><Link to="/projects/$projectId/costs" params={{ projectId: project.id }} className="hover:underline">{project.name}</Link>{alert ? <Badge tone={alert.fraction >= 1 ? "bad" : "warn"} className="ml-2">{t.costs.near[alert.limit]}</Badge> : null}</th>
-              {organisations.length > 0 ? <td className="px-3 py-2 text-right tabular"><OfMonth month={month.get(project.id) ?? null} loading={loading} /></td> : null}
+              {organisations.length > 0 ? <td className="px-3 py-2 text-right tabular"><OfMonth month={month.get(project.id) ?? null} none={loading ? "…" : failed.has(project.organisation_id) ? t.costs.notLoaded : t.costs.notShown} /></td> : null}
               <td className="px-3 py-2 text-right tabular">{project.spent_micro_usd > 0 ? moneyColumn(project.spent_micro_usd) : none}</td>
               <td className="px-3 py-2 text-right text-soft tabular">{project.simulated_micro_usd > 0 ? moneyColumn(project.simulated_micro_usd) : none}</td>
               <td className="min-w-48 px-3 py-2"><BudgetBar budget={project.budget} label={`${t.costs.budget}: ${project.name}`} /></td>
@@ -85,13 +87,14 @@ function Overall({ projects, organisations }: { projects: Project[]; organisatio
         const usage = told.get(id);
         return usage && usage.projects_left_out > 0 ? <p key={id} className="mt-1.5 text-xs text-soft">{t.costs.monthCut(name, usage.projects.length, usage.projects_left_out)}</p> : null;
       })}
-      {organisations.length > 0 && rows.some((project) => !told.has(project.organisation_id)) && !loading ? <p className="mt-1.5 text-xs text-soft">{t.costs.monthOfManagers}</p> : null}
+      {organisations.map(({ id, name }) => (failed.has(id) ? <p key={id} className="mt-1.5 text-xs text-bad">{t.costs.monthFailed(name)}</p> : null))}
+      {organisations.length > 0 && !rows.every(isManaged) && !loading ? <p className="mt-1.5 text-xs text-soft">{t.costs.monthOfManagers}</p> : null}
     </>
   );
 }
 
-function OfMonth({ month, loading }: { month: Month; loading: boolean }) {
-  if (month === null) return <span className="text-faint">{loading ? "…" : t.costs.notShown}</span>;
+function OfMonth({ month, none }: { month: Month; none: string }) {
+  if (month === null) return <span className="text-faint">{none}</span>;
   if (month.real === 0 && month.simulated === 0) return <span className="text-faint">–</span>;
   if (month.real === 0) return <Simulated short microUsd={month.simulated} />;
   return <span title={month.simulated > 0 ? t.cost.beside(money(month.simulated)) : undefined}>{moneyColumn(month.real)}</span>;
