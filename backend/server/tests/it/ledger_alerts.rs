@@ -149,7 +149,7 @@ async fn a_projects_people_are_alerted_of_its_organisations_limits_without_the_a
     .unwrap();
     assert_eq!(mailed, expected);
     let fields: Vec<String> = sqlx::query_scalar(
-        "select distinct field from event, jsonb_object_keys(data) field
+        "select distinct field from event, json_object_keys(data) field
           where project_id = $1 and type = 'cost.alert.v1' order by field",
     )
     .bind(place.project.0)
