@@ -116,12 +116,12 @@ async fn a_busy_key_is_granted_from_memory_and_the_rows_follow() {
         .await
         .unwrap();
     assert_eq!(leases, 0, "what was given back was no call");
-    let anothers: i64 = sqlx::query_scalar("select count(*) from usage where user_id is distinct from $1")
+    let others: i64 = sqlx::query_scalar("select count(*) from usage where user_id is distinct from $1")
         .bind(SOMEBODY.0)
         .fetch_one(app.app.pool())
         .await
         .unwrap();
-    assert_eq!(anothers, 0, "every row says who asked, whichever way it was written");
+    assert_eq!(others, 0, "every row says who asked, whichever way it was written");
 }
 
 #[tokio::test]
