@@ -205,12 +205,12 @@ impl User {
         self.call(method, path, body).await
     }
 
-    /// The same person at another process.
     /// The same person at another process, signed in anew: what lies between may have taken longer than a token lasts.
     pub(crate) async fn at(&self, address: &str) -> Result<Self, Failure> {
         let mut user = Self { address: address.to_owned(), ..self.clone() };
-        let session =
-            user.send("/api/v1/auth/login", Some(json!({ "email": EMAIL, "password": PASSWORD }))).await?;
+        let login = self.http.post(format!("{address}/api/v1/auth/login"));
+        let form = login.form(&[("username", EMAIL), ("password", PASSWORD)]);
+        let session: Value = form.send().await?.error_for_status()?.json().await?;
         session["access_token"].as_str().ok_or("no token")?.clone_into(&mut user.token);
         Ok(user)
     }
