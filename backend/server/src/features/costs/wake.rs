@@ -27,17 +27,17 @@ struct Woken {
     organisation: Option<Uuid>,
 }
 
-/// Runs that wait for money: those of one project or of all projects of an organisation.
+/// Runs that wait for money: those of one project or of all projects of an organisation. `for_money` has an index: most runs
+/// that wait do so for people, and are not looked at.
 const OF_OWNER: &str = "
 select r.project_id, r.id from run r join project p on p.id = r.project_id
- where r.phase = 'waiting' and r.state -> 'phase' -> 'wait' ->> 'on' = 'budget'
-   and (r.project_id = $1 or p.organisation_id = $2)
+ where r.for_money and (r.project_id = $1 or p.organisation_id = $2)
  order by r.id";
 
 /// Runs that have waited since before today, where a budget above them began anew since then.
 const SINCE_YESTERDAY: &str = "
 select r.project_id, r.id from run r join project p on p.id = r.project_id
- where r.phase = 'waiting' and r.state -> 'phase' -> 'wait' ->> 'on' = 'budget' and r.updated_at < $1
+ where r.for_money and r.updated_at < $1
    and exists (select from budget b where b.period <> 'total'
                   and (b.project_id = r.project_id or (b.scope = 'organisation' and b.scope_id = p.organisation_id)))
  order by r.id limit 500";
