@@ -49,6 +49,12 @@ describe("the list of calls", () => {
     expect((await rows()).at(-1)).toMatchObject({ "Asked by": "Ada", "Tokens in / out": "11,800 / 920", Cause: "–" });
   });
 
+  it("names the person whose key it was, and the key below", async () => {
+    show();
+    expect((await rows())[3]?.["Asked by"]).toBe("Tom WeberNotebook");
+    expect(screen.getByText("Notebook").className).toContain("text-soft");
+  });
+
   it("marks below its model what was cheaper, known already, or has no price, and leaves the cause its room", async () => {
     show();
     const all = await rows();

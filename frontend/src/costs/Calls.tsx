@@ -65,7 +65,7 @@ function Row({ projectId, call }: { projectId: string; call: UsageCall }) {
           </button>
           {call.run_id ? <Link to="/projects/$projectId/runs/$runId" params={{ projectId, runId: call.run_id }} className="hover:underline">{at}</Link> : at}
         </td>
-        <td className="max-w-32 px-3 py-1.5 break-words">{call.agent_name ?? (call.key_name ? null : NOTHING)}{call.key_name ? <span className={clsx("block", call.agent_name && "text-xs text-soft")}>{call.key_name}</span> : null}</td>
+        <td className="max-w-32 px-3 py-1.5 break-words"><AskedBy call={call} /></td>
         <td className="max-w-56 px-3 py-1.5 break-words">
           <span className="block">{call.deployment}</span>
           <span className="block font-mono text-xs text-soft">{call.provider}/{call.model}{call.attempt > 1 ? ` (${t.story.attempt(call.attempt)})` : ""}</span>
@@ -84,6 +84,18 @@ function Row({ projectId, call }: { projectId: string; call: UsageCall }) {
         </tr>
       ) : null}
     </Fragment>
+  );
+}
+
+/** Who asked: an agent or a person, where one is known, and the key that the call came in with. */
+function AskedBy({ call }: { call: UsageCall }) {
+  const who = call.agent_name ?? call.user_name;
+  if (!who && !call.key_name) return NOTHING;
+  return (
+    <>
+      {who}
+      {call.key_name ? <span className={clsx("block", who && "text-xs text-soft")}>{call.key_name}</span> : null}
+    </>
   );
 }
 
