@@ -5,15 +5,15 @@
 
     --only WORDS      cells whose title contains every one of the words, e.g. --only "graphile jobs"
     --seconds N       how long each rate is measured (default: 5)
-    --without-ours    take our figures from FOLDER as they are, instead of running .ci/bench first
+    --without-ours    take our figures from FOLDER as they are, instead of in turns with theirs
     --out FOLDER      where the JSON lines are and go (default: target/bench)
 
 Exits 1 when a peer could not be installed or measured; the others are measured all the same. README.md says more.
 """
 
 import argparse
+import contextlib
 import os
-import subprocess
 import sys
 import tempfile
 import threading
@@ -21,7 +21,7 @@ import threading
 # The scripts of `.ci` and these lie in a clone that should stay clean.
 sys.dont_write_bytecode = True
 
-from driver import install, measure, program, report, takeover, works  # noqa: E402
+from driver import install, measure, ours, program, report, takeover, works  # noqa: E402
 from driver.cells import CELLS  # noqa: E402
 from driver.servers import Postgres  # noqa: E402
 
@@ -34,10 +34,11 @@ def main():
     os.makedirs(arguments.out, exist_ok=True)
     print(measure.machine(), flush=True)
     cells = [cell for cell in CELLS if all(word in cell.title.lower() for word in arguments.only.lower().split())]
+    own = ours.Ours(REPOSITORY, arguments.seconds)
+    if arguments.without_ours:
+        own.read(arguments.out)
+    sheet = report.Sheet(arguments.out, own.figures)
     faults = []
-    if not arguments.without_ours:
-        faults += run_ours(arguments)
-    sheet = report.Sheet(arguments.out, report.ours(arguments.out))
     installed, missing = install.all_of(sorted({cell.peer for cell in cells}, key=lambda peer: peer.name))
     faults += missing
     with tempfile.TemporaryDirectory(prefix="syndarix-peers-") as folder:
@@ -46,9 +47,10 @@ def main():
         postgres = Postgres()
         try:
             bench = works.Bench(postgres, installed, folder, arguments.seconds)
-            ready = [cell for cell in cells if cell.peer in installed]
-            faults += run_cells(bench, [cell for cell in ready if cell.work != "takeover"], sheet)
-            faults += run_takeovers(bench, [cell for cell in ready if cell.work == "takeover"], sheet)
+            for key, those in works_of(cell for cell in cells if cell.peer in installed):
+                with in_turns(None if arguments.without_ours else own, key, faults):
+                    run = run_takeovers if key == ours.TAKEOVER_KEY else run_cells
+                    faults += run(bench, those, sheet)
         finally:
             program.stop_all()
             postgres.stop()
@@ -68,18 +70,30 @@ def parse():
     return parser.parse_args()
 
 
-def run_ours(arguments):
-    print("Syndarix: taking our own figures", flush=True)
-    command = [os.path.join(REPOSITORY, ".ci", "bench"), "--seconds", str(max(1, round(arguments.seconds)))]
-    target = os.path.join(REPOSITORY, os.environ.get("CARGO_TARGET_DIR", "target"), "release")
-    killed = [os.path.join(target, "examples", "chaos"), "--binary", os.path.join(target, "syndarix")]
-    killed += ["--cells", "worker-killed", "--seeds", "5", "--out", arguments.out]
-    faults = []
-    for command in (command, killed):
-        ended = subprocess.run(command, cwd=REPOSITORY, stdin=subprocess.DEVNULL)
-        if ended.returncode:
-            faults.append(f"Syndarix: {os.path.relpath(command[0], REPOSITORY)} exited with {ended.returncode}")
-    return faults
+def works_of(cells):
+    """The cells of each work, in the order of the table."""
+    works = {}
+    for cell in cells:
+        works.setdefault((cell.work, cell.in_flight), []).append(cell)
+    return works.items()
+
+
+@contextlib.contextmanager
+def in_turns(own, key, faults):
+    """Ours before theirs, and again after them."""
+
+    def take():
+        try:
+            if own:
+                own.take(key)
+        except ours.Failed as failure:
+            faults.append(str(failure))
+
+    take()
+    yield
+    # How long a takeover takes is not a matter of the hour.
+    if key != ours.TAKEOVER_KEY:
+        take()
 
 
 def run_cells(bench, cells, sheet):

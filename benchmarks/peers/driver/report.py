@@ -1,43 +1,21 @@
 """Our figures, the printed table with its ratios, and the JSON lines."""
 
-import glob
 import json
 import os
 
 from .cells import UNITS
 from .measure import percentile
+from .ours import FIGURES, TAKEOVER_KEY
 from .takeover import LIMIT
 
-# The names of our own figures in target/bench/*.jsonl, by the work that they are compared with: the first that is
-# there counts. Our takeover is measured by the chaos cell `worker-killed`.
-OURS = {
-    ("steps", 1): ["transitions, one stream"],
-    ("steps", 32): ["transitions, 32 streams"],
-    ("steps", 256): ["transitions, 256 streams"],
-    ("single", 0): ["jobs, enqueued singly by 32 clients"],
-    ("batch", 0): ["jobs, enqueued in batches"],
-}
-OUR_TAKEOVER = "worker-killed, taken over, median"
 OUT = "peers.jsonl"
-
-
-def ours(folder):
-    """Our lines by (work, in flight)."""
-    lines = {}
-    for path in sorted(glob.glob(os.path.join(folder, "*.jsonl"))):
-        if os.path.basename(path) != OUT:
-            with open(path, encoding="utf-8") as file:
-                lines.update((line["name"], line) for line in map(json.loads, file))
-    found = {key: next((lines[name] for name in names if name in lines), None) for key, names in OURS.items()}
-    found["takeover", 0] = lines.get(OUR_TAKEOVER)
-    return {key: line for key, line in found.items() if line}
 
 
 class Sheet:
     """Collects what was measured, prints it as it comes, and compares at the end."""
 
-    def __init__(self, folder, our_lines):
-        self.ours, self.rows, self.takeovers = our_lines, [], []
+    def __init__(self, folder, ours):
+        self.ours, self.rows, self.takeovers = ours, [], []
         self.path = os.path.join(folder, OUT)
         self.file = open(self.path, "w", encoding="utf-8")
 
@@ -82,7 +60,7 @@ class Sheet:
 
     def finish(self):
         print("\nSyndarix against them, the best of them first; in brackets per CPU second (a busy machine distorts both)")
-        for key in OURS:
+        for key in FIGURES:
             self.compare(key)
         self.compare_takeovers()
         self.file.close()
@@ -90,12 +68,12 @@ class Sheet:
 
     def compare_takeovers(self):
         """How many times longer theirs takes; of those that never took over, at least how many."""
-        line = self.ours.get(("takeover", 0))
-        if not line or not self.takeovers:
+        own = self.ours.get(TAKEOVER_KEY)
+        if not own or not self.takeovers:
             return
-        print(f"  {line['name']}: {line['value']} s")
+        print(f"  {own.name}: {own.value:.2f} s")
         for cell, seconds in sorted(self.takeovers, key=lambda row: row[1] or LIMIT):
-            times = (seconds or LIMIT) / line["value"]
+            times = (seconds or LIMIT) / own.value
             print(f"    {'' if seconds else '> '}{times:.1f} x  {cell.title.split(': ', 1)[1]}")
             ratio = {"name": f"ratio, {cell.title}", "value": round(times, 2), "unit": "times"}
             settings = {"peer": cell.peer.name, "at_least": seconds is None}
@@ -103,16 +81,18 @@ class Sheet:
 
     def compare(self, key):
         rows = [row for row in self.rows if (row[0].work, row[0].in_flight) == key]
-        line = self.ours.get(key)
+        own = self.ours.get(key)
         if not rows:
             return
-        if not line:
-            print(f"  {rows[0][0].title.split(':')[0]}: no figure of ours called {' or '.join(OURS[key])}")
+        if not own:
+            print(f"  {rows[0][0].title.split(':')[0]}: no figure of ours called {FIGURES[key][1]}")
             return
-        own_cpu = line.get("per_cpu_second")
-        print(f"  {line['name']}: {line['value']:,.0f} {line['unit']}" + (f" ({own_cpu:,.0f})" if own_cpu else ""))
+        own_cpu = own.per_cpu_second
+        print(f"  {own.name}: {own.value:,.0f} {own.unit}" + (f" ({own_cpu:,.0f})" if own_cpu else "") + spread(own))
+        mean = {"name": f"Syndarix, {own.name}", "value": round(own.value, 1), "unit": own.unit}
+        self.file.write(json.dumps({**mean, "settings": {"taken": own.values, "taken_per_cpu_second": own.per_cpu}}) + "\n")
         for cell, rate, per_cpu in sorted(rows, key=lambda row: -row[1]):
-            self.ratio(cell, line["value"] / rate, own_cpu / per_cpu if own_cpu and per_cpu else None)
+            self.ratio(cell, own.value / rate, own_cpu / per_cpu if own_cpu and per_cpu else None)
 
     def ratio(self, cell, wall, cpu):
         name = cell.title.split(": ", 1)[1]
@@ -121,3 +101,10 @@ class Sheet:
         if cpu:
             line["per_cpu_second"] = round(cpu, 2)
         self.file.write(json.dumps({**line, "settings": {"peer": cell.peer.name}}) + "\n")
+
+
+def spread(own):
+    """What the mean is of."""
+    if len(own.values) < 2:
+        return ""
+    return ", the mean of " + " and ".join(f"{value:,.0f}" for value in own.values)

@@ -20,7 +20,7 @@ const STORIES: usize = 32;
 pub(crate) const PROJECTS: usize = 8;
 
 /// Most streams moved at the same time.
-const MOST: usize = 256;
+pub(crate) const MOST: usize = 256;
 
 /// How long each figure is taken, and of whose CPU seconds.
 #[derive(Clone, Copy)]
@@ -38,14 +38,33 @@ impl Measured {
     }
 }
 
-/// Moves of single streams: many in flight, and one at a time.
-pub(crate) async fn streams(store: &Store, by: Measured, figures: &mut Figures) -> Result<(), Failure> {
-    for streams in [MOST, 32, 1] {
-        let name =
-            if streams == 1 { "transitions, one stream" } else { &format!("transitions, {streams} streams") };
-        renames(store, streams, name, by, figures, &settings(store, streams).await?).await?;
-    }
-    keyed_renames(store, by, figures, &settings(store, MOST).await?).await
+/// Moves of single streams, so many of them at a time.
+pub(crate) async fn streams(
+    store: &Store,
+    streams: usize,
+    by: Measured,
+    figures: &mut Figures,
+) -> Result<(), Failure> {
+    let name =
+        if streams == 1 { "transitions, one stream" } else { &format!("transitions, {streams} streams") };
+    renames(store, streams, name, by, figures, &settings(store, streams).await?).await.map(drop)
+}
+
+/// The same with most streams, each command under an idempotency key of its own.
+pub(crate) async fn keyed(store: &Store, by: Measured, figures: &mut Figures) -> Result<(), Failure> {
+    let tasks = sprints(store, MOST).await?.into_iter().map(|(project, sprint)| {
+        let store = store.clone();
+        let keyed = {
+            let store = store.clone();
+            move || {
+                let id = CommandId(store.new_id());
+                Author::system().claiming(Claim { id, request: [0; 32] })
+            }
+        };
+        move |until| async move { rename(&store, project, sprint, keyed, until).await }
+    });
+    let settings = settings(store, MOST).await?;
+    rate("transitions under keys, 256 streams", tasks, by, figures, &settings).await.map(drop)
 }
 
 async fn settings(store: &Store, streams: usize) -> Result<Value, Failure> {
@@ -67,28 +86,6 @@ pub(crate) async fn renames(
         move |until| async move { rename(&store, project, sprint, Author::system, until).await }
     });
     rate(name, tasks, by, figures, settings).await
-}
-
-/// The same, each command under an idempotency key of its own.
-async fn keyed_renames(
-    store: &Store,
-    by: Measured,
-    figures: &mut Figures,
-    settings: &Value,
-) -> Result<(), Failure> {
-    let tasks = sprints(store, MOST).await?.into_iter().map(|(project, sprint)| {
-        let store = store.clone();
-        let keyed = {
-            let store = store.clone();
-            move || {
-                let id = CommandId(store.new_id());
-                Author::system().claiming(Claim { id, request: [0; 32] })
-            }
-        };
-        move |until| async move { rename(&store, project, sprint, keyed, until).await }
-    });
-    rate("transitions under keys, 256 streams", tasks, by, figures, settings).await?;
-    Ok(())
 }
 
 /// So many sprints of up to eight projects.

@@ -110,8 +110,8 @@ impl Client {
 
 /// Takes all figures of the queue.
 pub(crate) async fn queue(pool: &PgPool, by: Measured, figures: &mut Figures) -> Result<(), Failure> {
-    singly(pool, by, Way::OwnTransaction, figures).await?;
-    let singly = singly(pool, by, Way::Intake, figures).await?;
+    enqueued_singly(pool, by, Way::OwnTransaction, figures).await?;
+    let singly = singly(pool, by, figures).await?;
     batches(pool, by, figures).await?;
     dispatch(pool, by, singly / 2.0, figures).await
 }
@@ -131,8 +131,17 @@ async fn settings(pool: &PgPool, producer: Value) -> Result<Value, Failure> {
     as_served(pool, settings).await
 }
 
-/// Clients that each enqueue one job after the other, each in a transaction of its own; returns the rate.
-async fn singly(pool: &PgPool, by: Measured, way: Way, figures: &mut Figures) -> Result<f64, Failure> {
+/// Clients that each enqueue one job after the other through the intake; returns the rate.
+pub(crate) async fn singly(pool: &PgPool, by: Measured, figures: &mut Figures) -> Result<f64, Failure> {
+    enqueued_singly(pool, by, Way::Intake, figures).await
+}
+
+async fn enqueued_singly(
+    pool: &PgPool,
+    by: Measured,
+    way: Way,
+    figures: &mut Figures,
+) -> Result<f64, Failure> {
     let bench = Bench::start(pool, by.postmaster);
     let (tasks, client) = bench.client(way);
     let (cpu, begun) = (cpu_seconds(bench.postmaster), Instant::now());
@@ -167,7 +176,7 @@ async fn singly(pool: &PgPool, by: Measured, way: Way, figures: &mut Figures) ->
 }
 
 /// One producer that enqueues batches.
-async fn batches(pool: &PgPool, by: Measured, figures: &mut Figures) -> Result<(), Failure> {
+pub(crate) async fn batches(pool: &PgPool, by: Measured, figures: &mut Figures) -> Result<(), Failure> {
     let bench = Bench::start(pool, by.postmaster);
     let (cpu, begun) = (cpu_seconds(bench.postmaster), Instant::now());
     let enqueued = produce(&bench, 0, begun + by.span).await?;

@@ -11,9 +11,13 @@ mod parked;
 mod process;
 mod steps;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use figures::Figures;
-use std::{error::Error, path::PathBuf, time::Duration};
+use std::{
+    error::Error,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use syndarix::{
     clock::Clock,
     db::{self, Store},
@@ -50,9 +54,27 @@ struct Arguments {
     /// Only what so many parked runs cost, and how soon one of them wakes.
     #[arg(long, value_name = "RUNS", num_args = 0..=1, default_missing_value = "1000000")]
     parked: Option<u32>,
+    /// Only this; those that peers have too are taken in turns with them.
+    #[arg(long, value_enum)]
+    only: Option<Only>,
     /// Also take jobs beside a session that holds an old snapshot for so many seconds.
     #[arg(long)]
     old_snapshot: Option<u64>,
+}
+
+/// What is taken by itself.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Only {
+    #[value(name = "transitions-1")]
+    OneStream,
+    #[value(name = "transitions-32")]
+    SomeStreams,
+    #[value(name = "transitions-256")]
+    ManyStreams,
+    JobsSingly,
+    JobsInBatches,
+    RunSteps,
+    Audit,
 }
 
 #[tokio::main]
@@ -86,26 +108,66 @@ async fn main() -> Result<(), Failure> {
     db::migrate(&pool).await?;
     let store = Store::new(pool.clone(), Clock::default(), Hub::default(), Wake::new());
     let by = engine::Measured { postmaster: postgres.pid(), span, beside: None };
-    engine::streams(&store, by, &mut figures).await?;
-    engine::stories(&store, by, &mut figures).await?;
-    jobs::queue(&pool, by, &mut figures).await?;
-    let dir = folder.path().join("sealer");
-    audit::on_and_off(&arguments.binary, &dir, postgres.url(), (&store, by), &mut figures).await?;
-    if let Some(seconds) = arguments.old_snapshot {
-        let by = engine::Measured { span: Duration::from_secs(seconds), ..by };
-        jobs::beside_an_old_snapshot(&pool, by, &mut figures).await?;
+    if let Some(only) = arguments.only {
+        take(only, &arguments.binary, folder.path(), postgres.url(), (&store, by), &mut figures).await?;
+    } else {
+        let dir = folder.path();
+        engine_of(&arguments, dir, postgres.url(), (&store, by), &mut figures).await?;
     }
-    steps::of_runs(&pool, &folder.path().join("steps"), by, &mut figures).await?;
     pool.close().await;
     postgres.stop().await?;
 
-    if arguments.engine {
+    if arguments.engine || arguments.only.is_some() {
         return figures.finish();
     }
     failover::past_the_time_out(&mut figures).await?;
     leaving::upstream_closed(&arguments.binary, &folder.path().join("leaving"), &mut figures).await?;
     process::serve(&arguments.binary, &folder.path().join("serve"), span, &mut figures).await?;
     figures.finish()
+}
+
+async fn take(
+    only: Only,
+    binary: &Path,
+    folder: &Path,
+    database: &str,
+    (store, by): (&Store, engine::Measured),
+    figures: &mut Figures,
+) -> Result<(), Failure> {
+    match only {
+        Only::OneStream => engine::streams(store, 1, by, figures).await,
+        Only::SomeStreams => engine::streams(store, 32, by, figures).await,
+        Only::ManyStreams => engine::streams(store, engine::MOST, by, figures).await,
+        Only::JobsSingly => jobs::singly(store.pool(), by, figures).await.map(drop),
+        Only::JobsInBatches => jobs::batches(store.pool(), by, figures).await,
+        Only::RunSteps => steps::of_runs(store.pool(), &folder.join("steps"), by, figures).await,
+        Only::Audit => {
+            audit::on_and_off(binary, &folder.join("sealer"), database, (store, by), figures).await
+        }
+    }
+}
+
+/// All figures of the engine.
+async fn engine_of(
+    arguments: &Arguments,
+    folder: &Path,
+    database: &str,
+    (store, by): (&Store, engine::Measured),
+    figures: &mut Figures,
+) -> Result<(), Failure> {
+    for streams in [engine::MOST, 32, 1] {
+        engine::streams(store, streams, by, figures).await?;
+    }
+    engine::keyed(store, by, figures).await?;
+    engine::stories(store, by, figures).await?;
+    jobs::queue(store.pool(), by, figures).await?;
+    let dir = folder.join("sealer");
+    audit::on_and_off(&arguments.binary, &dir, database, (store, by), figures).await?;
+    if let Some(seconds) = arguments.old_snapshot {
+        let by = engine::Measured { span: Duration::from_secs(seconds), ..by };
+        jobs::beside_an_old_snapshot(store.pool(), by, figures).await?;
+    }
+    steps::of_runs(store.pool(), &folder.join("steps"), by, figures).await
 }
 
 /// The log of a server that has run for a while consists of files that it uses again. A new server makes each of them
