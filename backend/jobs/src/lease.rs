@@ -71,14 +71,16 @@ impl Lease {
 
     /// As [`Self::hold`], for many at once: the ids of the jobs whose leases are held.
     pub async fn hold_all(conn: &mut PgConnection, leases: &[Self]) -> Result<Vec<i64>, sqlx::Error> {
+        // Row by row, by primary key: such a plan can be kept, whatever the table held when it was made. In the order of
+        // their ids, so that nobody waits for each other.
         let held: Vec<i64> = sqlx::query_scalar(
-            "select id from job join unnest($1::bigint[], $2::bigint[]) as mine (job, fence)
-                 on job.id = mine.job and job.fence = mine.fence
-              where owner is not null order by id for update of job",
+            "select held.id
+               from (select * from unnest($1::bigint[], $2::bigint[]) as l (job, fence) order by job) mine
+              cross join lateral (
+                select id from job where id = mine.job and fence = mine.fence and owner is not null for update) held",
         )
         .bind(leases.iter().map(|lease| lease.job).collect::<Vec<_>>())
         .bind(leases.iter().map(|lease| lease.fence).collect::<Vec<_>>())
-        .persistent(false)
         .fetch_all(conn)
         .await?;
         (held.len()..leases.len()).for_each(|_| crate::telemetry::lease_lost());

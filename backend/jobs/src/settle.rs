@@ -199,7 +199,8 @@ pub(crate) async fn finish_leased(
     )
     .bind(leases.iter().map(|lease| lease.job).collect::<Vec<_>>())
     .bind(leases.iter().map(|lease| lease.fence).collect::<Vec<_>>())
-    // Not cached where handlers run it on their own connections: see Lease::hold.
+    // Not kept on connections of others, whose plans are as the server likes them: one that was made while the table was
+    // all but empty would read the whole of a full one.
     .persistent(own)
     .fetch_all(conn)
     .await

@@ -153,7 +153,7 @@ async fn clear_all(conn: &mut PgConnection, cleared: &[(Uuid, Option<&str>)]) ->
     )
     .bind(cleared.iter().map(|(stream, _)| *stream).collect::<Vec<_>>())
     .bind(cleared.iter().map(|(_, name)| *name).collect::<Vec<_>>())
-    // Not cached, as for every statement that runs on a foreign connection: see Lease::hold.
+    // Not kept, as for every such statement that runs on connections of others: see `finish_leased`.
     .persistent(false)
     .execute(conn)
     .await
@@ -190,7 +190,7 @@ pub async fn cancel_timers(
     let gone = sqlx::query("delete from timer where stream = $1 and ($2::text is null or name = $2)")
         .bind(stream)
         .bind(name)
-        // Not cached, as for every statement that runs on a foreign connection: see Lease::hold.
+        // Not kept, as for every such statement that runs on connections of others: see `finish_leased`.
         .persistent(false)
         .execute(conn)
         .await?;

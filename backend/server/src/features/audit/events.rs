@@ -4,37 +4,45 @@
 
 use super::seal::{Batch, End, Ends, Held, SealError, column, ends, move_ends};
 use crate::db::audit::EventEntry;
-use sqlx::PgConnection;
-use std::collections::HashMap;
+use futures::TryStreamExt;
+use sqlx::{FromRow, PgConnection};
 use syndarix_domain::audit::{Hash, SALT};
 use uuid::Uuid;
 
-/// Events of one transaction: each takes some 4 KiB of memory until its block is written.
-const BATCH: i64 = 1_000;
+/// Events of one transaction. They are linked as they come: of each, a hundred bytes are kept until its block is written.
+const BATCH: i64 = 4_000;
 /// Projects that share a batch: those that are furthest behind.
-const CHAINS: i64 = 16;
+const CHAINS: usize = 16;
+/// Events of one block: whoever reads one entry reads its whole block.
+const MOST: i32 = 1_000;
 
 /// Seals the next events of the projects that are furthest behind. A damaged chain's events wait where they are, and
 /// leave their turn to others.
 pub(super) async fn seal(conn: &mut PgConnection) -> Result<Batch, SealError> {
     let mut damaged = Vec::new();
     loop {
-        let mut events = next(conn, &damaged).await?;
-        let read = events.len();
+        let behind = behind(conn, &damaged).await?;
         let Ends { mut good, stopped } =
-            ends(conn, column(&events, |event| event.project_id), Held::First).await?;
-        damaged.extend(&stopped);
-        events.retain(|event| !stopped.contains(&event.project_id));
-        if events.is_empty() && !stopped.is_empty() {
+            ends(conn, column(&behind, |chain| chain.project_id), Held::First).await?;
+        if !stopped.is_empty() && good.is_empty() {
+            damaged.extend(stopped);
             continue;
         }
-        if !events.is_empty() {
-            write(conn, &blocks(&events, &mut good)?).await?;
+        // Those that there was no place for come next.
+        let mut more = behind.len() == CHAINS;
+        let (mut blocks, mut sealed) = (Vec::new(), 0);
+        for Behind { project_id, share } in behind {
+            if let Some(end) = good.get_mut(&project_id) {
+                let linked = link(conn, project_id, share, end, &mut blocks).await?;
+                more |= linked == share;
+                sealed += linked;
+            }
+        }
+        if sealed > 0 {
+            write(conn, &blocks).await?;
             move_ends(conn, &good).await?;
         }
-        // Of a batch that is less than half full no chain has more than its share.
-        let more = !events.is_empty() && i64::try_from(read).unwrap_or(0) * 2 >= BATCH;
-        return Ok(Batch { sealed: events.len(), more });
+        return Ok(Batch { sealed: usize::try_from(sealed).unwrap_or(0), more });
     }
 }
 
@@ -56,6 +64,11 @@ impl Block {
         Self { chain, end, events: 0, previous: end.hash, salts, commitments, hashes }
     }
 
+    /// Whether this number is for another block.
+    fn is_over(&self, seq: i64) -> bool {
+        self.events == MOST || self.end.event_seq + 1 != seq
+    }
+
     fn link(&mut self, event: &EventEntry) -> Result<(), sqlx::Error> {
         let salt: [u8; SALT] = rand::random();
         let commitment = event.commitment(&salt);
@@ -69,23 +82,59 @@ impl Block {
     }
 }
 
-/// Links events to the ends of their chains, and moves the ends. Within a block places and numbers run side by side:
-/// where a number is missing, which only somebody who took an event away can have done, another block begins.
-fn blocks(events: &[EventEntry], ends: &mut HashMap<Uuid, End>) -> Result<Vec<Block>, sqlx::Error> {
-    let follows =
-        |one: &EventEntry, other: &EventEntry| one.project_id == other.project_id && one.seq + 1 == other.seq;
-    let mut blocks = Vec::new();
-    for events in events.chunk_by(follows) {
-        let Some(EventEntry { project_id: chain, .. }) = events.first() else { continue };
-        let end = ends.entry(*chain).or_insert(End::NONE);
-        let mut block = Block::begin(*chain, *end);
-        for event in events {
-            block.link(event)?;
+/// A project with events that are not sealed.
+#[derive(FromRow)]
+struct Behind {
+    project_id: Uuid,
+    /// How many events of this batch are its.
+    share: i64,
+}
+
+async fn behind(conn: &mut PgConnection, damaged: &[Uuid]) -> Result<Vec<Behind>, sqlx::Error> {
+    sqlx::query_as(
+        "select b.project_id, $1 / count(*) over () as share
+           from (select l.project_id from project_log l join audit_head h on h.chain = l.project_id
+                  where l.head > h.event_seq and l.project_id <> all ($3)
+                  order by l.head - h.event_seq desc, l.project_id limit $2) b",
+    )
+    .bind(BATCH)
+    .bind(i64::try_from(CHAINS).unwrap_or(i64::MAX))
+    .bind(damaged)
+    .fetch_all(conn)
+    .await
+}
+
+/// Links the next events of a project to the end of its chain, moves the end, and says how many there were. Within a block
+/// places and numbers run side by side: where a number is missing, which only somebody who took an event away can have done,
+/// another block begins.
+async fn link(
+    conn: &mut PgConnection,
+    project: Uuid,
+    share: i64,
+    end: &mut End,
+    blocks: &mut Vec<Block>,
+) -> Result<i64, sqlx::Error> {
+    let mut events = sqlx::query_as(
+        "select project_id, seq, id, kind, stream_id, version, type, data::text as data, actor, at from event
+          where project_id = $1 and seq > $2 order by seq limit $3",
+    )
+    .bind(project)
+    .bind(end.event_seq)
+    .bind(share)
+    .fetch(conn);
+    let (mut open, mut linked) = (None::<Block>, 0);
+    while let Some(event) = events.try_next().await? {
+        let event: EventEntry = event;
+        if open.as_ref().is_some_and(|block| block.is_over(event.seq)) {
+            blocks.extend(open.take());
         }
+        let block = open.get_or_insert_with(|| Block::begin(project, *end));
+        block.link(&event)?;
         *end = block.end;
-        blocks.push(block);
+        linked += 1;
     }
-    Ok(blocks)
+    blocks.extend(open);
+    Ok(linked)
 }
 
 async fn write(conn: &mut PgConnection, blocks: &[Block]) -> Result<(), sqlx::Error> {
@@ -105,26 +154,4 @@ async fn write(conn: &mut PgConnection, blocks: &[Block]) -> Result<(), sqlx::Er
     .execute(conn)
     .await
     .map(drop)
-}
-
-async fn next(conn: &mut PgConnection, damaged: &[Uuid]) -> Result<Vec<EventEntry>, sqlx::Error> {
-    let mut events: Vec<EventEntry> = sqlx::query_as(
-        "select c.project_id, e.seq, e.id, e.kind, e.stream_id, e.version, e.type, e.data::text as data, e.actor, e.at
-           from (select b.*, $1 / count(*) over () as share
-                   from (select l.project_id, h.event_seq
-                           from project_log l join audit_head h on h.chain = l.project_id
-                          where l.head > h.event_seq and l.project_id <> all ($3)
-                          order by l.head - h.event_seq desc, l.project_id limit $2) b) c
-          cross join lateral (
-            select seq, id, kind, stream_id, version, type, data, actor, at from event
-             where event.project_id = c.project_id and event.seq > c.event_seq order by event.seq limit c.share) e",
-    )
-    .bind(BATCH)
-    .bind(CHAINS)
-    .bind(damaged)
-    .fetch_all(conn)
-    .await?;
-    // They come in this order; that they do is the server's affair, which would have to copy them all to promise it.
-    events.sort_by_key(|event| (event.project_id, event.seq));
-    Ok(events)
 }

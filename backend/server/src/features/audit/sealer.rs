@@ -28,7 +28,7 @@ pub fn spawn_sealer(app: &App, tracker: &TaskTracker, cancel: CancellationToken)
 /// Seals until `ending`, or until another instance does.
 async fn seal_until(app: App, leadership: Leadership, ending: CancellationToken) {
     let pool = apart(app.pool(), 1);
-    let mut sealer = Sealer { pool, leadership, adopted: false };
+    let mut sealer = Sealer { pool, leadership, adopted: false, behind: false };
     while !ending.is_cancelled() {
         match sealer.turn().await {
             Turn::More => {}
@@ -52,6 +52,8 @@ struct Sealer {
     leadership: Leadership,
     /// It was looked whether the entries are of another server.
     adopted: bool,
+    /// The last batch left something: nobody need ask whether there is anything.
+    behind: bool,
 }
 
 impl Sealer {
@@ -75,9 +77,11 @@ impl Sealer {
     }
 
     async fn work(&mut self) -> Result<Batch, SealError> {
-        if self.adopted && !seal::is_due(&self.pool).await? {
+        if self.adopted && !self.behind && !seal::is_due(&self.pool).await? {
             return Ok(Batch { sealed: 0, more: false });
         }
+        // Whatever goes wrong below, the next turn asks first.
+        self.behind = false;
         let mut tx = self.pool.begin().await?;
         if !self.adopted {
             restore::adopt(&mut tx, &self.leadership).await?;
@@ -85,6 +89,7 @@ impl Sealer {
         let sealed = seal::seal(&mut tx, &self.leadership).await?;
         tx.commit().await?;
         self.adopted = true;
+        self.behind = sealed.more;
         Ok(sealed)
     }
 }

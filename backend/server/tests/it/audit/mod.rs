@@ -1,5 +1,6 @@
 //! The audit chain: sealed in order, broken by any change, named by position, verified offline.
 
+mod behind;
 mod changes;
 mod silence;
 
