@@ -15,6 +15,10 @@ const DUTY: &str = "audit.sealer";
 /// How often it is looked for entries to seal: the time for which a changed row would go unnoticed.
 const TICK: Duration = Duration::from_secs(1);
 
+/// A batch takes a fraction of a second, and the server ends every statement after 30 s: whoever has heard nothing for so
+/// long asks over a line that is dead without a word, and would go on for as long as the lease is renewed over others.
+const TURN_LIMIT: Duration = Duration::from_secs(30);
+
 /// Seals audit entries until `cancel`. Every process may run it: one at a time is at work.
 pub fn spawn_sealer(app: &App, tracker: &TaskTracker, cancel: CancellationToken) {
     let app = app.clone();
@@ -30,10 +34,16 @@ async fn seal_until(app: App, leadership: Leadership, ending: CancellationToken)
     let pool = apart(app.pool(), 1);
     let mut sealer = Sealer { pool, leadership, adopted: false, behind: false };
     while !ending.is_cancelled() {
-        match sealer.turn().await {
-            Turn::More => {}
-            Turn::Wait => drop(tokio::time::timeout(TICK, ending.cancelled()).await),
-            Turn::Lost => return,
+        match tokio::time::timeout(TURN_LIMIT, sealer.turn()).await {
+            Ok(Turn::More) => {}
+            Ok(Turn::Wait) => drop(tokio::time::timeout(TICK, ending.cancelled()).await),
+            Ok(Turn::Lost) => return,
+            // The next term has connections of its own.
+            Err(_) => {
+                metrics::counter!("syndarix_audit_seal_failures_total").increment(1);
+                tracing::error!(after = ?TURN_LIMIT, "the database says nothing to the audit sealer; another begins anew");
+                return;
+            }
         }
     }
 }
