@@ -55,17 +55,11 @@ pub(crate) async fn on_and_off(
         per_cpu.push(on.1 / off.1);
     }
     let behind = halves.behind;
-    let mut settings =
-        json!({ "streams": STREAMS, "measured_for_s": by.span.as_secs(), "median_of_rounds": &shares });
-    figures.add("transitions, audited of not audited", (median(shares), "share"), None, &settings)?;
-    settings["median_of_rounds"] = json!(&per_cpu);
-    figures.add(
-        "transitions, audited of not audited, per CPU",
-        (median(per_cpu), "share"),
-        None,
-        &settings,
-    )?;
-    settings["median_of_rounds"] = json!(null);
+    let settings = |rounds: &[f64]| json!({ "streams": STREAMS, "measured_for_s": by.span.as_secs(), "rounds": ROUNDS, "shares": rounds });
+    let (of_all, of_cpu) = (settings(&shares), settings(&per_cpu));
+    figures.add("transitions, audited of not audited", (median(shares), "share"), None, &of_all)?;
+    figures.add("transitions, audited of not audited, per CPU", (median(per_cpu), "share"), None, &of_cpu)?;
+    let settings = json!({ "streams": STREAMS, "rounds": ROUNDS });
     figures.add("audit, sealed after the last transition", (behind.as_secs_f64(), "s"), None, &settings)?;
     process::stop(server)
 }

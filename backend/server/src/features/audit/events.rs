@@ -1,6 +1,6 @@
 //! Sealing of events. They are numbered without a gap in the order of commits, project by project, so that whatever
 //! follows the last sealed number can be read at once: no earlier one can still appear. Those of a project that are read
-//! together are one block.
+//! together are a block, or several where there are many.
 
 use super::seal::{Batch, End, Ends, Held, SealError, column, ends, move_ends};
 use crate::db::audit::EventEntry;

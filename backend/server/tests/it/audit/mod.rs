@@ -49,13 +49,17 @@ async fn check(app: &TestApp, project: ProjectId) -> ChainReport {
 
 /// Waits until so many entries are sealed, and gives what verification says then.
 async fn sealed(app: &TestApp, project: ProjectId, entries: u64) -> ChainReport {
+    sealed_within(PATIENCE, app, project, entries).await
+}
+
+async fn sealed_within(patience: Duration, app: &TestApp, project: ProjectId, entries: u64) -> ChainReport {
     let started = Instant::now();
     loop {
         let report = check(app, project).await;
         if report.entries >= entries || report.first_bad.is_some() {
             return report;
         }
-        assert!(started.elapsed() < PATIENCE, "{report:?}");
+        assert!(started.elapsed() < patience, "{report:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
