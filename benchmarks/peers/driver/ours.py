@@ -74,9 +74,9 @@ class Ours:
             self.read(folder, key)
 
     def read(self, folder, *keys):
-        """Adds what lies in a folder."""
+        """Adds what lies in a folder: of a figure that was taken more than once, the newest."""
         lines = {}
-        for path in sorted(glob.glob(os.path.join(folder, "*.jsonl"))):
+        for path in sorted(glob.glob(os.path.join(folder, "*.jsonl")), key=os.path.getmtime):
             with open(path, encoding="utf-8") as file:
                 lines.update((line["name"], line) for line in map(json.loads, file))
         for key in keys or (*FIGURES, TAKEOVER_KEY):

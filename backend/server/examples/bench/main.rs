@@ -81,10 +81,11 @@ enum Only {
 async fn main() -> Result<(), Failure> {
     let arguments = Arguments::parse();
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let file = match (arguments.parked, arguments.failover) {
-        (Some(_), _) => "parked.jsonl",
-        (None, true) => "failover.jsonl",
-        (None, false) => "bench.jsonl",
+    let file = match &arguments {
+        Arguments { parked: Some(_), .. } => "parked.jsonl",
+        Arguments { failover: true, .. } => "failover.jsonl",
+        Arguments { only: Some(_), .. } => "only.jsonl",
+        _ => "bench.jsonl",
     };
     let mut figures = Figures::create(&arguments.out.join(file))?;
     let folder = tempfile::Builder::new().prefix("syndarix-bench-").tempdir()?;

@@ -17,17 +17,16 @@ const CHAINS: usize = 16;
 const MOST: i32 = 1_000;
 
 /// Seals the next events of the projects that are furthest behind. A damaged chain's events wait where they are, and
-/// leave their turn to others.
+/// leave their turn to others; so does a project whose events somebody took away.
 pub(super) async fn seal(conn: &mut PgConnection) -> Result<Batch, SealError> {
-    let mut damaged = Vec::new();
+    let mut passed_over = Vec::new();
     loop {
-        let behind = behind(conn, &damaged).await?;
-        let Ends { mut good, stopped } =
-            ends(conn, column(&behind, |chain| chain.project_id), Held::First).await?;
-        if !stopped.is_empty() && good.is_empty() {
-            damaged.extend(stopped);
-            continue;
+        let behind = behind(conn, &passed_over).await?;
+        if behind.is_empty() {
+            return Ok(Batch { sealed: 0, more: false });
         }
+        let chains = column(&behind, |chain| chain.project_id);
+        let Ends { mut good, .. } = ends(conn, chains.clone(), Held::First).await?;
         // Those that there was no place for come next.
         let mut more = behind.len() == CHAINS;
         let (mut blocks, mut sealed) = (Vec::new(), 0);
@@ -41,8 +40,9 @@ pub(super) async fn seal(conn: &mut PgConnection) -> Result<Batch, SealError> {
         if sealed > 0 {
             write(conn, &blocks).await?;
             move_ends(conn, &good).await?;
+            return Ok(Batch { sealed: usize::try_from(sealed).unwrap_or(0), more });
         }
-        return Ok(Batch { sealed: usize::try_from(sealed).unwrap_or(0), more });
+        passed_over.extend(chains);
     }
 }
 
@@ -90,7 +90,7 @@ struct Behind {
     share: i64,
 }
 
-async fn behind(conn: &mut PgConnection, damaged: &[Uuid]) -> Result<Vec<Behind>, sqlx::Error> {
+async fn behind(conn: &mut PgConnection, but: &[Uuid]) -> Result<Vec<Behind>, sqlx::Error> {
     sqlx::query_as(
         "select b.project_id, $1 / count(*) over () as share
            from (select l.project_id from project_log l join audit_head h on h.chain = l.project_id
@@ -99,7 +99,7 @@ async fn behind(conn: &mut PgConnection, damaged: &[Uuid]) -> Result<Vec<Behind>
     )
     .bind(BATCH)
     .bind(i64::try_from(CHAINS).unwrap_or(i64::MAX))
-    .bind(damaged)
+    .bind(but)
     .fetch_all(conn)
     .await
 }

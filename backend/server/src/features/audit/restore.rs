@@ -39,7 +39,7 @@ pub(super) async fn adopt(conn: &mut PgConnection, leadership: &Leadership) -> R
 
 /// A cursor ahead of every transaction of this server was written by another. So was an entry, unless it lies
 /// below the mark of an earlier restore.
-async fn is_restored(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+pub(super) async fn is_restored(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar(
         "select c.xid > pg_snapshot_xmax(pg_current_snapshot()) or coalesce(
                   (select xid >= pg_snapshot_xmax(pg_current_snapshot()) and ordinal > c.restored_to

@@ -18,6 +18,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// A batch takes a fraction of a second, and the server ends every statement after 30 s: whoever has heard nothing for so
 /// long asks over a line that is dead without a word, and would go on for as long as the lease is renewed over others.
 const TURN_LIMIT: Duration = Duration::from_secs(30);
+/// Once after a restore a turn has up to 100,000 entries, in eight statements of which each may take those 30 s.
+const RESTORE_LIMIT: Duration = Duration::from_secs(300);
 
 /// Seals audit entries until `cancel`. Every process may run it: one at a time is at work.
 pub fn spawn_sealer(app: &App, tracker: &TaskTracker, cancel: CancellationToken) {
@@ -32,16 +34,17 @@ pub fn spawn_sealer(app: &App, tracker: &TaskTracker, cancel: CancellationToken)
 /// Seals until `ending`, or until another instance does.
 async fn seal_until(app: App, leadership: Leadership, ending: CancellationToken) {
     let pool = apart(app.pool(), 1);
-    let mut sealer = Sealer { pool, leadership, adopted: false, behind: false };
+    let mut sealer = Sealer { pool, leadership, look: Look::Restored, behind: false };
     while !ending.is_cancelled() {
-        match tokio::time::timeout(TURN_LIMIT, sealer.turn()).await {
+        let limit = sealer.look.limit();
+        match tokio::time::timeout(limit, sealer.turn()).await {
             Ok(Turn::More) => {}
             Ok(Turn::Wait) => drop(tokio::time::timeout(TICK, ending.cancelled()).await),
             Ok(Turn::Lost) => return,
             // The next term has connections of its own.
             Err(_) => {
                 metrics::counter!("syndarix_audit_seal_failures_total").increment(1);
-                tracing::error!(after = ?TURN_LIMIT, "the database says nothing to the audit sealer; another begins anew");
+                tracing::error!(after = ?limit, "the database says nothing to the audit sealer; another begins anew");
                 return;
             }
         }
@@ -57,11 +60,27 @@ enum Turn {
     Lost,
 }
 
+/// What a turn looks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// Whether the entries are of another server.
+    Restored,
+    /// Those of another server, first.
+    Adopt,
+    /// Whether there is anything.
+    Due,
+}
+
+impl Look {
+    fn limit(self) -> Duration {
+        if self == Self::Adopt { RESTORE_LIMIT } else { TURN_LIMIT }
+    }
+}
+
 struct Sealer {
     pool: PgPool,
     leadership: Leadership,
-    /// It was looked whether the entries are of another server.
-    adopted: bool,
+    look: Look,
     /// The last batch left something: nobody need ask whether there is anything.
     behind: bool,
 }
@@ -87,18 +106,24 @@ impl Sealer {
     }
 
     async fn work(&mut self) -> Result<Batch, SealError> {
-        if self.adopted && !self.behind && !seal::is_due(&self.pool).await? {
+        const AT_ONCE: Batch = Batch { sealed: 0, more: true };
+        if self.look == Look::Restored {
+            let restored = restore::is_restored(&mut *self.pool.acquire().await?).await?;
+            self.look = if restored { Look::Adopt } else { Look::Due };
+            return Ok(AT_ONCE);
+        }
+        if self.look == Look::Due && !self.behind && !seal::is_due(&self.pool).await? {
             return Ok(Batch { sealed: 0, more: false });
         }
         // Whatever goes wrong below, the next turn asks first.
         self.behind = false;
         let mut tx = self.pool.begin().await?;
-        if !self.adopted {
+        if self.look == Look::Adopt {
             restore::adopt(&mut tx, &self.leadership).await?;
         }
         let sealed = seal::seal(&mut tx, &self.leadership).await?;
         tx.commit().await?;
-        self.adopted = true;
+        self.look = Look::Due;
         self.behind = sealed.more;
         Ok(sealed)
     }

@@ -1,6 +1,6 @@
 //! A sealer that has much to catch up with.
 
-use super::{sealed, sealing};
+use super::{sealed, sealing, tamper};
 use crate::{
     events::{happen, person, project},
     support::TestApp,
@@ -34,4 +34,24 @@ async fn whatever_there_is_to_catch_up_with_every_project_has_its_turn_and_no_bl
         .await
         .unwrap();
     assert_eq!((largest, sealed), (1_000, MANY + 3 * 17));
+}
+
+#[tokio::test]
+async fn projects_whose_events_were_taken_away_keep_no_other_waiting() {
+    /// As many as a batch has places for, all of them further behind than the others.
+    const HOLLOW: usize = 16;
+    let app = TestApp::start().await;
+    let maria = person(&app, "maria").await;
+    for _ in 0..HOLLOW {
+        let hollow = project(&app, &maria).await;
+        happen(&app, hollow, 5).await;
+    }
+    tamper(&app, "delete from event").await;
+    let whole = project(&app, &maria).await;
+    happen(&app, whole, 2).await;
+
+    let _sealer = sealing(&app);
+
+    let report = sealed(&app, whole, 2).await;
+    assert_eq!((report.entries, report.unsealed, report.first_bad), (2, 0, None));
 }
